@@ -1,0 +1,188 @@
+//! The header: who recorded, on what machine, under which settings, and what was lost.
+
+use crate::layout::{self, header as at};
+use crate::text::{put, u32_at, u64_at};
+
+/// Why bytes are not a trace that this version reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeError {
+    /// Byte offset in the file of the field that is wrong.
+    pub offset: u64,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+impl core::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "offset {}: {}", self.offset, self.what)
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// The header's text fields, borrowed from the bytes they stand in. Longer text is cut at writing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeaderText<'a> {
+    /// Version of the shim that wrote the trace.
+    pub shim_version: &'a [u8],
+    /// Kernel release, as `uname -r` prints it.
+    pub kernel: &'a [u8],
+    /// Host name.
+    pub host: &'a [u8],
+    /// Path of the executable.
+    pub exe: &'a [u8],
+    /// Arguments, each ended by a NUL byte.
+    pub argv: &'a [u8],
+}
+
+/// The header's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Bytes of a page on the recording machine.
+    pub page_size: u32,
+    /// Bytes the file may grow to, header included.
+    pub capacity: u64,
+    /// Process that recorded.
+    pub pid: u32,
+    /// Its parent when the trace was opened.
+    pub parent_pid: u32,
+    /// Clock ticks when the trace was opened; see [`Header::clock`].
+    pub ticks: u64,
+    /// `CLOCK_MONOTONIC` in ns at the same moment.
+    pub monotonic_ns: u64,
+    /// `CLOCK_REALTIME` in ns at the same moment.
+    pub realtime_ns: u64,
+    /// What a tick is: 1 a cycle of the CPU's invariant counter, 2 a nanosecond of `CLOCK_MONOTONIC`.
+    pub clock: u32,
+    /// `MREMAP_SHIM_TRACE_DETAIL`: 0 calls, 1 vmas.
+    pub detail: u32,
+    /// `MREMAP_SHIM_MODE`: 0 auto, 1 emulate, 2 passthrough.
+    pub mode: u32,
+    /// `MREMAP_SHIM_VMA_SOURCE`: 0 auto, 1 query, 2 maps, 3 bisect.
+    pub vma_source: u32,
+    /// Boot id of the machine; zeros when unknown.
+    pub boot_id: [u8; 16],
+    /// Chunks claimed so far.
+    pub chunks: u32,
+    /// 0 not tried, 1 the kernel lacks the multi-VMA move, 2 it has it.
+    pub capability: u32,
+    /// Calls not recorded because the trace was full.
+    pub lost_full: u64,
+    /// Calls not recorded because they came before the trace was open.
+    pub lost_early: u64,
+}
+
+impl Header {
+    /// Writes header and text to the first [`layout::HEADER_SIZE`] bytes; the magic goes last, so a file
+    /// whose writer died half-way is no trace yet.
+    pub fn encode(&self, text: &HeaderText<'_>, bytes: &mut [u8]) {
+        for (offset, value) in [
+            (at::VERSION, layout::VERSION),
+            (at::BYTE_ORDER, layout::BYTE_ORDER),
+            (at::HEADER_SIZE, layout::HEADER_SIZE as u32),
+            (at::CHUNK_SIZE, layout::CHUNK_SIZE as u32),
+            (at::SLOT_SIZE, layout::SLOT_SIZE as u32),
+            (at::PAGE_SIZE, self.page_size),
+            (at::PID, self.pid),
+            (at::PARENT_PID, self.parent_pid),
+            (at::CLOCK, self.clock),
+            (at::DETAIL, self.detail),
+            (at::MODE, self.mode),
+            (at::VMA_SOURCE, self.vma_source),
+            (at::CHUNKS, self.chunks),
+            (at::CAPABILITY, self.capability),
+        ] {
+            put(bytes, offset, &value.to_ne_bytes());
+        }
+        for (offset, value) in [
+            (at::CAPACITY, self.capacity),
+            (at::TICKS, self.ticks),
+            (at::MONOTONIC_NS, self.monotonic_ns),
+            (at::REALTIME_NS, self.realtime_ns),
+            (at::LOST_FULL, self.lost_full),
+            (at::LOST_EARLY, self.lost_early),
+        ] {
+            put(bytes, offset, &value.to_ne_bytes());
+        }
+        put(bytes, at::BOOT_ID, &self.boot_id);
+        for ((offset, room), value) in [
+            (at::SHIM_VERSION, text.shim_version),
+            (at::KERNEL, text.kernel),
+            (at::HOST, text.host),
+            (at::EXE, text.exe),
+            (at::ARGV, text.argv),
+        ] {
+            let kept = value.get(..room).unwrap_or(value);
+            put(bytes, offset, &(kept.len() as u16).to_ne_bytes());
+            put(bytes, offset + 2, kept);
+        }
+        put(bytes, at::MAGIC, &layout::MAGIC);
+    }
+
+    /// Reads a header.
+    ///
+    /// # Errors
+    /// The bytes are too few, no trace, of another version, byte order or geometry, or a text's length does
+    /// not fit its field; the error names the offset.
+    pub fn decode(bytes: &[u8]) -> Result<(Self, HeaderText<'_>), DecodeError> {
+        let wrong = |offset: usize, what| DecodeError { offset: offset as u64, what };
+        if bytes.get(..8) != Some(&layout::MAGIC[..]) {
+            return Err(wrong(at::MAGIC, "no mremap trace starts here (magic bytes differ)"));
+        }
+        if bytes.len() < layout::HEADER_SIZE {
+            return Err(wrong(bytes.len(), "the file ends inside the header"));
+        }
+        let u32_of = |offset| u32_at(bytes, offset).unwrap_or(0);
+        let u64_of = |offset| u64_at(bytes, offset).unwrap_or(0);
+        if u32_of(at::BYTE_ORDER) != layout::BYTE_ORDER {
+            return Err(wrong(at::BYTE_ORDER, "recorded in the other byte order, or damaged"));
+        }
+        if u32_of(at::VERSION) != layout::VERSION {
+            return Err(wrong(at::VERSION, "a format version this build does not read (it reads 1)"));
+        }
+        for (offset, expected) in [
+            (at::HEADER_SIZE, layout::HEADER_SIZE),
+            (at::CHUNK_SIZE, layout::CHUNK_SIZE),
+            (at::SLOT_SIZE, layout::SLOT_SIZE),
+        ] {
+            if u32_of(offset) as usize != expected {
+                return Err(wrong(offset, "a size that version 1 does not have"));
+            }
+        }
+        let text = |(offset, room): (usize, usize)| -> Result<&[u8], DecodeError> {
+            let length = bytes.get(offset..offset + 2).map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
+            if usize::from(length) > room {
+                return Err(wrong(offset, "a text longer than its field"));
+            }
+            Ok(bytes.get(offset + 2..offset + 2 + usize::from(length)).unwrap_or(&[]))
+        };
+        let mut boot_id = [0; 16];
+        boot_id.copy_from_slice(bytes.get(at::BOOT_ID..at::BOOT_ID + 16).unwrap_or(&[0; 16]));
+        let header = Self {
+            page_size: u32_of(at::PAGE_SIZE),
+            capacity: u64_of(at::CAPACITY),
+            pid: u32_of(at::PID),
+            parent_pid: u32_of(at::PARENT_PID),
+            ticks: u64_of(at::TICKS),
+            monotonic_ns: u64_of(at::MONOTONIC_NS),
+            realtime_ns: u64_of(at::REALTIME_NS),
+            clock: u32_of(at::CLOCK),
+            detail: u32_of(at::DETAIL),
+            mode: u32_of(at::MODE),
+            vma_source: u32_of(at::VMA_SOURCE),
+            boot_id,
+            chunks: u32_of(at::CHUNKS),
+            capability: u32_of(at::CAPABILITY),
+            lost_full: u64_of(at::LOST_FULL),
+            lost_early: u64_of(at::LOST_EARLY),
+        };
+        let text = HeaderText {
+            shim_version: text(at::SHIM_VERSION)?,
+            kernel: text(at::KERNEL)?,
+            host: text(at::HOST)?,
+            exe: text(at::EXE)?,
+            argv: text(at::ARGV)?,
+        };
+        Ok((header, text))
+    }
+}

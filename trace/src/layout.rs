@@ -1,0 +1,74 @@
+//! Offsets and sizes of format version 1. Neither reads nor writes.
+//!
+//! ```text
+//!  0            16 KiB       20 KiB       24 KiB
+//!  |  header    |  chunk 0   |  chunk 1   | ...
+//!               |slot 0: chunk header|slot 1|slot 2| ... |slot 63|
+//! ```
+
+/// First eight bytes of every trace.
+pub const MAGIC: [u8; 8] = *b"MREMAPTR";
+/// The version this crate writes, and the only one it reads.
+pub const VERSION: u32 = 1;
+/// Written in the recording machine's byte order, so a reader can tell it.
+pub const BYTE_ORDER: u32 = 0x0102_0304;
+/// Bytes before the first chunk.
+pub const HEADER_SIZE: usize = 16 * 1024;
+/// Bytes of a chunk: one thread writes a chunk at a time.
+pub const CHUNK_SIZE: usize = 4096;
+/// Bytes of a slot; a passed-through call takes one.
+pub const SLOT_SIZE: usize = 64;
+/// Slots in a chunk, the chunk's own header (slot 0) included.
+pub const SLOTS_PER_CHUNK: u32 = (CHUNK_SIZE / SLOT_SIZE) as u32;
+/// Words of a slot; the last one carries the tag and is stored last.
+pub const SLOT_WORDS: usize = SLOT_SIZE / 8;
+/// Bytes of text one text slot holds.
+pub const TEXT_PER_SLOT: usize = SLOT_SIZE - 8;
+
+/// Byte offsets of the header's fields.
+pub mod header {
+    #![allow(missing_docs)] // the names are those of `Header`'s fields, which say what they mean
+    pub const MAGIC: usize = 0;
+    pub const VERSION: usize = 8;
+    pub const BYTE_ORDER: usize = 12;
+    pub const HEADER_SIZE: usize = 16;
+    pub const CHUNK_SIZE: usize = 20;
+    pub const SLOT_SIZE: usize = 24;
+    pub const PAGE_SIZE: usize = 28;
+    pub const CAPACITY: usize = 32;
+    pub const PID: usize = 40;
+    pub const PARENT_PID: usize = 44;
+    pub const TICKS: usize = 48;
+    pub const MONOTONIC_NS: usize = 56;
+    pub const REALTIME_NS: usize = 64;
+    pub const CLOCK: usize = 72;
+    pub const DETAIL: usize = 76;
+    pub const MODE: usize = 80;
+    pub const VMA_SOURCE: usize = 84;
+    pub const BOOT_ID: usize = 88;
+    /// Chunks claimed so far; changes while the process runs.
+    pub const CHUNKS: usize = 104;
+    /// What the kernel can do: 0 not tried, 1 lacks the multi-VMA move, 2 has it; changes once.
+    pub const CAPABILITY: usize = 108;
+    /// Calls not recorded because the trace was full.
+    pub const LOST_FULL: usize = 112;
+    /// Calls not recorded because they came before the trace was open.
+    pub const LOST_EARLY: usize = 120;
+    /// Text fields: a little `u16` length in the file's byte order, then the bytes.
+    pub const SHIM_VERSION: (usize, usize) = (256, 62);
+    pub const KERNEL: (usize, usize) = (320, 126);
+    pub const HOST: (usize, usize) = (448, 126);
+    pub const EXE: (usize, usize) = (576, 4094);
+    /// Arguments, each ended by a NUL byte.
+    pub const ARGV: (usize, usize) = (4672, 8190);
+}
+
+/// Byte offsets in a chunk's slot 0.
+pub mod chunk {
+    #![allow(missing_docs)] // the names are those of `ChunkHeader`'s fields
+    pub const TID: usize = 0;
+    pub const CLAIMED: usize = 4;
+    pub const TICKS: usize = 8;
+    pub const MONOTONIC_NS: usize = 16;
+    pub const REALTIME_NS: usize = 24;
+}

@@ -1,0 +1,104 @@
+//! What is encoded is decoded unchanged, and damaged bytes are named by their offset.
+
+use mremap_trace::{
+    Call, ChunkHeader, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Slot, Summary, Under,
+    layout,
+};
+
+fn call() -> Call {
+    Call {
+        outcome: Outcome::Emulated,
+        ticks: 0x1234_5678_9abc,
+        duration: 5_000,
+        old: 0x7f00_0000_1001,
+        old_len: u64::MAX,
+        new_len: 3,
+        flags: 0xdead_beef,
+        new: 0xffff_ffff_ffff_f000,
+        result: -14,
+        caller: 0x5555_5555_1234,
+    }
+}
+
+#[test]
+fn every_record_survives_the_round_trip() {
+    let records = [
+        Record::Call(call()),
+        Record::Summary(Summary { call: 65, parts: 3, gaps: 2, retries: 1, bytes: 1 << 40, source: 3 }),
+        Record::Part(Part {
+            call: 65,
+            errno: 12,
+            start: 1,
+            end: 2,
+            vma_start: 3,
+            vma_end: 4,
+            offset: 5,
+            duration: 6,
+            protection: 0x83,
+        }),
+        Record::Gap(Gap { call: 65, start: 4096, end: 8192, under: Under::Mapped }),
+        Record::Module(Module {
+            start: 1,
+            end: 2,
+            offset: 3,
+            path_len: 4,
+            build_id_len: 20,
+            build_id: *b"abcdefghijklmnopqrst",
+        }),
+        Record::Message(Message { level: 2, text_len: 11, ticks: 9 }),
+        Record::Text([b'x'; layout::TEXT_PER_SLOT]),
+        Record::Padding,
+    ];
+    for record in records {
+        assert_eq!(Record::decode(record.encode()), Slot::Complete(record));
+    }
+}
+
+#[test]
+fn long_durations_keep_all_but_their_last_ten_bits() {
+    for duration in [0, (1 << 31) - 1, 1 << 31, 1 << 40] {
+        let Slot::Complete(Record::Call(read)) =
+            Record::decode(Record::Call(Call { duration, ..call() }).encode())
+        else {
+            panic!("a call decodes as a call");
+        };
+        assert!(duration - read.duration < 1024, "{duration} read as {}", read.duration);
+    }
+}
+
+#[test]
+fn header_survives_and_each_damage_is_named_by_its_offset() {
+    let mut bytes = vec![0; layout::HEADER_SIZE];
+    let header = Header { pid: 7, page_size: 65536, boot_id: [3; 16], lost_full: 2, ..Header::default() };
+    let text = HeaderText { exe: b"/bin/true", argv: b"true\0", kernel: b"6.1.0", ..HeaderText::default() };
+    header.encode(&text, &mut bytes);
+    assert_eq!(Header::decode(&bytes), Ok((header, text)));
+
+    for (offset, size) in [(0, 16384), (8, 16384), (12, 16384), (20, 16384), (576, 16384), (100, 100)] {
+        let mut damaged = bytes[..size].to_vec();
+        if offset < size {
+            damaged[offset] ^= 0xff;
+            damaged[offset + 1] ^= 0xff;
+        }
+        assert_eq!(Header::decode(&damaged).unwrap_err().offset, offset as u64);
+    }
+}
+
+#[test]
+fn a_claimed_slot_without_its_tag_is_torn_and_the_rest_is_read() {
+    let mut bytes = vec![0; layout::CHUNK_SIZE];
+    ChunkHeader { tid: 5, claimed: 4, ..ChunkHeader::default() }.encode(&mut bytes);
+    for slot in [1, 3] {
+        for (number, word) in Record::Call(call()).encode().iter().enumerate() {
+            let at = slot * layout::SLOT_SIZE + number * 8;
+            bytes[at..at + 8].copy_from_slice(&word.to_ne_bytes());
+        }
+    }
+    let header = ChunkHeader::decode(&bytes).unwrap();
+    let slots: Vec<_> = header.slots(&bytes).collect();
+    assert_eq!(slots[0], (1, Slot::Complete(Record::Call(call()))));
+    assert_eq!(slots[1], (2, Slot::Torn));
+    assert_eq!(slots[2], (3, Slot::Complete(Record::Call(call()))));
+    assert_eq!(slots.len(), 3);
+    assert_eq!(header.slots(&bytes[..100]).count(), 0, "bytes that end inside a slot give no slot");
+}
