@@ -1,0 +1,87 @@
+//! Whether this kernel has the multi-VMA move: found by trying it once, on pages of our own, at the first
+//! move. Version numbers do not tell, since vendors backport.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use mremap_plan::{Flags, Request};
+
+use crate::exclusive::Exclusive;
+use crate::{ring, sys};
+
+/// What the trial found. The numbers are those of the trace's header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Capability {
+    /// The trial could not be made, or not yet.
+    Unknown = 0,
+    /// The kernel moves one VMA at a time.
+    OneVma = 1,
+    /// The kernel moves several.
+    MultiVma = 2,
+}
+
+static FOUND: AtomicU8 = AtomicU8::new(0);
+
+/// The largest page size served.
+const LARGEST_PAGE: usize = 65536;
+
+/// Pages to try on, touched by nobody before or after. In `.bss`, because under `RLIMIT_AS` nothing could
+/// be mapped. The trial leaves two of them unmapped; no one will miss them.
+#[repr(C, align(65536))]
+struct TrialPages(UnsafeCell<[u8; 6 * LARGEST_PAGE]>);
+
+// SAFETY: nothing ever reads or writes these bytes; only their mappings are used, by one thread at a time.
+unsafe impl Sync for TrialPages {}
+
+static PAGES: TrialPages = TrialPages(UnsafeCell::new([0; 6 * LARGEST_PAGE]));
+
+/// What this kernel can do, tried on the first call. A trial that failed for another reason (the limit on
+/// mappings) leaves [`Capability::Unknown`]: emulating is right on every kernel.
+pub(crate) fn of_kernel() -> Capability {
+    match FOUND.load(Ordering::Relaxed) {
+        0 => try_once(),
+        1 => Capability::OneVma,
+        _ => Capability::MultiVma,
+    }
+}
+
+/// ```text
+///   page 1      page 2              page 4      page 5
+///  | r--     |  rw-     |   --->   | r--     |  rw-     |
+/// ```
+fn try_once() -> Capability {
+    let _exclusive = Exclusive::enter();
+    match FOUND.load(Ordering::Relaxed) {
+        0 => {}
+        1 => return Capability::OneVma,
+        _ => return Capability::MultiVma,
+    }
+    let first = PAGES.0.get().addr() + LARGEST_PAGE;
+    if sys::mprotect(first, LARGEST_PAGE, libc::PROT_READ).is_err() {
+        return Capability::Unknown;
+    }
+    let len = 2 * LARGEST_PAGE as u64;
+    let tried = sys::mremap(&Request {
+        old: first as u64,
+        old_len: len,
+        new_len: len,
+        flags: Flags(Flags::MAYMOVE.0 | Flags::FIXED.0),
+        new: (first + 3 * LARGEST_PAGE) as u64,
+    });
+    let capability = if tried >= 0 {
+        Capability::MultiVma
+    } else if tried == -(libc::EFAULT as isize) {
+        Capability::OneVma
+    } else {
+        return Capability::Unknown;
+    };
+    FOUND.store(capability as u8, Ordering::Relaxed);
+    ring::note_capability(capability as u32);
+    capability
+}
+
+/// What was found so far, without trying.
+pub(crate) fn found() -> u32 {
+    u32::from(FOUND.load(Ordering::Relaxed))
+}

@@ -1,0 +1,121 @@
+//! VMAs by two questions that change nothing, so that no `/proc`, no descriptor and no new system call is
+//! needed. Boundaries are found by doubling and halving: logarithmic in the size of VMAs and of gaps.
+//!
+//! The questions: does a range lie within one VMA ([`is_one_vma`]), and is a range free of VMAs
+//! ([`sys::mmap_that_never_maps`]). What they cannot tell is what stands behind a VMA.
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use mremap_plan::{Backing, Flags, Range, Request, Vma};
+
+use super::page_size;
+use crate::sys::{self, Failed};
+
+/// Answer of [`is_one_vma`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OneVma {
+    Yes,
+    /// Crosses a boundary, starts unmapped, or is a kind of VMA that always answers so (`[vvar]`, device
+    /// memory).
+    No,
+}
+
+/// Lengths just below each `TASK_SIZE` of this architecture, largest first: nothing can ever grow to them.
+#[cfg(target_arch = "x86_64")]
+const IMPOSSIBLE_LENGTHS: [u64; 2] = [(1 << 56) - 65536, (1 << 47) - 65536];
+#[cfg(not(target_arch = "x86_64"))]
+const IMPOSSIBLE_LENGTHS: [u64; 4] =
+    [(1 << 52) - 65536, (1 << 48) - 65536, (1 << 42) - 65536, (1 << 39) - 65536];
+
+/// Index of the length this kernel does not call silly (`EINVAL`, since 6.17, when above `TASK_SIZE`).
+static LENGTH: AtomicU8 = AtomicU8::new(0);
+
+/// Asks to grow `[start, start + len)` in place to a length that cannot be. `ENOMEM` (`EAGAIN` for locked
+/// memory) comes after the check that one VMA holds the range, `EFAULT` from it: `vma_to_resize` before
+/// 6.17, `check_prep_vma` since.
+pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
+    let mut index = LENGTH.load(Ordering::Relaxed);
+    while let Some(&impossible) = IMPOSSIBLE_LENGTHS.get(usize::from(index)) {
+        let answer = sys::mremap(&Request {
+            old: start,
+            old_len: len,
+            new_len: impossible,
+            flags: Flags(0),
+            new: 0,
+        });
+        match (-answer) as i32 {
+            libc::ENOMEM | libc::EAGAIN => {
+                LENGTH.store(index, Ordering::Relaxed);
+                return OneVma::Yes;
+            }
+            libc::EINVAL => index += 1,
+            _ => return OneVma::No,
+        }
+    }
+    OneVma::No
+}
+
+/// No state: every question is asked afresh.
+pub(crate) struct Bisection;
+
+impl Bisection {
+    #[allow(clippy::unused_self, clippy::needless_pass_by_ref_mut)] // the shape of a source
+    pub(crate) fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
+        let page = page_size();
+        if until <= from || is_free(from, until - from)? {
+            return Ok(None);
+        }
+        let start = if is_free(from, page)? {
+            from + longest(page, until - from, |len| is_free(from, len))?
+        } else {
+            from
+        };
+        let len = if is_one_vma(start, until - start) == OneVma::Yes {
+            until - start
+        } else {
+            longest(page, until - start, |len| Ok(is_one_vma(start, len) == OneVma::Yes))?
+        };
+        Ok(Some(Vma {
+            range: Range { start, end: start + len },
+            backing: Backing::Unknown,
+            ..Vma::default()
+        }))
+    }
+}
+
+/// Whether nothing is mapped in a range.
+fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
+    match sys::mmap_that_never_maps(start, len) {
+        Failed(libc::EEXIST) => Ok(false),
+        Failed(libc::EINVAL | libc::EAGAIN) => Ok(true),
+        failed => Err(failed),
+    }
+}
+
+/// The greatest multiple of `page` below `limit` for which `holds`; one page when it holds for none. What
+/// holds for a length holds for every shorter one.
+fn longest(
+    page: u64,
+    limit: u64,
+    mut holds: impl FnMut(u64) -> Result<bool, Failed>,
+) -> Result<u64, Failed> {
+    let (mut good, mut bad) = (1, limit / page);
+    let mut step = 2;
+    while step < bad {
+        if !holds(step * page)? {
+            bad = step;
+            break;
+        }
+        good = step;
+        step *= 2;
+    }
+    while good + 1 < bad {
+        let middle = good + (bad - good) / 2;
+        if holds(middle * page)? {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    Ok(good * page)
+}

@@ -1,0 +1,69 @@
+//! VMAs by reading maps as text, from its start: linear in everything mapped below the range.
+
+use mremap_plan::{Vma, maps};
+
+use super::settle_backing;
+use crate::sys::{self, Failed};
+
+const READ_ROOM: usize = 1024;
+/// The kernel's columns take 73 bytes; of the path only its beginning matters.
+const LINE_ROOM: usize = 384;
+
+/// An open maps file, read as far as the walk has come.
+pub(crate) struct Reader {
+    fd: i32,
+    read: [u8; READ_ROOM],
+    filled: usize,
+    taken: usize,
+    line: [u8; LINE_ROOM],
+}
+
+impl Reader {
+    pub(crate) fn new(fd: i32) -> Self {
+        Self { fd, read: [0; READ_ROOM], filled: 0, taken: 0, line: [0; LINE_ROOM] }
+    }
+
+    pub(crate) fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
+        while let Some(len) = self.next_line()? {
+            let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
+                return Err(Failed(libc::EIO));
+            };
+            if parsed.vma.range.end > from {
+                let inside = parsed.vma.range.start < until;
+                return Ok(inside.then(|| settle_backing(parsed.vma, parsed.path)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts the next line, cut to `LINE_ROOM`, in place; its length, or `None` at the end.
+    fn next_line(&mut self) -> Result<Option<usize>, Failed> {
+        let mut len = 0;
+        loop {
+            if self.taken == self.filled {
+                self.filled = sys::read(self.fd, &mut self.read)?.min(READ_ROOM);
+                self.taken = 0;
+                if self.filled == 0 {
+                    return Ok(None);
+                }
+            }
+            while self.taken < self.filled {
+                let byte = self.read.get(self.taken).copied().unwrap_or(b'\n');
+                self.taken += 1;
+                if byte == b'\n' {
+                    return Ok(Some(len));
+                }
+                if let Some(place) = self.line.get_mut(len) {
+                    *place = byte;
+                    len += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        sys::close(self.fd);
+    }
+}

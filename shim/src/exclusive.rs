@@ -1,0 +1,88 @@
+//! The time in which parts are moved: signals blocked in this thread, other emulated moves of the process
+//! waiting. The kernel holds its mmap lock for the whole move; this is as near as user space comes.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::sys::{self, SignalSet};
+
+/// A page that a fork's child finds zeroed, so that it can tell itself from its parent without a system
+/// call, and finds the lock free whatever another thread of the parent was doing.
+#[repr(C, align(65536))]
+pub(crate) struct WipedOnFork {
+    /// Thread that moves parts, [`WAITED_FOR`] added while others sleep; 0 when none does.
+    owner: AtomicU32,
+    /// Number of the open trace; see `ring`.
+    pub(crate) trace_epoch: AtomicU32,
+    _rest: [u8; 65536 - 8],
+}
+
+pub(crate) static WIPED: WipedOnFork =
+    WipedOnFork { owner: AtomicU32::new(0), trace_epoch: AtomicU32::new(0), _rest: [0; 65536 - 8] };
+
+static WIPED_IS_ADVISED: AtomicBool = AtomicBool::new(false);
+
+const WAITED_FOR: u32 = 1 << 31;
+const LOOK_AGAIN_MS: i64 = 50;
+
+/// Tells the kernel about [`WIPED`]; false when it will not have it.
+pub(crate) fn advise_wipe_on_fork() -> bool {
+    if WIPED_IS_ADVISED.load(Ordering::Relaxed) {
+        return true;
+    }
+    let advised =
+        sys::madvise((&raw const WIPED).addr(), size_of::<WipedOnFork>(), libc::MADV_WIPEONFORK).is_ok();
+    WIPED_IS_ADVISED.store(advised, Ordering::Relaxed);
+    advised
+}
+
+/// Whether some thread is moving parts now.
+pub(crate) fn is_taken() -> bool {
+    WIPED.owner.load(Ordering::Relaxed) != 0
+}
+
+/// Held while parts are moved.
+pub(crate) struct Exclusive {
+    signals: Option<SignalSet>,
+}
+
+impl Exclusive {
+    /// Blocks signals, then waits for other moves. In this order: a handler that ran while its thread held
+    /// the lock, and moved something itself, would wait for ever.
+    pub(crate) fn enter() -> Self {
+        let signals = sys::set_blocked_signals(SignalSet::MAX);
+        advise_wipe_on_fork();
+        let me = sys::tid();
+        // Acquire pairs with the Release in `drop`: the former owner's moves are behind us.
+        while let Err(owner) = WIPED.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) {
+            wait_for(owner);
+        }
+        Self { signals }
+    }
+}
+
+/// Sleeps until the owner is done. An owner that died half-way (a vfork child killed in a move, a fork on a
+/// kernel that did not wipe the page) is noticed, and its lock freed.
+fn wait_for(owner: u32) {
+    let marked = owner | WAITED_FOR;
+    if owner != marked
+        && WIPED.owner.compare_exchange(owner, marked, Ordering::Relaxed, Ordering::Relaxed).is_err()
+    {
+        return;
+    }
+    sys::futex_wait(&WIPED.owner, marked, LOOK_AGAIN_MS);
+    if !sys::thread_is_alive(owner & !WAITED_FOR) {
+        let _ = WIPED.owner.compare_exchange(marked, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire in `enter`.
+        if WIPED.owner.swap(0, Ordering::Release) & WAITED_FOR != 0 {
+            sys::futex_wake_one(&WIPED.owner);
+        }
+        if let Some(signals) = self.signals {
+            sys::set_blocked_signals(signals);
+        }
+    }
+}

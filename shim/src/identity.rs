@@ -1,0 +1,257 @@
+//! Who is recorded: the process, the machine, and the executable modules that return addresses lie in.
+//! Gathered once, at load, into memory that nothing writes afterwards; a fork's child reads it there.
+
+use core::cell::UnsafeCell;
+use core::ffi::{CStr, c_int, c_void};
+
+use mremap_trace::{HeaderText, Module, Record};
+
+use crate::{caller, ring, sys};
+
+/// Room for a trace file's path.
+pub(crate) const NAME_ROOM: usize = 4096 + 96;
+const MOST_MODULES: usize = 256;
+const PATH_ROOM: usize = 256;
+
+#[derive(Clone, Copy)]
+struct LoadedModule {
+    start: u64,
+    end: u64,
+    offset: u64,
+    build_id: [u8; 20],
+    build_id_len: u8,
+    path: Text<PATH_ROOM>,
+}
+
+/// Bytes with a length.
+#[derive(Clone, Copy)]
+struct Text<const ROOM: usize> {
+    len: usize,
+    bytes: [u8; ROOM],
+}
+
+impl<const ROOM: usize> Text<ROOM> {
+    const EMPTY: Self = Self { len: 0, bytes: [0; ROOM] };
+
+    fn get(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&[])
+    }
+
+    fn push(&mut self, more: &[u8]) {
+        for &byte in more {
+            if let Some(place) = self.bytes.get_mut(self.len) {
+                *place = byte;
+                self.len += 1;
+            }
+        }
+    }
+}
+
+struct Identity {
+    directory: Text<4096>,
+    exe: Text<4094>,
+    argv: Text<8190>,
+    kernel: Text<65>,
+    host: Text<65>,
+    boot_id: [u8; 16],
+    modules: [LoadedModule; MOST_MODULES],
+    module_count: usize,
+}
+
+struct WrittenAtLoad(UnsafeCell<Identity>);
+
+// SAFETY: written by `gather` alone, at load, before the trace that makes anyone read it is open.
+unsafe impl Sync for WrittenAtLoad {}
+
+static IDENTITY: WrittenAtLoad = WrittenAtLoad(UnsafeCell::new(Identity {
+    directory: Text::EMPTY,
+    exe: Text::EMPTY,
+    argv: Text::EMPTY,
+    kernel: Text::EMPTY,
+    host: Text::EMPTY,
+    boot_id: [0; 16],
+    modules: [LoadedModule {
+        start: 0,
+        end: 0,
+        offset: 0,
+        build_id: [0; 20],
+        build_id_len: 0,
+        path: Text::EMPTY,
+    }; MOST_MODULES],
+    module_count: 0,
+}));
+
+fn identity() -> &'static Identity {
+    // SAFETY: nobody writes any more; see `WrittenAtLoad`.
+    unsafe { &*IDENTITY.0.get() }
+}
+
+/// Fills everything in. At load, when a trace is wanted.
+///
+/// # Safety
+/// Called once, before any other function of this file and before the trace is open.
+pub(crate) unsafe fn gather<'a>(directory: &[u8], arguments: impl Iterator<Item = &'a [u8]>) {
+    // SAFETY: by the contract above this is the only reference.
+    let identity = unsafe { &mut *IDENTITY.0.get() };
+    identity.directory.push(directory);
+    if let Ok(len) = sys::readlink(c"/proc/self/exe", &mut identity.exe.bytes) {
+        identity.exe.len = len;
+    }
+    for argument in arguments {
+        identity.argv.push(argument);
+        identity.argv.push(b"\0");
+    }
+    if let Some(names) = sys::uname() {
+        identity.kernel.push(c_bytes(&names.release));
+        identity.host.push(c_bytes(&names.nodename));
+    }
+    identity.boot_id = read_boot_id().unwrap_or_default();
+    // SAFETY: the callback fits, and gets the identity it casts its argument to. At load the loader's lock
+    // is this thread's own.
+    unsafe { libc::dl_iterate_phdr(Some(take_module), (&raw mut *identity).cast()) };
+}
+
+fn c_bytes(text: &[core::ffi::c_char; 65]) -> &[u8] {
+    // SAFETY: an array of `c_char` as one of bytes.
+    let bytes = unsafe { &*(&raw const *text).cast::<[u8; 65]>() };
+    let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    bytes.get(..len).unwrap_or(&[])
+}
+
+/// `xxxxxxxx-xxxx-…` as 16 bytes.
+fn read_boot_id() -> Option<[u8; 16]> {
+    let fd = sys::open(c"/proc/sys/kernel/random/boot_id", libc::O_RDONLY, 0).ok()?;
+    let mut text = [0u8; 40];
+    let read = sys::read(fd, &mut text);
+    sys::close(fd);
+    read.ok()?;
+    let mut digits = text.iter().filter_map(|&byte| char::from(byte).to_digit(16));
+    let mut id = [0; 16];
+    for byte in &mut id {
+        *byte = (digits.next()? << 4 | digits.next()?) as u8;
+    }
+    Some(id)
+}
+
+unsafe extern "C" fn take_module(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
+    // SAFETY: the loader passes a valid description; `data` is the identity that `gather` passed.
+    let (info, identity) = unsafe { (&*info, &mut *data.cast::<Identity>()) };
+    // SAFETY: the loader's own table of this module's program headers.
+    let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let name: &[u8] = if info.dlpi_name.is_null() {
+        b""
+    } else {
+        // SAFETY: the loader's name of the module is a C string.
+        unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes()
+    };
+    let (build_id, build_id_len) = build_id(info.dlpi_addr, headers);
+    for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_X != 0) {
+        let start = info.dlpi_addr.wrapping_add(header.p_vaddr);
+        let end = start.wrapping_add(header.p_memsz);
+        let own = (take_module as *const ()).addr() as u64;
+        if (start..end).contains(&own) {
+            caller::set_own_text(start as usize, end as usize);
+        }
+        let Some(place) = identity.modules.get_mut(identity.module_count) else { return 0 };
+        *place =
+            LoadedModule { start, end, offset: header.p_offset, build_id, build_id_len, path: Text::EMPTY };
+        // The program itself has no name here.
+        place.path.push(if name.is_empty() { identity.exe.get() } else { name });
+        identity.module_count += 1;
+    }
+    0
+}
+
+/// The GNU build id among a module's notes.
+fn build_id(base: u64, headers: &[libc::Elf64_Phdr]) -> ([u8; 20], u8) {
+    const NT_GNU_BUILD_ID: u32 = 3;
+    for header in headers.iter().filter(|h| h.p_type == libc::PT_NOTE) {
+        let address = base.wrapping_add(header.p_vaddr) as *const u8;
+        // SAFETY: the loader has mapped the module's notes where its headers say.
+        let mut notes = unsafe { core::slice::from_raw_parts(address, header.p_memsz as usize) };
+        while let Some((note, rest)) = notes.split_first_chunk::<12>() {
+            let word = |at: usize| u32::from_ne_bytes([note[at], note[at + 1], note[at + 2], note[at + 3]]);
+            let (name_len, len) = (word(0) as usize, word(4) as usize);
+            let padded = name_len.next_multiple_of(4);
+            if word(8) == NT_GNU_BUILD_ID
+                && rest.get(..name_len) == Some(b"GNU\0")
+                && let Some(found) = rest.get(padded..padded + len.min(20))
+            {
+                let mut id = [0; 20];
+                for (place, byte) in id.iter_mut().zip(found) {
+                    *place = *byte;
+                }
+                return (id, found.len() as u8);
+            }
+            let Some(next) = rest.get(padded + len.next_multiple_of(4)..) else { break };
+            notes = next;
+        }
+    }
+    ([0; 20], 0)
+}
+
+/// The identity's texts, for a header.
+pub(crate) fn with_text(write: impl FnOnce(&HeaderText<'_>)) {
+    let identity = identity();
+    write(&HeaderText {
+        shim_version: env!("CARGO_PKG_VERSION").as_bytes(),
+        kernel: identity.kernel.get(),
+        host: identity.host.get(),
+        exe: identity.exe.get(),
+        argv: identity.argv.get(),
+    });
+}
+
+pub(crate) fn boot_id() -> [u8; 16] {
+    identity().boot_id
+}
+
+/// Puts the modules into a new trace.
+pub(crate) fn record_modules() {
+    let identity = identity();
+    for module in identity.modules.iter().take(identity.module_count) {
+        ring::append_with_text(module.path.get(), |path_len| {
+            Record::Module(Module {
+                start: module.start,
+                end: module.end,
+                offset: module.offset,
+                path_len,
+                build_id_len: module.build_id_len,
+                build_id: module.build_id,
+            })
+        });
+    }
+}
+
+/// `DIRECTORY/NAME.PID.NANOSECONDS.mremap`: a name that no other process of this boot can have.
+pub(crate) fn trace_path(room: &mut [u8; NAME_ROOM], pid: u32, monotonic_ns: u64) -> Option<&CStr> {
+    let identity = identity();
+    let exe = identity.exe.get();
+    let base = exe.iter().rposition(|&byte| byte == b'/').map_or(exe, |slash| exe.get(slash + 1..).unwrap_or(&[]));
+    let base = base.get(..32).unwrap_or(base);
+    let mut path: Text<NAME_ROOM> = Text::EMPTY;
+    for piece in [identity.directory.get(), b"/", base, b"."] {
+        path.push(piece);
+    }
+    push_decimal(&mut path, u64::from(pid));
+    path.push(b".");
+    push_decimal(&mut path, monotonic_ns);
+    path.push(b".mremap\0");
+    *room = path.bytes;
+    CStr::from_bytes_with_nul(room.get(..path.len)?).ok()
+}
+
+fn push_decimal<const ROOM: usize>(text: &mut Text<ROOM>, number: u64) {
+    let mut digits = [0u8; 20];
+    let mut rest = number;
+    let mut used = 0;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        used += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.push(digits.get(20 - used..).unwrap_or(&[]));
+}

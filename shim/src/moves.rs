@@ -1,0 +1,124 @@
+//! What to do with a call: pass it on, refuse it, or carry the move out part by part.
+
+use mremap_plan::{Errno, Flags, Judgement, Move, Plan, Request, Step};
+use mremap_trace::Outcome;
+
+use crate::capability::{self, Capability};
+use crate::config::{self, Mode};
+use crate::discover::{self, OneVma, Source};
+use crate::exclusive::{self, Exclusive};
+use crate::record::CallRecord;
+use crate::{hooks, ring, sys};
+
+/// A part that another thread changed between discovery and move is discovered again this often.
+const MOST_RETRIES: u32 = 8;
+
+/// Whether a call can go on as it is, with nothing to decide and nothing to record.
+#[inline]
+pub(crate) fn concerns_nobody(request: &Request) -> bool {
+    !ring::is_wanted() && (!request.flags.contains(Flags::FIXED) || config::mode() == Mode::PassThrough)
+}
+
+/// Serves a call: an address, or minus the errno.
+pub(crate) fn serve(request: &Request, caller: u64) -> isize {
+    let mut record = CallRecord::begin(request, caller);
+    let (outcome, result) = decide(request, &mut record);
+    record.finish(outcome, result);
+    result
+}
+
+fn decide(request: &Request, record: &mut CallRecord) -> (Outcome, isize) {
+    if config::mode() == Mode::PassThrough || !request.flags.contains(Flags::FIXED) {
+        return (Outcome::PassedThrough, hooks::forward_raw(request));
+    }
+    let judgement = request.judge(discover::address_space_for(request));
+    if judgement == Judgement::NotAMove {
+        return (Outcome::PassedThrough, hooks::forward_raw(request));
+    }
+    if config::mode() == Mode::Auto && capability::of_kernel() == Capability::MultiVma {
+        if let Judgement::Move(wanted) = judgement {
+            survey(wanted, record);
+        }
+        return (Outcome::Native, hooks::forward_raw(request));
+    }
+    match judgement {
+        Judgement::Move(wanted) => emulate(wanted, record),
+        Judgement::Refused(errno) => (Outcome::Refused, -(errno as isize)),
+        Judgement::NotAMove => (Outcome::PassedThrough, hooks::forward_raw(request)),
+    }
+}
+
+/// A move on a kernel that moves one VMA at a time. The range must be known before the kernel is called:
+/// refusing with `EFAULT`, it would have unmapped the destination already.
+fn emulate(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
+    // One VMA, as nearly always: one call, atomic by itself. While another thread is in the middle of a
+    // move, wait for it like everyone else.
+    if !exclusive::is_taken() && discover::is_one_vma(wanted.source.start, wanted.len) == OneVma::Yes {
+        survey(wanted, record);
+        return (Outcome::OneVma, hooks::forward_raw(&part_request(&wanted, wanted.source.start, wanted.len)));
+    }
+    let _exclusive = Exclusive::enter();
+    move_parts(wanted, record)
+}
+
+/// `remap_move` of `mm/mremap.c`, one system call for each part.
+fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
+    let mut source = Source::open();
+    let mut plan = Plan::new(wanted);
+    let mut retries = 0;
+    record.emulation_begins(source.number());
+    loop {
+        match plan.next_step(&mut source) {
+            // A source that fails (a sandbox, a driver's strange line) is replaced by the one that asks
+            // nothing but `mremap` and `mmap`.
+            Err(_) if source.number() != 3 => source = Source::last_resort(),
+            Err(failed) => return (Outcome::Emulated, -(failed.0 as isize)),
+            Ok(Step::Gap(gap)) => record.gap(gap, wanted.target(gap.start)),
+            Ok(Step::Done) => return (Outcome::Emulated, wanted.destination as isize),
+            Ok(Step::Refused(errno)) => return (refused_after(record), -(errno as isize)),
+            Ok(Step::Part { part, vma, .. }) => {
+                let ticks = record.ticks();
+                let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
+                if result == -(Errno::Fault as isize) && retries < MOST_RETRIES {
+                    retries += 1;
+                    record.retried();
+                    plan.rewind(part.start);
+                    source.restart();
+                    continue;
+                }
+                record.part(part, &vma, ticks, result);
+                if result < 0 && result >= -4095 {
+                    return (Outcome::Emulated, result);
+                }
+            }
+        }
+    }
+}
+
+/// A refusal before any part moved touched nothing.
+fn refused_after(record: &CallRecord) -> Outcome {
+    if record.parts() == 0 { Outcome::Refused } else { Outcome::Emulated }
+}
+
+/// One part as a call of its own. Lengths are whole pages, so that what rounds equal is equal on kernels
+/// that compare before they round.
+fn part_request(wanted: &Move, start: u64, len: u64) -> Request {
+    Request { old: start, old_len: len, new_len: len, flags: wanted.flags, new: wanted.target(start) }
+}
+
+/// With the detail `vmas`: records the VMAs of a move that the kernel will carry out whole.
+fn survey(wanted: Move, record: &mut CallRecord) {
+    if !config::records_vmas() || !record.is_kept() {
+        return;
+    }
+    let mut source = Source::open();
+    let mut plan = Plan::new(wanted);
+    record.survey_begins(source.number());
+    while let Ok(step) = plan.next_step(&mut source) {
+        match step {
+            Step::Part { part, vma, .. } => record.part(part, &vma, record.ticks(), 0),
+            Step::Gap(gap) => record.gap(gap, wanted.target(gap.start)),
+            Step::Refused(_) | Step::Done => break,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! One call on its way into the trace: its own record, and those of its parts and gaps.
+
+use mremap_plan::{Range, Request, Vma};
+use mremap_trace::{Call, Gap, Outcome, Part, Record, Summary, Under};
+
+use crate::ring::{self, Claim};
+use crate::{clock, sys};
+
+/// A call being recorded; does nothing when there is no trace.
+pub(crate) struct CallRecord {
+    call: Call,
+    claim: Option<Claim>,
+    summary: Summary,
+}
+
+impl CallRecord {
+    /// Starts the clock. The slot is claimed when the call has ended, or when its first part is recorded.
+    pub(crate) fn begin(request: &Request, caller: u64) -> Self {
+        let call = Call {
+            outcome: Outcome::Begun,
+            ticks: if ring::is_wanted() { clock::ticks() } else { 0 },
+            duration: 0,
+            old: request.old,
+            old_len: request.old_len,
+            new_len: request.new_len,
+            flags: request.flags.0,
+            new: request.new,
+            result: 0,
+            caller,
+        };
+        Self { call, claim: None, summary: Summary::default() }
+    }
+
+    /// Whether anything is kept of this call.
+    #[allow(clippy::unused_self)]
+    pub(crate) fn is_kept(&self) -> bool {
+        ring::is_wanted()
+    }
+
+    pub(crate) fn ticks(&self) -> u64 {
+        if self.is_kept() { clock::ticks() } else { 0 }
+    }
+
+    pub(crate) fn parts(&self) -> u32 {
+        self.summary.parts
+    }
+
+    /// The parts of an emulated move follow: the call is written now, so that a process killed half-way
+    /// leaves behind what it was doing.
+    pub(crate) fn emulation_begins(&mut self, source: u32) {
+        self.survey_begins(source);
+        if let Some(claim) = &self.claim {
+            claim.store(0, &Record::Call(self.call));
+        }
+    }
+
+    /// Parts and gaps follow.
+    pub(crate) fn survey_begins(&mut self, source: u32) {
+        self.summary.source = source;
+        if self.is_kept() {
+            self.claim = ring::claim(1);
+            self.summary.call = self.claim.as_ref().map_or(0, Claim::number);
+        }
+    }
+
+    pub(crate) fn retried(&mut self) {
+        self.summary.retries += 1;
+    }
+
+    /// A part was moved, or could not be: `result` is what the kernel said.
+    pub(crate) fn part(&mut self, part: Range, vma: &Vma, started: u64, result: isize) {
+        let failed = (-4095..0).contains(&result);
+        if !failed {
+            self.summary.parts += 1;
+            self.summary.bytes += part.len();
+        }
+        if self.claim.is_none() {
+            return;
+        }
+        let protection = vma.protection.map_or(0, |known| {
+            u8::from(known.read)
+                | u8::from(known.write) << 1
+                | u8::from(known.execute) << 2
+                | u8::from(known.shared) << 3
+                | 1 << 7
+        });
+        ring::append(&Record::Part(Part {
+            call: self.summary.call,
+            errno: if failed { -result as u32 } else { 0 },
+            start: part.start,
+            end: part.end,
+            vma_start: vma.range.start,
+            vma_end: vma.range.end,
+            offset: vma.offset,
+            duration: clock::ticks().wrapping_sub(started).min(u64::from(u32::MAX)) as u32,
+            protection,
+        }));
+    }
+
+    /// A gap was stepped over.
+    pub(crate) fn gap(&mut self, gap: Range, target: u64) {
+        self.summary.gaps += 1;
+        if self.claim.is_none() {
+            return;
+        }
+        let under = match sys::mmap_that_never_maps(target, gap.len()).0 {
+            libc::EEXIST => Under::Mapped,
+            libc::EINVAL | libc::EAGAIN => Under::Empty,
+            _ => Under::Unknown,
+        };
+        ring::append(&Record::Gap(Gap { call: self.summary.call, start: gap.start, end: gap.end, under }));
+    }
+
+    /// The call has returned.
+    pub(crate) fn finish(mut self, outcome: Outcome, result: isize) {
+        if !self.is_kept() {
+            return;
+        }
+        self.call.outcome = outcome;
+        self.call.result = result as i64;
+        self.call.duration = clock::ticks().wrapping_sub(self.call.ticks);
+        if self.claim.is_some() {
+            ring::append(&Record::Summary(self.summary));
+        }
+        if let Some(claim) = self.claim.or_else(|| ring::claim(1)) {
+            claim.store(0, &Record::Call(self.call));
+        }
+    }
+}

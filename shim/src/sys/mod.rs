@@ -1,0 +1,174 @@
+//! Raw system calls, one wrapper each: never through libc's symbols, which others interpose, and never
+//! touching errno. Answers are the kernel's: a value, or the errno as [`Failed`].
+//!
+//! # Safety
+//! Every `unsafe` block here is one system call instruction. It is sound because the wrapper passes only
+//! pointers to memory it was lent for the call, or addresses whose fate the wrapper's own contract states.
+
+use core::ffi::CStr;
+
+use mremap_plan::Request;
+use syscalls::{Sysno, raw_syscall};
+
+/// The errno of a system call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failed(pub i32);
+
+pub(crate) type Answer = Result<usize, Failed>;
+
+fn answer(raw: usize) -> Answer {
+    let signed = raw as isize;
+    if (-4095..0).contains(&signed) { Err(Failed(-signed as i32)) } else { Ok(raw) }
+}
+
+macro_rules! call {
+    ($name:ident $(, $argument:expr)*) => {{
+        // SAFETY: see the head of this file.
+        answer(unsafe { raw_syscall!(Sysno::$name $(, $argument)*) })
+    }};
+}
+
+/// The call as asked. What it does to memory is the program's own wish, or the plan's.
+pub(crate) fn mremap(request: &Request) -> isize {
+    // SAFETY: moves mappings as the program (or the plan made for it) asked; no reference of ours points
+    // into them.
+    let raw = unsafe {
+        raw_syscall!(
+            Sysno::mremap,
+            request.old,
+            request.old_len,
+            request.new_len,
+            u64::from(request.flags.0),
+            request.new
+        )
+    };
+    raw as isize
+}
+
+/// `mmap` with a mapping type that does not exist: it never maps anything, and says on the way whether it
+/// could have. `EEXIST` something is mapped in the range, `ENOMEM` it reaches beyond `TASK_SIZE`, `EINVAL`
+/// it is free. The order is that of `do_mmap` in `mm/mmap.c`, the same from 5.10 to 7.x.
+pub(crate) fn mmap_that_never_maps(address: u64, len: u64) -> Failed {
+    const FIXED_NOREPLACE_AND_NO_TYPE: i32 =
+        libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_ANONYMOUS;
+    call!(mmap, address, len, libc::PROT_NONE, FIXED_NOREPLACE_AND_NO_TYPE, -1i32, 0).err().unwrap_or(Failed(0))
+}
+
+/// Maps `len` bytes of a file, shared and writable, where the kernel likes.
+pub(crate) fn map_file(fd: i32, len: usize) -> Answer {
+    call!(mmap, 0, len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0)
+}
+
+pub(crate) fn munmap(address: usize, len: usize) {
+    let _ = call!(munmap, address, len);
+}
+
+pub(crate) fn madvise(address: usize, len: usize, advice: i32) -> Answer {
+    call!(madvise, address, len, advice)
+}
+
+pub(crate) fn mprotect(address: usize, len: usize, protection: i32) -> Answer {
+    call!(mprotect, address, len, protection)
+}
+
+pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<i32, Failed> {
+    call!(openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, mode).map(|fd| fd as i32)
+}
+
+pub(crate) fn close(fd: i32) {
+    let _ = call!(close, fd);
+}
+
+pub(crate) fn read(fd: i32, into: &mut [u8]) -> Answer {
+    call!(read, fd, into.as_mut_ptr(), into.len())
+}
+
+pub(crate) fn write(fd: i32, bytes: &[u8]) -> Answer {
+    call!(write, fd, bytes.as_ptr(), bytes.len())
+}
+
+pub(crate) fn readlink(path: &CStr, into: &mut [u8]) -> Answer {
+    call!(readlinkat, libc::AT_FDCWD, path.as_ptr(), into.as_mut_ptr(), into.len())
+}
+
+pub(crate) fn unlink(path: &CStr) {
+    let _ = call!(unlinkat, libc::AT_FDCWD, path.as_ptr(), 0);
+}
+
+pub(crate) fn procmap_query(fd: i32, query: &mut mremap_plan::procmap::ProcmapQuery) -> Answer {
+    call!(ioctl, fd, mremap_plan::procmap::PROCMAP_QUERY, &raw mut *query)
+}
+
+/// The magic number of the file system a path is on.
+pub(crate) fn file_system(path: &CStr) -> Result<i64, Failed> {
+    // SAFETY: all zeros is a `statfs`.
+    let mut found: libc::statfs = unsafe { core::mem::zeroed() };
+    call!(statfs, path.as_ptr(), &raw mut found).map(|_| found.f_type)
+}
+
+pub(crate) fn ftruncate(fd: i32, len: u64) -> Answer {
+    call!(ftruncate, fd, len)
+}
+
+pub(crate) fn fallocate(fd: i32, len: u64) -> Answer {
+    call!(fallocate, fd, 0, 0, len)
+}
+
+/// The soft limit on the size of a file.
+pub(crate) fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: u64::MAX, rlim_max: u64::MAX };
+    let _ = call!(prlimit64, 0, libc::RLIMIT_FSIZE, 0, &raw mut limit);
+    limit.rlim_cur
+}
+
+pub(crate) fn pid() -> u32 {
+    call!(getpid).unwrap_or(0) as u32
+}
+
+pub(crate) fn parent_pid() -> u32 {
+    call!(getppid).unwrap_or(0) as u32
+}
+
+pub(crate) fn tid() -> u32 {
+    call!(gettid).unwrap_or(0) as u32
+}
+
+/// Whether a thread of this process is there.
+pub(crate) fn thread_is_alive(tid: u32) -> bool {
+    call!(tgkill, pid(), tid, 0) != Err(Failed(libc::ESRCH))
+}
+
+pub(crate) fn uname() -> Option<libc::utsname> {
+    // SAFETY: all zeros is a `utsname`.
+    let mut names: libc::utsname = unsafe { core::mem::zeroed() };
+    call!(uname, &raw mut names).ok().map(|_| names)
+}
+
+/// The kernel's signal set: 64 bits on every architecture served.
+pub(crate) type SignalSet = u64;
+
+/// Replaces this thread's blocked signals and returns the former ones.
+pub(crate) fn set_blocked_signals(blocked: SignalSet) -> Option<SignalSet> {
+    let mut former: SignalSet = 0;
+    call!(rt_sigprocmask, libc::SIG_SETMASK, &raw const blocked, &raw mut former, size_of::<SignalSet>())
+        .ok()
+        .map(|_| former)
+}
+
+/// Sleeps while `word` is `expected`, at most `milliseconds`.
+pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32, milliseconds: i64) {
+    let limit = libc::timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
+    let _ = call!(
+        futex,
+        word.as_ptr(),
+        libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+        expected,
+        &raw const limit,
+        0,
+        0
+    );
+}
+
+pub(crate) fn futex_wake_one(word: &core::sync::atomic::AtomicU32) {
+    let _ = call!(futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1, 0, 0, 0);
+}
