@@ -22,7 +22,9 @@ pub fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     let (major, rest) = hex(rest.strip_prefix(b" ")?)?;
     let (_minor, rest) = hex(rest.strip_prefix(b":")?)?;
     let (inode, path) = decimal(rest.strip_prefix(b" ")?)?;
-    let &[read, write, execute, sharing] = letters else { return None };
+    let &[read, write, execute, sharing] = letters else {
+        return None;
+    };
     let path = path.trim_ascii_start();
     let shared = sharing == b's';
     (start < end).then_some(Line {
@@ -55,8 +57,12 @@ fn number(bytes: &[u8], base: u32) -> Option<(u64, &[u8])> {
     let mut value = 0u64;
     let mut digits = 0;
     for &byte in bytes {
-        let Some(digit) = char::from(byte).to_digit(base) else { break };
-        value = value.checked_mul(u64::from(base))?.checked_add(u64::from(digit))?;
+        let Some(digit) = char::from(byte).to_digit(base) else {
+            break;
+        };
+        value = value
+            .checked_mul(u64::from(base))?
+            .checked_add(u64::from(digit))?;
         digits += 1;
     }
     Some((value, bytes.get(digits..)?)).filter(|_| digits > 0)

@@ -52,7 +52,12 @@ pub struct Plan {
 impl Plan {
     /// A plan at the start of its move.
     pub fn new(request: Move) -> Self {
-        Self { request, cursor: request.source.start, seen_vma: false, waiting: None }
+        Self {
+            request,
+            cursor: request.source.start,
+            seen_vma: false,
+            waiting: None,
+        }
     }
 
     /// Where the walk stands: everything below has been handed out.
@@ -70,7 +75,11 @@ impl Plan {
     pub fn next_step<S: VmaSource>(&mut self, source: &mut S) -> Result<Step, S::Error> {
         let end = self.request.source.end;
         if self.cursor >= end {
-            return Ok(if self.seen_vma { Step::Done } else { Step::Refused(Errno::Fault) });
+            return Ok(if self.seen_vma {
+                Step::Done
+            } else {
+                Step::Refused(Errno::Fault)
+            });
         }
         let found = match self.waiting.take() {
             Some(vma) => Some(vma),
@@ -79,7 +88,10 @@ impl Plan {
         let Some(vma) = found else {
             return Ok(self.without_vma(end));
         };
-        let part = vma.range.intersect(Range { start: self.cursor, end });
+        let part = vma.range.intersect(Range {
+            start: self.cursor,
+            end,
+        });
         if part.is_empty() {
             return Ok(self.without_vma(end));
         }
@@ -93,7 +105,11 @@ impl Plan {
         }
         self.seen_vma = true;
         self.cursor = part.end;
-        Ok(Step::Part { part, target: self.request.target(part.start), vma })
+        Ok(Step::Part {
+            part,
+            target: self.request.target(part.start),
+            vma,
+        })
     }
 
     /// Takes back the part handed out last, from `start` on: it was found changed and is to be discovered
@@ -122,7 +138,10 @@ impl Plan {
     }
 
     fn step_over(&mut self, end: u64) -> Step {
-        let gap = Range { start: self.cursor, end };
+        let gap = Range {
+            start: self.cursor,
+            end,
+        };
         self.cursor = end;
         Step::Gap(gap)
     }

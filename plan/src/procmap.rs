@@ -51,8 +51,16 @@ impl ProcmapQuery {
         let shared = flag(8);
         let length = (self.vma_name_size as usize).saturating_sub(1).min(name.len());
         Vma {
-            range: Range { start: self.vma_start, end: self.vma_end },
-            protection: Some(Protection { read: flag(1), write: flag(2), execute: flag(4), shared }),
+            range: Range {
+                start: self.vma_start,
+                end: self.vma_end,
+            },
+            protection: Some(Protection {
+                read: flag(1),
+                write: flag(2),
+                execute: flag(4),
+                shared,
+            }),
             backing: Backing::of_mapping(
                 name.get(..length).unwrap_or(&[]),
                 self.dev_major,

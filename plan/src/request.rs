@@ -82,7 +82,8 @@ pub struct Move {
 impl Move {
     /// Where an address of the source goes.
     pub fn target(&self, address: u64) -> u64 {
-        self.destination.wrapping_add(address.wrapping_sub(self.source.start))
+        self.destination
+            .wrapping_add(address.wrapping_sub(self.source.start))
     }
 }
 
@@ -122,7 +123,10 @@ impl Request {
             return Judgement::Refused(Errno::Invalid);
         }
         Judgement::Move(Move {
-            source: Range { start: self.old, end: self.old.wrapping_add(len) },
+            source: Range {
+                start: self.old,
+                end: self.old.wrapping_add(len),
+            },
             destination: self.new,
             len,
             flags: self.flags,

@@ -23,7 +23,10 @@ impl Range {
     /// The bytes that both ranges hold.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {
-        Self { start: self.start.max(other.start), end: self.end.min(other.end) }
+        Self {
+            start: self.start.max(other.start),
+            end: self.end.min(other.end),
+        }
     }
 }
 

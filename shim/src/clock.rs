@@ -24,7 +24,11 @@ pub(crate) fn choose() {
 
 /// As the trace's header names the clock.
 pub(crate) fn kind() -> u32 {
-    if COUNTER_IS_INVARIANT.load(Ordering::Relaxed) { 1 } else { 2 }
+    if COUNTER_IS_INVARIANT.load(Ordering::Relaxed) {
+        1
+    } else {
+        2
+    }
 }
 
 #[inline]
@@ -41,13 +45,22 @@ pub(crate) fn ticks() -> u64 {
 pub(crate) fn now() -> Moment {
     let monotonic_ns = nanoseconds(libc::CLOCK_MONOTONIC);
     let ticks = if kind() == 1 { ticks() } else { monotonic_ns };
-    Moment { ticks, monotonic_ns, realtime_ns: nanoseconds(libc::CLOCK_REALTIME) }
+    Moment {
+        ticks,
+        monotonic_ns,
+        realtime_ns: nanoseconds(libc::CLOCK_REALTIME),
+    }
 }
 
 /// From the vDSO, through libc: no system call. The one libc function below the hook.
 fn nanoseconds(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: writes the one `timespec` it is given; async-signal-safe.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
-    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+    (time.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(time.tv_nsec as u64)
 }

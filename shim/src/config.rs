@@ -67,8 +67,12 @@ pub(crate) fn take<'a>(
     trace: &mut TraceSettings<'a>,
     mut complain: impl FnMut(&'static str, &'static str),
 ) {
-    let Some(setting) = variable.strip_prefix(b"MREMAP_SHIM_") else { return };
-    let Some(equals) = setting.iter().position(|&byte| byte == b'=') else { return };
+    let Some(setting) = variable.strip_prefix(b"MREMAP_SHIM_") else {
+        return;
+    };
+    let Some(equals) = setting.iter().position(|&byte| byte == b'=') else {
+        return;
+    };
     let (name, value) = (&setting[..equals], &setting[equals + 1..]);
     match name {
         b"MODE" => match value {
@@ -82,7 +86,10 @@ pub(crate) fn take<'a>(
             b"query" => VMA_SOURCE.store(VmaSource::Query as u8, Ordering::Relaxed),
             b"maps" => VMA_SOURCE.store(VmaSource::Maps as u8, Ordering::Relaxed),
             b"bisect" => VMA_SOURCE.store(VmaSource::Bisect as u8, Ordering::Relaxed),
-            _ => complain("MREMAP_SHIM_VMA_SOURCE", "auto, query, maps or bisect; using auto"),
+            _ => complain(
+                "MREMAP_SHIM_VMA_SOURCE",
+                "auto, query, maps or bisect; using auto",
+            ),
         },
         b"TRACE_DETAIL" => match value {
             b"calls" => DETAIL_VMAS.store(0, Ordering::Relaxed),
@@ -91,7 +98,10 @@ pub(crate) fn take<'a>(
         },
         b"TRACE_SIZE" => match parse_size(value) {
             Some(size) if size >= SMALLEST_TRACE => trace.size = size,
-            _ => complain("MREMAP_SHIM_TRACE_SIZE", "64K or more, as bytes or with K, M or G; using 64M"),
+            _ => complain(
+                "MREMAP_SHIM_TRACE_SIZE",
+                "64K or more, as bytes or with K, M or G; using 64M",
+            ),
         },
         b"TRACE" => trace.directory = value,
         _ => {}
@@ -99,7 +109,10 @@ pub(crate) fn take<'a>(
 }
 
 impl TraceSettings<'_> {
-    pub(crate) const NONE: Self = Self { directory: b"", size: DEFAULT_TRACE_SIZE };
+    pub(crate) const NONE: Self = Self {
+        directory: b"",
+        size: DEFAULT_TRACE_SIZE,
+    };
 }
 
 fn parse_size(text: &[u8]) -> Option<u64> {

@@ -25,7 +25,10 @@ impl Subscriber for ToStderr {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line { bytes: [0; 512], len: 0 };
+        let mut line = Line {
+            bytes: [0; 512],
+            len: 0,
+        };
         let _ = line.write_str("mremap-shim: ");
         event.record(&mut line);
         let _ = line.write_str("\n");

@@ -16,8 +16,11 @@ pub(crate) struct WipedOnFork {
     _rest: [u8; 65536 - 8],
 }
 
-pub(crate) static WIPED: WipedOnFork =
-    WipedOnFork { owner: AtomicU32::new(0), trace_epoch: AtomicU32::new(0), _rest: [0; 65536 - 8] };
+pub(crate) static WIPED: WipedOnFork = WipedOnFork {
+    owner: AtomicU32::new(0),
+    trace_epoch: AtomicU32::new(0),
+    _rest: [0; 65536 - 8],
+};
 
 static WIPED_IS_ADVISED: AtomicBool = AtomicBool::new(false);
 
@@ -29,8 +32,12 @@ pub(crate) fn advise_wipe_on_fork() -> bool {
     if WIPED_IS_ADVISED.load(Ordering::Relaxed) {
         return true;
     }
-    let advised =
-        sys::madvise((&raw const WIPED).addr(), size_of::<WipedOnFork>(), libc::MADV_WIPEONFORK).is_ok();
+    let advised = sys::madvise(
+        (&raw const WIPED).addr(),
+        size_of::<WipedOnFork>(),
+        libc::MADV_WIPEONFORK,
+    )
+    .is_ok();
     WIPED_IS_ADVISED.store(advised, Ordering::Relaxed);
     advised
 }
@@ -53,7 +60,10 @@ impl Exclusive {
         advise_wipe_on_fork();
         let me = sys::tid();
         // Acquire pairs with the Release in `drop`: the former owner's moves are behind us.
-        while let Err(owner) = WIPED.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed) {
+        while let Err(owner) = WIPED
+            .owner
+            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+        {
             wait_for(owner);
         }
         Self { signals }
@@ -65,13 +75,18 @@ impl Exclusive {
 fn wait_for(owner: u32) {
     let marked = owner | WAITED_FOR;
     if owner != marked
-        && WIPED.owner.compare_exchange(owner, marked, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        && WIPED
+            .owner
+            .compare_exchange(owner, marked, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
     {
         return;
     }
     sys::futex_wait(&WIPED.owner, marked, LOOK_AGAIN_MS);
     if !sys::thread_is_alive(owner & !WAITED_FOR) {
-        let _ = WIPED.owner.compare_exchange(marked, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = WIPED
+            .owner
+            .compare_exchange(marked, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

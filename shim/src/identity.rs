@@ -31,7 +31,10 @@ struct Text<const ROOM: usize> {
 }
 
 impl<const ROOM: usize> Text<ROOM> {
-    const EMPTY: Self = Self { len: 0, bytes: [0; ROOM] };
+    const EMPTY: Self = Self {
+        len: 0,
+        bytes: [0; ROOM],
+    };
 
     fn get(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
@@ -145,18 +148,31 @@ unsafe extern "C" fn take_module(info: *mut libc::dl_phdr_info, _size: usize, da
         unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes()
     };
     let (build_id, build_id_len) = build_id(info.dlpi_addr, headers);
-    for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_X != 0) {
+    for header in headers
+        .iter()
+        .filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_X != 0)
+    {
         let start = info.dlpi_addr.wrapping_add(header.p_vaddr);
         let end = start.wrapping_add(header.p_memsz);
         let own = (take_module as *const ()).addr() as u64;
         if (start..end).contains(&own) {
             caller::set_own_text(start as usize, end as usize);
         }
-        let Some(place) = identity.modules.get_mut(identity.module_count) else { return 0 };
-        *place =
-            LoadedModule { start, end, offset: header.p_offset, build_id, build_id_len, path: Text::EMPTY };
+        let Some(place) = identity.modules.get_mut(identity.module_count) else {
+            return 0;
+        };
+        *place = LoadedModule {
+            start,
+            end,
+            offset: header.p_offset,
+            build_id,
+            build_id_len,
+            path: Text::EMPTY,
+        };
         // The program itself has no name here.
-        place.path.push(if name.is_empty() { identity.exe.get() } else { name });
+        place
+            .path
+            .push(if name.is_empty() { identity.exe.get() } else { name });
         identity.module_count += 1;
     }
     0
@@ -183,7 +199,9 @@ fn build_id(base: u64, headers: &[libc::Elf64_Phdr]) -> ([u8; 20], u8) {
                 }
                 return (id, found.len() as u8);
             }
-            let Some(next) = rest.get(padded + len.next_multiple_of(4)..) else { break };
+            let Some(next) = rest.get(padded + len.next_multiple_of(4)..) else {
+                break;
+            };
             notes = next;
         }
     }
@@ -227,7 +245,10 @@ pub(crate) fn record_modules() {
 pub(crate) fn trace_path(room: &mut [u8; NAME_ROOM], pid: u32, monotonic_ns: u64) -> Option<&CStr> {
     let identity = identity();
     let exe = identity.exe.get();
-    let base = exe.iter().rposition(|&byte| byte == b'/').map_or(exe, |slash| exe.get(slash + 1..).unwrap_or(&[]));
+    let base = exe
+        .iter()
+        .rposition(|&byte| byte == b'/')
+        .map_or(exe, |slash| exe.get(slash + 1..).unwrap_or(&[]));
     let base = base.get(..32).unwrap_or(base);
     let mut path: Text<NAME_ROOM> = Text::EMPTY;
     for piece in [identity.directory.get(), b"/", base, b"."] {

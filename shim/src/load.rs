@@ -37,8 +37,14 @@ unsafe extern "C" fn on_load(_: c_int, arguments: *const *const c_char, environm
         let (why, errno) = match error {
             OpenError::NoWipeOnFork => ("this kernel has no MADV_WIPEONFORK (Linux 4.14)", 0),
             OpenError::NameTooLong => ("the name of the directory is too long", 0),
-            OpenError::File(errno) => ("cannot make a file in the directory of MREMAP_SHIM_TRACE, errno ", errno),
-            OpenError::Space(errno) => ("no room for a file in the directory of MREMAP_SHIM_TRACE, errno ", errno),
+            OpenError::File(errno) => (
+                "cannot make a file in the directory of MREMAP_SHIM_TRACE, errno ",
+                errno,
+            ),
+            OpenError::Space(errno) => (
+                "no room for a file in the directory of MREMAP_SHIM_TRACE, errno ",
+                errno,
+            ),
         };
         tracing::warn!(what = "no trace: ", why, errno);
     }

@@ -19,7 +19,9 @@ pub(crate) fn concerns_nobody(request: &Request) -> bool {
     !ring::is_wanted() && (!request.flags.contains(Flags::FIXED) || config::mode() == Mode::PassThrough)
 }
 
-/// Serves a call: an address, or minus the errno.
+/// Serves a call: an address, or minus the errno. Not inlined, so that the hook's own frame stays small
+/// enough for [`crate::caller`].
+#[inline(never)]
 pub(crate) fn serve(request: &Request, caller: u64) -> isize {
     let mut record = CallRecord::begin(request, caller);
     let (outcome, result) = decide(request, &mut record);
@@ -55,7 +57,10 @@ fn emulate(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
     // move, wait for it like everyone else.
     if !exclusive::is_taken() && discover::is_one_vma(wanted.source.start, wanted.len) == OneVma::Yes {
         survey(wanted, record);
-        return (Outcome::OneVma, hooks::forward_raw(&part_request(&wanted, wanted.source.start, wanted.len)));
+        return (
+            Outcome::OneVma,
+            hooks::forward_raw(&part_request(&wanted, wanted.source.start, wanted.len)),
+        );
     }
     let _exclusive = Exclusive::enter();
     move_parts(wanted, record)
@@ -87,7 +92,7 @@ fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
                     continue;
                 }
                 record.part(part, &vma, ticks, result);
-                if result < 0 && result >= -4095 {
+                if (-4095..0).contains(&result) {
                     return (Outcome::Emulated, result);
                 }
             }
@@ -97,13 +102,23 @@ fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
 
 /// A refusal before any part moved touched nothing.
 fn refused_after(record: &CallRecord) -> Outcome {
-    if record.parts() == 0 { Outcome::Refused } else { Outcome::Emulated }
+    if record.parts() == 0 {
+        Outcome::Refused
+    } else {
+        Outcome::Emulated
+    }
 }
 
 /// One part as a call of its own. Lengths are whole pages, so that what rounds equal is equal on kernels
 /// that compare before they round.
 fn part_request(wanted: &Move, start: u64, len: u64) -> Request {
-    Request { old: start, old_len: len, new_len: len, flags: wanted.flags, new: wanted.target(start) }
+    Request {
+        old: start,
+        old_len: len,
+        new_len: len,
+        flags: wanted.flags,
+        new: wanted.target(start),
+    }
 }
 
 /// With the detail `vmas`: records the VMAs of a move that the kernel will carry out whole.

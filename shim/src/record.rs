@@ -28,7 +28,11 @@ impl CallRecord {
             result: 0,
             caller,
         };
-        Self { call, claim: None, summary: Summary::default() }
+        Self {
+            call,
+            claim: None,
+            summary: Summary::default(),
+        }
     }
 
     /// Whether anything is kept of this call.
@@ -108,7 +112,12 @@ impl CallRecord {
             libc::EINVAL | libc::EAGAIN => Under::Empty,
             _ => Under::Unknown,
         };
-        ring::append(&Record::Gap(Gap { call: self.summary.call, start: gap.start, end: gap.end, under }));
+        ring::append(&Record::Gap(Gap {
+            call: self.summary.call,
+            start: gap.start,
+            end: gap.end,
+            under,
+        }));
     }
 
     /// The call has returned.

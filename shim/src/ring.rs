@@ -4,6 +4,9 @@
 //! Space is really there before it is written, so that a full disk ends the trace and not the program. A
 //! fork's child finds the epoch wiped and opens a file of its own at its first record.
 
+// The mapping starts on a page, and the format puts every word at a multiple of its size.
+#![allow(clippy::cast_ptr_alignment)]
+
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::thread_local;
@@ -91,7 +94,12 @@ impl Claim {
         let words = record.encode();
         // SAFETY: the claim is `index + 1` slots or more inside the mapped, allocated file, and slots are
         // 64-byte aligned; other processes may read the file, hence the atomics.
-        let slot = unsafe { &*self.first.add(index * SLOT_SIZE).cast::<[AtomicU64; SLOT_WORDS]>() };
+        let slot = unsafe {
+            &*self
+                .first
+                .add(index * SLOT_SIZE)
+                .cast::<[AtomicU64; SLOT_WORDS]>()
+        };
         let (last, body) = (SLOT_WORDS - 1, &words[..SLOT_WORDS - 1]);
         for (place, word) in slot.iter().zip(body) {
             place.store(*word, Ordering::Relaxed);
@@ -133,12 +141,19 @@ fn claim_in_chunk(base: *mut u8, chunk: u32, slots: u32) -> Option<Claim> {
     if first + slots <= SLOTS_PER_CHUNK {
         // SAFETY: within the chunk, by the line above.
         let first_slot = unsafe { start.add(first as usize * SLOT_SIZE) };
-        return Some(Claim { first: first_slot, number: chunk * SLOTS_PER_CHUNK + first });
+        return Some(Claim {
+            first: first_slot,
+            number: chunk * SLOTS_PER_CHUNK + first,
+        });
     }
     for rest in first..SLOTS_PER_CHUNK {
         // SAFETY: within the chunk.
         let slot = unsafe { start.add(rest as usize * SLOT_SIZE) };
-        Claim { first: slot, number: 0 }.store(0, &Record::Padding);
+        Claim {
+            first: slot,
+            number: 0,
+        }
+        .store(0, &Record::Padding);
     }
     None
 }
@@ -247,7 +262,10 @@ fn create() -> Result<(), OpenError> {
 
 /// Maps a new file at its full size, sparse, its first segment allocated.
 fn map(fd: i32) -> Result<(*mut u8, usize), OpenError> {
-    let limit = SIZE.load(Ordering::Relaxed).min(sys::file_size_limit()).min(u64::from(u32::MAX / 64) * 4096);
+    let limit = SIZE
+        .load(Ordering::Relaxed)
+        .min(sys::file_size_limit())
+        .min(u64::from(u32::MAX / 64) * 4096);
     let chunks = limit.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64;
     if chunks == 0 {
         return Err(OpenError::Space(libc::EFBIG));
@@ -308,7 +326,10 @@ pub(crate) fn note_capability(capability: u32) {
     if epoch != 0 && epoch != NONE {
         // SAFETY: a field of the mapped header, only ever accessed atomically once the trace is open.
         let field = unsafe {
-            &*BASE.load(Ordering::Acquire).add(layout::header::CAPABILITY).cast::<AtomicU32>()
+            &*BASE
+                .load(Ordering::Acquire)
+                .add(layout::header::CAPABILITY)
+                .cast::<AtomicU32>()
         };
         field.store(capability, Ordering::Relaxed);
     }
@@ -332,4 +353,3 @@ pub(crate) fn append_with_text(text: &[u8], record: impl Fn(u32) -> Record) {
 pub(crate) fn count_early() {
     EARLY.fetch_add(1, Ordering::Relaxed);
 }
-

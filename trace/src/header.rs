@@ -125,9 +125,15 @@ impl Header {
     /// The bytes are too few, no trace, of another version, byte order or geometry, or a text's length does
     /// not fit its field; the error names the offset.
     pub fn decode(bytes: &[u8]) -> Result<(Self, HeaderText<'_>), DecodeError> {
-        let wrong = |offset: usize, what| DecodeError { offset: offset as u64, what };
+        let wrong = |offset: usize, what| DecodeError {
+            offset: offset as u64,
+            what,
+        };
         if bytes.get(..8) != Some(&layout::MAGIC[..]) {
-            return Err(wrong(at::MAGIC, "no mremap trace starts here (magic bytes differ)"));
+            return Err(wrong(
+                at::MAGIC,
+                "no mremap trace starts here (magic bytes differ)",
+            ));
         }
         if bytes.len() < layout::HEADER_SIZE {
             return Err(wrong(bytes.len(), "the file ends inside the header"));
@@ -135,10 +141,16 @@ impl Header {
         let u32_of = |offset| u32_at(bytes, offset).unwrap_or(0);
         let u64_of = |offset| u64_at(bytes, offset).unwrap_or(0);
         if u32_of(at::BYTE_ORDER) != layout::BYTE_ORDER {
-            return Err(wrong(at::BYTE_ORDER, "recorded in the other byte order, or damaged"));
+            return Err(wrong(
+                at::BYTE_ORDER,
+                "recorded in the other byte order, or damaged",
+            ));
         }
         if u32_of(at::VERSION) != layout::VERSION {
-            return Err(wrong(at::VERSION, "a format version this build does not read (it reads 1)"));
+            return Err(wrong(
+                at::VERSION,
+                "a format version this build does not read (it reads 1)",
+            ));
         }
         for (offset, expected) in [
             (at::HEADER_SIZE, layout::HEADER_SIZE),
@@ -150,11 +162,15 @@ impl Header {
             }
         }
         let text = |(offset, room): (usize, usize)| -> Result<&[u8], DecodeError> {
-            let length = bytes.get(offset..offset + 2).map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
+            let length = bytes
+                .get(offset..offset + 2)
+                .map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
             if usize::from(length) > room {
                 return Err(wrong(offset, "a text longer than its field"));
             }
-            Ok(bytes.get(offset + 2..offset + 2 + usize::from(length)).unwrap_or(&[]))
+            Ok(bytes
+                .get(offset + 2..offset + 2 + usize::from(length))
+                .unwrap_or(&[]))
         };
         let mut boot_id = [0; 16];
         boot_id.copy_from_slice(bytes.get(at::BOOT_ID..at::BOOT_ID + 16).unwrap_or(&[0; 16]));

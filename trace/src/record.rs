@@ -26,8 +26,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the tags.
-    pub const ALL: [Self; 6] =
-        [Self::PassedThrough, Self::Native, Self::OneVma, Self::Emulated, Self::Refused, Self::Begun];
+    pub const ALL: [Self; 6] = [
+        Self::PassedThrough,
+        Self::Native,
+        Self::OneVma,
+        Self::Emulated,
+        Self::Refused,
+        Self::Begun,
+    ];
 }
 
 /// One call of `mremap`, arguments as the program gave them.
@@ -58,7 +64,9 @@ pub struct Call {
 impl Call {
     /// The errno of a failed call.
     pub fn errno(&self) -> Option<u32> {
-        (-4095..0).contains(&self.result).then(|| self.result.unsigned_abs() as u32)
+        (-4095..0)
+            .contains(&self.result)
+            .then(|| self.result.unsigned_abs() as u32)
     }
 }
 
@@ -196,11 +204,19 @@ fn high(word: u64) -> u32 {
 
 /// 31 bits as they are; beyond, in units of 1024 with the top bit set, up to 2^41 ticks.
 fn pack_duration(ticks: u64) -> u32 {
-    if ticks < 1 << 31 { ticks as u32 } else { 1 << 31 | (ticks >> 10).min((1 << 31) - 1) as u32 }
+    if ticks < 1 << 31 {
+        ticks as u32
+    } else {
+        1 << 31 | (ticks >> 10).min((1 << 31) - 1) as u32
+    }
 }
 
 fn unpack_duration(packed: u32) -> u64 {
-    if packed < 1 << 31 { u64::from(packed) } else { u64::from(packed & !(1 << 31)) << 10 }
+    if packed < 1 << 31 {
+        u64::from(packed)
+    } else {
+        u64::from(packed & !(1 << 31)) << 10
+    }
 }
 
 impl Record {
@@ -239,9 +255,16 @@ impl Record {
                 pair(p.duration, u32::from(p.protection)),
                 commit(tag::PART, 0),
             ],
-            Self::Gap(g) => {
-                [pair(g.call, g.under as u32), g.start, g.end, 0, 0, 0, 0, commit(tag::GAP, 0)]
-            }
+            Self::Gap(g) => [
+                pair(g.call, g.under as u32),
+                g.start,
+                g.end,
+                0,
+                0,
+                0,
+                0,
+                commit(tag::GAP, 0),
+            ],
             Self::Module(m) => {
                 let word = |at: usize| {
                     let mut bytes = [0; 8];
@@ -260,9 +283,16 @@ impl Record {
                     commit(tag::MODULE, 0),
                 ]
             }
-            Self::Message(m) => {
-                [m.ticks, pair(m.level, m.text_len), 0, 0, 0, 0, 0, commit(tag::MESSAGE, 0)]
-            }
+            Self::Message(m) => [
+                m.ticks,
+                pair(m.level, m.text_len),
+                0,
+                0,
+                0,
+                0,
+                0,
+                commit(tag::MESSAGE, 0),
+            ],
             Self::Text(text) => {
                 let mut words = [0; SLOT_WORDS];
                 for (word, bytes) in words.iter_mut().zip(text.as_chunks::<8>().0) {
@@ -336,7 +366,11 @@ impl Record {
                     build_id,
                 })
             }
-            tag::MESSAGE => Self::Message(Message { ticks: w0, level: low(w1), text_len: high(w1) }),
+            tag::MESSAGE => Self::Message(Message {
+                ticks: w0,
+                level: low(w1),
+                text_len: high(w1),
+            }),
             tag::TEXT => {
                 let mut text = [0; TEXT_PER_SLOT];
                 for (bytes, word) in text.as_chunks_mut::<8>().0.iter_mut().zip(words) {

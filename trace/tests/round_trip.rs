@@ -24,7 +24,14 @@ fn call() -> Call {
 fn every_record_survives_the_round_trip() {
     let records = [
         Record::Call(call()),
-        Record::Summary(Summary { call: 65, parts: 3, gaps: 2, retries: 1, bytes: 1 << 40, source: 3 }),
+        Record::Summary(Summary {
+            call: 65,
+            parts: 3,
+            gaps: 2,
+            retries: 1,
+            bytes: 1 << 40,
+            source: 3,
+        }),
         Record::Part(Part {
             call: 65,
             errno: 12,
@@ -36,7 +43,12 @@ fn every_record_survives_the_round_trip() {
             duration: 6,
             protection: 0x83,
         }),
-        Record::Gap(Gap { call: 65, start: 4096, end: 8192, under: Under::Mapped }),
+        Record::Gap(Gap {
+            call: 65,
+            start: 4096,
+            end: 8192,
+            under: Under::Mapped,
+        }),
         Record::Module(Module {
             start: 1,
             end: 2,
@@ -45,7 +57,11 @@ fn every_record_survives_the_round_trip() {
             build_id_len: 20,
             build_id: *b"abcdefghijklmnopqrst",
         }),
-        Record::Message(Message { level: 2, text_len: 11, ticks: 9 }),
+        Record::Message(Message {
+            level: 2,
+            text_len: 11,
+            ticks: 9,
+        }),
         Record::Text([b'x'; layout::TEXT_PER_SLOT]),
         Record::Padding,
     ];
@@ -62,19 +78,41 @@ fn long_durations_keep_all_but_their_last_ten_bits() {
         else {
             panic!("a call decodes as a call");
         };
-        assert!(duration - read.duration < 1024, "{duration} read as {}", read.duration);
+        assert!(
+            duration - read.duration < 1024,
+            "{duration} read as {}",
+            read.duration
+        );
     }
 }
 
 #[test]
 fn header_survives_and_each_damage_is_named_by_its_offset() {
     let mut bytes = vec![0; layout::HEADER_SIZE];
-    let header = Header { pid: 7, page_size: 65536, boot_id: [3; 16], lost_full: 2, ..Header::default() };
-    let text = HeaderText { exe: b"/bin/true", argv: b"true\0", kernel: b"6.1.0", ..HeaderText::default() };
+    let header = Header {
+        pid: 7,
+        page_size: 65536,
+        boot_id: [3; 16],
+        lost_full: 2,
+        ..Header::default()
+    };
+    let text = HeaderText {
+        exe: b"/bin/true",
+        argv: b"true\0",
+        kernel: b"6.1.0",
+        ..HeaderText::default()
+    };
     header.encode(&text, &mut bytes);
     assert_eq!(Header::decode(&bytes), Ok((header, text)));
 
-    for (offset, size) in [(0, 16384), (8, 16384), (12, 16384), (20, 16384), (576, 16384), (100, 100)] {
+    for (offset, size) in [
+        (0, 16384),
+        (8, 16384),
+        (12, 16384),
+        (20, 16384),
+        (576, 16384),
+        (100, 100),
+    ] {
         let mut damaged = bytes[..size].to_vec();
         if offset < size {
             damaged[offset] ^= 0xff;
@@ -87,7 +125,12 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
 #[test]
 fn a_claimed_slot_without_its_tag_is_torn_and_the_rest_is_read() {
     let mut bytes = vec![0; layout::CHUNK_SIZE];
-    ChunkHeader { tid: 5, claimed: 4, ..ChunkHeader::default() }.encode(&mut bytes);
+    ChunkHeader {
+        tid: 5,
+        claimed: 4,
+        ..ChunkHeader::default()
+    }
+    .encode(&mut bytes);
     for slot in [1, 3] {
         for (number, word) in Record::Call(call()).encode().iter().enumerate() {
             let at = slot * layout::SLOT_SIZE + number * 8;
@@ -100,5 +143,9 @@ fn a_claimed_slot_without_its_tag_is_torn_and_the_rest_is_read() {
     assert_eq!(slots[1], (2, Slot::Torn));
     assert_eq!(slots[2], (3, Slot::Complete(Record::Call(call()))));
     assert_eq!(slots.len(), 3);
-    assert_eq!(header.slots(&bytes[..100]).count(), 0, "bytes that end inside a slot give no slot");
+    assert_eq!(
+        header.slots(&bytes[..100]).count(),
+        0,
+        "bytes that end inside a slot give no slot"
+    );
 }

@@ -1,2 +1,55 @@
-//! Placeholder.
-fn main() {}
+//! The project's commands. Each one is a function of a module of its own; CI calls nothing else.
+
+mod apt;
+mod catalogue;
+mod ci;
+mod demo;
+mod guest;
+mod kernels;
+mod kernels_command;
+mod libtest;
+mod repo;
+mod test;
+mod test_vm;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+/// The project's commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Command {
+    /// All tests: on this machine, then in every guest kernel.
+    Test(test::Options),
+    /// The system tests in guest kernels.
+    TestVm(test_vm::Options),
+    /// One program in one guest kernel.
+    Vm(vm::Options),
+    /// The guest kernels: list, fetch, find newer ones.
+    Kernels(kernels_command::Options),
+    /// The shim at work on an unmodified program.
+    Demo(demo::Options),
+    /// Everything that a change must pass.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    run(Command::parse()).unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Test(options) => test::run(options),
+        Command::TestVm(options) => test_vm::run(&options),
+        Command::Vm(options) => vm::run(&options),
+        Command::Kernels(options) => kernels_command::run(&options),
+        Command::Demo(options) => demo::run(&options),
+        Command::Ci => ci::run(),
+    }
+}

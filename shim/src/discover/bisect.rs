@@ -24,8 +24,12 @@ pub(crate) enum OneVma {
 #[cfg(target_arch = "x86_64")]
 const IMPOSSIBLE_LENGTHS: [u64; 2] = [(1 << 56) - 65536, (1 << 47) - 65536];
 #[cfg(not(target_arch = "x86_64"))]
-const IMPOSSIBLE_LENGTHS: [u64; 4] =
-    [(1 << 52) - 65536, (1 << 48) - 65536, (1 << 42) - 65536, (1 << 39) - 65536];
+const IMPOSSIBLE_LENGTHS: [u64; 4] = [
+    (1 << 52) - 65536,
+    (1 << 48) - 65536,
+    (1 << 42) - 65536,
+    (1 << 39) - 65536,
+];
 
 /// Index of the length this kernel does not call silly (`EINVAL`, since 6.17, when above `TASK_SIZE`).
 static LENGTH: AtomicU8 = AtomicU8::new(0);
@@ -73,10 +77,15 @@ impl Bisection {
         let len = if is_one_vma(start, until - start) == OneVma::Yes {
             until - start
         } else {
-            longest(page, until - start, |len| Ok(is_one_vma(start, len) == OneVma::Yes))?
+            longest(page, until - start, |len| {
+                Ok(is_one_vma(start, len) == OneVma::Yes)
+            })?
         };
         Ok(Some(Vma {
-            range: Range { start, end: start + len },
+            range: Range {
+                start,
+                end: start + len,
+            },
             backing: Backing::Unknown,
             ..Vma::default()
         }))
@@ -94,11 +103,7 @@ fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
 
 /// The greatest multiple of `page` below `limit` for which `holds`; one page when it holds for none. What
 /// holds for a length holds for every shorter one.
-fn longest(
-    page: u64,
-    limit: u64,
-    mut holds: impl FnMut(u64) -> Result<bool, Failed>,
-) -> Result<u64, Failed> {
+fn longest(page: u64, limit: u64, mut holds: impl FnMut(u64) -> Result<bool, Failed>) -> Result<u64, Failed> {
     let (mut good, mut bad) = (1, limit / page);
     let mut step = 2;
     while step < bad {

@@ -20,7 +20,13 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(fd: i32) -> Self {
-        Self { fd, read: [0; READ_ROOM], filled: 0, taken: 0, line: [0; LINE_ROOM] }
+        Self {
+            fd,
+            read: [0; READ_ROOM],
+            filled: 0,
+            taken: 0,
+            line: [0; LINE_ROOM],
+        }
     }
 
     pub(crate) fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {

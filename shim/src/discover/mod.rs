@@ -18,7 +18,8 @@ use crate::sys::{self, Failed};
 /// `/proc/self` is empty once the leading thread has exited; this one is not.
 const MAPS: &CStr = c"/proc/thread-self/maps";
 
-/// Where the VMAs of one move come from.
+/// Where the VMAs of one move come from. The reader's buffers stand in it: there is no heap to put them on.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Source {
     Query(procmap::Query),
     Maps(maps::Reader),
@@ -30,16 +31,16 @@ impl Source {
     /// gives way to bisection, which always can.
     pub(crate) fn open() -> Self {
         let wanted = config::vma_source();
-        if wanted != config::VmaSource::Bisect {
-            if let Ok(fd) = sys::open(MAPS, libc::O_RDONLY, 0) {
-                if wanted != config::VmaSource::Maps && procmap::works_on(fd) {
-                    return Self::Query(procmap::Query::new(fd));
-                }
-                if wanted != config::VmaSource::Query {
-                    return Self::Maps(maps::Reader::new(fd));
-                }
-                sys::close(fd);
+        if wanted != config::VmaSource::Bisect
+            && let Ok(fd) = sys::open(MAPS, libc::O_RDONLY, 0)
+        {
+            if wanted != config::VmaSource::Maps && procmap::works_on(fd) {
+                return Self::Query(procmap::Query::new(fd));
             }
+            if wanted != config::VmaSource::Query {
+                return Self::Maps(maps::Reader::new(fd));
+            }
+            sys::close(fd);
         }
         Self::last_resort()
     }
@@ -88,7 +89,11 @@ fn settle_backing(mut vma: Vma, path: &[u8]) -> Vma {
             buffer[..path.len()].copy_from_slice(path);
             CStr::from_bytes_until_nul(&buffer).is_ok_and(|path| sys::file_system(path) == Ok(RAMFS_MAGIC))
         };
-        vma.backing = if on_ramfs { Backing::PlacedByDriver } else { Backing::Movable };
+        vma.backing = if on_ramfs {
+            Backing::PlacedByDriver
+        } else {
+            Backing::Movable
+        };
     }
     vma
 }
@@ -107,19 +112,29 @@ pub(crate) fn page_size() -> u64 {
 }
 
 /// Every `TASK_SIZE` of this architecture is at least this.
-const SMALLEST_TASK_SIZE: u64 = if cfg!(target_arch = "x86_64") { (1 << 47) - 4096 } else { 1 << 39 };
+const SMALLEST_TASK_SIZE: u64 = if cfg!(target_arch = "x86_64") {
+    (1 << 47) - 4096
+} else {
+    1 << 39
+};
 
 /// The limits that a request is judged by. Only a destination near or beyond the smallest `TASK_SIZE`
 /// makes us ask the kernel for its own.
 pub(crate) fn address_space_for(request: &Request) -> AddressSpace {
-    let space = AddressSpace { page_size: page_size(), task_size: SMALLEST_TASK_SIZE };
+    let space = AddressSpace {
+        page_size: page_size(),
+        task_size: SMALLEST_TASK_SIZE,
+    };
     let len = space.page_align(request.new_len);
     let end = request.new.saturating_add(len);
     if len == 0 || end <= SMALLEST_TASK_SIZE {
         return space;
     }
     match sys::mmap_that_never_maps(request.new & !(space.page_size - 1), len) {
-        Failed(libc::EEXIST | libc::EINVAL | libc::EAGAIN) => AddressSpace { task_size: end, ..space },
+        Failed(libc::EEXIST | libc::EINVAL | libc::EAGAIN) => AddressSpace {
+            task_size: end,
+            ..space
+        },
         Failed(_) => space,
     }
 }

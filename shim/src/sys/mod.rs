@@ -18,7 +18,11 @@ pub(crate) type Answer = Result<usize, Failed>;
 
 fn answer(raw: usize) -> Answer {
     let signed = raw as isize;
-    if (-4095..0).contains(&signed) { Err(Failed(-signed as i32)) } else { Ok(raw) }
+    if (-4095..0).contains(&signed) {
+        Err(Failed(-signed as i32))
+    } else {
+        Ok(raw)
+    }
 }
 
 macro_rules! call {
@@ -51,12 +55,30 @@ pub(crate) fn mremap(request: &Request) -> isize {
 pub(crate) fn mmap_that_never_maps(address: u64, len: u64) -> Failed {
     const FIXED_NOREPLACE_AND_NO_TYPE: i32 =
         libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_ANONYMOUS;
-    call!(mmap, address, len, libc::PROT_NONE, FIXED_NOREPLACE_AND_NO_TYPE, -1i32, 0).err().unwrap_or(Failed(0))
+    call!(
+        mmap,
+        address,
+        len,
+        libc::PROT_NONE,
+        FIXED_NOREPLACE_AND_NO_TYPE,
+        -1i32,
+        0
+    )
+    .err()
+    .unwrap_or(Failed(0))
 }
 
 /// Maps `len` bytes of a file, shared and writable, where the kernel likes.
 pub(crate) fn map_file(fd: i32, len: usize) -> Answer {
-    call!(mmap, 0, len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd, 0)
+    call!(
+        mmap,
+        0,
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_SHARED,
+        fd,
+        0
+    )
 }
 
 pub(crate) fn munmap(address: usize, len: usize) {
@@ -72,7 +94,14 @@ pub(crate) fn mprotect(address: usize, len: usize, protection: i32) -> Answer {
 }
 
 pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<i32, Failed> {
-    call!(openat, libc::AT_FDCWD, path.as_ptr(), flags | libc::O_CLOEXEC, mode).map(|fd| fd as i32)
+    call!(
+        openat,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        flags | libc::O_CLOEXEC,
+        mode
+    )
+    .map(|fd| fd as i32)
 }
 
 pub(crate) fn close(fd: i32) {
@@ -88,7 +117,13 @@ pub(crate) fn write(fd: i32, bytes: &[u8]) -> Answer {
 }
 
 pub(crate) fn readlink(path: &CStr, into: &mut [u8]) -> Answer {
-    call!(readlinkat, libc::AT_FDCWD, path.as_ptr(), into.as_mut_ptr(), into.len())
+    call!(
+        readlinkat,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        into.as_mut_ptr(),
+        into.len()
+    )
 }
 
 pub(crate) fn unlink(path: &CStr) {
@@ -116,7 +151,10 @@ pub(crate) fn fallocate(fd: i32, len: u64) -> Answer {
 
 /// The soft limit on the size of a file.
 pub(crate) fn file_size_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: u64::MAX, rlim_max: u64::MAX };
+    let mut limit = libc::rlimit {
+        rlim_cur: u64::MAX,
+        rlim_max: u64::MAX,
+    };
     let _ = call!(prlimit64, 0, libc::RLIMIT_FSIZE, 0, &raw mut limit);
     limit.rlim_cur
 }
@@ -150,14 +188,23 @@ pub(crate) type SignalSet = u64;
 /// Replaces this thread's blocked signals and returns the former ones.
 pub(crate) fn set_blocked_signals(blocked: SignalSet) -> Option<SignalSet> {
     let mut former: SignalSet = 0;
-    call!(rt_sigprocmask, libc::SIG_SETMASK, &raw const blocked, &raw mut former, size_of::<SignalSet>())
-        .ok()
-        .map(|_| former)
+    call!(
+        rt_sigprocmask,
+        libc::SIG_SETMASK,
+        &raw const blocked,
+        &raw mut former,
+        size_of::<SignalSet>()
+    )
+    .ok()
+    .map(|_| former)
 }
 
 /// Sleeps while `word` is `expected`, at most `milliseconds`.
 pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32, milliseconds: i64) {
-    let limit = libc::timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
+    let limit = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: milliseconds * 1_000_000,
+    };
     let _ = call!(
         futex,
         word.as_ptr(),
@@ -170,5 +217,13 @@ pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32, mi
 }
 
 pub(crate) fn futex_wake_one(word: &core::sync::atomic::AtomicU32) {
-    let _ = call!(futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1, 0, 0, 0);
+    let _ = call!(
+        futex,
+        word.as_ptr(),
+        libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
+        1,
+        0,
+        0,
+        0
+    );
 }

@@ -1,0 +1,274 @@
+//! The plan against a toy address space: whatever the layout, carrying out the plan's steps gives what
+//! `remap_move` of Linux 6.17 gives when it is written down page by page.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use mremap_plan::{
+    AddressSpace, Backing, Errno, Flags, Judgement, Plan, Range, Request, Step, Vma, VmaSource,
+};
+use proptest::prelude::*;
+
+const PAGE: u64 = 4096;
+const SPACE: AddressSpace = AddressSpace {
+    page_size: PAGE,
+    task_size: 1 << 47,
+};
+
+/// A mapped page: which VMA it belongs to, and its content.
+type Pages = BTreeMap<u64, (u32, u64)>;
+
+struct Toy<'a> {
+    pages: &'a mut Pages,
+    refused_vma: Option<u32>,
+}
+
+impl VmaSource for Toy<'_> {
+    type Error = Infallible;
+
+    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Infallible> {
+        let Some((&first, &(id, _))) = self.pages.range(from..until).next() else {
+            return Ok(None);
+        };
+        let belongs = |page: u64| self.pages.get(&page).is_some_and(|&(other, _)| other == id);
+        let mut range = Range {
+            start: first,
+            end: first + PAGE,
+        };
+        while belongs(range.start - PAGE) {
+            range.start -= PAGE;
+        }
+        while belongs(range.end) {
+            range.end += PAGE;
+        }
+        let backing = if self.refused_vma == Some(id) {
+            Backing::PlacedByDriver
+        } else {
+            Backing::Movable
+        };
+        Ok(Some(Vma {
+            range,
+            backing,
+            ..Vma::default()
+        }))
+    }
+}
+
+fn carry_out(pages: &mut Pages, request: &Request, refused_vma: Option<u32>) -> Result<u64, Errno> {
+    let wanted = match request.judge(SPACE) {
+        Judgement::Move(wanted) => wanted,
+        Judgement::Refused(errno) => return Err(errno),
+        Judgement::NotAMove => panic!("every request here is a move"),
+    };
+    let mut plan = Plan::new(wanted);
+    loop {
+        let Ok(step) = plan.next_step(&mut Toy { pages, refused_vma });
+        match step {
+            Step::Gap(gap) => assert!(!gap.is_empty()),
+            Step::Done => return Ok(wanted.destination),
+            Step::Refused(errno) => return Err(errno),
+            Step::Part { part, target, vma } => {
+                assert!(part.start >= vma.range.start && part.end <= vma.range.end && !part.is_empty());
+                for offset in (0..part.len()).step_by(PAGE as usize) {
+                    let moved = pages
+                        .remove(&(part.start + offset))
+                        .expect("a part is mapped throughout");
+                    pages.insert(target + offset, moved);
+                }
+            }
+        }
+    }
+}
+
+/// `remap_move`, a page at a time.
+fn specification(pages: &mut Pages, request: &Request, refused_vma: Option<u32>) -> Result<u64, Errno> {
+    let (old, len, new) = (request.old, request.old_len, request.new);
+    if old % PAGE != 0 || new % PAGE != 0 || len == 0 || (old + len > new && new + len > old) {
+        return Err(Errno::Invalid);
+    }
+    let mut seen = None;
+    for page in (old..old + len).step_by(PAGE as usize) {
+        let Some(&(id, content)) = pages.get(&page) else {
+            if page == old {
+                return Err(Errno::Fault);
+            }
+            continue;
+        };
+        let starts_vma = seen != Some(id);
+        if starts_vma && refused_vma == Some(id) {
+            let mut end = page;
+            while pages.get(&end).is_some_and(|&(other, _)| other == id) {
+                end += PAGE;
+            }
+            if seen.is_some() || end < old + len {
+                return Err(Errno::Fault);
+            }
+        }
+        seen = Some(id);
+        pages.remove(&page);
+        pages.insert(page - old + new, (id, content));
+    }
+    Ok(new)
+}
+
+fn layout() -> impl Strategy<Value = Pages> {
+    proptest::collection::vec((0..3u64, 1..4u64), 1..20).prop_map(|pieces| {
+        let mut pages = Pages::new();
+        let mut at = PAGE;
+        for (id, (gap, len)) in pieces.into_iter().enumerate() {
+            at += gap * PAGE;
+            for _ in 0..len {
+                pages.insert(at, (id as u32, at));
+                at += PAGE;
+            }
+        }
+        pages
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_plan_does_what_the_kernel_does(
+        mut pages in layout(),
+        first in 0..40u64,
+        count in 0..40u64,
+        to in prop_oneof![0..80u64, 100..140u64],
+        unaligned in prop_oneof![9 => Just(0u64), 1 => 1..4095u64],
+        refused_vma in proptest::option::of(0..20u32),
+    ) {
+        let request = Request {
+            old: (first + 1) * PAGE,
+            old_len: count * PAGE,
+            new_len: count * PAGE,
+            flags: Flags(3),
+            new: (to + 1) * PAGE + unaligned,
+        };
+        // A moved part keeps its VMA's number: pages that reach a source VMA of the same number would merge
+        // there and here alike.
+        let mut expected = pages.clone();
+        let wanted = specification(&mut expected, &request, refused_vma);
+        let got = carry_out(&mut pages, &request, refused_vma);
+        prop_assert_eq!(got, wanted);
+        prop_assert_eq!(pages, expected);
+    }
+
+    #[test]
+    fn parsers_take_any_bytes(line in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = mremap_plan::maps::parse_line(&line);
+    }
+}
+
+#[test]
+fn a_maps_line_is_read_whole() {
+    let line = mremap_plan::maps::parse_line(
+        b"7f00a000-7f00c000 rw-s 00003000 fd:01 1234                       /tmp/with space (deleted)",
+    )
+    .unwrap();
+    assert_eq!(
+        line.vma.range,
+        Range {
+            start: 0x7f00_a000,
+            end: 0x7f00_c000
+        }
+    );
+    assert_eq!(
+        (line.vma.offset, line.inode, line.path),
+        (0x3000, 1234, &b"/tmp/with space (deleted)"[..])
+    );
+    let protection = line.vma.protection.unwrap();
+    assert!(protection.read && protection.write && !protection.execute && protection.shared);
+    for broken in [
+        "",
+        "7f00a000",
+        "2-1 rw-p 0 0:0 0",
+        "1-2 rw-p",
+        "zz-2 rw-p 0 0:0 0 x",
+    ] {
+        assert_eq!(mremap_plan::maps::parse_line(broken.as_bytes()), None, "{broken}");
+    }
+}
+
+#[test]
+fn private_dev_zero_moves_alone_or_not_at_all() {
+    let backing = |path: &[u8], shared| Backing::of_mapping(path, 0, 5, shared);
+    assert_eq!(backing(b"/dev/zero", false), Backing::PlacedByDriver);
+    assert_ne!(backing(b"/dev/zero", true), Backing::PlacedByDriver);
+}
+
+fn judge(request: Request) -> Judgement {
+    request.judge(SPACE)
+}
+
+#[test]
+fn the_checks_of_the_request_look_at_the_whole_range() {
+    let good = Request {
+        old: 0x10000,
+        old_len: 0x3000,
+        new_len: 0x3000,
+        flags: Flags(3),
+        new: 0x20000,
+    };
+    assert!(matches!(judge(good), Judgement::Move(_)));
+    let invalid = Judgement::Refused(Errno::Invalid);
+    for wrong in [
+        Request {
+            flags: Flags(3 | 8),
+            ..good
+        },
+        Request {
+            flags: Flags(2),
+            ..good
+        },
+        Request { old: 0x10001, ..good },
+        Request { new: 0x20001, ..good },
+        Request {
+            old_len: 0,
+            new_len: 0,
+            ..good
+        },
+        Request { new: 0x12000, ..good },
+        Request { new: 0xf000, ..good },
+        Request {
+            new: (1 << 47) - 0x2000,
+            ..good
+        },
+        Request {
+            old_len: 1 << 48,
+            new_len: 1 << 48,
+            ..good
+        },
+    ] {
+        assert_eq!(judge(wrong), invalid, "{wrong:x?}");
+    }
+    for adjacent in [0x13000, 0xd000, (1 << 47) - 0x3000] {
+        assert!(matches!(
+            judge(Request {
+                new: adjacent,
+                ..good
+            }),
+            Judgement::Move(_)
+        ));
+    }
+    // Rounded before they are compared.
+    assert!(matches!(
+        judge(Request {
+            old_len: 0x2001,
+            flags: Flags(7),
+            ..good
+        }),
+        Judgement::Move(_)
+    ));
+    for not_a_move in [
+        Request {
+            new_len: 0x4000,
+            ..good
+        },
+        Request {
+            flags: Flags(1),
+            ..good
+        },
+        Request { old_len: 0, ..good },
+    ] {
+        assert_eq!(judge(not_a_move), Judgement::NotAMove);
+    }
+}

@@ -1,0 +1,309 @@
+//! The built things that a system test runs: the preload library, the analyzer, the example programs, the fixtures.
+//!
+//! On a developer's machine they are built on first use, into `artifacts/` under cargo's target directory. In a
+//! guest there is no compiler: `MREMAP_ARTIFACTS` names a directory that was filled beforehand.
+//! Building is all this module does; it runs none of the programs.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// A directory with everything that was built.
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `examples/` and `fixtures/`.
+    pub root: PathBuf,
+}
+
+/// The flags that every C program here must compile with, silently.
+const C_FLAGS: [&str; 6] = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"];
+
+impl Artifacts {
+    /// The artifacts of this process: those that `MREMAP_ARTIFACTS` names, or else freshly built ones.
+    ///
+    /// # Panics
+    ///
+    /// When something does not build. [`Artifacts::prepare`] returns the error instead.
+    pub fn get() -> &'static Self {
+        static ONCE: OnceLock<Artifacts> = OnceLock::new();
+        ONCE.get_or_init(|| match Self::prepare() {
+            Ok(artifacts) => artifacts,
+            Err(error) => panic!("the programs under test cannot be built: {error:#}"),
+        })
+    }
+
+    /// Finds or builds the artifacts. Several processes may do this at once; one builds, the others wait for it.
+    ///
+    /// # Errors
+    ///
+    /// When `MREMAP_ARTIFACTS` is not a directory, or when cargo or the C compiler fails.
+    pub fn prepare() -> Result<Self> {
+        if let Some(given) = env::var_os("MREMAP_ARTIFACTS") {
+            let root = PathBuf::from(given);
+            if !root.is_dir() {
+                bail!(
+                    "MREMAP_ARTIFACTS={}: not a directory; unset it to have them built",
+                    root.display()
+                );
+            }
+            return Ok(Self { root });
+        }
+        let root = target_directory()?.join("artifacts");
+        for directory in ["examples", "fixtures"] {
+            let path = root.join(directory);
+            fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
+        }
+        let _lock = lock(&root.join(".lock"))?;
+        let mut examples = build_rust(&root)?;
+        examples.extend(build_c(&workspace().join("examples"), &root.join("examples"))?);
+        let fixtures = build_c(&workspace().join("tests/fixtures"), &root.join("fixtures"))?;
+        remove_others(&root.join("examples"), &examples)?;
+        remove_others(&root.join("fixtures"), &fixtures)?;
+        Ok(Self { root })
+    }
+
+    /// The preload library.
+    pub fn shim(&self) -> PathBuf {
+        self.root.join("libmremap_shim.so")
+    }
+
+    /// The analyzer's executable.
+    pub fn analyzer(&self) -> PathBuf {
+        self.root.join("mremap-analyzer")
+    }
+
+    /// The example program `name`, whichever language it is written in.
+    pub fn example(&self, name: &str) -> PathBuf {
+        self.root.join("examples").join(name)
+    }
+
+    /// The names of all example programs, sorted.
+    pub fn examples(&self) -> Vec<String> {
+        names(&self.root.join("examples"))
+    }
+
+    /// What `tests/fixtures/NAME.c` compiled to; `lib*.c` is a shared library, so its name ends in `.so`.
+    pub fn fixture(&self, name: &str) -> PathBuf {
+        self.root.join("fixtures").join(name)
+    }
+}
+
+/// The repository.
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is a folder of the workspace")
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+fn target_directory() -> Result<PathBuf> {
+    let mut command = cargo();
+    command
+        .args(["metadata", "--format-version=1", "--no-deps"])
+        .stderr(Stdio::inherit());
+    let output = command.output().context("cargo metadata: cannot be run")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata: not JSON")?;
+    let directory = metadata["target_directory"]
+        .as_str()
+        .context("cargo metadata: no target_directory")?;
+    Ok(directory.into())
+}
+
+/// Waits until no other process builds. The lock ends with the file's last handle, however this process ends.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("{}: cannot be created", path.display()))?;
+    file.lock()
+        .with_context(|| format!("{}: cannot be locked", path.display()))?;
+    Ok(file)
+}
+
+/// Builds what is written in Rust; returns the names of the example programs among it.
+fn build_rust(root: &Path) -> Result<BTreeSet<String>> {
+    let mut command = cargo();
+    command.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--message-format=json-render-diagnostics",
+    ]);
+    command.args([
+        "-p",
+        "mremap-shim",
+        "-p",
+        "mremap-analyzer",
+        "-p",
+        "mremap-examples",
+    ]);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo build: cannot be run")?;
+    if !output.status.success() {
+        bail!("cargo build --release of the shim, the analyzer and the examples failed; see above");
+    }
+    let mut examples = BTreeSet::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let message: Value = serde_json::from_str(line).context("cargo build: a message is not JSON")?;
+        for product in products(&message) {
+            let name = file_name(&product);
+            let is_example = message["manifest_path"]
+                .as_str()
+                .is_some_and(|p| p.ends_with("/examples/Cargo.toml"));
+            if is_example {
+                copy(&product, &root.join("examples").join(&name))?;
+                examples.insert(name);
+            } else {
+                copy(&product, &root.join(name))?;
+            }
+        }
+    }
+    Ok(examples)
+}
+
+/// The executable or preload library that a message of cargo's announces.
+fn products(message: &Value) -> Vec<PathBuf> {
+    if message["reason"] != "compiler-artifact" {
+        return Vec::new();
+    }
+    let executable = message["executable"].as_str();
+    let files = message["filenames"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    // A procedural macro is a `.so` too.
+    let library = files.filter(|file| file.ends_with("/libmremap_shim.so"));
+    executable.into_iter().chain(library).map(PathBuf::from).collect()
+}
+
+/// Compiles every C program of a folder, if there is such a folder; returns the names of the results.
+fn build_c(sources: &Path, into: &Path) -> Result<BTreeSet<String>> {
+    let mut built = BTreeSet::new();
+    let files: Vec<PathBuf> = names(sources).iter().map(|name| sources.join(name)).collect();
+    let header = files
+        .iter()
+        .filter(|file| has_extension(file, "h"))
+        .map(|file| modified(file))
+        .max();
+    for source in files.iter().filter(|file| has_extension(file, "c")) {
+        let stem = source
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let name = if stem.starts_with("lib") {
+            format!("{stem}.so")
+        } else {
+            stem
+        };
+        let output = into.join(&name);
+        if modified(&output) <= modified(source).max(header.flatten()) {
+            compile(source, &output)?;
+        }
+        built.insert(name);
+    }
+    Ok(built)
+}
+
+fn compile(source: &Path, output: &Path) -> Result<()> {
+    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let mut command = Command::new(&compiler);
+    command.args(C_FLAGS);
+    if has_extension(output, "so") {
+        command.args(["-shared", "-fPIC"]);
+    }
+    // Written beside and renamed: another process may be running the old one.
+    let fresh = output.with_extension("fresh");
+    command
+        .args(extra_flags(source)?)
+        .arg("-o")
+        .arg(&fresh)
+        .arg(source);
+    let status = command.status().with_context(|| {
+        format!(
+            "{}: the C compiler cannot be run; install one, or name it in CC",
+            Path::new(&compiler).display()
+        )
+    })?;
+    if !status.success() {
+        bail!(
+            "{}: does not compile; the command was {command:?}",
+            source.display()
+        );
+    }
+    fs::rename(&fresh, output).with_context(|| format!("{}: cannot be written", output.display()))
+}
+
+/// More flags for one program, from its first line when that reads `// cc: FLAGS`.
+fn extra_flags(source: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(source).with_context(|| format!("{}: cannot be read", source.display()))?;
+    let flags = text
+        .lines()
+        .next()
+        .and_then(|line| line.strip_prefix("// cc:"))
+        .unwrap_or_default();
+    Ok(flags.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Copies a file unless the copy is there already: same length, same time of change.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let source =
+        fs::metadata(from).with_context(|| format!("{}: cargo said it was built", from.display()))?;
+    let current = fs::metadata(to).ok();
+    if current.is_some_and(|it| it.len() == source.len() && it.modified().ok() == source.modified().ok()) {
+        return Ok(());
+    }
+    let fresh = to.with_extension("fresh");
+    let write = || -> std::io::Result<()> {
+        fs::copy(from, &fresh)?;
+        File::open(&fresh)?.set_modified(source.modified()?)?;
+        fs::rename(&fresh, to)
+    };
+    write().with_context(|| format!("{}: cannot be copied to {}", from.display(), to.display()))
+}
+
+/// Removes what an earlier build left in a folder and this one no longer makes.
+fn remove_others(directory: &Path, keep: &BTreeSet<String>) -> Result<()> {
+    for name in names(directory).into_iter().filter(|name| !keep.contains(name)) {
+        let path = directory.join(name);
+        fs::remove_file(&path).with_context(|| format!("{}: is stale, cannot be removed", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The names of a folder's regular files, sorted; none when there is no such folder.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.path().is_file());
+    let mut names: Vec<String> = files.map(|entry| file_name(&entry.path())).collect();
+    names.sort();
+    names
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension() == Some(OsStr::new(extension))
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
+}

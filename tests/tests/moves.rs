@@ -1,0 +1,200 @@
+//! Moves under the preload library come to what Linux 6.17 makes of them, whatever the kernel.
+
+use std::process::Command;
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::preload::{Preload, kernel_moves_several_vmas};
+use mremap_trace::{Outcome, Record};
+
+const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
+
+/// Made by Linux 6.18 itself: `random_moves 1 400 private`.
+const TRANSCRIPT: &str = include_str!("../transcripts/random_moves.txt");
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn every_example_fails_by_itself_on_an_old_kernel_and_works_under_the_library() {
+    let native = kernel_moves_several_vmas();
+    let examples = Artifacts::get().examples();
+    assert!(examples.len() >= 6, "{examples:?}");
+    for example in examples {
+        let program = Artifacts::get().example(&example);
+        let alone = Command::new(&program)
+            .env_remove("LD_PRELOAD")
+            .output()
+            .expect("the example runs");
+        if native {
+            assert!(alone.status.success(), "{example}: {alone:?}");
+        } else {
+            assert_eq!(
+                alone.status.code(),
+                Some(1),
+                "{example} without the library: {alone:?}"
+            );
+            assert!(
+                text(&alone.stderr).starts_with(&format!("{example}: ")),
+                "{example}: {alone:?}"
+            );
+        }
+        for source in SOURCES {
+            for mode in ["auto", "emulate"] {
+                let run = Preload::new(&program)
+                    .setting("MODE", mode)
+                    .setting("VMA_SOURCE", source)
+                    .output();
+                assert!(run.status.success(), "{example}, {mode}, {source}: {run:?}");
+                assert!(
+                    !native || run.stdout == alone.stdout,
+                    "{example}, {mode}, {source}: {run:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn random_moves_give_the_transcript_of_the_kernel_that_has_the_feature() {
+    let program = Artifacts::get().fixture("random_moves");
+    let arguments = ["1", "400", "private"];
+    if kernel_moves_several_vmas() {
+        let native = Command::new(&program)
+            .args(arguments)
+            .env_remove("LD_PRELOAD")
+            .output()
+            .unwrap();
+        assert_same_lines("native", &text(&native.stdout));
+    }
+    for source in SOURCES {
+        let run = Preload::new(&program)
+            .args(&arguments)
+            .setting("MODE", "emulate")
+            .setting("VMA_SOURCE", source)
+            .output();
+        assert!(run.status.success(), "{source}: {run:?}");
+        assert_same_lines(source, &text(&run.stdout));
+    }
+}
+
+fn assert_same_lines(who: &str, got: &str) {
+    for (expected, line) in TRANSCRIPT.lines().zip(got.lines()) {
+        assert_eq!(line, expected, "{who}");
+    }
+    assert_eq!(got.lines().count(), TRANSCRIPT.lines().count(), "{who}");
+}
+
+#[test]
+fn thousands_of_fresh_random_moves_equal_the_kernels_own() {
+    if !kernel_moves_several_vmas() {
+        return; // the transcript stands in for the kernel
+    }
+    let program = Artifacts::get().fixture("random_moves");
+    let seed = std::process::id().to_string();
+    let arguments = [seed.as_str(), "2000"];
+    let native = Command::new(&program)
+        .args(arguments)
+        .env_remove("LD_PRELOAD")
+        .output()
+        .unwrap();
+    for source in SOURCES {
+        let run = Preload::new(&program)
+            .args(&arguments)
+            .setting("MODE", "emulate")
+            .setting("VMA_SOURCE", source)
+            .output();
+        for (expected, line) in text(&native.stdout).lines().zip(text(&run.stdout).lines()) {
+            assert_eq!(line, expected, "seed {seed}, {source}");
+        }
+        assert_eq!(run.stdout.len(), native.stdout.len(), "seed {seed}, {source}");
+    }
+}
+
+#[test]
+fn the_trace_holds_the_call_with_its_parts_gaps_and_caller() {
+    let (output, trace) = Preload::new(Artifacts::get().example("neighbour_under_gap"))
+        .setting("MODE", "emulate")
+        .traced();
+    assert!(output.status.success(), "{output:?}");
+    let calls = trace.calls();
+    let [call] = calls.as_slice() else {
+        panic!("one call: {calls:?}")
+    };
+    assert_eq!(
+        (call.outcome, call.flags, call.result as u64),
+        (Outcome::Emulated, 3, call.new)
+    );
+    let program = trace.records.iter().find_map(|record| match record {
+        Record::Module(module) if (module.start..module.end).contains(&call.caller) => Some(module),
+        _ => None,
+    });
+    assert!(
+        program.is_some(),
+        "the caller {:x} lies in a recorded module",
+        call.caller
+    );
+
+    let mut at = call.old;
+    let mut kept = 0;
+    for record in &trace.records {
+        match record {
+            Record::Part(part) => {
+                assert_eq!(
+                    (part.start, part.errno),
+                    (at, 0),
+                    "parts and gaps follow one another"
+                );
+                at = part.end;
+            }
+            Record::Gap(gap) => {
+                assert_eq!(gap.start, at);
+                at = gap.end;
+                kept += u32::from(gap.under == mremap_trace::Under::Mapped);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(at, call.old + call.old_len, "to the end of the range");
+    assert!(kept > 0, "somebody else's mapping lies under a gap");
+}
+
+#[test]
+fn on_a_kernel_with_the_feature_auto_gets_out_of_the_way() {
+    let (output, trace) = Preload::new(Artifacts::get().example("compacting_heap")).traced();
+    assert!(output.status.success(), "{output:?}");
+    let native = kernel_moves_several_vmas();
+    let (outcome, capability) = if native {
+        (Outcome::Native, 2)
+    } else {
+        (Outcome::Emulated, 1)
+    };
+    assert!(
+        trace.calls().iter().all(|call| call.outcome == outcome),
+        "{:?}",
+        trace.calls()
+    );
+    assert_eq!(trace.header.capability, capability);
+}
+
+#[test]
+fn a_bad_setting_gives_one_line_and_the_default() {
+    let run = Preload::new("/bin/true").setting("MODE", "sometimes").output();
+    assert!(run.status.success());
+    assert_eq!(
+        text(&run.stderr),
+        "mremap-shim: MREMAP_SHIM_MODE must be auto, emulate or passthrough; using auto\n"
+    );
+    let silent = Preload::new("/bin/true").output();
+    assert!(silent.stderr.is_empty() && silent.stdout.is_empty(), "{silent:?}");
+}
+
+#[test]
+fn an_unusable_trace_directory_gives_one_line_and_the_programs_own_status() {
+    let run = Preload::new("/bin/false")
+        .setting("TRACE", "/nowhere/at/all")
+        .output();
+    assert_eq!(run.status.code(), Some(1));
+    assert_eq!(text(&run.stderr).lines().count(), 1, "{run:?}");
+    assert!(text(&run.stderr).contains("no trace: "), "{run:?}");
+}

@@ -1,0 +1,232 @@
+//! A private apt for one Debian suite: its own sources, lists and cache, the machine's mirror and keyring. Nothing of
+//! the machine's own apt state is read or changed, and no root is needed.
+//!
+//! The mirror's address comes from the machine's apt configuration, with only the suite's name put in its place; the
+//! suite's signature is checked with the machine's Debian keyring as always.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::repo;
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// One version of one package, as the suite's signed index has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The hash of its `.deb`.
+    pub sha256: String,
+}
+
+/// The private apt of one suite.
+#[derive(Debug)]
+pub struct Apt {
+    suite: String,
+    home: PathBuf,
+}
+
+impl Apt {
+    /// Sets up the directory, and fetches the suite's index.
+    pub fn update(suite: &str, home: PathBuf) -> Result<Self> {
+        if !Path::new(KEYRING).exists() {
+            bail!("{KEYRING}: missing; install the package debian-archive-keyring");
+        }
+        for directory in ["lists/partial", "cache/archives/partial"] {
+            let path = home.join(directory);
+            fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
+        }
+        let source = format!(
+            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: amd64\nTargets: Packages\n\
+             Signed-By: {KEYRING}\n",
+            mirror(suite)?
+        );
+        write(&home.join("suite.sources"), &source)?;
+        write(&home.join("status"), "")?;
+        let apt = Self {
+            suite: suite.to_owned(),
+            home,
+        };
+        // One attempt more than apt's own: mirrors change while they are being read.
+        let update = || {
+            repo::capture(
+                apt.command("apt-get")
+                    .args(["-qq", "-o", "Acquire::Retries=3", "update"]),
+            )
+        };
+        update()
+            .or_else(|_| update())
+            .with_context(|| format!("suite {suite}: its index cannot be fetched"))?;
+        Ok(apt)
+    }
+
+    /// Every version of the packages that a name belongs to.
+    pub fn find(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Package>> {
+        let names = repo::capture(self.command("apt-cache").args(["pkgnames", "linux-"]))?;
+        let names: Vec<&str> = names.lines().filter(|name| is_wanted(name)).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stanzas = repo::capture(self.command("apt-cache").arg("show").args(names))?;
+        Ok(stanzas.split("\n\n").filter_map(parse_stanza).collect())
+    }
+
+    /// Downloads a package into a directory. Apt checks it against the signed index.
+    pub fn download(&self, package: &Package, into: &Path) -> Result<PathBuf> {
+        let mut command = self.command("apt-get");
+        // Several downloads run at once, and apt's cache of its lists is not made for that.
+        command.arg("-o").arg(format!("Dir::Cache={}", into.display()));
+        command
+            .args(["-qq", "-o", "Acquire::Retries=3", "download"])
+            .current_dir(into);
+        repo::capture(command.arg(format!("{}={}", package.name, package.version))).with_context(|| {
+            format!(
+                "{} {}: cannot be downloaded from {}",
+                package.name, package.version, self.suite
+            )
+        })?;
+        let files = fs::read_dir(into)?.flatten().map(|entry| entry.path());
+        let deb = files
+            .into_iter()
+            .find(|path| path.extension().is_some_and(|it| it == "deb"));
+        deb.with_context(|| format!("{}: apt-get download left no .deb", package.name))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let home = self.home.display();
+        let mut set = |option: &str, value: &str| {
+            command.arg("-o").arg(format!("{option}={value}"));
+        };
+        set("Dir::Etc::sourcelist", &format!("{home}/suite.sources"));
+        set("Dir::Etc::sourceparts", "/dev/null");
+        set("Dir::Etc::preferences", "/dev/null");
+        set("Dir::Etc::preferencesparts", "/dev/null");
+        set("Dir::State", &format!("{home}"));
+        set("Dir::State::lists", &format!("{home}/lists"));
+        set("Dir::State::status", &format!("{home}/status"));
+        set("Dir::Cache", &format!("{home}/cache"));
+        set("Acquire::Languages", "none");
+        set("APT::Architecture", "amd64");
+        // Else apt, when run by root, wants the directory to belong to its own user.
+        set("APT::Sandbox::User", "root");
+        command.env("LC_ALL", "C");
+        command
+    }
+}
+
+/// Whether this machine has apt at all.
+pub fn is_there() -> bool {
+    repo::which("apt-get").is_some() && repo::which("dpkg-deb").is_some()
+}
+
+/// The newest of some packages, by Debian's own order of versions.
+pub fn newest(packages: Vec<Package>) -> Option<Package> {
+    packages
+        .into_iter()
+        .reduce(|best, next| if is_newer(&next, &best) { next } else { best })
+}
+
+fn is_newer(this: &Package, than: &Package) -> bool {
+    let arguments = ["--compare-versions", &this.version, "gt", &than.version];
+    Command::new("dpkg")
+        .args(arguments)
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// The address, in the machine's apt configuration, of the archive that holds a suite: security suites have their own.
+fn mirror(suite: &str) -> Result<String> {
+    let mut command = Command::new("apt-get");
+    command.args([
+        "indextargets",
+        "--no-release-info",
+        "--format",
+        "$(REPO_URI) $(RELEASE) $(COMPONENT)",
+    ]);
+    let targets = repo::capture(command.arg("Created-By: Packages"))?;
+    find_mirror(&targets, suite).with_context(|| {
+        let kind = if is_security(suite) {
+            "security archive"
+        } else {
+            "Debian archive"
+        };
+        format!("suite {suite}: apt on this machine names no {kind}; add one under /etc/apt/sources.list.d")
+    })
+}
+
+fn find_mirror(targets: &str, suite: &str) -> Option<String> {
+    targets.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let (uri, release, component) = (words.next()?, words.next()?, words.next()?);
+        // Others' repositories have names of their own; what has a suite's plain name is Debian's main archive.
+        let fits = if is_security(suite) {
+            is_security(release)
+        } else {
+            !release.contains(['-', '/'])
+        };
+        (fits && component == "main").then(|| uri.to_owned())
+    })
+}
+
+fn is_security(suite: &str) -> bool {
+    suite.ends_with("-security")
+}
+
+fn parse_stanza(stanza: &str) -> Option<Package> {
+    let field = |name: &str| {
+        let mut lines = stanza.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim().to_owned())
+    };
+    Some(Package {
+        name: field("Package")?,
+        version: field("Version")?,
+        sha256: field("SHA256")?,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGETS: &str = "https://vendor.example/apt/ tool-bookworm main\n\
+                           http://mirror.example/debian/ bookworm main\n\
+                           http://mirror.example/debian/ bookworm-updates main\n\
+                           http://mirror.example/debian-security/ bookworm-security main\n";
+
+    #[test]
+    fn a_suite_is_looked_for_where_its_kind_is_configured() {
+        let find = |suite| find_mirror(TARGETS, suite).unwrap();
+        assert_eq!(find("trixie-backports"), "http://mirror.example/debian/");
+        assert_eq!(
+            find("bullseye-security"),
+            "http://mirror.example/debian-security/"
+        );
+        assert_eq!(find_mirror("", "trixie"), None);
+    }
+
+    #[test]
+    fn a_stanza_gives_name_version_and_hash() {
+        let stanza =
+            "Package: linux-x\nSource: linux (1)\nVersion: 6.1~rc1-1\nSHA256: ab\nDescription: Linux: it\n";
+        let package = parse_stanza(stanza).unwrap();
+        assert_eq!(
+            (package.name.as_str(), package.version.as_str()),
+            ("linux-x", "6.1~rc1-1")
+        );
+        assert_eq!(package.sha256, "ab");
+        assert_eq!(parse_stanza("Package: linux-y\n"), None);
+    }
+}

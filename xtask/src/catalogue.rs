@@ -1,0 +1,79 @@
+//! `tests/kernels.toml`, read and checked. Says which kernels there should be; getting them is [`crate::kernels`].
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::repo;
+
+/// One kernel of the catalogue.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// `6.12`: what the user types.
+    pub series: String,
+    /// The Debian suite that has it.
+    pub suite: String,
+    /// The binary package with the image.
+    pub package: String,
+    /// The package's version.
+    pub version: String,
+    /// The hash of the `.deb`.
+    pub sha256: String,
+    /// Whether the kernel moves several VMAs at once by itself.
+    pub native: bool,
+    /// Why the kernel is in the list.
+    pub why: String,
+}
+
+/// Programs of this machine that every test guest has, beside the tests themselves.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestExtras {
+    /// Names looked up in `PATH`.
+    #[serde(default)]
+    pub programs: Vec<String>,
+    /// Directories, copied whole.
+    #[serde(default)]
+    pub directories: Vec<String>,
+}
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    /// Every kernel, oldest first.
+    #[serde(rename = "kernel")]
+    pub entries: Vec<Entry>,
+    /// What else the test guests contain.
+    #[serde(default)]
+    pub guest: GuestExtras,
+}
+
+impl Catalogue {
+    /// Reads the catalogue of this repository.
+    pub fn read() -> Result<Self> {
+        let path = repo::root().join("tests/kernels.toml");
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{}: not a kernel catalogue", path.display()))
+    }
+
+    /// The entries with these series, in the catalogue's order; all of them when none is named.
+    pub fn select(&self, series: &[String]) -> Result<Vec<Entry>> {
+        let known = self
+            .entries
+            .iter()
+            .map(|entry| entry.series.as_str())
+            .collect::<Vec<_>>();
+        if let Some(unknown) = series.iter().find(|wanted| !known.contains(&wanted.as_str())) {
+            bail!(
+                "kernel {unknown}: not in tests/kernels.toml, which has {}",
+                known.join(", ")
+            );
+        }
+        let wanted = |entry: &&Entry| series.is_empty() || series.contains(&entry.series);
+        Ok(self.entries.iter().filter(wanted).cloned().collect())
+    }
+}

@@ -1,0 +1,45 @@
+//! `cargo xtask ci`: everything that a change must pass, the cheap checks first. All are run, whatever fails.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+
+use crate::repo;
+use crate::test;
+
+/// Runs the checks and then the tests, and says at the end which failed.
+pub fn run() -> Result<ExitCode> {
+    let mut failed = Vec::new();
+    for (name, mut command) in checks() {
+        println!("== {name}");
+        if let Err(error) = repo::run(&mut command) {
+            println!("{error:#}");
+            failed.push(name);
+        }
+    }
+    println!("== tests");
+    let tests = test::run(test::Options { require_guests: true })?;
+    if failed.is_empty() {
+        return Ok(tests);
+    }
+    eprintln!("failed: {}", failed.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+fn checks() -> [(&'static str, Command); 3] {
+    let cargo = |arguments: &[&str]| {
+        let mut command = repo::cargo();
+        command.args(arguments);
+        command
+    };
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+    doc.env("RUSTDOCFLAGS", "-Dwarnings");
+    [
+        ("format", cargo(&["fmt", "--all", "--check"])),
+        (
+            "lints",
+            cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        ),
+        ("documentation", doc),
+    ]
+}

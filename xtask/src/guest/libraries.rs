@@ -1,0 +1,109 @@
+//! What a file needs to run elsewhere: the shared libraries and the loader of an ELF file, the interpreter of a script.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::repo;
+
+/// The files that these files need, and those in turn, at their places on this machine.
+pub fn needed_by(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
+    let mut needed = BTreeSet::new();
+    let mut dynamic = Vec::new();
+    for file in files {
+        match kind(file)? {
+            Kind::Elf => dynamic.push(file.clone()),
+            Kind::Script(interpreters) => {
+                needed.extend(interpreters.iter().cloned());
+                dynamic.extend(interpreters);
+            }
+            Kind::Other => {}
+        }
+    }
+    // `ldd` starts one process for each of its arguments, and this one would start as many.
+    for some in dynamic.chunks(100) {
+        needed.extend(ldd(some)?);
+    }
+    Ok(needed)
+}
+
+enum Kind {
+    Elf,
+    Script(Vec<PathBuf>),
+    Other,
+}
+
+fn kind(file: &Path) -> Result<Kind> {
+    let mut head = Vec::new();
+    let open = File::open(file).with_context(|| format!("{}: cannot be opened", file.display()))?;
+    open.take(256)
+        .read_to_end(&mut head)
+        .with_context(|| format!("{}: cannot be read", file.display()))?;
+    if head.starts_with(b"\x7fELF") {
+        return Ok(Kind::Elf);
+    }
+    let Some(line) = head.strip_prefix(b"#!") else {
+        return Ok(Kind::Other);
+    };
+    let line =
+        String::from_utf8_lossy(line.split(|&byte| byte == b'\n').next().unwrap_or_default()).into_owned();
+    let mut words = line.split_whitespace();
+    let mut interpreters: Vec<PathBuf> = words.next().and_then(repo::which).into_iter().collect();
+    // `#!/usr/bin/env python3` needs both.
+    if interpreters.iter().any(|it| it.ends_with("env")) {
+        interpreters.extend(words.next().and_then(repo::which));
+    }
+    Ok(Kind::Script(interpreters))
+}
+
+fn ldd(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
+    let mut command = Command::new("ldd");
+    command
+        .args(files)
+        .env_remove("LD_PRELOAD")
+        .env_remove("LD_LIBRARY_PATH")
+        .env("LC_ALL", "C");
+    let output = command.output().context("ldd: cannot be run")?;
+    // Its exit status is 1 as soon as one of the files is static: what it says counts.
+    let text = String::from_utf8_lossy(&output.stdout);
+    if let Some(line) = text.lines().find(|line| line.contains("not found")) {
+        bail!(
+            "{}: a shared library is missing on this machine: {}",
+            files[0].display(),
+            line.trim()
+        );
+    }
+    Ok(text.lines().filter_map(library).collect())
+}
+
+/// The path in a line such as `libc.so.6 => /lib/libc.so.6 (0x7f..)` or `/lib64/ld-linux-x86-64.so.2 (0x7f..)`.
+fn library(line: &str) -> Option<PathBuf> {
+    let path = line.strip_prefix('\t')?.rsplit_once(" (")?.0;
+    let path = path.rsplit_once("=> ").map_or(path, |(_, path)| path);
+    path.starts_with('/').then(|| PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_ldd_gives_the_library() {
+        let path = |line| library(line).map(|path| path.display().to_string());
+        assert_eq!(
+            path("\tlibc.so.6 => /lib/libc.so.6 (0x0)").as_deref(),
+            Some("/lib/libc.so.6")
+        );
+        assert_eq!(
+            path("\t/lib64/ld-linux-x86-64.so.2 (0x0)").as_deref(),
+            Some("/lib64/ld-linux-x86-64.so.2")
+        );
+        assert_eq!(path("\tlinux-vdso.so.1 (0x0)"), None);
+        assert_eq!(path("/bin/true:"), None);
+        assert_eq!(path("\tstatically linked"), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! What the guest says on its serial line: the commands' own output, cut by marks. Pure; who reads and who writes the
+//! line is elsewhere.
+//!
+//! A mark is `<<NONCE words>>`. The nonce differs in every run, so nothing a command prints passes for a mark.
+//!
+//! ```text
+//! <<N ready>>  output of command 0  <<N end STATUS KERNEL>>  output of command 1  ...  <<N done>>
+//! ```
+//!
+//! `KERNEL` is 1 when the kernel complained meanwhile; then its log follows, up to `<<N log>>`.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::CommandOutcome;
+
+/// A word that nobody prints by chance.
+pub fn nonce() -> String {
+    let time = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
+    format!("guest-{:x}", time ^ u128::from(std::process::id()) << 64)
+}
+
+/// Reads the line as it comes in pieces.
+#[derive(Debug)]
+pub struct Reader {
+    start: Vec<u8>,
+    pending: Vec<u8>,
+    output: Vec<u8>,
+    running_since: Option<Instant>,
+    outcomes: Vec<CommandOutcome>,
+    log_awaited: bool,
+    done: bool,
+}
+
+impl Reader {
+    /// A reader for the line of one guest.
+    pub fn new(nonce: &str) -> Self {
+        Self {
+            start: format!("<<{nonce} ").into_bytes(),
+            pending: Vec::new(),
+            output: Vec::new(),
+            running_since: None,
+            outcomes: Vec::new(),
+            log_awaited: false,
+            done: false,
+        }
+    }
+
+    /// Takes the next piece; `watch` gets what of it is a command's output.
+    pub fn feed(&mut self, piece: &[u8], watch: &mut dyn FnMut(&[u8])) {
+        self.pending.extend_from_slice(piece);
+        while let Some((before, words, after)) = self.split() {
+            let rest = self.pending.split_off(after);
+            self.pending.truncate(before);
+            self.flush(before, watch);
+            self.pending = rest;
+            self.mark(&words);
+        }
+        // A mark may have begun in this piece.
+        let kept = (1..self.start.len())
+            .rev()
+            .find(|&n| self.pending.ends_with(&self.start[..n]))
+            .unwrap_or(0);
+        if find(&self.pending, &self.start).is_none() {
+            self.flush(self.pending.len() - kept, watch);
+        }
+    }
+
+    /// Whether the guest said that it is through.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// How the finished commands ended, and what an unfinished one has printed so far.
+    pub fn into_parts(self) -> (Vec<CommandOutcome>, String) {
+        let unfinished = if self.running_since.is_some() {
+            self.output
+        } else {
+            Vec::new()
+        };
+        (self.outcomes, String::from_utf8_lossy(&unfinished).into_owned())
+    }
+
+    /// The next whole mark: where it starts, what it says, where it ends.
+    fn split(&self) -> Option<(usize, String, usize)> {
+        let before = find(&self.pending, &self.start)?;
+        let words = before + self.start.len();
+        let length = find(&self.pending[words..], b">>")?;
+        let text = String::from_utf8_lossy(&self.pending[words..words + length]).into_owned();
+        Some((before, text, words + length + 2))
+    }
+
+    fn flush(&mut self, length: usize, watch: &mut dyn FnMut(&[u8])) {
+        let text: Vec<u8> = self.pending.drain(..length).collect();
+        if self.running_since.is_some() && !self.log_awaited && !text.is_empty() {
+            watch(&text);
+        }
+        self.output.extend(text);
+    }
+
+    fn mark(&mut self, words: &str) {
+        let output = std::mem::take(&mut self.output);
+        let text = String::from_utf8_lossy(&output).into_owned();
+        let words: Vec<&str> = words.split(' ').collect();
+        match words.as_slice() {
+            ["end", status, complaint] => {
+                let seconds = self
+                    .running_since
+                    .map_or(0.0, |since| since.elapsed().as_secs_f64());
+                let status = status.parse().unwrap_or(-1);
+                self.outcomes.push(CommandOutcome {
+                    status,
+                    output: text,
+                    seconds,
+                    kernel_log: None,
+                });
+                self.log_awaited = *complaint == "1";
+            }
+            ["log"] => {
+                if let Some(last) = self.outcomes.last_mut() {
+                    last.kernel_log = Some(text);
+                }
+                self.log_awaited = false;
+            }
+            ["done"] => self.done = true,
+            _ => {}
+        }
+        self.running_since = (!self.done).then(Instant::now);
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a line whole and in pieces of every size; both must say the same.
+    fn check(line: &str, expected: &[(i32, &str, Option<&str>)], unfinished: &str) {
+        for size in 1..=line.len() {
+            let mut reader = Reader::new("N");
+            let mut seen = Vec::new();
+            line.as_bytes()
+                .chunks(size)
+                .for_each(|piece| reader.feed(piece, &mut |text| seen.extend_from_slice(text)));
+            let (outcomes, rest) = reader.into_parts();
+            let got: Vec<_> = outcomes
+                .iter()
+                .map(|it| (it.status, it.output.as_str(), it.kernel_log.as_deref()))
+                .collect();
+            assert_eq!(got, expected, "in pieces of {size}");
+            assert_eq!(rest, unfinished, "in pieces of {size}");
+            let all: String = expected.iter().map(|it| it.1).chain([unfinished]).collect();
+            assert_eq!(String::from_utf8_lossy(&seen), all, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn output_is_cut_at_marks_and_nothing_is_added_or_lost() {
+        check(
+            "noise<<N ready>>a\nb<<N end 0 0>><<N end 3 0>><<N done>>",
+            &[(0, "a\nb", None), (3, "", None)],
+            "",
+        );
+    }
+
+    #[test]
+    fn what_only_resembles_a_mark_is_output() {
+        check(
+            "<<N ready>><<M end 0 0>> <<N<<N end 0 0>><<N done>>",
+            &[(0, "<<M end 0 0>> <<N", None)],
+            "",
+        );
+    }
+
+    #[test]
+    fn a_complaint_of_the_kernel_belongs_to_the_command_before_it() {
+        check(
+            "<<N ready>>x<<N end 0 1>>WARNING<<N log>><<N done>>",
+            &[(0, "x", Some("WARNING"))],
+            "",
+        );
+    }
+
+    #[test]
+    fn a_command_that_never_ended_leaves_its_output() {
+        check("<<N ready>>a<<N end 0 0>>half", &[(0, "a", None)], "half");
+    }
+}

@@ -1,0 +1,304 @@
+//! The images of the catalogue's kernels: fetched once with apt, kept in the kernel cache, one folder for each series.
+//!
+//! A folder holds `vmlinuz` and `origin`: the pin that was asked for and the package it came from, which differ
+//! when the suite has dropped the pinned version.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Error, Result, anyhow, bail};
+
+use crate::apt::{self, Apt, Package};
+use crate::catalogue::{Catalogue, Entry};
+use crate::repo;
+
+/// A kernel that can be booted.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// The catalogue's name for it.
+    pub series: String,
+    /// The package it came from, as `NAME VERSION`.
+    pub version: String,
+    /// Whether it moves several VMAs at once by itself.
+    pub native: bool,
+    /// The image.
+    pub vmlinuz: PathBuf,
+}
+
+/// A kernel that was fetched before, for the pin of today.
+pub fn cached(entry: &Entry) -> Option<Kernel> {
+    let folder = folder(entry);
+    let record = fs::read_to_string(folder.join("origin")).ok()?;
+    let (pin, version) = record.trim_end().split_once('\n')?;
+    let vmlinuz = folder.join("vmlinuz");
+    (pin == pin_of(entry) && vmlinuz.is_file()).then(|| Kernel {
+        series: entry.series.clone(),
+        version: version.to_owned(),
+        native: entry.native,
+        vmlinuz,
+    })
+}
+
+/// The kernels asked for, from the cache or fetched.
+pub fn get(entries: &[Entry]) -> Result<Vec<Kernel>> {
+    get_each(entries).into_iter().collect()
+}
+
+/// As [`get`], where one that cannot be had does not stop the others.
+pub fn get_each(entries: &[Entry]) -> Vec<Result<Kernel>> {
+    let missing: Vec<&Entry> = entries.iter().filter(|entry| cached(entry).is_none()).collect();
+    let mut failures = if missing.is_empty() {
+        HashMap::new()
+    } else {
+        fetch(&missing)
+    };
+    let had = |entry: &Entry| match failures.remove(&entry.series) {
+        Some(error) => Err(error),
+        None => {
+            cached(entry).with_context(|| format!("kernel {}: fetched, but not in the cache", entry.series))
+        }
+    };
+    entries.iter().map(had).collect()
+}
+
+/// As [`get`] for one series of the catalogue.
+pub fn get_one(series: &str) -> Result<Kernel> {
+    let entries = Catalogue::read()?.select(&[series.to_owned()])?;
+    get(&entries)?.pop().context("a series was selected")
+}
+
+/// The newest package of each kernel's series, as its suite has it today.
+pub fn newest(entries: &[Entry]) -> Result<Vec<(Entry, Package)>> {
+    need_apt()?;
+    let mut found = Vec::new();
+    for suite in suites(&entries.iter().collect::<Vec<_>>()) {
+        let apt = Apt::update(suite, apt_home(suite))?;
+        for entry in entries.iter().filter(|entry| entry.suite == suite) {
+            found.push((entry.clone(), newest_of(&apt, entry)?));
+        }
+    }
+    Ok(found)
+}
+
+/// Fetches kernels, the suites side by side; returns those that failed.
+fn fetch(entries: &[&Entry]) -> HashMap<String, Error> {
+    let lock = need_apt().and_then(|()| lock());
+    if let Err(error) = lock {
+        let shown = format!("{error:#}");
+        return entries
+            .iter()
+            .map(|entry| (entry.series.clone(), anyhow!(shown.clone())))
+            .collect();
+    }
+    thread::scope(|scope| {
+        let of_suite = |suite| {
+            entries
+                .iter()
+                .copied()
+                .filter(move |entry| entry.suite == suite)
+                .collect::<Vec<_>>()
+        };
+        let workers: Vec<_> = suites(entries)
+            .into_iter()
+            .map(|suite| scope.spawn(move || fetch_suite(suite, &of_suite(suite))))
+            .collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a fetch does not panic"))
+            .collect()
+    })
+}
+
+fn fetch_suite(suite: &str, entries: &[&Entry]) -> HashMap<String, Error> {
+    let apt = match Apt::update(suite, apt_home(suite)) {
+        Ok(apt) => apt,
+        Err(error) => {
+            let shown = format!("{error:#}");
+            return entries
+                .iter()
+                .map(|entry| (entry.series.clone(), anyhow!(shown.clone())))
+                .collect();
+        }
+    };
+    let results = entries
+        .iter()
+        .map(|entry| (entry.series.clone(), fetch_one(&apt, entry)));
+    results
+        .filter_map(|(series, result)| result.err().map(|error| (series, error)))
+        .collect()
+}
+
+fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
+    if cached(entry).is_some() {
+        return Ok(()); // Another process fetched it while this one waited for the lock.
+    }
+    let package = choose(apt, entry)?;
+    eprintln!(
+        "kernel {}: fetching {} {}",
+        entry.series, package.name, package.version
+    );
+    let folder = folder(entry);
+    fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be created", folder.display()))?;
+    let scratch = tempfile::Builder::new().prefix(".fetch").tempdir_in(&folder)?;
+    let deb = apt.download(&package, scratch.path())?;
+    check_hash(&deb, &package)?;
+    let content = scratch.path().join("content");
+    repo::capture(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&content))?;
+    let vmlinuz = find_vmlinuz(&content).with_context(|| format!("{}: has no kernel image", package.name))?;
+    fs::rename(&vmlinuz, folder.join("vmlinuz"))
+        .and_then(|()| {
+            fs::write(
+                folder.join("origin"),
+                format!("{}\n{}\n", pin_of(entry), shown(&package)),
+            )
+        })
+        .with_context(|| format!("{}: cannot be written", folder.display()))
+}
+
+/// The pinned package if the suite still has it, or else the newest one of the series.
+fn choose(apt: &Apt, entry: &Entry) -> Result<Package> {
+    let pinned = apt
+        .find(|name| name == entry.package)?
+        .into_iter()
+        .find(|it| it.version == entry.version);
+    if let Some(package) = pinned {
+        if package.sha256 != entry.sha256 {
+            bail!(
+                "kernel {}: {} has sha256 {} in {}, not {} as in tests/kernels.toml",
+                entry.series,
+                shown(&package),
+                package.sha256,
+                entry.suite,
+                entry.sha256
+            );
+        }
+        return Ok(package);
+    }
+    let package = newest_of(apt, entry)?;
+    eprintln!(
+        "kernel {}: {} {} is no longer in {}; {} stands in. To pin it: cargo xtask kernels pin",
+        entry.series,
+        entry.package,
+        entry.version,
+        entry.suite,
+        shown(&package)
+    );
+    Ok(package)
+}
+
+fn newest_of(apt: &Apt, entry: &Entry) -> Result<Package> {
+    let packages = apt.find(|name| is_of_series(name, entry))?;
+    apt::newest(packages).with_context(|| {
+        let Entry { series, suite, .. } = entry;
+        format!("kernel {series}: {suite} has no cloud image of it any more; name another suite in tests/kernels.toml")
+    })
+}
+
+/// Whether a package holds a cloud image of the entry's series, in the same kind of package as the pinned one.
+fn is_of_series(name: &str, entry: &Entry) -> bool {
+    let kind = if entry.package.starts_with("linux-binary-") {
+        "linux-binary-"
+    } else {
+        "linux-image-"
+    };
+    let version = name
+        .strip_prefix(kind)
+        .and_then(|rest| rest.strip_suffix("-cloud-amd64"));
+    let patch = version.and_then(|version| version.strip_prefix(entry.series.as_str()));
+    patch.is_some_and(|patch| patch.starts_with('.'))
+}
+
+fn check_hash(deb: &Path, package: &Package) -> Result<()> {
+    let line = repo::capture(Command::new("sha256sum").arg("-b").arg(deb))?;
+    let found = line.split_whitespace().next().unwrap_or_default();
+    if found != package.sha256 {
+        bail!(
+            "{}: the downloaded package has sha256 {found}, not {}",
+            shown(package),
+            package.sha256
+        );
+    }
+    Ok(())
+}
+
+/// The image: `boot/vmlinuz-*`, or since 6.19 `usr/lib/modules/*/vmlinuz`.
+fn find_vmlinuz(directory: &Path) -> Option<PathBuf> {
+    let entries: Vec<_> = fs::read_dir(directory).ok()?.flatten().collect();
+    let is_image = |entry: &fs::DirEntry| {
+        entry.file_name().to_string_lossy().starts_with("vmlinuz")
+            && entry.file_type().is_ok_and(|it| it.is_file())
+    };
+    if let Some(image) = entries.iter().find(|entry| is_image(entry)) {
+        return Some(image.path());
+    }
+    let mut directories = entries
+        .iter()
+        .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()));
+    directories.find_map(|entry| find_vmlinuz(&entry.path()))
+}
+
+fn suites<'a>(entries: &[&'a Entry]) -> Vec<&'a str> {
+    let mut suites: Vec<&str> = entries.iter().map(|entry| entry.suite.as_str()).collect();
+    suites.sort_unstable();
+    suites.dedup();
+    suites
+}
+
+fn need_apt() -> Result<()> {
+    if !apt::is_there() {
+        bail!(
+            "kernels are fetched with apt-get and dpkg-deb, which this machine lacks; \
+             run this on Debian, or copy a filled cache and name it in MREMAP_KERNEL_CACHE"
+        );
+    }
+    Ok(())
+}
+
+/// Fetches exclude each other; the lock ends with the file.
+fn lock() -> Result<File> {
+    let cache = repo::kernel_cache();
+    fs::create_dir_all(&cache).with_context(|| format!("{}: cannot be created", cache.display()))?;
+    let file = File::create(cache.join(".lock"))
+        .with_context(|| format!("{}: cannot be written", cache.display()))?;
+    file.lock()
+        .with_context(|| format!("{}: cannot be locked", cache.display()))?;
+    Ok(file)
+}
+
+fn folder(entry: &Entry) -> PathBuf {
+    repo::kernel_cache().join(&entry.series)
+}
+
+fn apt_home(suite: &str) -> PathBuf {
+    repo::kernel_cache().join("apt").join(suite)
+}
+
+fn pin_of(entry: &Entry) -> String {
+    format!("{} {} {}", entry.package, entry.version, entry.sha256)
+}
+
+fn shown(package: &Package) -> String {
+    format!("{} {}", package.name, package.version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_takes_signed_cloud_images_of_the_pinned_kind() {
+        let entry = Catalogue::read()
+            .unwrap()
+            .select(&["6.1".to_owned()])
+            .unwrap()
+            .remove(0);
+        assert!(is_of_series("linux-image-6.1.0-57-cloud-amd64", &entry));
+        assert!(!is_of_series("linux-image-6.12.117+deb13-cloud-amd64", &entry));
+        assert!(!is_of_series("linux-image-6.1.0-57-cloud-amd64-unsigned", &entry));
+        assert!(!is_of_series("linux-image-6.1.0-57-amd64", &entry));
+        assert!(!is_of_series("linux-image-6.1-cloud-amd64", &entry));
+    }
+}

@@ -1,0 +1,69 @@
+//! What a test executable says of itself: the counts in its `test result:` line, and the names of failed tests.
+
+use std::ops::AddAssign;
+
+/// How many tests passed and failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those that passed.
+    pub passed: usize,
+    /// Those that did not, and executables that did not come to an end.
+    pub failed: usize,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// The counts of a `test result: ok. 3 passed; 0 failed; ...` line.
+pub fn summary(line: &str) -> Option<Counts> {
+    let line = line.trim().strip_prefix("test result: ")?;
+    let count = |name: &str| {
+        let words: Vec<&str> = line.split([' ', ';']).filter(|word| !word.is_empty()).collect();
+        words.windows(2).find(|pair| pair[1] == name)?[0].parse().ok()
+    };
+    Some(Counts {
+        passed: count("passed")?,
+        failed: count("failed")?,
+    })
+}
+
+/// The counts of one executable that exited with this status; one that died counts as one failure at least.
+pub fn counts(output: &str, is_success: bool) -> Counts {
+    let mut counts = Counts::default();
+    output.lines().filter_map(summary).for_each(|each| counts += each);
+    if !is_success {
+        counts.failed = counts.failed.max(1);
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_line_is_counted() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
+        assert_eq!(
+            summary(line),
+            Some(Counts {
+                passed: 12,
+                failed: 3
+            })
+        );
+        assert_eq!(summary("test a ... ok"), None);
+    }
+
+    #[test]
+    fn an_executable_that_died_has_failed() {
+        assert_eq!(
+            counts("running 3 tests\n", false),
+            Counts { passed: 0, failed: 1 }
+        );
+        assert_eq!(counts("running 0 tests\n", true), Counts::default());
+    }
+}

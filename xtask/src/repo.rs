@@ -1,0 +1,71 @@
+//! Where things are, and how other programs are run: the two questions every command here has.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("this crate is a folder of the workspace")
+}
+
+/// The directory that keeps fetched kernels: `MREMAP_KERNEL_CACHE`, or `target/kernels`. Kernels do not depend on a
+/// build, so `CARGO_TARGET_DIR` does not move them.
+pub fn kernel_cache() -> PathBuf {
+    env::var_os("MREMAP_KERNEL_CACHE").map_or_else(|| root().join("target/kernels"), PathBuf::from)
+}
+
+/// The cargo that runs this command, in the repository.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command whose output the user sees; an exit status other than 0 is an error.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("{}: cannot be run", name(command)))?;
+    if !status.success() {
+        bail!("{}: {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs a command and returns what it printed; on failure the error carries what it said on stderr.
+pub fn capture(command: &mut Command) -> Result<String> {
+    command.stdin(Stdio::null());
+    let output = command
+        .output()
+        .with_context(|| format!("{}: cannot be run", name(command)))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{}: {}\n{}", shown(command), output.status, said.trim_end());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The executable that `PATH` gives for a name, or the path itself when it has a slash.
+pub fn which(program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+    }
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+fn name(command: &Command) -> String {
+    command.get_program().to_string_lossy().into_owned()
+}
+
+fn shown(command: &Command) -> String {
+    let arguments = command.get_args().map(|argument| argument.to_string_lossy());
+    arguments.fold(name(command), |line, argument| line + " " + &argument)
+}

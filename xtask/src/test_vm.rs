@@ -1,0 +1,171 @@
+//! `cargo xtask test-vm`: the system tests' executables, run unchanged in guest kernels, and a table of what came out.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use mremap_tests::artifacts::Artifacts;
+use serde_json::Value;
+
+use crate::catalogue::{Catalogue, GuestExtras};
+use crate::guest::{self, Guest, GuestRun};
+use crate::kernels::{self, Kernel};
+use crate::libtest::{self, Counts};
+use crate::repo;
+
+/// Where the programs under test are in a guest.
+const ARTIFACTS: &str = "/artifacts";
+
+/// Which kernels to test on.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Series from tests/kernels.toml, for example 6.1; all of them when none is named.
+    version: Vec<String>,
+    /// Only the tests whose name contains this.
+    #[arg(long)]
+    filter: Option<String>,
+    /// Seconds until a guest is given up.
+    #[arg(long, default_value_t = 900)]
+    timeout: u64,
+}
+
+/// Tests on the kernels named.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let catalogue = Catalogue::read()?;
+    let kernels = kernels::get(&catalogue.select(&options.version)?)?;
+    if let Some(missing) = guest::missing() {
+        bail!("no guests here: {missing}");
+    }
+    let timeout = Duration::from_secs(options.timeout);
+    let counts = matrix(&kernels, &catalogue.guest, options.filter.as_deref(), timeout)?;
+    Ok(if counts.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs every system test under every kernel, prints the failures and the table, returns the sums.
+pub fn matrix(
+    kernels: &[Kernel],
+    extras: &GuestExtras,
+    filter: Option<&str>,
+    timeout: Duration,
+) -> Result<Counts> {
+    let executables = executables()?;
+    if executables.is_empty() {
+        println!("guests: no system tests in tests/tests");
+        return Ok(Counts::default());
+    }
+    let guest = test_guest(&executables, extras, filter, timeout)?;
+    let runs = guest::run_each(kernels, &guest, |kernel, run| {
+        show_failures(kernel, run, &executables);
+    })?;
+    println!(
+        "\n{:<8} {:>7} {:>7} {:>8}",
+        "kernel", "passed", "failed", "seconds"
+    );
+    let mut sum = Counts::default();
+    for (kernel, run) in kernels.iter().zip(&runs) {
+        let counts = counts(run);
+        println!(
+            "{:<8} {:>7} {:>7} {:>8.1}",
+            kernel.series, counts.passed, counts.failed, run.seconds
+        );
+        sum += counts;
+    }
+    Ok(sum)
+}
+
+fn test_guest(
+    executables: &[PathBuf],
+    extras: &GuestExtras,
+    filter: Option<&str>,
+    time: Duration,
+) -> Result<Guest> {
+    let mut guest = Guest {
+        timeout: time,
+        ..Guest::default()
+    };
+    guest.add(&Artifacts::prepare()?.root, ARTIFACTS);
+    for program in &extras.programs {
+        guest.add_program(program)?;
+    }
+    for directory in &extras.directories {
+        guest.add(directory, directory);
+    }
+    for executable in executables {
+        let place = format!("/tests/{}", name(executable));
+        guest.add(executable, &place);
+        let argv = [place.as_str(), "--color", "never"].into_iter().chain(filter);
+        guest.command_with(argv, &[("MREMAP_ARTIFACTS", ARTIFACTS), ("RUST_BACKTRACE", "1")]);
+    }
+    Ok(guest)
+}
+
+/// Builds the system tests; returns their executables.
+fn executables() -> Result<Vec<PathBuf>> {
+    let mut command = repo::cargo();
+    command.args(["test", "--quiet", "-p", "mremap-tests", "--release", "--no-run"]);
+    command
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit());
+    let output = command.output().context("cargo test --no-run: cannot be run")?;
+    if !output.status.success() {
+        bail!("the system tests do not build; see above");
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let is_test = |message: &Value| message["target"]["kind"] == serde_json::json!(["test"]);
+    let executable = |message: Value| message["executable"].as_str().map(PathBuf::from);
+    let mut executables: Vec<PathBuf> = messages.filter(is_test).filter_map(executable).collect();
+    executables.sort();
+    Ok(executables)
+}
+
+fn counts(run: &GuestRun) -> Counts {
+    let Ok(outcomes) = &run.result else {
+        return Counts { passed: 0, failed: 1 };
+    };
+    let mut sum = Counts::default();
+    for outcome in outcomes {
+        sum += libtest::counts(&outcome.output, outcome.is_success());
+    }
+    sum
+}
+
+fn show_failures(kernel: &Kernel, run: &GuestRun, executables: &[PathBuf]) {
+    let outcomes = match &run.result {
+        Ok(outcomes) => outcomes,
+        Err(error) => return println!("\n{error:#}"),
+    };
+    for (executable, outcome) in executables
+        .iter()
+        .zip(outcomes)
+        .filter(|(_, outcome)| !outcome.is_success())
+    {
+        let (name, status) = (name(executable), outcome.status);
+        println!(
+            "\nkernel {}: {name} failed (status {status})\n{}",
+            kernel.series,
+            outcome.output.trim_end()
+        );
+        if let Some(log) = &outcome.kernel_log {
+            println!("--- the kernel complained:\n{}", log.trim_end());
+        }
+    }
+}
+
+/// The test's name, without the hash that cargo adds.
+fn name(executable: &Path) -> String {
+    let name = executable
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    name.rsplit_once('-')
+        .map_or(name.clone(), |(stem, _)| stem.to_owned())
+}

@@ -1,0 +1,71 @@
+//! `cargo xtask vm`: one program of this machine in one guest, as if it ran here.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::catalogue::Catalogue;
+use crate::guest::{Guest, GuestCommand};
+use crate::kernels;
+
+/// What is run where.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The kernel's series, for example 6.1.
+    version: String,
+    /// A file or directory to put into the guest too, at the same place or, with =, elsewhere.
+    #[arg(long, value_name = "HOST[=GUEST]")]
+    with: Vec<String>,
+    /// A variable for the program.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// Seconds until the guest is given up.
+    #[arg(long, default_value_t = 120)]
+    timeout: u64,
+    /// The program, from this machine or (like `sh`) from busybox, and its arguments.
+    #[arg(required = true, last = true)]
+    command: Vec<String>,
+}
+
+/// Runs the program; its exit status becomes ours.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let entry = Catalogue::read()?.select(std::slice::from_ref(&options.version))?;
+    let kernel = kernels::get(&entry)?.remove(0);
+    let mut guest = Guest {
+        timeout: Duration::from_secs(options.timeout),
+        ..Guest::default()
+    };
+    for with in &options.with {
+        let (host, place) = with.split_once('=').unwrap_or((with, with));
+        guest.add(std::path::absolute(host)?, std::path::absolute(place)?);
+    }
+    let mut argv = options.command.clone();
+    // What is not here may be in the guest: busybox has it, or it came along.
+    if let Ok(path) = guest.add_program(&argv[0]) {
+        argv[0] = path.to_string_lossy().into_owned();
+    }
+    guest.commands.push(GuestCommand {
+        argv,
+        env: options.env.clone(),
+    });
+    let mut write = |text: &[u8]| {
+        let mut out = io::stdout().lock();
+        out.write_all(text).and_then(|()| out.flush()).ok();
+    };
+    let outcome = guest
+        .pack()?
+        .boot(&kernel, &mut write)?
+        .pop()
+        .context("one command, one outcome")?;
+    if let Some(log) = outcome.kernel_log {
+        anyhow::bail!("the kernel complained:\n{log}");
+    }
+    Ok(ExitCode::from(u8::try_from(outcome.status).unwrap_or(255)))
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').ok_or("write it as NAME=VALUE")?;
+    Ok((pair.0.to_owned(), pair.1.to_owned()))
+}
