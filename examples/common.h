@@ -102,14 +102,18 @@ static inline size_t bytes(size_t pages)
 	return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Address space of our own, so that MAP_FIXED and MREMAP_FIXED inside it hit nobody. */
+/*
+ * Address space of our own, so that MAP_FIXED and MREMAP_FIXED inside it hit nobody. The page before it and
+ * the one behind it are ours too and stay inaccessible: what is mapped inside cannot merge with a stranger.
+ */
 static inline char *reserve(size_t pages)
 {
-	char *start = mmap(NULL, bytes(pages), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	char *start = mmap(NULL, bytes(1 + pages + 1), PROT_NONE, flags, -1, 0);
 
 	if (start == MAP_FAILED)
 		die("mmap of a reservation");
-	return start;
+	return start + bytes(1);
 }
 
 static inline void map_over(char *start, size_t pages, int prot)
@@ -239,7 +243,15 @@ static inline void fill_pieces(char *start, const struct piece *pieces, size_t c
 			fill(start, bytes(pieces[i].pages), seed + i);
 }
 
-/* Protections as in the table, contents as fill_pieces left them. The holes are the caller's matter. */
+/* Where nothing but a reservation was, the holes of a moved layout must have left it alone. */
+static inline void expect_holes_reserved(char *start, const struct piece *pieces, size_t count)
+{
+	for (size_t i = 0; i < count; start += bytes(pieces[i++].pages))
+		if (pieces[i].prot == HOLE)
+			expect_prot(pieces[i].name, start, pieces[i].pages, PROT_NONE);
+}
+
+/* Protections as in the table, contents as fill_pieces left them. The holes are not looked at. */
 static inline void expect_pieces(char *start, const struct piece *pieces, size_t count, uint64_t seed)
 {
 	for (size_t i = 0; i < count; start += bytes(pieces[i++].pages)) {

@@ -60,6 +60,7 @@ int main(void)
 		die_unmoved(moved);
 
 	expect_pieces(snapshot, store, COUNT(store), FIRST_INTERVAL);
+	expect_holes_reserved(snapshot, store, COUNT(store));
 	expect_emptied(live);
 	count_on(live, SECOND_INTERVAL);
 	expect_pieces(snapshot, store, COUNT(store), FIRST_INTERVAL);
