@@ -35,6 +35,8 @@ pub fn write(loaded: &Loaded, out: &mut dyn Write) -> Result<()> {
 fn write_process(process: &Process, out: &mut dyn Write) -> Result<()> {
     let header = &process.header;
     let ability = match header.capability {
+        _ if header.mode == 1 => "was not relied on: emulation was asked for (MREMAP_SHIM_MODE=emulate)",
+        _ if header.mode == 2 => "got every call as it came (MREMAP_SHIM_MODE=passthrough)",
         1 => "moves one VMA at a time (the shim splits moves)",
         2 => "moves several VMAs itself",
         _ => "was not asked for a move of several VMAs",

@@ -93,7 +93,11 @@ fn thousands_of_fresh_random_moves_equal_the_kernels_own() {
     let program = Artifacts::get().fixture("random_moves");
     let seed = std::process::id().to_string();
     // A guest emulates its processor, too: fewer there.
-    let cases = if std::env::var_os("MREMAP_KERNEL").is_some() { "100" } else { "2000" };
+    let cases = if std::env::var_os("MREMAP_KERNEL").is_some() {
+        "100"
+    } else {
+        "2000"
+    };
     let arguments = [seed.as_str(), cases];
     let native = Command::new(&program)
         .args(arguments)

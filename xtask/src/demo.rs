@@ -1,35 +1,86 @@
-//! `cargo xtask demo`: an unmodified example program, first alone and then under the shim.
+//! `cargo xtask demo`: the example programs under the shim here, with the report and a picture; then one of them
+//! on an old kernel, without the shim and with it.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use mremap_tests::artifacts::Artifacts;
 
 use crate::guest::{self, Guest};
-use crate::kernels;
+use crate::{kernels, repo};
+
+/// The example that is drawn, and taken to the old kernel.
+const DRAWN: &str = "neighbour_under_gap";
+const OLD_KERNEL: &str = "6.1";
 
 /// Where to show it.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The guest kernel, for example 6.1.
-    #[arg(long, default_value = "6.12")]
-    vm: String,
-    /// The example program; the first one when none is named.
+    /// The guest kernel; without it 6.1 when QEMU is installed, else no guest.
     #[arg(long)]
-    example: Option<String>,
+    vm: Option<String>,
 }
 
 /// Shows it.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let artifacts = Artifacts::prepare()?;
-    let example = options
-        .example
-        .clone()
-        .or_else(|| artifacts.examples().into_iter().next());
-    let example = format!(
-        "/artifacts/examples/{}",
-        example.context("there is no example program")?
+    on_this_kernel(&artifacts)?;
+    let qemu_is_here = Command::new("qemu-system-x86_64")
+        .arg("--version")
+        .output()
+        .is_ok();
+    match &options.vm {
+        Some(series) => on_old_kernel(&artifacts, series)?,
+        None if qemu_is_here => on_old_kernel(&artifacts, OLD_KERNEL)?,
+        None => {
+            println!(
+                "\nno old kernel shown: install qemu-system-x86 and busybox-static, then run this again"
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn on_this_kernel(artifacts: &Artifacts) -> Result<()> {
+    println!(
+        "== The examples under the shim, on this kernel (it emulates even where the kernel has the feature)\n"
     );
+    let traces = artifacts.root.with_file_name("demo-traces");
+    let _ = std::fs::remove_dir_all(&traces);
+    for example in artifacts.examples() {
+        let mut run = Command::new(artifacts.analyzer());
+        run.args(["run", "--mode", "emulate", "--trace"])
+            .arg(&traces)
+            .arg("--")
+            .arg(artifacts.example(&example));
+        let output = run
+            .output()
+            .with_context(|| format!("cannot run {example} under the shim"))?;
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        if !output.status.success() {
+            bail!(
+                "{example} failed under the shim: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+    println!("\n== mremap-analyzer report {}\n", traces.display());
+    repo::run(Command::new(artifacts.analyzer()).arg("report").arg(&traces))?;
+    let drawn = std::fs::read_dir(&traces)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.to_string_lossy().contains(DRAWN))
+        .context("the drawn example left no trace")?;
+    println!("\n== mremap-analyzer show {} --event 1\n", drawn.display());
+    repo::run(
+        Command::new(artifacts.analyzer())
+            .arg("show")
+            .arg(&drawn)
+            .args(["--event", "1"]),
+    )
+}
+
+fn on_old_kernel(artifacts: &Artifacts, series: &str) -> Result<()> {
+    let example = format!("/artifacts/examples/{DRAWN}");
     let mut guest = Guest::default();
     guest.add(&artifacts.root, "/artifacts");
     guest.command([example.as_str()]);
@@ -37,11 +88,17 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         [example.as_str()],
         &[("LD_PRELOAD", "/artifacts/libmremap_shim.so")],
     );
-    for outcome in guest::run(&kernels::get_one(&options.vm)?, &guest)? {
+    let outcomes = guest::run(&kernels::get_one(series)?, &guest)?;
+    for (how, outcome) in ["without the shim", "with LD_PRELOAD=libmremap_shim.so"]
+        .iter()
+        .zip(outcomes)
+    {
         println!(
-            "status {} after {:.2} s\n{}",
-            outcome.status, outcome.seconds, outcome.output
+            "\n== {DRAWN} on Linux {series}, {how}: exit status {} after {:.1} s\n\n{}",
+            outcome.status,
+            outcome.seconds,
+            outcome.output.trim_end()
         );
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
