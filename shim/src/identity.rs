@@ -9,7 +9,7 @@ use mremap_trace::{HeaderText, Module, Record};
 use crate::{caller, ring, sys};
 
 /// Room for a trace file's path.
-pub(crate) const NAME_ROOM: usize = 4096 + 96;
+const PATH_OF_TRACE_ROOM: usize = 4096 + 96;
 const MOST_MODULES: usize = 256;
 const PATH_ROOM: usize = 256;
 
@@ -241,25 +241,39 @@ pub(crate) fn record_modules() {
     }
 }
 
-/// `DIRECTORY/NAME.PID.NANOSECONDS.mremap`: a name that no other process of this boot can have.
-pub(crate) fn trace_path(room: &mut [u8; NAME_ROOM], pid: u32, monotonic_ns: u64) -> Option<&CStr> {
+struct WrittenExclusively(UnsafeCell<Text<PATH_OF_TRACE_ROOM>>);
+
+// SAFETY: only `trace_path` touches it, whose callers take turns.
+unsafe impl Sync for WrittenExclusively {}
+
+/// Not on the stack: a fork's child opens its trace in the hook, maybe on an 8 KiB signal stack.
+static TRACE_PATH: WrittenExclusively = WrittenExclusively(UnsafeCell::new(Text::EMPTY));
+
+/// `DIRECTORY/NAME.PID.NANOSECONDS.mremap`: a name that no other process of this boot can have. `None` when
+/// it is too long.
+///
+/// # Safety
+/// Called at load, or by the thread that holds `Exclusive`; the path before is not in use any more.
+pub(crate) unsafe fn trace_path(pid: u32, monotonic_ns: u64) -> Option<&'static CStr> {
     let identity = identity();
     let exe = identity.exe.get();
-    let base = exe
-        .iter()
-        .rposition(|&byte| byte == b'/')
-        .map_or(exe, |slash| exe.get(slash + 1..).unwrap_or(&[]));
-    let base = base.get(..32).unwrap_or(base);
-    let mut path: Text<NAME_ROOM> = Text::EMPTY;
-    for piece in [identity.directory.get(), b"/", base, b"."] {
+    let base = exe.rsplit(|&byte| byte == b'/').next().unwrap_or(&[]);
+    // SAFETY: by the contract above nobody else refers to it.
+    let path = unsafe { &mut *TRACE_PATH.0.get() };
+    path.len = 0;
+    for piece in [
+        identity.directory.get(),
+        b"/",
+        base.get(..32).unwrap_or(base),
+        b".",
+    ] {
         path.push(piece);
     }
-    push_decimal(&mut path, u64::from(pid));
+    push_decimal(path, u64::from(pid));
     path.push(b".");
-    push_decimal(&mut path, monotonic_ns);
+    push_decimal(path, monotonic_ns);
     path.push(b".mremap\0");
-    *room = path.bytes;
-    CStr::from_bytes_with_nul(room.get(..path.len)?).ok()
+    CStr::from_bytes_with_nul(path.get()).ok()
 }
 
 fn push_decimal<const ROOM: usize>(text: &mut Text<ROOM>, number: u64) {

@@ -244,8 +244,8 @@ fn open_in_child() -> u32 {
 /// Makes, maps and heads a file, and begins an epoch.
 fn create() -> Result<(), OpenError> {
     let now = clock::now();
-    let mut name = [0u8; identity::NAME_ROOM];
-    let path = identity::trace_path(&mut name, sys::pid(), now.monotonic_ns).ok_or(OpenError::NameTooLong)?;
+    // SAFETY: at load, or called by `open_in_child`, which holds `Exclusive`.
+    let path = unsafe { identity::trace_path(sys::pid(), now.monotonic_ns) }.ok_or(OpenError::NameTooLong)?;
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
     let fd = sys::open(path, flags, 0o600).map_err(|failed| OpenError::File(failed.0))?;
     let mapped = map(fd);
