@@ -51,8 +51,10 @@ fn on_this_machine() -> Result<Counts> {
         .stdout(Stdio::piped());
     let mut child = command.spawn().context("cargo test: cannot be run")?;
     let mut sum = Counts::default();
-    for line in BufReader::new(child.stdout.take().context("cargo test has no stdout")?).lines() {
+    for line in BufReader::new(child.stdout.take().context("cargo test has no stdout")?).split(b'\n') {
         let line = line.context("cargo test: unreadable output")?;
+        // A failing test may print anything.
+        let line = String::from_utf8_lossy(&line);
         if let Some(counts) = libtest::summary(&line) {
             sum += counts;
         }

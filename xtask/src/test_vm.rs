@@ -98,7 +98,9 @@ fn test_guest(
     for executable in executables {
         let place = format!("/tests/{}", name(executable));
         guest.add(executable, &place);
-        let argv = [place.as_str(), "--color", "never"].into_iter().chain(filter);
+        let argv = [place.as_str(), "--color", "never", "--test-threads", "2"]
+            .into_iter()
+            .chain(filter);
         guest.command_with(argv, &[("MREMAP_ARTIFACTS", ARTIFACTS), ("RUST_BACKTRACE", "1")]);
     }
     Ok(guest)

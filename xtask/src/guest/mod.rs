@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+use self::qemu::Run;
 use crate::kernels::Kernel;
 use crate::repo;
 
@@ -146,10 +147,23 @@ impl Packed {
             initrd: &self.initrd,
             console: &console,
         };
-        let reader = protocol::Reader::new(&self.nonce);
-        let outcomes = machine
-            .run(reader, self.timeout, watch)
-            .with_context(|| format!("guest kernel {} ({})", kernel.series, kernel.version))?;
+        let named = || format!("guest kernel {} ({})", kernel.series, kernel.version);
+        let mut run = || {
+            let reader = protocol::Reader::new(&self.nonce);
+            machine.run(reader, self.timeout, watch).with_context(named)
+        };
+        // An emulated machine panics now and then while it boots (seen in one of 50 starts of 7.3 on a busy host).
+        // Nothing of ours has run by then, so it is started once more; a second time is an error.
+        let outcomes = match run()? {
+            Run::Through(outcomes) => outcomes,
+            Run::NeverStarted(_) => {
+                eprintln!("{}: did not start; trying once more", named());
+                match run()? {
+                    Run::Through(outcomes) => outcomes,
+                    Run::NeverStarted(evidence) => bail!("{}: does not start\n{evidence}", named()),
+                }
+            }
+        };
         if outcomes.len() != self.commands {
             bail!(
                 "guest kernel {}: {} of {} commands ran",

@@ -68,6 +68,11 @@ impl Reader {
         }
     }
 
+    /// Whether the guest said anything yet.
+    pub fn is_started(&self) -> bool {
+        self.done || self.running_since.is_some()
+    }
+
     /// Whether the guest said that it is through.
     pub fn is_done(&self) -> bool {
         self.done

@@ -30,13 +30,8 @@ pub struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Runs the machine until the guest says it is through.
-    pub fn run(
-        &self,
-        reader: Reader,
-        timeout: Duration,
-        watch: &mut dyn FnMut(&[u8]),
-    ) -> Result<Vec<CommandOutcome>> {
+    /// Runs the machine until the guest says it is through, or is gone before its first command.
+    pub fn run(&self, reader: Reader, timeout: Duration, watch: &mut dyn FnMut(&[u8])) -> Result<Run> {
         let mut command = self.command();
         let mut child = command.spawn().with_context(|| {
             format!("{PROGRAM}: cannot be started; install it (apt-get install qemu-system-x86)")
@@ -44,9 +39,11 @@ impl Machine<'_> {
         let pieces = pieces(child.stdout.take().context("qemu has no stdout")?);
         let (reader, end) = listen(reader, &pieces, timeout, watch);
         let complaint = stop(&mut child, &end);
+        let is_started = reader.is_started();
         let (outcomes, unfinished) = reader.into_parts();
         match end {
-            End::Done => Ok(outcomes),
+            End::Done => Ok(Run::Through(outcomes)),
+            End::Gone if !is_started => Ok(Run::NeverStarted(self.evidence(&unfinished, &complaint))),
             End::Timeout => bail!(
                 "hangs: not through after {} s, {} commands ended\n{}",
                 timeout.as_secs(),
@@ -54,7 +51,7 @@ impl Machine<'_> {
                 self.evidence(&unfinished, &complaint)
             ),
             End::Gone => bail!(
-                "stopped before its end (a panic, or the kernel does not start): {} commands ended\n{}",
+                "stopped before its end: {} commands ended\n{}",
                 outcomes.len(),
                 self.evidence(&unfinished, &complaint)
             ),
@@ -105,6 +102,14 @@ impl Machine<'_> {
         }
         text
     }
+}
+
+/// How a machine's run ended, where it did not fail.
+pub enum Run {
+    /// The guest got to its end.
+    Through(Vec<CommandOutcome>),
+    /// The kernel did not get to the first command; here is what there was to see.
+    NeverStarted(String),
 }
 
 enum End {

@@ -33,11 +33,13 @@ export PATH=/usr/local/bin:/usr/sbin:/usr/bin HOME=/root TERM=dumb NO_COLOR=1
 cd /tmp
 exec </dev/null >/dev/ttyS1 2>&1
 ( b sleep {alone}; b poweroff -f ) &
-complained() {{ read -r taint </proc/sys/kernel/tainted; [ $((taint & {COMPLAINTS})) != "$before" ]; }}
+complaints() {{ echo $(($(b cat /proc/sys/kernel/tainted) & {COMPLAINTS})); }}
 before=0
+[ "$(complaints)" != 0 ] || b dmesg -c >/dev/null
 report() {{
-    if complained; then
-        before=$((taint & {COMPLAINTS}))
+    local now=$(complaints)
+    if [ "$now" != "$before" ]; then
+        before=$now
         mark end $1 1; b dmesg | b tail -n 100; mark log
     else
         mark end $1 0
