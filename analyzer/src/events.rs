@@ -3,49 +3,82 @@
 use std::io::Write;
 
 use anyhow::Result;
+use mremap_trace::{Gap, Part, Under};
 use serde::Serialize;
 
 use crate::cli::Filter;
 use crate::load::Loaded;
-use crate::model::{Event, Process, errno_name, flag_names, outcome_name};
+use crate::model::{Event, Process, errno_name, flag_names, in_order, outcome_name, protection};
 
-/// The JSON of an event. Fields are added over time, never renamed.
+/// The JSON of an event. Fields are added over time, never renamed. Addresses are hexadecimal strings:
+/// readers of JSON keep 53 bits of a number.
 #[derive(Serialize)]
 struct JsonEvent<'a> {
     event: usize,
     pid: u32,
     tid: u32,
     wall_clock_ns: u64,
+    monotonic_ns: u64,
     since_start_ns: u64,
     duration_ns: u64,
     outcome: &'a str,
-    old: u64,
+    old: String,
     old_len: u64,
     new_len: u64,
     flags: u32,
-    new: u64,
-    result: i64,
+    flag_names: String,
+    new: String,
+    result: String,
     errno: Option<String>,
-    caller: u64,
+    caller: String,
     site: String,
+    bytes_moved: Option<u64>,
+    retries: Option<u32>,
     parts: usize,
     gaps: usize,
-    bytes_moved: Option<u64>,
+    part_list: Vec<JsonPart>,
+    gap_list: Vec<JsonGap>,
 }
 
-/// Writes the events that pass the filter.
-pub fn write(loaded: &Loaded, filter: &Filter, json: bool, out: &mut dyn Write) -> Result<()> {
-    for process in &loaded.processes {
-        for event in process.events.iter().filter(|event| passes(event, filter)) {
-            if json {
-                serde_json::to_writer(&mut *out, &as_json(process, event))?;
-                writeln!(out)?;
-            } else {
-                write_line(process, event, out)?;
-            }
+#[derive(Serialize)]
+struct JsonPart {
+    start: String,
+    end: String,
+    target: String,
+    vma_start: String,
+    vma_end: String,
+    protection: String,
+    duration_ns: u64,
+    errno: Option<String>,
+}
+
+#[derive(Serialize)]
+struct JsonGap {
+    start: String,
+    end: String,
+    target: String,
+    under: &'static str,
+}
+
+/// Writes the events that pass the filter; how many there were.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn write(loaded: &Loaded, filter: &Filter, json: bool, out: &mut dyn Write) -> Result<usize> {
+    let mut written = 0;
+    for (process, event) in in_order(&loaded.processes) {
+        if !passes(event, filter) {
+            continue;
+        }
+        written += 1;
+        if json {
+            serde_json::to_writer(&mut *out, &as_json(process, event))?;
+            writeln!(out)?;
+        } else {
+            write_line(process, event, out)?;
         }
     }
-    Ok(())
+    Ok(written)
 }
 
 fn passes(event: &Event, filter: &Filter) -> bool {
@@ -64,6 +97,20 @@ fn passes(event: &Event, filter: &Filter) -> bool {
         && filter
             .min_len
             .is_none_or(|least| event.call.old_len.max(event.call.new_len) >= least)
+        && filter.addr.is_none_or(|address| holds(event, address))
+}
+
+/// Whether an address lies in the source, or in what the call asked for or returned.
+fn holds(event: &Event, address: u64) -> bool {
+    let call = &event.call;
+    let within = |start: u64, len: u64| address >= start && address - start < len.max(1);
+    within(call.old, call.old_len)
+        || (call.flags & 2 != 0 && within(call.new, call.new_len))
+        || (call.errno().is_none() && within(call.result as u64, call.new_len))
+}
+
+fn hex(address: u64) -> String {
+    format!("{address:#x}")
 }
 
 fn as_json<'a>(process: &Process, event: &Event) -> JsonEvent<'a> {
@@ -73,21 +120,58 @@ fn as_json<'a>(process: &Process, event: &Event) -> JsonEvent<'a> {
         pid: process.header.pid,
         tid: event.tid,
         wall_clock_ns: process.wall_clock(call.ticks),
+        monotonic_ns: process.monotonic(call.ticks),
         since_start_ns: process.since_start(call.ticks),
         duration_ns: process.nanoseconds(call.duration),
         outcome: outcome_name(call.outcome),
-        old: call.old,
+        old: hex(call.old),
         old_len: call.old_len,
         new_len: call.new_len,
         flags: call.flags,
-        new: call.new,
-        result: call.result,
+        flag_names: flag_names(call.flags),
+        new: hex(call.new),
+        result: call
+            .errno()
+            .map_or_else(|| hex(call.result as u64), |_| call.result.to_string()),
         errno: call.errno().map(errno_name),
-        caller: call.caller,
+        caller: hex(call.caller),
         site: process.site(call.caller),
+        bytes_moved: event.summary.map(|summary| summary.bytes),
+        retries: event.summary.map(|summary| summary.retries),
         parts: event.parts.len(),
         gaps: event.gaps.len(),
-        bytes_moved: event.summary.map(|summary| summary.bytes),
+        part_list: event
+            .parts
+            .iter()
+            .map(|part| json_part(process, event, part))
+            .collect(),
+        gap_list: event.gaps.iter().map(|gap| json_gap(event, gap)).collect(),
+    }
+}
+
+fn json_part(process: &Process, event: &Event, part: &Part) -> JsonPart {
+    JsonPart {
+        start: hex(part.start),
+        end: hex(part.end),
+        target: hex(event.target(part.start)),
+        vma_start: hex(part.vma_start),
+        vma_end: hex(part.vma_end),
+        protection: protection(part.protection),
+        duration_ns: process.nanoseconds(part.duration.into()),
+        errno: (part.errno != 0).then(|| errno_name(part.errno)),
+    }
+}
+
+fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
+    JsonGap {
+        start: hex(gap.start),
+        end: hex(gap.end),
+        target: hex(event.target(gap.start)),
+        under: match gap.under {
+            Under::Unknown => "unknown",
+            Under::Empty => "empty",
+            Under::Mapped => "mapped",
+        },
     }
 }
 

@@ -1,20 +1,27 @@
 //! `run`: a program under the shim, its input, output, signals and status its own.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use anyhow::{Context, Result, bail};
+use tracing::{debug, info};
 
 use crate::cli::RunOptions;
-use crate::model::outcome_name;
-use crate::{load, program};
+use crate::model::{Process, outcome_name};
+use crate::{load, program, signals};
 
-/// The program, for the handler that passes signals on; 0 before it runs.
-static CHILD: AtomicI32 = AtomicI32::new(0);
+/// Where the trace goes.
+struct Place {
+    directory: PathBuf,
+    /// Ours to remove when nothing came of it.
+    temporary: bool,
+    /// Traces of earlier runs.
+    former: Vec<PathBuf>,
+}
 
 /// Runs the program; its status becomes ours.
 ///
@@ -27,29 +34,53 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     let program = program::find(name)?;
     program::check(&program)?;
     let library = find_library(options.shim.as_deref())?;
-    let directory = trace_directory(options)?;
+    let place = trace_place(options)
+        .inspect_err(|error| eprintln!("mremap-analyzer: {error:#}; the program runs without a trace"))
+        .ok();
 
     let mut command = Command::new(&program);
     command
+        .arg0(name)
         .args(arguments)
         .env("LD_PRELOAD", preload_list(&library))
-        .env("MREMAP_SHIM_TRACE", &directory)
+        .env_remove("MREMAP_SHIM_TRACE")
         .env("MREMAP_SHIM_MODE", &options.mode)
         .env("MREMAP_SHIM_VMA_SOURCE", &options.vma_source)
         .env("MREMAP_SHIM_TRACE_DETAIL", &options.detail)
         .env("MREMAP_SHIM_TRACE_SIZE", &options.trace_size);
+    if let Some(place) = &place {
+        command.env("MREMAP_SHIM_TRACE", &place.directory);
+    }
+    debug!(?command, "running");
+    signals::pass_on_to_child();
     let mut child = command
         .spawn()
         .with_context(|| format!("{}: cannot be started", program.display()))?;
-    CHILD.store(child.id() as i32, Ordering::SeqCst);
-    pass_signals_on();
+    signals::wait_and_pass_on(child.id());
     let status = child.wait().context("waiting for the program")?;
-    CHILD.store(0, Ordering::SeqCst);
-    summarize(&directory, &library);
+    if let Some(place) = place {
+        summarize(&place, options.keep, &library);
+    }
     Ok(ExitCode::from(status_of(status)))
 }
 
 fn find_library(given: Option<&Path>) -> Result<PathBuf> {
+    let library = locate_library(given.filter(|path| !path.as_os_str().is_empty()))?;
+    if library
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .any(|byte| b" :\t\n".contains(byte))
+    {
+        bail!(
+            "{}: the loader takes blanks and colons in LD_PRELOAD for separators; move the library to a path without",
+            library.display()
+        );
+    }
+    Ok(library)
+}
+
+fn locate_library(given: Option<&Path>) -> Result<PathBuf> {
     const NAME: &str = "libmremap_shim.so";
     if let Some(path) = given {
         return path
@@ -70,21 +101,25 @@ fn find_library(given: Option<&Path>) -> Result<PathBuf> {
         })
 }
 
-fn trace_directory(options: &RunOptions) -> Result<PathBuf> {
-    if let Some(directory) = &options.trace {
-        if let Err(error) = std::fs::create_dir_all(directory) {
-            eprintln!(
-                "mremap-analyzer: {}: {error}; the program runs without a trace",
-                directory.display()
-            );
-        }
-        return Ok(directory.canonicalize().unwrap_or_else(|_| directory.clone()));
-    }
-    Ok(tempfile::Builder::new()
-        .prefix("mremap-trace-")
-        .tempdir()
-        .context("no temporary directory")?
-        .keep())
+/// A directory that can be written, found out by writing.
+fn trace_place(options: &RunOptions) -> Result<Place> {
+    let Some(directory) = &options.trace else {
+        let made = tempfile::Builder::new().prefix("mremap-trace-").tempdir();
+        return Ok(Place {
+            directory: made.context("no temporary directory")?.keep(),
+            temporary: true,
+            former: Vec::new(),
+        });
+    };
+    let unusable = || format!("{}: no trace can be written there", directory.display());
+    std::fs::create_dir_all(directory).with_context(unusable)?;
+    let directory = directory.canonicalize().with_context(unusable)?;
+    tempfile::tempfile_in(&directory).with_context(unusable)?;
+    Ok(Place {
+        temporary: false,
+        former: load::traces_in(&directory),
+        directory,
+    })
 }
 
 /// Ours first; but `AddressSanitizer` insists on being first itself.
@@ -105,27 +140,6 @@ fn preload_list(library: &Path) -> OsString {
     list
 }
 
-extern "C" fn pass_on(signal: libc::c_int) {
-    let child = CHILD.load(Ordering::SeqCst);
-    if child > 0 {
-        // SAFETY: `kill` is async-signal-safe; the child is not reaped before CHILD is cleared.
-        unsafe { libc::kill(child, signal) };
-    }
-}
-
-/// The terminal sends Ctrl-C to the program by itself, so here it is only not to end us; what is sent to
-/// us alone is passed on.
-fn pass_signals_on() {
-    for signal in [libc::SIGINT, libc::SIGQUIT] {
-        // SAFETY: replaces a disposition by "ignore", after the program was started with the old one.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
-    for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
-        // SAFETY: the handler is async-signal-safe.
-        unsafe { libc::signal(signal, pass_on as *const () as libc::sighandler_t) };
-    }
-}
-
 fn status_of(status: ExitStatus) -> u8 {
     status
         .code()
@@ -134,28 +148,39 @@ fn status_of(status: ExitStatus) -> u8 {
 }
 
 /// A line or two on stderr.
-fn summarize(directory: &Path, library: &Path) {
-    let loaded = match load::load(&[directory.to_owned()]) {
+fn summarize(place: &Place, keep: bool, library: &Path) {
+    let directory = place.directory.display();
+    let mut files = load::traces_in(&place.directory);
+    files.retain(|file| !place.former.contains(file));
+    if files.is_empty() {
+        eprintln!(
+            "mremap-analyzer: no trace in {directory}: the loader did not load {} (its own message is above), or the \
+             program dropped LD_PRELOAD, changed its user or root, or could not write there",
+            library.display()
+        );
+        discard(place, keep);
+        return;
+    }
+    let loaded = match load::load_files(&files) {
         Ok(loaded) => loaded,
         Err(error) => {
-            let absent = error
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|e| e.kind() == ErrorKind::NotFound);
-            let why = if absent {
-                "the trace's directory cannot be used"
-            } else {
-                "the loader may have refused it"
-            };
-            eprintln!(
-                "mremap-analyzer: nothing was recorded under {} ({why}): {error:#}",
-                library.display()
-            );
+            eprintln!("mremap-analyzer: the trace cannot be read: {error:#}");
             return;
         }
     };
-    let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+    let mut counts = BTreeMap::<&str, usize>::new();
     for event in loaded.processes.iter().flat_map(|process| &process.events) {
         *counts.entry(outcome_name(event.call.outcome)).or_default() += 1;
+    }
+    for damage in &loaded.damage {
+        eprintln!("mremap-analyzer: {damage}");
+    }
+    if counts.is_empty() && loaded.damage.is_empty() {
+        eprintln!("mremap-analyzer: no calls of mremap");
+        let still_running =
+            |process: &Process| Path::new("/proc").join(process.header.pid.to_string()).exists();
+        discard(place, keep || loaded.processes.iter().any(still_running));
+        return;
     }
     let list: Vec<String> = counts
         .iter()
@@ -166,8 +191,17 @@ fn summarize(directory: &Path, library: &Path) {
     } else {
         list.join(", ")
     };
-    eprintln!(
-        "mremap-analyzer: {calls}; next: mremap-analyzer report {}",
-        directory.display()
-    );
+    eprintln!("mremap-analyzer: {calls}; next: mremap-analyzer report {directory}");
+}
+
+/// Removes a temporary directory from which nothing can be learnt.
+fn discard(place: &Place, keep: bool) {
+    if !place.temporary {
+        return;
+    }
+    if keep {
+        eprintln!("mremap-analyzer: kept {}", place.directory.display());
+    } else if let Err(error) = std::fs::remove_dir_all(&place.directory) {
+        info!("{}: {error}", place.directory.display());
+    }
 }

@@ -1,18 +1,23 @@
 //! `mremap-analyzer`: launches programs under the shim and reads what it recorded.
 //!
 //! The data's way: [`load`] reads records, [`model`] makes events of them, [`report`], [`events`] and
-//! [`show`] put them before people. [`launch`] makes the records come about.
+//! [`show`] put them before people. [`launch`] makes the records come about, after
+//! [`program`] has told whether it can; [`signals`] keeps Ctrl-C the program's own.
 
 mod cli;
 mod events;
 mod launch;
 mod load;
 mod model;
+mod picture;
 mod program;
 mod report;
+mod report_json;
 mod show;
+mod signals;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -45,37 +50,45 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(options) => launch::run(&options),
-        Command::Report { traces } => on_traces(&traces, report::write),
-        Command::Events { traces, json, filter } => {
-            on_traces(&traces, |loaded, out| events::write(loaded, &filter, json, out))
-        }
+        Command::Report { traces, json } => on_traces(&traces, |loaded, out| {
+            report::write(loaded, json, out).map(|()| ExitCode::SUCCESS)
+        }),
+        Command::Events { traces, json, filter } => on_traces(&traces, |loaded, out| {
+            let written = events::write(loaded, &filter, json, out)?;
+            let nothing_found = written == 0 && filter.is_set();
+            Ok(ExitCode::from(u8::from(nothing_found)))
+        }),
         Command::Show {
             trace,
             event,
             width,
             ascii,
         } => on_traces(&[trace], |loaded, out| {
-            show::write(loaded, event, width, ascii, out)
+            show::write(loaded, event, width, ascii, out).map(|()| ExitCode::SUCCESS)
         }),
     }
 }
 
 /// Everything readable is shown, then what was damaged is named.
 fn on_traces(
-    traces: &[std::path::PathBuf],
-    write: impl FnOnce(&Loaded, &mut dyn Write) -> anyhow::Result<()>,
+    traces: &[PathBuf],
+    write: impl FnOnce(&Loaded, &mut dyn Write) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
     let loaded = load::load(traces)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    if !loaded.processes.is_empty() {
-        write(&loaded, &mut out)?;
-    }
-    out.flush()?;
+    let written = if loaded.processes.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        write(&loaded, &mut out)
+    };
+    let flushed = out.flush();
     for damage in &loaded.damage {
         eprintln!("mremap-analyzer: {damage}");
     }
+    let status = written?;
+    flushed?;
     Ok(if loaded.damage.is_empty() {
-        ExitCode::SUCCESS
+        status
     } else {
         ExitCode::from(TROUBLE)
     })
@@ -86,5 +99,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         cause
             .downcast_ref::<std::io::Error>()
             .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+            || cause
+                .downcast_ref::<serde_json::Error>()
+                .is_some_and(|json| json.io_error_kind() == Some(std::io::ErrorKind::BrokenPipe))
     })
 }

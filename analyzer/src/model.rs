@@ -7,7 +7,7 @@ use mremap_trace::{Call, ChunkHeader, Gap, Header, HeaderText, Module, Outcome, 
 
 /// A call with all that was recorded about it.
 pub struct Event {
-    /// Place in the trace by time, from 1.
+    /// Place by wall clock among all events of all processes read, from 1.
     pub number: usize,
     /// Thread that called.
     pub tid: u32,
@@ -20,6 +20,13 @@ pub struct Event {
     /// Totals of the move, where it was taken apart.
     pub summary: Option<Summary>,
     slot: u64,
+}
+
+impl Event {
+    /// Where an address of the source goes.
+    pub fn target(&self, address: u64) -> u64 {
+        self.call.new.wrapping_add(address.wrapping_sub(self.call.old))
+    }
 }
 
 /// A module and its path.
@@ -50,8 +57,13 @@ pub struct Process {
     pub modules: Vec<NamedModule>,
     /// What the shim said of itself.
     pub messages: Vec<String>,
+    /// Why times are doubtful, where they are.
+    pub clock_note: Option<String>,
     ns_per_tick: f64,
 }
+
+/// Slowest and fastest believable counter, in nanoseconds a tick: 10 MHz and 50 GHz.
+const BELIEVABLE_TICK: std::ops::RangeInclusive<f64> = 0.02..=100.0;
 
 impl Process {
     /// A number of clock ticks in nanoseconds.
@@ -62,6 +74,11 @@ impl Process {
     /// Nanoseconds from the trace's start to a moment.
     pub fn since_start(&self, ticks: u64) -> u64 {
         self.nanoseconds(ticks.saturating_sub(self.header.ticks))
+    }
+
+    /// `CLOCK_MONOTONIC` at a moment, nanoseconds.
+    pub fn monotonic(&self, ticks: u64) -> u64 {
+        self.header.monotonic_ns.saturating_add(self.since_start(ticks))
     }
 
     /// Wall clock of a moment, nanoseconds since 1970.
@@ -80,7 +97,10 @@ impl Process {
                 let name = Path::new(&named.path)
                     .file_name()
                     .map_or(named.path.as_str(), |n| n.to_str().unwrap_or("?"));
-                format!("{name}+{:#x}", address - named.module.start + named.module.offset)
+                let offset = address
+                    .wrapping_sub(named.module.start)
+                    .wrapping_add(named.module.offset);
+                format!("{name}+{offset:#x}")
             }
             None if address == 0 => "unknown".to_owned(),
             None => format!("{address:#x}"),
@@ -100,16 +120,25 @@ pub fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-/// `EFAULT` for 14, and so on for what mremap answers.
+/// `EFAULT` for 14, and so on for what mremap and the system calls around it answer.
 pub fn errno_name(errno: u32) -> String {
-    match errno {
-        1 => "EPERM".to_owned(),
-        11 => "EAGAIN".to_owned(),
-        12 => "ENOMEM".to_owned(),
-        14 => "EFAULT".to_owned(),
-        22 => "EINVAL".to_owned(),
-        other => format!("errno {other}"),
-    }
+    let name = match errno {
+        1 => "EPERM",
+        2 => "ENOENT",
+        4 => "EINTR",
+        9 => "EBADF",
+        11 => "EAGAIN",
+        12 => "ENOMEM",
+        13 => "EACCES",
+        14 => "EFAULT",
+        16 => "EBUSY",
+        17 => "EEXIST",
+        22 => "EINVAL",
+        38 => "ENOSYS",
+        95 => "EOPNOTSUPP",
+        other => return format!("errno {other}"),
+    };
+    name.to_owned()
 }
 
 /// `MAYMOVE|FIXED`, unknown bits in hexadecimal.
@@ -127,6 +156,22 @@ pub fn flag_names(flags: u32) -> String {
     } else {
         names.join("|")
     }
+}
+
+/// `rw-p` as in maps; `?` when it is not known.
+pub fn protection(bits: u8) -> String {
+    if bits & 1 << 7 == 0 {
+        return "?".to_owned();
+    }
+    let letter = |bit: u8, letter: char| if bits & 1 << bit == 0 { '-' } else { letter };
+    [
+        letter(0, 'r'),
+        letter(1, 'w'),
+        letter(2, 'x'),
+        if bits & 1 << 3 == 0 { 'p' } else { 's' },
+    ]
+    .iter()
+    .collect()
 }
 
 /// A process being put together, record by record.
@@ -166,6 +211,7 @@ impl Builder {
             events: Vec::new(),
             modules: Vec::new(),
             messages: Vec::new(),
+            clock_note: None,
             ns_per_tick: 1.0,
         };
         Self {
@@ -187,13 +233,16 @@ impl Builder {
         }
     }
 
-    /// No text runs over the end of a chunk.
+    /// No text runs over the end of a chunk: what came of it is all there is.
     pub fn end_chunk(&mut self) {
-        self.text = None;
+        self.finish_text();
     }
 
     /// Takes one record.
     pub fn take(&mut self, slot: u64, record: Record) {
+        if !matches!(record, Record::Text(_)) {
+            self.finish_text();
+        }
         match record {
             Record::Call(call) => self.process.events.push(Event {
                 number: 0,
@@ -229,33 +278,80 @@ impl Builder {
         if pending.bytes.len() < pending.wanted {
             return;
         }
+        self.finish_text();
+    }
+
+    fn finish_text(&mut self) {
+        let Some(mut pending) = self.text.take() else {
+            return;
+        };
         pending.bytes.truncate(pending.wanted);
         let text = String::from_utf8_lossy(&pending.bytes).into_owned();
         match pending.owner {
             Owner::Module(module) => self.process.modules.push(NamedModule { module, path: text }),
             Owner::Message => self.process.messages.push(text),
         }
-        self.text = None;
     }
 
     /// Puts calls, parts and gaps together, in the order of time.
     pub fn finish(mut self) -> Process {
-        let header = self.process.header;
-        let (ticks, ns) = (
-            self.last_clock.0.wrapping_sub(header.ticks),
-            self.last_clock.1.wrapping_sub(header.monotonic_ns),
-        );
-        self.process.ns_per_tick = match (header.clock, ticks) {
-            (2, _) | (_, 0) => 1.0,
-            _ => ns as f64 / ticks as f64,
-        };
+        self.finish_text();
+        self.set_clock();
         self.process.events.sort_by_key(|event| event.call.ticks);
-        for (index, event) in self.process.events.iter_mut().enumerate() {
-            event.number = index + 1;
+        for event in &mut self.process.events {
             event.parts = self.parts.remove(&event.slot).unwrap_or_default();
+            event.parts.sort_by_key(|part| part.start);
             event.gaps = self.gaps.remove(&event.slot).unwrap_or_default();
+            event.gaps.sort_by_key(|gap| gap.start);
             event.summary = self.summaries.remove(&event.slot);
         }
         self.process
     }
+
+    /// A counter's rate comes from the two readings of all clocks that lie furthest apart.
+    fn set_clock(&mut self) {
+        let header = self.process.header;
+        if header.clock == 2 {
+            return;
+        }
+        let ticks = self.last_clock.0.wrapping_sub(header.ticks);
+        let nanoseconds = self.last_clock.1.wrapping_sub(header.monotonic_ns);
+        let rate = nanoseconds as f64 / ticks as f64;
+        if header.clock == 1 && ticks > 0 && BELIEVABLE_TICK.contains(&rate) {
+            self.process.ns_per_tick = rate;
+        } else {
+            self.process.clock_note = Some(format!(
+                "the rate of this trace's clock (kind {}) cannot be told; a tick is taken for a nanosecond",
+                header.clock
+            ));
+        }
+    }
+}
+
+/// Numbers all events of all processes in the order of the wall clock.
+pub fn number(processes: &mut [Process]) {
+    let mut order: Vec<(u64, usize, usize)> = Vec::new();
+    for (of, process) in processes.iter().enumerate() {
+        let moments = process.events.iter().enumerate();
+        order.extend(moments.map(|(at, event)| (process.wall_clock(event.call.ticks), of, at)));
+    }
+    order.sort_unstable();
+    for (index, (_, of, at)) in order.into_iter().enumerate() {
+        let event = processes
+            .get_mut(of)
+            .and_then(|process| process.events.get_mut(at));
+        if let Some(event) = event {
+            event.number = index + 1;
+        }
+    }
+}
+
+/// Every event with its process, in the order of their numbers.
+pub fn in_order(processes: &[Process]) -> Vec<(&Process, &Event)> {
+    let mut events: Vec<(&Process, &Event)> = processes
+        .iter()
+        .flat_map(|process| process.events.iter().map(move |event| (process, event)))
+        .collect();
+    events.sort_unstable_by_key(|(_, event)| event.number);
+    events
 }

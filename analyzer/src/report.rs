@@ -1,36 +1,59 @@
 //! What happened, in a page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
-use mremap_trace::Outcome;
+use mremap_trace::{Outcome, Summary};
 
 use crate::load::Loaded;
-use crate::model::{Event, Process, errno_name, outcome_name};
+use crate::model::{Event, Process, errno_name, in_order, outcome_name};
+use crate::report_json;
 
-const MOST_SITES: usize = 10;
+/// Sites in the table, and in the JSON.
+pub const MOST_SITES: usize = 10;
 
 /// Writes the report.
-pub fn write(loaded: &Loaded, out: &mut dyn Write) -> Result<()> {
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn write(loaded: &Loaded, json: bool, out: &mut dyn Write) -> Result<()> {
+    if json {
+        return report_json::write(loaded, out);
+    }
     for process in &loaded.processes {
         write_process(process, out)?;
     }
-    let calls: Vec<(&Process, &Event)> = loaded
-        .processes
-        .iter()
-        .flat_map(|process| process.events.iter().map(move |event| (process, event)))
-        .collect();
+    let calls = in_order(&loaded.processes);
     if calls.is_empty() {
         writeln!(out, "\nNo call of mremap was recorded.")?;
-        return Ok(());
+        return write_damage(loaded, out);
     }
     write_outcomes(&calls, out)?;
     write_moves(&calls, out)?;
     write_failures(&calls, out)?;
-    write_sites(&calls, out)
+    write_sites(&calls, out)?;
+    write_damage(loaded, out)
 }
+
+fn write_damage(loaded: &Loaded, out: &mut dyn Write) -> Result<()> {
+    if loaded.damage.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nDAMAGED: what stands here could not be read")?;
+    for damage in &loaded.damage {
+        writeln!(out, "  {damage}")?;
+    }
+    Ok(())
+}
+
+/// `MREMAP_SHIM_MODE` by its number in the trace.
+pub const MODES: [&str; 3] = ["auto", "emulate", "passthrough"];
+/// `MREMAP_SHIM_VMA_SOURCE` likewise.
+pub const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
+/// `MREMAP_SHIM_TRACE_DETAIL` likewise.
+pub const DETAILS: [&str; 2] = ["calls", "vmas"];
 
 fn write_process(process: &Process, out: &mut dyn Write) -> Result<()> {
     let header = &process.header;
@@ -51,10 +74,23 @@ fn write_process(process: &Process, out: &mut dyn Write) -> Result<()> {
         "  kernel {} {ability}; shim {}",
         process.kernel, process.shim_version
     )?;
+    let setting =
+        |names: &'static [&'static str], value: u32| names.get(value as usize).copied().unwrap_or("?");
+    writeln!(
+        out,
+        "  mode {}, VMA source {}, detail {}, at most {}",
+        setting(&MODES, header.mode),
+        setting(&SOURCES, header.vma_source),
+        setting(&DETAILS, header.detail),
+        size(header.capacity)
+    )?;
+    if let Some(note) = &process.clock_note {
+        writeln!(out, "  CLOCK: {note}")?;
+    }
     for message in &process.messages {
         writeln!(out, "  shim: {message}")?;
     }
-    if header.lost_full + header.lost_early > 0 {
+    if header.lost_full > 0 || header.lost_early > 0 {
         writeln!(
             out,
             "  NOT RECORDED: {} calls (trace full: raise MREMAP_SHIM_TRACE_SIZE), {} calls (before the trace was open)",
@@ -86,10 +122,7 @@ fn write_outcomes(calls: &[(&Process, &Event)], out: &mut dyn Write) -> Result<(
     let mut rows = table(&["outcome", "calls", "failed", "p50", "p90", "p99", "max"]);
     for (outcome, (mut times, failed)) in latencies {
         times.sort_unstable();
-        let at = |percent: usize| {
-            let index = (times.len() * percent).div_ceil(100).saturating_sub(1);
-            duration(times.get(index).copied().unwrap_or(0))
-        };
+        let at = |percent| duration(percentile(&times, percent));
         rows.add_row([
             outcome_name(outcome).to_owned(),
             times.len().to_string(),
@@ -104,13 +137,24 @@ fn write_outcomes(calls: &[(&Process, &Event)], out: &mut dyn Write) -> Result<(
     Ok(())
 }
 
+/// The value that `percent` of the sorted values do not exceed.
+pub fn percentile(sorted: &[u64], percent: usize) -> u64 {
+    let index = sorted
+        .len()
+        .saturating_mul(percent)
+        .div_ceil(100)
+        .saturating_sub(1);
+    sorted.get(index).copied().unwrap_or(0)
+}
+
 fn write_moves(calls: &[(&Process, &Event)], out: &mut dyn Write) -> Result<()> {
     let moves: Vec<_> = calls.iter().filter_map(|(_, event)| event.summary).collect();
     if moves.is_empty() {
         return Ok(());
     }
     let mut rows = table(&["per move", "least", "median", "most", "all"]);
-    let mut row = |name: &str, mut values: Vec<u64>| {
+    let mut row = |name: &str, value: fn(&Summary) -> u64| {
+        let mut values: Vec<u64> = moves.iter().map(value).collect();
         values.sort_unstable();
         let at = |index: usize| values.get(index).copied().unwrap_or(0).to_string();
         let total: u64 = values.iter().fold(0, |sum, value| sum.saturating_add(*value));
@@ -118,17 +162,14 @@ fn write_moves(calls: &[(&Process, &Event)], out: &mut dyn Write) -> Result<()> 
             name.to_owned(),
             at(0),
             at(values.len() / 2),
-            at(values.len() - 1),
+            at(values.len().saturating_sub(1)),
             total.to_string(),
         ]);
     };
-    row("VMAs", moves.iter().map(|summary| summary.parts.into()).collect());
-    row("gaps", moves.iter().map(|summary| summary.gaps.into()).collect());
-    row("bytes", moves.iter().map(|summary| summary.bytes).collect());
-    row(
-        "retries",
-        moves.iter().map(|summary| summary.retries.into()).collect(),
-    );
+    row("VMAs", |summary| summary.parts.into());
+    row("gaps", |summary| summary.gaps.into());
+    row("bytes", |summary| summary.bytes);
+    row("retries", |summary| summary.retries.into());
     writeln!(out, "\n{rows}")?;
     Ok(())
 }
@@ -149,7 +190,7 @@ fn write_failures(calls: &[(&Process, &Event)], out: &mut dyn Write) -> Result<(
 }
 
 /// Why mremap answers so, and what to do.
-fn cause(errno: u32) -> &'static str {
+pub fn cause(errno: u32) -> &'static str {
     match errno {
         1 => "a sealed VMA (mseal) in the source or the destination; it can be neither moved nor replaced.",
         11 => "locked memory beyond RLIMIT_MEMLOCK; raise the limit or unlock first.",
@@ -166,23 +207,49 @@ fn cause(errno: u32) -> &'static str {
     }
 }
 
-fn write_sites(calls: &[(&Process, &Event)], out: &mut dyn Write) -> Result<()> {
-    let mut sites: BTreeMap<String, (usize, u64, usize)> = BTreeMap::new();
+/// What one call site came to.
+#[derive(Default)]
+pub struct Site {
+    /// Calls from there.
+    pub calls: usize,
+    /// Nanoseconds in them.
+    pub time: u64,
+    /// Calls of them that failed.
+    pub failed: usize,
+}
+
+/// Call sites, the busiest first.
+pub fn sites(calls: &[(&Process, &Event)]) -> Vec<(String, Site)> {
+    let mut names: HashMap<(u32, u64, u64), String> = HashMap::new();
+    let mut sites: BTreeMap<String, Site> = BTreeMap::new();
     for (process, event) in calls {
-        let site = sites.entry(process.site(event.call.caller)).or_default();
-        site.0 += 1;
-        site.1 += process.nanoseconds(event.call.duration);
-        site.2 += usize::from(event.call.errno().is_some());
+        let key = (process.header.pid, process.header.realtime_ns, event.call.caller);
+        let name = names
+            .entry(key)
+            .or_insert_with(|| process.site(event.call.caller));
+        if !sites.contains_key(name) {
+            sites.insert(name.clone(), Site::default());
+        }
+        if let Some(site) = sites.get_mut(name) {
+            site.calls += 1;
+            site.time = site.time.saturating_add(process.nanoseconds(event.call.duration));
+            site.failed += usize::from(event.call.errno().is_some());
+        }
     }
     let mut sites: Vec<_> = sites.into_iter().collect();
-    sites.sort_by_key(|(_, (calls, ..))| std::cmp::Reverse(*calls));
+    sites.sort_by_key(|(_, site)| std::cmp::Reverse(site.calls));
+    sites
+}
+
+fn write_sites(calls: &[(&Process, &Event)], out: &mut dyn Write) -> Result<()> {
+    let sites = sites(calls);
     let mut rows = table(&["call site", "calls", "time", "failed"]);
-    for (site, (calls, time, failed)) in sites.iter().take(MOST_SITES) {
+    for (name, site) in sites.iter().take(MOST_SITES) {
         rows.add_row([
-            site.clone(),
-            calls.to_string(),
-            duration(*time),
-            failed.to_string(),
+            name.clone(),
+            site.calls.to_string(),
+            duration(site.time),
+            site.failed.to_string(),
         ]);
     }
     writeln!(out, "\n{rows}")?;
@@ -198,5 +265,23 @@ fn duration(ns: u64) -> String {
         0..10_000 => format!("{ns} ns"),
         10_000..10_000_000 => format!("{:.1} us", ns as f64 / 1e3),
         _ => format!("{:.1} ms", ns as f64 / 1e6),
+    }
+}
+
+/// Bytes in the largest unit that keeps them whole, or nearly.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_240 if bytes == 0 || !bytes.is_multiple_of(1024) => format!("{bytes} B"),
+        0..10_485_760 => fraction(bytes, 10, "KiB"),
+        10_485_760..10_737_418_240 => fraction(bytes, 20, "MiB"),
+        _ => fraction(bytes, 30, "GiB"),
+    }
+}
+
+fn fraction(bytes: u64, shift: u32, unit: &str) -> String {
+    if bytes.is_multiple_of(1 << shift) {
+        format!("{} {unit}", bytes >> shift)
+    } else {
+        format!("{:.1} {unit}", bytes as f64 / (1_u64 << shift) as f64)
     }
 }

@@ -1,89 +1,65 @@
-//! One move as a picture, to scale: the source with its parts and gaps, the destination with what lay under
-//! the gaps.
+//! One move before people: title, picture, legend. How it is laid out and drawn is [`picture`]'s business.
 
-use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::{Result, bail};
-use mremap_trace::Under;
+use mremap_trace::{Outcome, Part, Under};
 
 use crate::load::Loaded;
-use crate::model::{Event, Process, errno_name, flag_names, outcome_name};
+use crate::model::{Event, Process, errno_name, flag_names, in_order, outcome_name, protection};
+use crate::picture::{self, Pen, Stretch};
+use crate::report::size;
 
-/// Narrowest box that still shows a letter.
-const NARROWEST: usize = 4;
-
-/// Characters of a picture.
-struct Pen {
-    corners: [char; 4],
-    horizontal: char,
-    vertical: char,
-    kept: char,
-}
-
-const UNICODE: Pen = Pen {
-    corners: ['┌', '┐', '└', '┘'],
-    horizontal: '─',
-    vertical: '│',
-    kept: '░',
-};
-const ASCII: Pen = Pen {
-    corners: ['+', '+', '+', '+'],
-    horizontal: '-',
-    vertical: '|',
-    kept: '#',
-};
-
-/// A stretch of the range, in address order.
-#[derive(Clone)]
-enum Stretch {
-    Part { name: String, len: u64, failed: bool },
-    Gap { len: u64, under: Under },
-    Elided { parts: usize },
-}
+/// Columns when nobody says how wide the paper is.
+const DEFAULT_WIDTH: u16 = 80;
+/// Rows of the legend.
+const MOST_ROWS: usize = 30;
 
 /// Draws event `number`.
 ///
 /// # Errors
-/// There is no such event, or its parts were not recorded.
-pub fn write(loaded: &Loaded, number: usize, width: usize, ascii: bool, out: &mut dyn Write) -> Result<()> {
-    let Some((process, event)) = loaded
-        .processes
-        .iter()
-        .find_map(|process| Some((process, process.events.get(number.checked_sub(1)?)?)))
-    else {
-        let count = loaded.processes.first().map_or(0, |process| process.events.len());
-        bail!("no event {number}: this trace has {count}; `mremap-analyzer events` lists them");
+/// There is no such event, its parts were not recorded, or standard output cannot be written.
+pub fn write(
+    loaded: &Loaded,
+    number: usize,
+    width: Option<u16>,
+    ascii: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let events = in_order(&loaded.processes);
+    let Some((process, event)) = number.checked_sub(1).and_then(|index| events.get(index)) else {
+        bail!(
+            "no event {number}: this trace has {}; `mremap-analyzer events` lists them",
+            events.len()
+        );
     };
     write_title(process, event, out)?;
-    if event.parts.is_empty() && event.gaps.is_empty() {
+    let stretches = stretches(event);
+    if !stretches.iter().any(Stretch::is_seen) {
         bail!(
             "event {number} has no parts on record; only emulated moves have them, unless the program ran with \
-             MREMAP_SHIM_TRACE_DETAIL=vmas"
+             MREMAP_SHIM_TRACE_DETAIL=vmas (run --detail vmas)"
         );
     }
-    let pen = if ascii || !locale_is_utf8() {
-        &ASCII
-    } else {
-        &UNICODE
-    };
-    let stretches = elide(stretches(event), width.saturating_sub(2) / (NARROWEST + 1));
-    let widths = widths(&stretches, width.saturating_sub(4).max(20));
-    writeln!(
-        out,
-        "\nsource      {:#x} .. {:#x}",
-        event.call.old,
-        end_of(event.call.old, event)
-    )?;
-    draw(&stretches, &widths, pen, false, out)?;
-    writeln!(
-        out,
-        "\ndestination {:#x} .. {:#x}",
-        event.call.new,
-        end_of(event.call.new, event)
-    )?;
-    draw(&stretches, &widths, pen, true, out)?;
-    write_legend(process, event, pen, out)
+    let pen = Pen::new(ascii || !locale_is_utf8());
+    let columns = usize::from(width.or_else(terminal_width).unwrap_or(DEFAULT_WIDTH));
+    let layout = picture::lay_out(&stretches, columns.saturating_sub(4), &pen);
+    let call = &event.call;
+    for (title, start, destination) in [("source", call.old, false), ("destination", call.new, true)] {
+        writeln!(
+            out,
+            "\n{title:<11} {start:#x} .. {:#x}",
+            start.wrapping_add(call.old_len)
+        )?;
+        for line in picture::draw(&layout, &pen, destination) {
+            writeln!(out, "  {line}")?;
+        }
+        for line in picture::addresses(&layout, start.wrapping_sub(call.old)) {
+            writeln!(out, "  {line}")?;
+        }
+    }
+    write_scale(&layout, out)?;
+    write_legend(event, &stretches, &pen, out)
 }
 
 fn locale_is_utf8() -> bool {
@@ -93,13 +69,19 @@ fn locale_is_utf8() -> bool {
         .is_some_and(|value| value.to_ascii_lowercase().replace('-', "").contains("utf8"))
 }
 
-fn end_of(start: u64, event: &Event) -> u64 {
-    let ends = event
-        .parts
-        .iter()
-        .map(|part| part.end)
-        .chain(event.gaps.iter().map(|gap| gap.end));
-    start.wrapping_add(ends.max().unwrap_or(event.call.old).wrapping_sub(event.call.old))
+fn terminal_width() -> Option<u16> {
+    if !std::io::stdout().is_terminal() {
+        return None;
+    }
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ writes a `winsize`, and `size` is one.
+    let answer = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (answer == 0 && size.ws_col >= 40).then_some(size.ws_col)
 }
 
 fn write_title(process: &Process, event: &Event, out: &mut dyn Write) -> Result<()> {
@@ -117,13 +99,16 @@ fn write_title(process: &Process, event: &Event, out: &mut dyn Write) -> Result<
         flag_names(call.flags),
         call.new
     )?;
+    let moved = event
+        .summary
+        .map_or_else(String::new, |summary| format!(", {} moved", size(summary.bytes)));
     writeln!(
         out,
-        "{}, {} parts, {} gaps, {} us, called from {}",
+        "{}, {} parts, {} gaps{moved}, {:.1} us, called from {}",
         outcome_name(call.outcome),
         event.parts.len(),
         event.gaps.len(),
-        process.nanoseconds(call.duration) / 1000,
+        process.nanoseconds(call.duration) as f64 / 1e3,
         process.site(call.caller)
     )?;
     Ok(())
@@ -139,166 +124,121 @@ fn name_of(index: usize) -> String {
     }
 }
 
+/// The range from end to end: parts, gaps, and what nobody looked at, in address order.
 fn stretches(event: &Event) -> Vec<Stretch> {
-    let mut placed: Vec<(u64, Stretch)> = Vec::new();
-    for (index, part) in event.parts.iter().enumerate() {
-        let len = part.end.saturating_sub(part.start);
-        placed.push((
-            part.start,
-            Stretch::Part {
-                name: name_of(index),
-                len,
-                failed: part.errno != 0,
-            },
-        ));
-    }
-    for gap in &event.gaps {
-        placed.push((
-            gap.start,
-            Stretch::Gap {
-                len: gap.end.saturating_sub(gap.start),
-                under: gap.under,
-            },
-        ));
-    }
-    placed.sort_by_key(|(start, _)| *start);
-    placed.into_iter().map(|(_, stretch)| stretch).collect()
-}
-
-/// Leaves the middle out when there are more stretches than fit.
-fn elide(stretches: Vec<Stretch>, most: usize) -> Vec<Stretch> {
-    let most = most.max(5);
-    if stretches.len() <= most {
-        return stretches;
-    }
-    let (head, tail) = (most / 2, most - most / 2 - 2);
-    let middle = &stretches[head..stretches.len() - tail];
-    let parts = middle
+    let call = &event.call;
+    let mut found: Vec<Stretch> = event
+        .parts
         .iter()
-        .filter(|stretch| matches!(stretch, Stretch::Part { .. }))
-        .count();
-    let mut kept = stretches[..head].to_vec();
-    kept.push(Stretch::Elided { parts });
-    kept.extend_from_slice(&stretches[stretches.len() - tail..]);
-    kept
-}
-
-/// Columns of each stretch: in proportion to its bytes, but wide enough to be seen.
-fn widths(stretches: &[Stretch], columns: usize) -> Vec<usize> {
-    let least = |stretch: &Stretch| match stretch {
-        Stretch::Elided { parts } => format!(" ..{parts} more.. ").len(),
-        Stretch::Part { name, .. } => NARROWEST.max(name.len() + 3),
-        Stretch::Gap { .. } => NARROWEST,
-    };
-    let bytes = |stretch: &Stretch| match stretch {
-        Stretch::Part { len, .. } | Stretch::Gap { len, .. } => *len as f64,
-        Stretch::Elided { .. } => 0.0,
-    };
-    let total: f64 = stretches.iter().map(bytes).sum::<f64>().max(1.0);
-    let needed: usize = stretches.iter().map(least).sum();
-    let spare = columns.saturating_sub(needed) as f64;
-    stretches
-        .iter()
-        .map(|stretch| least(stretch) + (spare * bytes(stretch) / total) as usize)
-        .collect()
-}
-
-fn draw(
-    stretches: &[Stretch],
-    widths: &[usize],
-    pen: &Pen,
-    destination: bool,
-    out: &mut dyn Write,
-) -> Result<()> {
-    let mut lines = [String::from("  "), String::from("  "), String::from("  ")];
-    for (stretch, &width) in stretches.iter().zip(widths) {
-        let inner = width - 2;
-        match stretch {
-            Stretch::Part { name, failed, .. } if !(destination && *failed) => {
-                let label = if destination {
-                    format!("{name}'")
-                } else {
-                    name.clone()
-                };
-                let bar = pen.horizontal.to_string().repeat(inner);
-                let [top, middle, bottom] = &mut lines;
-                write!(top, "{}{bar}{}", pen.corners[0], pen.corners[1])?;
-                write!(middle, "{}{label:^inner$}{}", pen.vertical, pen.vertical)?;
-                write!(bottom, "{}{bar}{}", pen.corners[2], pen.corners[3])?;
-            }
-            Stretch::Gap {
-                under: Under::Mapped, ..
-            } if destination => {
-                for line in &mut lines {
-                    line.extend(std::iter::repeat_n(pen.kept, width));
-                }
-            }
-            Stretch::Elided { parts } => {
-                lines[0] += &" ".repeat(width);
-                let label = format!("..{parts} more..");
-                write!(lines[1], "{label:^width$}")?;
-                lines[2] += &" ".repeat(width);
-            }
-            _ => lines
-                .iter_mut()
-                .for_each(|line| line.extend(std::iter::repeat_n(' ', width))),
+        .enumerate()
+        .map(|(index, part)| Stretch::Part {
+            name: name_of(index),
+            start: part.start,
+            end: part.end,
+            failed: part.errno != 0,
+        })
+        .collect();
+    if found.is_empty() && call.outcome == Outcome::OneVma {
+        found.push(Stretch::Part {
+            name: name_of(0),
+            start: call.old,
+            end: call.old.saturating_add(call.old_len),
+            failed: call.errno().is_some(),
+        });
+    }
+    found.extend(event.gaps.iter().map(|gap| Stretch::Gap {
+        start: gap.start,
+        end: gap.end,
+        under: gap.under,
+    }));
+    found.sort_by_key(Stretch::start);
+    let mut whole = Vec::with_capacity(found.len() + 1);
+    let mut reached = call.old;
+    for stretch in found {
+        if stretch.start() > reached {
+            whole.push(Stretch::Unseen {
+                start: reached,
+                end: stretch.start(),
+            });
         }
+        reached = reached.max(stretch.end());
+        whole.push(stretch);
     }
-    for line in lines {
-        writeln!(out, "{}", line.trim_end())?;
+    let end = call.old.saturating_add(call.old_len);
+    if end > reached {
+        whole.push(Stretch::Unseen { start: reached, end });
+    }
+    whole
+}
+
+fn write_scale(layout: &picture::Layout, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "\n  one column is {}", size(layout.bytes_per_column))?;
+    if layout.widened > 0 {
+        writeln!(
+            out,
+            "  {} of what is drawn would be too narrow to see and is drawn wider",
+            layout.widened
+        )?;
     }
     Ok(())
 }
 
-fn write_legend(process: &Process, event: &Event, pen: &Pen, out: &mut dyn Write) -> Result<()> {
-    const MOST_ROWS: usize = 30;
-    let page = u64::from(process.header.page_size).max(1);
+fn write_legend(event: &Event, stretches: &[Stretch], pen: &Pen, out: &mut dyn Write) -> Result<()> {
     writeln!(out)?;
-    for (index, part) in event.parts.iter().take(MOST_ROWS).enumerate() {
-        let cut = if (part.start, part.end) == (part.vma_start, part.vma_end) {
-            ""
-        } else {
-            ", part of its VMA"
+    let (head, tail) = (MOST_ROWS * 2 / 3, MOST_ROWS / 3);
+    let left_out = stretches.len().saturating_sub(head + tail);
+    let mut parts = event.parts.iter();
+    for (index, stretch) in stretches.iter().enumerate() {
+        let part = match stretch {
+            Stretch::Part { .. } => parts.next(),
+            _ => None,
         };
-        let failed = if part.errno == 0 {
-            String::new()
-        } else {
-            format!(", FAILED: {}", errno_name(part.errno))
-        };
-        writeln!(
-            out,
-            "  {:<3} {:#x}  {} pages  {}{cut}{failed}",
-            name_of(index),
-            part.start,
-            part.end.saturating_sub(part.start) / page,
-            protection(part.protection)
-        )?;
-    }
-    if event.parts.len() > MOST_ROWS {
-        writeln!(out, "  ... and {} more parts", event.parts.len() - MOST_ROWS)?;
+        if left_out == 0 || index < head || index >= head + left_out {
+            writeln!(out, "  {}", legend_row(event, stretch, part))?;
+        } else if index == head {
+            let middle = stretches.iter().skip(head).take(left_out);
+            let count = middle.filter(|s| matches!(s, Stretch::Part { .. })).count();
+            writeln!(out, "  {} {count} more parts {}", pen.dots, pen.dots)?;
+        }
     }
     let kept = event.gaps.iter().filter(|gap| gap.under == Under::Mapped).count();
     if kept > 0 {
+        let [a, b, c] = [pen.kept; 3];
         writeln!(
             out,
-            "  {} somebody else's mapping under a gap, left alone ({kept})",
-            pen.kept
+            "\n  {a}{b}{c} somebody else's mapping under the target of a gap, left alone ({kept})"
         )?;
     }
     Ok(())
 }
 
-fn protection(bits: u8) -> String {
-    if bits & 1 << 7 == 0 {
-        return "?".to_owned();
+fn legend_row(event: &Event, stretch: &Stretch, part: Option<&Part>) -> String {
+    let len = size(stretch.len());
+    let (start, target) = (stretch.start(), event.target(stretch.start()));
+    match stretch {
+        Stretch::Part { name, failed, .. } => {
+            let seen = part.map_or_else(|| "?".to_owned(), |part| protection(part.protection));
+            let backing = match part.map(|part| part.protection) {
+                Some(bits) if bits & 0x90 == 0x90 => " file",
+                Some(bits) if bits & 0x80 != 0 => " anonymous",
+                _ => "",
+            };
+            let cut = part.is_some_and(|p| (p.start, p.end) != (p.vma_start, p.vma_end));
+            let cut = if cut { ", cut from a larger VMA" } else { "" };
+            let failure = match part.map(|part| part.errno).filter(|_| *failed) {
+                Some(errno) => format!(", NOT MOVED: {}", errno_name(errno)),
+                None => String::new(),
+            };
+            format!("{name:<4} {start:#x} -> {target:#x} {len:>10}  {seen}{backing}{cut}{failure}")
+        }
+        Stretch::Gap { under, .. } => {
+            let under = match under {
+                Under::Unknown => "not looked at what lies there",
+                Under::Empty => "nothing mapped there",
+                Under::Mapped => "mapped there, and kept",
+            };
+            format!("gap  {start:#x} -> {target:#x} {len:>10}  {under}")
+        }
+        Stretch::Unseen { .. } => format!("?    {start:#x} -> {target:#x} {len:>10}  never reached"),
     }
-    let letter = |bit: u8, letter: char| if bits & 1 << bit == 0 { '-' } else { letter };
-    [
-        letter(0, 'r'),
-        letter(1, 'w'),
-        letter(2, 'x'),
-        if bits & 1 << 3 == 0 { 'p' } else { 's' },
-    ]
-    .iter()
-    .collect()
 }

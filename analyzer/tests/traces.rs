@@ -1,0 +1,477 @@
+//! The binary as people meet it: traces made with the encoder, damaged in every way, and programs that
+//! cannot be reached.
+#![allow(missing_docs)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
+use mremap_trace::{
+    Call, ChunkHeader, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Summary, Under,
+};
+use tempfile::TempDir;
+
+const OLD: u64 = 0x7f00_0000_0000;
+const NEW: u64 = 0x7f10_0000_0000;
+const PAGE: u64 = 4096;
+
+fn analyzer(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
+        .args(arguments)
+        .env_remove("MREMAP_SHIM_LIBRARY")
+        .env_remove("RUST_LOG")
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .expect("the analyzer starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn text_slot(text: &str) -> Record {
+    let mut bytes = [0; mremap_trace::layout::TEXT_PER_SLOT];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    Record::Text(bytes)
+}
+
+fn header(pid: u32, chunks: u32) -> Header {
+    Header {
+        page_size: 4096,
+        capacity: 64 << 20,
+        pid,
+        ticks: 1_000,
+        monotonic_ns: 5_000,
+        realtime_ns: 1_700_000_000_000_000_000 + u64::from(pid),
+        clock: 2,
+        chunks,
+        capability: 1,
+        ..Header::default()
+    }
+}
+
+/// A trace file of these records, 63 to a chunk.
+fn trace_bytes(header: &Header, records: &[Record]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_SIZE];
+    let text = HeaderText {
+        shim_version: b"0.1.0",
+        kernel: b"6.1.0-test",
+        host: b"here",
+        exe: b"/usr/bin/mover",
+        argv: b"mover\0--fast\0",
+    };
+    header.encode(&text, &mut bytes);
+    for records in records.chunks(63) {
+        let mut chunk = vec![0; CHUNK_SIZE];
+        ChunkHeader {
+            tid: 77,
+            claimed: 1 + records.len() as u32,
+            ticks: 2_000,
+            monotonic_ns: 6_000,
+            ..ChunkHeader::default()
+        }
+        .encode(&mut chunk);
+        for (index, record) in records.iter().enumerate() {
+            for (word, value) in record.encode().iter().enumerate() {
+                let at = (index + 1) * SLOT_SIZE + word * 8;
+                chunk[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+            }
+        }
+        bytes.extend(chunk);
+    }
+    bytes
+}
+
+fn call(outcome: Outcome, ticks: u64, pages: u64, result: i64) -> Record {
+    Record::Call(Call {
+        outcome,
+        ticks,
+        duration: 1_500,
+        old: OLD,
+        old_len: pages * PAGE,
+        new_len: pages * PAGE,
+        flags: 3,
+        new: NEW,
+        result,
+        caller: 0x5555_0000_1234,
+    })
+}
+
+fn part(of: u32, from: u64, to: u64, errno: u32) -> Record {
+    let (start, end) = (OLD + from * PAGE, OLD + to * PAGE);
+    Record::Part(Part {
+        call: of,
+        errno,
+        start,
+        end,
+        vma_start: start,
+        vma_end: end,
+        protection: 0x83,
+        ..Part::default()
+    })
+}
+
+fn gap(of: u32, from: u64, to: u64, under: Under) -> Record {
+    Record::Gap(Gap {
+        call: of,
+        start: OLD + from * PAGE,
+        end: OLD + to * PAGE,
+        under,
+    })
+}
+
+/// Event 1: a move of three parts and two gaps. Event 2: a failed resize.
+fn sample() -> Vec<Record> {
+    vec![
+        Record::Module(Module {
+            start: 0x5555_0000_0000,
+            end: 0x5555_0001_0000,
+            offset: 0x1000,
+            path_len: 14,
+            ..Module::default()
+        }),
+        text_slot("/usr/bin/mover"),
+        Record::Message(Message {
+            level: 2,
+            text_len: 9,
+            ticks: 1_100,
+        }),
+        text_slot("watch out"),
+        call(Outcome::Emulated, 3_000, 20, NEW as i64),
+        part(5, 0, 8, 0),
+        gap(5, 8, 14, Under::Mapped),
+        part(5, 14, 17, 0),
+        gap(5, 17, 18, Under::Empty),
+        part(5, 18, 20, 0),
+        Record::Summary(Summary {
+            call: 5,
+            parts: 3,
+            gaps: 2,
+            bytes: 13 * PAGE,
+            source: 1,
+            ..Summary::default()
+        }),
+        call(Outcome::PassedThrough, 4_000, 1, -14),
+    ]
+}
+
+fn write(directory: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, bytes).expect("the trace is written");
+    path
+}
+
+fn sample_file() -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let path = write(&directory, "a.mremap", &trace_bytes(&header(42, 1), &sample()));
+    (directory, path.display().to_string())
+}
+
+#[test]
+fn the_report_tells_who_what_and_why() {
+    let (_directory, file) = sample_file();
+    let output = analyzer(&["report", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report = stdout(&output);
+    for expected in [
+        "/usr/bin/mover (pid 42) on here: mover --fast",
+        "kernel 6.1.0-test moves one VMA at a time",
+        "mode auto, VMA source auto, detail calls, at most 64 MiB",
+        "shim: watch out",
+        "emulated",
+        "53248",
+        "1 x EFAULT",
+        "mover+0x2234",
+    ] {
+        assert!(report.contains(expected), "{expected:?} is missing in:\n{report}");
+    }
+}
+
+#[test]
+fn the_report_as_json_has_the_same_numbers() {
+    let (_directory, file) = sample_file();
+    let output = analyzer(&["report", "--json", &file]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["calls"], 2);
+    assert_eq!(report["moves"]["bytes"], 13 * PAGE);
+    assert_eq!(report["failures"][0]["errno"], "EFAULT");
+    assert_eq!(report["processes"][0]["kernel_moves_several_vmas"], false);
+}
+
+#[test]
+fn events_are_filtered_and_their_json_has_hexadecimal_addresses() {
+    let (_directory, file) = sample_file();
+    let output = analyzer(&["events", "--json", "--outcome", "emulated", &file]);
+    let lines = stdout(&output);
+    assert_eq!(lines.lines().count(), 1);
+    let event: serde_json::Value = serde_json::from_str(&lines).unwrap();
+    assert_eq!(event["old"], "0x7f0000000000");
+    assert_eq!(event["tid"], 77);
+    assert_eq!(event["site"], "mover+0x2234");
+    assert_eq!(event["gap_list"][0]["under"], "mapped");
+    assert_eq!(event["part_list"][1]["target"], "0x7f100000e000");
+
+    for (filter, value, count) in [
+        ("--errno", "EFAULT", 1),
+        ("--errno", "14", 1),
+        ("--tid", "77", 2),
+        ("--tid", "78", 0),
+        ("--min-len", "8192", 1),
+        ("--addr", "0x7f0000002000", 1),
+        ("--addr", "0x10", 0),
+    ] {
+        let output = analyzer(&["events", filter, value, &file]);
+        assert_eq!(stdout(&output).lines().count(), count, "{filter} {value}");
+        assert_eq!(
+            output.status.code(),
+            Some(i32::from(count == 0)),
+            "{filter} {value}"
+        );
+    }
+}
+
+#[test]
+fn the_picture_shows_parts_gaps_and_what_was_kept() {
+    let (_directory, file) = sample_file();
+    let output = analyzer(&["show", "--event", "1", "--ascii", "--width", "64", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let picture = stdout(&output);
+    for expected in [
+        "|          A           |",
+        "|          A'          |###### kept ######|  B'   |   | C' |",
+        "0x7f100000e000",
+        "0x7f1000012000",
+        "mapped there, and kept",
+        "rw-p",
+    ] {
+        assert!(
+            picture.contains(expected),
+            "{expected:?} is missing in:\n{picture}"
+        );
+    }
+    let unicode = stdout(&analyzer(&["show", "--event", "1", &file]));
+    assert!(unicode.contains('┌') && unicode.contains('░'), "{unicode}");
+}
+
+#[test]
+fn a_partial_move_shows_where_it_stopped() {
+    let directory = TempDir::new().unwrap();
+    let records = [
+        call(Outcome::Emulated, 3_000, 20, -1),
+        part(1, 0, 8, 0),
+        part(1, 8, 12, 1),
+    ];
+    let path = write(&directory, "p.mremap", &trace_bytes(&header(1, 1), &records));
+    let picture = stdout(&analyzer(&[
+        "show",
+        "--event",
+        "1",
+        "--ascii",
+        path.to_str().unwrap(),
+    ]));
+    for expected in ["B!", "NOT MOVED: EPERM", "never reached", "????"] {
+        assert!(
+            picture.contains(expected),
+            "{expected:?} is missing in:\n{picture}"
+        );
+    }
+}
+
+#[test]
+fn a_thousand_parts_fit_on_the_paper() {
+    let directory = TempDir::new().unwrap();
+    let mut records = vec![call(Outcome::Emulated, 3_000, 2_000, NEW as i64)];
+    for number in 0..1_000 {
+        records.push(part(1, number * 2, number * 2 + 1, 0));
+        records.push(gap(1, number * 2 + 1, number * 2 + 2, Under::Empty));
+    }
+    let chunks = records.len().div_ceil(63) as u32;
+    let path = write(&directory, "m.mremap", &trace_bytes(&header(1, chunks), &records));
+    let output = analyzer(&["show", "--event", "1", path.to_str().unwrap()]);
+    let picture = stdout(&output);
+    assert!(picture.contains("more parts …"), "{picture}");
+    let boxes = picture.lines().take_while(|line| !line.contains("one column"));
+    assert!(boxes.skip(1).all(|line| line.chars().count() <= 80), "{picture}");
+}
+
+#[test]
+fn no_such_event_is_an_error() {
+    let (_directory, file) = sample_file();
+    for number in ["0", "3"] {
+        let output = analyzer(&["show", "--event", number, &file]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).contains("this trace has 2"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn what_is_damaged_is_named_and_the_rest_is_read() {
+    let whole = trace_bytes(&header(42, 1), &sample());
+    let tag_of = |slot: usize| HEADER_SIZE + slot * SLOT_SIZE + 63;
+    let mut torn = whole.clone();
+    torn[tag_of(12)] = 0;
+    let mut unknown = whole.clone();
+    unknown[tag_of(12)] = 200;
+    let truncated = whole[..HEADER_SIZE + 6 * SLOT_SIZE + 10].to_vec();
+    let mut overstated = trace_bytes(&header(42, u32::MAX), &sample());
+    overstated[32..40].fill(0xff);
+    let mut version = whole.clone();
+    version[8] = 9;
+    for (name, bytes, offset, calls) in [
+        ("torn", torn, HEADER_SIZE + 12 * SLOT_SIZE, Some(1)),
+        ("unknown", unknown, HEADER_SIZE + 12 * SLOT_SIZE, Some(1)),
+        ("truncated", truncated, HEADER_SIZE + 6 * SLOT_SIZE + 10, Some(1)),
+        ("overstated", overstated, HEADER_SIZE + CHUNK_SIZE, Some(2)),
+        ("version", version, 8, None),
+        ("empty", Vec::new(), 0, None),
+        ("garbage", b"no trace at all".to_vec(), 0, None),
+        ("header", whole[..100].to_vec(), 100, None),
+    ] {
+        let directory = TempDir::new().unwrap();
+        let path = write(&directory, "d.mremap", &bytes);
+        let output = analyzer(&["events", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let expected = format!("mremap-analyzer: {}: offset {offset}: ", path.display());
+        assert!(stderr(&output).contains(&expected), "{name}: {}", stderr(&output));
+        assert_eq!(stdout(&output).lines().count(), calls.unwrap_or(0), "{name}");
+    }
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let whole = trace_bytes(&header(42, 1), &sample());
+    let directory = TempDir::new().unwrap();
+    let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
+    for round in 0..40 {
+        let mut bytes = whole.clone();
+        for _ in 0..200 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let at = HEADER_SIZE + (random >> 33) as usize % CHUNK_SIZE;
+            bytes[at] = (random >> 20) as u8;
+        }
+        let path = write(&directory, "r.mremap", &bytes);
+        let path = path.to_str().unwrap();
+        for arguments in [&["report", path][..], &["show", "--event", "1", path]] {
+            let code = analyzer(arguments).status.code();
+            assert!(matches!(code, Some(0 | 2)), "round {round}: {code:?}");
+        }
+    }
+}
+
+#[test]
+fn events_of_several_processes_are_numbered_by_time() {
+    let directory = TempDir::new().unwrap();
+    write(&directory, "b.mremap", &trace_bytes(&header(42, 1), &sample()));
+    write(&directory, "a.mremap", &trace_bytes(&header(43, 1), &sample()));
+    let output = analyzer(&["events", "--json", directory.path().to_str().unwrap()]);
+    let seen: Vec<(u64, u64)> = stdout(&output)
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|event| (event["event"].as_u64().unwrap(), event["pid"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(seen, [(1, 42), (2, 43), (3, 42), (4, 43)]);
+}
+
+#[test]
+fn no_trace_is_an_error() {
+    let directory = TempDir::new().unwrap();
+    for path in [directory.path(), &directory.path().join("absent")] {
+        let output = analyzer(&["report", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(path.to_str().unwrap()));
+    }
+}
+
+fn refusal(program: &Path) -> String {
+    let output = analyzer(&["run", "--", program.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    stderr(&output)
+}
+
+fn executable(directory: &TempDir, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
+    let path = write(directory, name, bytes);
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+/// An ELF header of this class and machine, without program headers: as static as can be.
+fn elf(class: u8, machine: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, 1, 1]);
+    bytes[16] = 2;
+    bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+    bytes[20] = 1;
+    bytes[52] = 64;
+    bytes[54] = 56;
+    bytes
+}
+
+#[test]
+fn run_refuses_what_it_cannot_reach_and_says_why() {
+    let directory = TempDir::new().unwrap();
+    let native: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+    let script = format!("#!{}\n", directory.path().join("loop").display());
+    let shell = fs::read("/bin/sh").unwrap();
+    for (name, bytes, mode, why) in [
+        ("static", elf(2, native), 0o755, "statically linked"),
+        ("narrow", elf(1, 3), 0o755, "32-bit"),
+        ("foreign", elf(2, 8), 0o755, "another architecture"),
+        (
+            "text",
+            b"hello".to_vec(),
+            0o755,
+            "neither an ELF program nor a script",
+        ),
+        ("plain", shell.clone(), 0o644, "not executable"),
+        ("setuid", shell, 0o4755, "setuid"),
+        ("loop", script.into_bytes(), 0o755, "without end"),
+        (
+            "script",
+            b"#!/usr/bin/env -S absent-interpreter\n".to_vec(),
+            0o755,
+            "not found in PATH",
+        ),
+    ] {
+        let said = refusal(&executable(&directory, name, &bytes, mode));
+        assert!(said.contains(why), "{name}: {said}");
+    }
+    assert!(refusal(directory.path()).contains("a directory"));
+    assert!(refusal(Path::new("no-such-program-anywhere")).contains("not found in PATH"));
+    assert!(refusal(Path::new("/no/such/program")).contains("no such program"));
+}
+
+#[test]
+fn run_gives_the_programs_own_status_and_says_when_nothing_was_recorded() {
+    // Any library will do where the shim's own is not at hand: it records nothing, which must be said.
+    let directory = TempDir::new().unwrap();
+    let library = executable(&directory, "lib.so", b"", 0o644);
+    let run = |script: &str, trace: &str| {
+        let shim = library.to_str().unwrap();
+        analyzer(&["run", "--shim", shim, "--trace", trace, "--", "sh", "-c", script])
+    };
+    let traces = directory.path().join("traces");
+    let output = run("echo out; exit 7", traces.to_str().unwrap());
+    assert_eq!(output.status.code(), Some(7));
+    assert_eq!(stdout(&output), "out\n");
+    assert!(stderr(&output).contains("no trace in"), "{}", stderr(&output));
+    let output = run("kill -TERM $$", traces.to_str().unwrap());
+    assert_eq!(output.status.code(), Some(128 + 15));
+
+    let unusable = library.join("below-a-file");
+    let output = run("exit 3", unusable.to_str().unwrap());
+    assert_eq!(output.status.code(), Some(3));
+    let said = stderr(&output);
+    let ours = said.lines().filter(|line| line.starts_with("mremap-analyzer:"));
+    assert_eq!(ours.count(), 1, "{said}");
+    assert!(said.contains("runs without a trace"), "{said}");
+}
