@@ -45,6 +45,17 @@ pub fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     })
 }
 
+/// Whether a line of `/proc/PID/smaps` says that its VMA is registered with userfaultfd, in any of its modes;
+/// `None` when it is not the line of `VmFlags`.
+pub fn flags_name_userfaultfd(line: &[u8]) -> Option<bool> {
+    let flags = line.strip_prefix(b"VmFlags:")?;
+    Some(
+        flags
+            .split(u8::is_ascii_whitespace)
+            .any(|flag| matches!(flag, b"um" | b"uw" | b"ui")),
+    )
+}
+
 fn hex(bytes: &[u8]) -> Option<(u64, &[u8])> {
     number(bytes, 16)
 }

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use mremap_plan::{Flags, Request};
 
 use crate::exclusive::Exclusive;
-use crate::{ring, sys};
+use crate::{diagnostics, ring, sys};
 
 /// What the trial found. The numbers are those of the trace's header.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,14 @@ fn try_once() -> Capability {
     };
     FOUND.store(capability as u8, Ordering::Relaxed);
     ring::note_capability(capability as u32);
+    diagnostics::inform(
+        match capability {
+            Capability::MultiVma => "this kernel moves several VMAs in one mremap: nothing to emulate",
+            _ => "this kernel moves one VMA at a time: moves of several are emulated",
+        },
+        "",
+        None,
+    );
     capability
 }
 

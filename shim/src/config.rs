@@ -60,8 +60,8 @@ pub(crate) struct TraceSettings<'a> {
 const DEFAULT_TRACE_SIZE: u64 = 64 << 20;
 const SMALLEST_TRACE: u64 = 64 << 10;
 
-/// Takes one variable, given as `NAME=value`; calls `complain` with the name and what it should be when the
-/// value is none of those.
+/// Takes one variable, given as `NAME=value`; calls `complain` with the name and what is wrong when the
+/// value cannot be used.
 pub(crate) fn take<'a>(
     variable: &'a [u8],
     trace: &mut TraceSettings<'a>,
@@ -79,7 +79,10 @@ pub(crate) fn take<'a>(
             b"auto" => MODE.store(Mode::Auto as u8, Ordering::Relaxed),
             b"emulate" => MODE.store(Mode::Emulate as u8, Ordering::Relaxed),
             b"passthrough" => MODE.store(Mode::PassThrough as u8, Ordering::Relaxed),
-            _ => complain("MREMAP_SHIM_MODE", "auto, emulate or passthrough; using auto"),
+            _ => complain(
+                "MREMAP_SHIM_MODE",
+                " must be auto, emulate or passthrough; using auto",
+            ),
         },
         b"VMA_SOURCE" => match value {
             b"auto" => VMA_SOURCE.store(VmaSource::Auto as u8, Ordering::Relaxed),
@@ -88,19 +91,19 @@ pub(crate) fn take<'a>(
             b"bisect" => VMA_SOURCE.store(VmaSource::Bisect as u8, Ordering::Relaxed),
             _ => complain(
                 "MREMAP_SHIM_VMA_SOURCE",
-                "auto, query, maps or bisect; using auto",
+                " must be auto, query, maps or bisect; using auto",
             ),
         },
         b"TRACE_DETAIL" => match value {
             b"calls" => DETAIL_VMAS.store(0, Ordering::Relaxed),
             b"vmas" => DETAIL_VMAS.store(1, Ordering::Relaxed),
-            _ => complain("MREMAP_SHIM_TRACE_DETAIL", "calls or vmas; using calls"),
+            _ => complain("MREMAP_SHIM_TRACE_DETAIL", " must be calls or vmas; using calls"),
         },
         b"TRACE_SIZE" => match parse_size(value) {
             Some(size) if size >= SMALLEST_TRACE => trace.size = size,
             _ => complain(
                 "MREMAP_SHIM_TRACE_SIZE",
-                "64K or more, as bytes or with K, M or G; using 64M",
+                " must be 64K or more, as bytes or with K, M or G; using 64M",
             ),
         },
         b"TRACE" => trace.directory = value,

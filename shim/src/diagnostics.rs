@@ -1,27 +1,72 @@
-//! What the shim has to say about itself: `tracing` events, taken by a subscriber of ours that neither
-//! allocates nor locks and writes them on stderr, a line each. Used at load only, and only when there is
-//! something to say: installing it allocates once, which nothing below the hook may.
+//! What the shim has to say about itself: `tracing` events, handed to a subscriber of ours that neither
+//! allocates nor locks, and puts them into the trace; warnings at load go to stderr, too.
+//!
+//! The events are made by hand and given to the subscriber directly. `tracing`'s own macros register each
+//! callsite with a global list first, which locks, allocates, and may panic: none of it belongs in a host.
 
-use core::fmt::{self, Write};
-
-use tracing::field::{Field, Visit};
+use tracing::callsite::{Callsite, Identifier};
+use tracing::field::{Field, FieldSet, Value, Visit};
+use tracing::metadata::Kind;
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::sys;
+use crate::{clock, ring, sys};
 
 const STDERR: i32 = 2;
+const FIELDS: &[&str] = &["message", "detail", "number"];
 
-/// Makes this library's copy of `tracing` send its events to us.
-pub(crate) fn install() {
-    let _ = tracing::dispatcher::set_global_default(tracing::Dispatch::new(ToStderr));
+struct Site(&'static Metadata<'static>);
+
+impl Callsite for Site {
+    fn set_interest(&self, _: Interest) {}
+
+    fn metadata(&self) -> &Metadata<'_> {
+        self.0
+    }
 }
 
-struct ToStderr;
+macro_rules! kind_of_event {
+    ($metadata:ident, $site:ident, $level:expr) => {
+        static $site: Site = Site(&$metadata);
+        static $metadata: Metadata<'static> = Metadata::new(
+            "diagnostic",
+            "mremap_shim",
+            $level,
+            None,
+            None,
+            None,
+            FieldSet::new(FIELDS, Identifier(&$site)),
+            Kind::EVENT,
+        );
+    };
+}
 
-impl Subscriber for ToStderr {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
+kind_of_event!(WARNING, WARNING_SITE, Level::WARN);
+kind_of_event!(INFORMATION, INFORMATION_SITE, Level::INFO);
+
+/// Something is not as the user wanted it: on stderr, and in the trace if there is one. At load only.
+pub(crate) fn warn(message: &str, detail: &str, number: Option<i64>) {
+    send(&WARNING, message, detail, number);
+}
+
+/// Something the shim decided: in the trace.
+pub(crate) fn inform(message: &str, detail: &str, number: Option<i64>) {
+    send(&INFORMATION, message, detail, number);
+}
+
+fn send(metadata: &'static Metadata<'static>, message: &str, detail: &str, number: Option<i64>) {
+    let number = number.as_ref().map(|number| number as &dyn Value);
+    let values = [Some(&message as &dyn Value), Some(&detail), number];
+    let values = metadata.fields().value_set_all(&values);
+    Diagnostics.event(&Event::new(metadata, &values));
+}
+
+struct Diagnostics;
+
+impl Subscriber for Diagnostics {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
     }
 
     fn event(&self, event: &Event<'_>) {
@@ -29,10 +74,19 @@ impl Subscriber for ToStderr {
             bytes: [0; 512],
             len: 0,
         };
-        let _ = line.write_str("mremap-shim: ");
+        let warning = *event.metadata().level() == Level::WARN;
+        line.push(b"mremap-shim: ");
+        let named = line.len;
         event.record(&mut line);
-        let _ = line.write_str("\n");
-        let _ = sys::write(STDERR, line.bytes.get(..line.len).unwrap_or(b"\n"));
+        ring::append_message(
+            if warning { 2 } else { 3 },
+            clock::ticks(),
+            line.bytes.get(named..line.len).unwrap_or(&[]),
+        );
+        if warning {
+            line.push(b"\n");
+            let _ = sys::write(STDERR, line.bytes.get(..line.len).unwrap_or(&[]));
+        }
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -50,28 +104,36 @@ struct Line {
     len: usize,
 }
 
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for &byte in text.as_bytes() {
+impl Line {
+    fn push(&mut self, text: &[u8]) {
+        for &byte in text {
             if let Some(place) = self.bytes.get_mut(self.len) {
                 *place = byte;
                 self.len += 1;
             }
         }
-        Ok(())
     }
 }
 
+// Every kind of value is named, although three are sent: the default methods format with `core::fmt`, whose
+// code for numbers can panic.
 impl Visit for Line {
     fn record_str(&mut self, _: &Field, value: &str) {
-        let _ = self.write_str(value);
+        self.push(value.as_bytes());
     }
 
     fn record_i64(&mut self, _: &Field, value: i64) {
-        let _ = write!(self, "{value}");
+        if value < 0 {
+            self.push(b"-");
+        }
+        crate::decimal::with_digits(value.unsigned_abs(), |digits| self.push(digits));
     }
 
-    fn record_debug(&mut self, _: &Field, value: &dyn fmt::Debug) {
-        let _ = write!(self, "{value:?}");
-    }
+    fn record_u64(&mut self, _: &Field, _: u64) {}
+    fn record_i128(&mut self, _: &Field, _: i128) {}
+    fn record_u128(&mut self, _: &Field, _: u128) {}
+    fn record_f64(&mut self, _: &Field, _: f64) {}
+    fn record_bool(&mut self, _: &Field, _: bool) {}
+    fn record_bytes(&mut self, _: &Field, _: &[u8]) {}
+    fn record_debug(&mut self, _: &Field, _: &dyn core::fmt::Debug) {}
 }

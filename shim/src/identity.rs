@@ -6,7 +6,7 @@ use core::ffi::{CStr, c_int, c_void};
 
 use mremap_trace::{HeaderText, Module, Record};
 
-use crate::{caller, ring, sys};
+use crate::{caller, decimal, ring, sys};
 
 /// Room for a trace file's path.
 const PATH_OF_TRACE_ROOM: usize = 4096 + 96;
@@ -269,24 +269,9 @@ pub(crate) unsafe fn trace_path(pid: u32, monotonic_ns: u64) -> Option<&'static 
     ] {
         path.push(piece);
     }
-    push_decimal(path, u64::from(pid));
+    decimal::with_digits(u64::from(pid), |digits| path.push(digits));
     path.push(b".");
-    push_decimal(path, monotonic_ns);
+    decimal::with_digits(monotonic_ns, |digits| path.push(digits));
     path.push(b".mremap\0");
     CStr::from_bytes_with_nul(path.get()).ok()
-}
-
-fn push_decimal<const ROOM: usize>(text: &mut Text<ROOM>, number: u64) {
-    let mut digits = [0u8; 20];
-    let mut rest = number;
-    let mut used = 0;
-    for place in digits.iter_mut().rev() {
-        *place = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        used += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    text.push(digits.get(20 - used..).unwrap_or(&[]));
 }

@@ -10,11 +10,12 @@
 //! held, anywhere below `hooks`; libc functions below `moves`, except the clock, which is the vDSO's.
 #![no_std]
 
-// redhook's macro names `::std`; nothing else here does, but for the thread-local in `ring`.
+// redhook's macro names `::std`; nothing else here does.
 extern crate std;
 
 mod hooks;
 mod moves;
+mod next;
 
 mod capability;
 mod discover;
@@ -24,9 +25,13 @@ mod caller;
 mod clock;
 mod record;
 mod ring;
+mod thread;
 
 mod config;
+mod decimal;
 mod diagnostics;
 mod identity;
 mod load;
 mod sys;
+#[cfg(not(debug_assertions))]
+mod unwinder;

@@ -4,7 +4,7 @@ use core::ffi::{CStr, c_char, c_int};
 
 use crate::config::{self, TraceSettings};
 use crate::ring::OpenError;
-use crate::{clock, diagnostics, hooks, identity, ring};
+use crate::{clock, diagnostics, identity, next, ring};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -12,7 +12,7 @@ static ON_LOAD: unsafe extern "C" fn(c_int, *const *const c_char, *const *const 
 
 /// glibc passes `main`'s three arguments to every constructor.
 unsafe extern "C" fn on_load(_: c_int, arguments: *const *const c_char, environment: *const *const c_char) {
-    hooks::resolve_next();
+    next::resolve();
     // SAFETY: reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         return;
@@ -22,8 +22,7 @@ unsafe extern "C" fn on_load(_: c_int, arguments: *const *const c_char, environm
     let mut trace = TraceSettings::NONE;
     for variable in environment {
         config::take(variable, &mut trace, |name, expected| {
-            diagnostics::install();
-            tracing::warn!(name, separator = " must be ", expected);
+            diagnostics::warn(name, expected, None);
         });
     }
     if trace.directory.is_empty() {
@@ -33,20 +32,19 @@ unsafe extern "C" fn on_load(_: c_int, arguments: *const *const c_char, environm
     // SAFETY: this is the one call, and the trace is opened after it.
     unsafe { identity::gather(trace.directory, arguments) };
     if let Err(error) = ring::open(trace.size) {
-        diagnostics::install();
         let (why, errno) = match error {
-            OpenError::NoWipeOnFork => ("this kernel has no MADV_WIPEONFORK (Linux 4.14)", 0),
-            OpenError::NameTooLong => ("the name of the directory is too long", 0),
+            OpenError::NoWipeOnFork => ("this kernel has no MADV_WIPEONFORK (Linux 4.14)", None),
+            OpenError::NameTooLong => ("the name of the directory is too long", None),
             OpenError::File(errno) => (
                 "cannot make a file in the directory of MREMAP_SHIM_TRACE, errno ",
-                errno,
+                Some(i64::from(errno)),
             ),
             OpenError::Space(errno) => (
                 "no room for a file in the directory of MREMAP_SHIM_TRACE, errno ",
-                errno,
+                Some(i64::from(errno)),
             ),
         };
-        tracing::warn!(what = "no trace: ", why, errno);
+        diagnostics::warn("no trace: ", why, errno);
     }
 }
 

@@ -7,8 +7,9 @@ use crate::capability::{self, Capability};
 use crate::config::{self, Mode};
 use crate::discover::{self, OneVma, Source};
 use crate::exclusive::{self, Exclusive};
+use crate::next::Next;
 use crate::record::CallRecord;
-use crate::{hooks, ring, sys};
+use crate::{ring, sys};
 
 /// A part that another thread changed between discovery and move is discovered again this often.
 const MOST_RETRIES: u32 = 8;
@@ -22,44 +23,44 @@ pub(crate) fn concerns_nobody(request: &Request) -> bool {
 /// Serves a call: an address, or minus the errno. Not inlined, so that the hook's own frame stays small
 /// enough for [`crate::caller`].
 #[inline(never)]
-pub(crate) fn serve(request: &Request, caller: u64) -> isize {
+pub(crate) fn serve(request: &Request, next: Next, caller: u64) -> isize {
     let mut record = CallRecord::begin(request, caller);
-    let (outcome, result) = decide(request, &mut record);
+    let (outcome, result) = decide(request, next, &mut record);
     record.finish(outcome, result);
     result
 }
 
-fn decide(request: &Request, record: &mut CallRecord) -> (Outcome, isize) {
+fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
     if config::mode() == Mode::PassThrough || !request.flags.contains(Flags::FIXED) {
-        return (Outcome::PassedThrough, hooks::forward_raw(request));
+        return (Outcome::PassedThrough, next.forward_raw(request));
     }
     let judgement = request.judge(discover::address_space_for(request));
     if judgement == Judgement::NotAMove {
-        return (Outcome::PassedThrough, hooks::forward_raw(request));
+        return (Outcome::PassedThrough, next.forward_raw(request));
     }
     if config::mode() == Mode::Auto && capability::of_kernel() == Capability::MultiVma {
         if let Judgement::Move(wanted) = judgement {
             survey(wanted, record);
         }
-        return (Outcome::Native, hooks::forward_raw(request));
+        return (Outcome::Native, next.forward_raw(request));
     }
     match judgement {
-        Judgement::Move(wanted) => emulate(wanted, record),
+        Judgement::Move(wanted) => emulate(wanted, next, record),
         Judgement::Refused(errno) => (Outcome::Refused, -(errno as isize)),
-        Judgement::NotAMove => (Outcome::PassedThrough, hooks::forward_raw(request)),
+        Judgement::NotAMove => (Outcome::PassedThrough, next.forward_raw(request)),
     }
 }
 
 /// A move on a kernel that moves one VMA at a time. The range must be known before the kernel is called:
 /// refusing with `EFAULT`, it would have unmapped the destination already.
-fn emulate(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
+fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
     // One VMA, as nearly always: one call, atomic by itself. While another thread is in the middle of a
     // move, wait for it like everyone else.
     if !exclusive::is_taken() && discover::is_one_vma(wanted.source.start, wanted.len) == OneVma::Yes {
         survey(wanted, record);
         return (
             Outcome::OneVma,
-            hooks::forward_raw(&part_request(&wanted, wanted.source.start, wanted.len)),
+            next.forward_raw(&part_request(&wanted, wanted.source.start, wanted.len)),
         );
     }
     let _exclusive = Exclusive::enter();

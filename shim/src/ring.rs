@@ -7,15 +7,13 @@
 // The mapping starts on a page, and the format puts every word at a multiple of its size.
 #![allow(clippy::cast_ptr_alignment)]
 
-use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use std::thread_local;
 
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
-use mremap_trace::{ChunkHeader, Header, Record};
+use mremap_trace::{ChunkHeader, Header, Message, Record};
 
 use crate::exclusive::{self, Exclusive, WIPED};
-use crate::{capability, clock, config, identity, sys};
+use crate::{capability, clock, config, identity, sys, thread};
 
 /// A trace was asked for and nothing has ended it.
 static WANTED: AtomicBool = AtomicBool::new(false);
@@ -36,17 +34,6 @@ static EARLY: AtomicU64 = AtomicU64::new(0);
 const NONE: u32 = u32::MAX;
 /// Chunks allocated at a time.
 const SEGMENT: u32 = 64;
-
-#[derive(Clone, Copy)]
-struct Current {
-    epoch: u32,
-    chunk: u32,
-}
-
-thread_local! {
-    /// The chunk this thread fills. Constant and without a destructor: a few bytes of TLS and no more.
-    static CURRENT: Cell<Current> = const { Cell::new(Current { epoch: 0, chunk: 0 }) };
-}
 
 /// Whether calls are to be recorded.
 #[inline]
@@ -120,10 +107,12 @@ pub(crate) fn append(record: &Record) {
 #[inline]
 pub(crate) fn claim(slots: u32) -> Option<Claim> {
     let epoch = WIPED.trace_epoch.load(Ordering::Relaxed);
-    let current = CURRENT.get();
-    if epoch != 0 && epoch == current.epoch {
+    let chunk = thread::with_current(|thread| (thread.epoch.get() == epoch).then(|| thread.chunk.get()));
+    if epoch != 0
+        && let Some(chunk) = chunk
+    {
         let base = BASE.load(Ordering::Relaxed);
-        if let Some(claim) = claim_in_chunk(base, current.chunk, slots) {
+        if let Some(claim) = claim_in_chunk(base, chunk, slots) {
             return Some(claim);
         }
     }
@@ -177,12 +166,15 @@ fn claim_in_new_chunk(slots: u32) -> Option<Claim> {
         monotonic_ns: now.monotonic_ns,
         realtime_ns: now.realtime_ns,
     };
-    // SAFETY: the chunk is allocated, inside the mapping, and this thread's alone until `CURRENT` names it.
+    // SAFETY: the chunk is allocated, inside the mapping, and this thread's alone until its thread's own bytes name it.
     let bytes = unsafe {
         core::slice::from_raw_parts_mut(base.add(HEADER_SIZE + chunk as usize * CHUNK_SIZE), SLOT_SIZE)
     };
     header.encode(bytes);
-    CURRENT.set(Current { epoch, chunk });
+    thread::with_current(|thread| {
+        thread.chunk.set(chunk);
+        thread.epoch.set(epoch);
+    });
     claim_in_chunk(base, chunk, slots)
 }
 
@@ -343,10 +335,25 @@ pub(crate) fn append_with_text(text: &[u8], record: impl Fn(u32) -> Record) {
     let Some(claim) = claim(slots as u32) else { return };
     for (index, piece) in text.chunks(layout::TEXT_PER_SLOT).enumerate() {
         let mut filled = [0; layout::TEXT_PER_SLOT];
-        filled[..piece.len()].copy_from_slice(piece);
+        for (place, byte) in filled.iter_mut().zip(piece) {
+            *place = *byte;
+        }
         claim.store(1 + index, &Record::Text(filled));
     }
     claim.store(0, &record(text.len() as u32));
+}
+
+/// A diagnostic of the shim's own, if there is a trace to put it in.
+pub(crate) fn append_message(level: u32, ticks: u64, text: &[u8]) {
+    if is_wanted() {
+        append_with_text(text, |text_len| {
+            Record::Message(Message {
+                level,
+                text_len,
+                ticks,
+            })
+        });
+    }
 }
 
 /// A call came before the trace could be open.

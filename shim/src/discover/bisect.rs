@@ -104,7 +104,8 @@ fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
 /// The greatest multiple of `page` below `limit` for which `holds`; one page when it holds for none. What
 /// holds for a length holds for every shorter one.
 fn longest(page: u64, limit: u64, mut holds: impl FnMut(u64) -> Result<bool, Failed>) -> Result<u64, Failed> {
-    let (mut good, mut bad) = (1, limit / page);
+    // A shift, since a division could panic.
+    let (mut good, mut bad) = (1, limit >> page.trailing_zeros());
     let mut step = 2;
     while step < bad {
         if !holds(step * page)? {

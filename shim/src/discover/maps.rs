@@ -1,4 +1,4 @@
-//! VMAs by reading maps as text, from its start: linear in everything mapped below the range.
+//! VMAs by reading maps (or smaps) as text, from its start: linear in everything mapped below the range.
 
 use mremap_plan::{Vma, maps};
 
@@ -8,6 +8,15 @@ use crate::sys::{self, Failed};
 const READ_ROOM: usize = 1024;
 /// The kernel's columns take 73 bytes; of the path only its beginning matters.
 const LINE_ROOM: usize = 384;
+
+/// What a file says of a VMA beyond its line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// maps.
+    None,
+    /// smaps: `VmFlags` among others.
+    Flags,
+}
 
 /// An open maps file, read as far as the walk has come.
 pub(crate) struct Reader {
@@ -29,17 +38,36 @@ impl Reader {
         }
     }
 
-    pub(crate) fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
+    pub(crate) fn next_vma(&mut self, from: u64, until: u64, detail: Detail) -> Result<Option<Vma>, Failed> {
         while let Some(len) = self.next_line()? {
             let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
+                if detail == Detail::Flags {
+                    continue;
+                }
                 return Err(Failed(libc::EIO));
             };
             if parsed.vma.range.end > from {
-                let inside = parsed.vma.range.start < until;
-                return Ok(inside.then(|| settle_backing(parsed.vma, parsed.path)));
+                if parsed.vma.range.start >= until {
+                    return Ok(None);
+                }
+                let mut vma = settle_backing(parsed.vma, parsed.path);
+                if detail == Detail::Flags {
+                    vma.userfaultfd = self.next_flags_name_userfaultfd()?;
+                }
+                return Ok(Some(vma));
             }
         }
         Ok(None)
+    }
+
+    /// Reads on to the `VmFlags` of the VMA whose first line was read last.
+    fn next_flags_name_userfaultfd(&mut self) -> Result<bool, Failed> {
+        while let Some(len) = self.next_line()? {
+            if let Some(named) = self.line.get(..len).and_then(maps::flags_name_userfaultfd) {
+                return Ok(named);
+            }
+        }
+        Err(Failed(libc::EIO))
     }
 
     /// Puts the next line, cut to `LINE_ROOM`, in place; its length, or `None` at the end.

@@ -4,6 +4,7 @@
 mod bisect;
 mod maps;
 mod procmap;
+pub(crate) mod userfaultfd;
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -17,12 +18,15 @@ use crate::sys::{self, Failed};
 
 /// `/proc/self` is empty once the leading thread has exited; this one is not.
 const MAPS: &CStr = c"/proc/thread-self/maps";
+/// The same with details, which walks page tables.
+const SMAPS: &CStr = c"/proc/thread-self/smaps";
 
 /// Where the VMAs of one move come from. The reader's buffers stand in it: there is no heap to put them on.
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum Source {
     Query(procmap::Query),
     Maps(maps::Reader),
+    Smaps(maps::Reader),
     Bisect(bisect::Bisection),
 }
 
@@ -30,6 +34,11 @@ impl Source {
     /// The best source that works here and now, or the one the settings name. A source that cannot be had
     /// gives way to bisection, which always can.
     pub(crate) fn open() -> Self {
+        if userfaultfd::is_possible()
+            && let Ok(fd) = sys::open(SMAPS, libc::O_RDONLY, 0)
+        {
+            return Self::Smaps(maps::Reader::new(fd));
+        }
         let wanted = config::vma_source();
         if wanted != config::VmaSource::Bisect
             && let Ok(fd) = sys::open(MAPS, libc::O_RDONLY, 0)
@@ -56,12 +65,13 @@ impl Source {
             Self::Query(_) => 1,
             Self::Maps(_) => 2,
             Self::Bisect(_) => 3,
+            Self::Smaps(_) => 4,
         }
     }
 
     /// Forgets what was read ahead: the address space has changed under it.
     pub(crate) fn restart(&mut self) {
-        if let Self::Maps(_) = self {
+        if let Self::Maps(_) | Self::Smaps(_) = self {
             *self = Self::open();
         }
     }
@@ -73,7 +83,8 @@ impl VmaSource for Source {
     fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
         match self {
             Self::Query(query) => query.next_vma(from, until),
-            Self::Maps(reader) => reader.next_vma(from, until),
+            Self::Maps(reader) => reader.next_vma(from, until, maps::Detail::None),
+            Self::Smaps(reader) => reader.next_vma(from, until, maps::Detail::Flags),
             Self::Bisect(bisection) => bisection.next_vma(from, until),
         }
     }

@@ -1,0 +1,111 @@
+//! `syscall` and `ioctl` on 64-bit Arm; see the module above.
+
+use core::arch::naked_asm;
+
+use super::{USERFAULTFD_IOC_NEW, mremap_by_number};
+use crate::discover::userfaultfd::IS_POSSIBLE;
+use crate::next::{IOCTL, SYSCALL};
+
+/// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syscall() {
+    naked_asm!(
+        "hint #34", // bti c
+        "cmp w0, #{mremap}",
+        "b.eq {mremap_by_number}",
+        "mov w16, #{userfaultfd}",
+        "cmp w0, w16",
+        "b.eq 3f",
+        "2:",
+        "adrp x16, {next}",
+        "ldr x16, [x16, :lo12:{next}]",
+        "cbz x16, {by_itself}",
+        "br x16",
+        "3:",
+        "mov w17, #1",
+        "adrp x16, {is_possible}",
+        "add x16, x16, :lo12:{is_possible}",
+        "strb w17, [x16]",
+        "b 2b",
+        mremap = const libc::SYS_mremap,
+        mremap_by_number = sym mremap_by_number,
+        userfaultfd = const libc::SYS_userfaultfd,
+        is_possible = sym IS_POSSIBLE,
+        next = sym SYSCALL,
+        by_itself = sym syscall_by_itself,
+    );
+}
+
+/// `int ioctl(int fd, unsigned long request, …)`.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ioctl() {
+    naked_asm!(
+        "hint #34", // bti c
+        "mov w16, #{new_userfaultfd}",
+        "cmp w1, w16",
+        "b.eq 3f",
+        "2:",
+        "adrp x16, {next}",
+        "ldr x16, [x16, :lo12:{next}]",
+        "cbz x16, 4f",
+        "br x16",
+        "3:",
+        "mov w17, #1",
+        "adrp x16, {is_possible}",
+        "add x16, x16, :lo12:{is_possible}",
+        "strb w17, [x16]",
+        "b 2b",
+        // Before our constructor: as `syscall(SYS_ioctl, …)`.
+        "4:",
+        "mov x3, x2",
+        "mov x2, x1",
+        "mov x1, x0",
+        "mov x0, #{ioctl}",
+        "b {by_itself}",
+        new_userfaultfd = const USERFAULTFD_IOC_NEW,
+        is_possible = sym IS_POSSIBLE,
+        next = sym IOCTL,
+        ioctl = const libc::SYS_ioctl,
+        by_itself = sym syscall_by_itself,
+    );
+}
+
+/// What libc's `syscall` does, for calls that come before our constructor has found libc's.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+unsafe extern "C" fn syscall_by_itself() {
+    naked_asm!(
+        "mov w8, w0",
+        "mov x0, x1",
+        "mov x1, x2",
+        "mov x2, x3",
+        "mov x3, x4",
+        "mov x4, x5",
+        "mov x5, x6",
+        "svc #0",
+        "cmn x0, #4095",
+        "b.cs 2f",
+        "ret",
+        "2:",
+        "neg w0, w0",
+        "stp x29, x30, [sp, #-32]!",
+        "str x0, [sp, #16]",
+        "bl {errno}",
+        "ldr x1, [sp, #16]",
+        "str w1, [x0]",
+        "mov x0, #-1",
+        "ldp x29, x30, [sp], #32",
+        "ret",
+        errno = sym libc::__errno_location,
+    );
+}

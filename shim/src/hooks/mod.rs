@@ -1,0 +1,74 @@
+//! The exported names. `mremap` translates a C call, delegates, and translates the answer back; it decides
+//! nothing.
+//!
+//! `syscall` and `ioctl` are naked functions that jump on to the real one, registers, stack and errno as they
+//! were, so that `vfork`, `clone` with a new stack and variadic arguments see no frame of ours. Two things are
+//! looked at on the way: `syscall(SYS_mremap, …)` turns off to its hook, and whatever makes a userfaultfd
+//! leaves a mark.
+
+use core::ffi::{c_int, c_void};
+
+use mremap_plan::{Flags, Request};
+
+use crate::caller;
+use crate::moves;
+use crate::next::{self, Next};
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+/// `_IO(0xAA, 0x00)` of `include/uapi/linux/userfaultfd.h`: an ioctl on `/dev/userfaultfd`.
+const USERFAULTFD_IOC_NEW: i32 = 0xaa00;
+
+// The fifth parameter is read from its register whether or not the caller gave one: on the ABIs this is
+// built for an argument of a variadic call arrives where a fixed one would. It is only passed on.
+redhook::hook! {
+    unsafe fn mremap(old: *mut c_void, old_len: usize, new_len: usize, flags: c_int, new: *mut c_void)
+        -> *mut c_void => mremap_hook {
+        let request = Request {
+            old: old.addr() as u64,
+            old_len: old_len as u64,
+            new_len: new_len as u64,
+            flags: Flags(flags as u32),
+            new: new.addr() as u64,
+        };
+        enter(&request, Next::Mremap)
+    }
+}
+
+/// `syscall(SYS_mremap, …)`, where `syscall` jumps with the registers as they were.
+unsafe extern "C" fn mremap_by_number(
+    _number: i64,
+    old: u64,
+    old_len: u64,
+    new_len: u64,
+    flags: u64,
+    new: u64,
+) -> *mut c_void {
+    // The kernel takes a whole word of flags and knows none of the upper half.
+    let upper_half_is_sign = flags as i64 == i64::from(flags as i32) || flags >> 32 == 0;
+    let flags = if upper_half_is_sign {
+        flags as u32
+    } else {
+        flags as u32 | 1 << 31
+    };
+    let request = Request {
+        old,
+        old_len,
+        new_len,
+        flags: Flags(flags),
+        new,
+    };
+    enter(&request, Next::Syscall)
+}
+
+#[inline(always)]
+#[allow(clippy::inline_always)] // keeps the frame that `caller` has to walk over small
+fn enter(request: &Request, next: Next) -> *mut c_void {
+    if moves::concerns_nobody(request) {
+        return next.forward(request);
+    }
+    next::to_c(moves::serve(request, next, caller::return_address()))
+}

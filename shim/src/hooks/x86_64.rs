@@ -1,0 +1,101 @@
+//! `syscall` and `ioctl` on x86-64; see the module above.
+
+use core::arch::naked_asm;
+
+use super::{USERFAULTFD_IOC_NEW, mremap_by_number};
+use crate::discover::userfaultfd::IS_POSSIBLE;
+use crate::next::{IOCTL, SYSCALL};
+
+/// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syscall() {
+    naked_asm!(
+        "endbr64",
+        "cmp edi, {mremap}",
+        "je {mremap_by_number}",
+        "cmp edi, {userfaultfd}",
+        "je 3f",
+        "2:",
+        "mov r11, qword ptr [rip + {next}]",
+        "test r11, r11",
+        "jz {by_itself}",
+        "jmp r11",
+        "3:",
+        "mov byte ptr [rip + {is_possible}], 1",
+        "jmp 2b",
+        mremap = const libc::SYS_mremap,
+        mremap_by_number = sym mremap_by_number,
+        userfaultfd = const libc::SYS_userfaultfd,
+        is_possible = sym IS_POSSIBLE,
+        next = sym SYSCALL,
+        by_itself = sym syscall_by_itself,
+    );
+}
+
+/// `int ioctl(int fd, unsigned long request, …)`.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ioctl() {
+    naked_asm!(
+        "endbr64",
+        "cmp esi, {new_userfaultfd}",
+        "je 3f",
+        "2:",
+        "mov r11, qword ptr [rip + {next}]",
+        "test r11, r11",
+        "jz 4f",
+        "jmp r11",
+        "3:",
+        "mov byte ptr [rip + {is_possible}], 1",
+        "jmp 2b",
+        // Before our constructor: as `syscall(SYS_ioctl, …)`.
+        "4:",
+        "mov rcx, rdx",
+        "mov rdx, rsi",
+        "mov rsi, rdi",
+        "mov edi, {ioctl}",
+        "jmp {by_itself}",
+        new_userfaultfd = const USERFAULTFD_IOC_NEW,
+        is_possible = sym IS_POSSIBLE,
+        next = sym IOCTL,
+        ioctl = const libc::SYS_ioctl,
+        by_itself = sym syscall_by_itself,
+    );
+}
+
+/// What libc's `syscall` does, for calls that come before our constructor has found libc's.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+unsafe extern "C" fn syscall_by_itself() {
+    naked_asm!(
+        "mov rax, rdi",
+        "mov rdi, rsi",
+        "mov rsi, rdx",
+        "mov rdx, rcx",
+        "mov r10, r8",
+        "mov r8, r9",
+        "mov r9, qword ptr [rsp + 8]",
+        "syscall",
+        "cmp rax, -4095",
+        "jae 2f",
+        "ret",
+        "2:",
+        "neg eax",
+        "push rax",
+        "call {errno}",
+        "pop rcx",
+        "mov dword ptr [rax], ecx",
+        "mov rax, -1",
+        "ret",
+        errno = sym libc::__errno_location,
+    );
+}

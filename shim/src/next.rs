@@ -1,0 +1,134 @@
+//! The functions behind ours: what a program would have called without this library.
+//!
+//! Found by `dlsym` at load, since `dlsym` may allocate. It is a weak symbol of libc's oldest version: before
+//! glibc 2.34 it lives in libdl, which this library would rather not load. A process without libdl has no
+//! other tool behind us either (each would need `dlsym` itself), and there the kernel is next.
+
+use core::arch::global_asm;
+use core::ffi::{CStr, c_char, c_int, c_long, c_void};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use mremap_plan::Request;
+
+use crate::{ring, sys};
+
+#[cfg(target_arch = "x86_64")]
+global_asm!(".symver mremap_shim_dlsym, dlsym@GLIBC_2.2.5");
+#[cfg(target_arch = "aarch64")]
+global_asm!(".symver mremap_shim_dlsym, dlsym@GLIBC_2.17");
+global_asm!(".weak mremap_shim_dlsym");
+
+type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
+
+/// libc's prototypes, variadic as they are, so that the register that counts vector arguments is right.
+type Mremap = unsafe extern "C" fn(*mut c_void, usize, usize, c_int, ...) -> *mut c_void;
+type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
+
+/// Each is null until [`resolve`] has found it.
+pub(crate) static MREMAP: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static SYSCALL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static IOCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Finds them all. At load.
+pub(crate) fn resolve() {
+    let Some(dlsym) = dlsym() else { return };
+    let functions: [(&AtomicPtr<c_void>, &CStr); 3] =
+        [(&MREMAP, c"mremap"), (&SYSCALL, c"syscall"), (&IOCTL, c"ioctl")];
+    for (function, name) in functions {
+        // SAFETY: the name is a C string; RTLD_NEXT asks for the symbol after this library's own.
+        function.store(
+            unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr()) },
+            Ordering::Release,
+        );
+    }
+}
+
+fn dlsym() -> Option<Dlsym> {
+    let found: *const c_void;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads the word where the loader put the address.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, qword ptr [rip + mremap_shim_dlsym@GOTPCREL]",
+            out(reg) found,
+            options(nostack, pure, readonly, preserves_flags),
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: reads the word where the loader put the address.
+    unsafe {
+        core::arch::asm!(
+            "adrp {0}, :got:mremap_shim_dlsym",
+            "ldr {0}, [{0}, :got_lo12:mremap_shim_dlsym]",
+            out(reg) found,
+            options(nostack, pure, readonly, preserves_flags),
+        );
+    }
+    // SAFETY: null or the address of `dlsym`, and null is `None`.
+    unsafe { core::mem::transmute(found) }
+}
+
+/// The way a call came, and goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// `mremap(…)`.
+    Mremap,
+    /// `syscall(SYS_mremap, …)`.
+    Syscall,
+}
+
+impl Next {
+    /// Passes a call on to whoever is next, as it came; answers as C functions do.
+    #[inline]
+    pub(crate) fn forward(self, request: &Request) -> *mut c_void {
+        let (old, old_len, new_len) = (
+            request.old as usize,
+            request.old_len as usize,
+            request.new_len as usize,
+        );
+        let next = match self {
+            Self::Mremap => MREMAP.load(Ordering::Acquire),
+            Self::Syscall => SYSCALL.load(Ordering::Acquire),
+        };
+        if next.is_null() {
+            ring::count_early();
+            return to_c(sys::mremap(request));
+        }
+        // SAFETY: `next` came from `dlsym` for this name, so it is a function of this type; the arguments
+        // are the program's own, and so is what they do to its memory.
+        unsafe {
+            match self {
+                Self::Mremap => {
+                    let next: Mremap = core::mem::transmute(next);
+                    let (old, new) = (old as *mut c_void, request.new as *mut c_void);
+                    next(old, old_len, new_len, request.flags.0 as c_int, new)
+                }
+                Self::Syscall => {
+                    let next: Syscall = core::mem::transmute(next);
+                    let flags = u64::from(request.flags.0);
+                    next(libc::SYS_mremap, old, old_len, new_len, flags, request.new) as *mut c_void
+                }
+            }
+        }
+    }
+
+    /// [`Self::forward`], with the answer as the kernel gives it: an address, or minus the errno.
+    pub(crate) fn forward_raw(self, request: &Request) -> isize {
+        let result = self.forward(request);
+        if result == libc::MAP_FAILED {
+            // SAFETY: libc's errno of this thread, always there.
+            return -(unsafe { *libc::__errno_location() } as isize);
+        }
+        result.addr() as isize
+    }
+}
+
+/// The kernel's answer as libc gives it: errno is set on failure and left alone on success.
+pub(crate) fn to_c(result: isize) -> *mut c_void {
+    if (-4095..0).contains(&result) {
+        // SAFETY: libc's errno of this thread, always there.
+        unsafe { *libc::__errno_location() = -result as c_int };
+        return libc::MAP_FAILED;
+    }
+    result as *mut c_void
+}

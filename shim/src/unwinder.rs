@@ -1,0 +1,28 @@
+//! Keeps libgcc_s out of the host: a library less to load, and nothing here ever unwinds.
+//!
+//! redhook links std, whose panic machinery names the unwinder. The linker drops that machinery, since this
+//! library has no code that can panic, but by then it has already decided to need libgcc_s. Names of our own
+//! stand in for the unwinder's; nothing that could call them is left (`tests/tests/elf.rs` holds it so).
+
+macro_rules! stand_in_for {
+    ($($name:literal)*) => {
+        core::arch::global_asm!($(
+            concat!(".globl ", $name),
+            concat!(".hidden ", $name),
+            concat!(".set ", $name, ", 0"),
+        )*);
+    };
+}
+
+stand_in_for! {
+    "_Unwind_Backtrace"
+    "_Unwind_GetDataRelBase"
+    "_Unwind_GetIP"
+    "_Unwind_GetIPInfo"
+    "_Unwind_GetLanguageSpecificData"
+    "_Unwind_GetRegionStart"
+    "_Unwind_GetTextRelBase"
+    "_Unwind_Resume"
+    "_Unwind_SetGR"
+    "_Unwind_SetIP"
+}
