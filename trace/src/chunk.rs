@@ -4,12 +4,53 @@ use crate::layout::{self, chunk as at};
 use crate::record::Record;
 use crate::text::{put, u32_at, u64_at};
 
+/// A chunk's number, its writers and the slots claimed in one word, so that one atomic addition claims slots
+/// and tells whether the chunk is still the one its thread knew.
+///
+/// ```text
+///  63           32 31        16 15         0
+/// |  number       |  writers   |  claimed   |
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClaimWord(pub u64);
+
+impl ClaimWord {
+    /// One writer more, added to a word.
+    pub const ONE_WRITER: u64 = 1 << 16;
+    /// In the place of a count of slots: the chunk is being taken over, and no slot of it can be claimed.
+    pub const CLOSED: u32 = 0x4000;
+
+    /// A word from its parts.
+    pub const fn new(number: u32, claimed: u32) -> Self {
+        Self((number as u64) << 32 | (claimed & 0xffff) as u64)
+    }
+
+    /// Which chunk this is; where the last records are kept, a position holds many in turn.
+    pub const fn number(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Writers that have claimed slots and not yet filled them. Counted only where the last records are kept.
+    pub const fn writers(self) -> u32 {
+        (self.0 >> 16) as u32 & 0xffff
+    }
+
+    /// Slots claimed so far, slot 0 included; may exceed the chunk when its thread ran into the end.
+    pub const fn claimed(self) -> u32 {
+        self.0 as u32 & 0xffff
+    }
+}
+
 /// Slot 0 of a chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChunkHeader {
-    /// Thread that writes the chunk; 0 while the chunk is claimed and not yet begun.
+    /// Thread that writes the chunk; 0 while the chunk is claimed and not yet begun, `u32::MAX` when the
+    /// thread could not be asked for its number.
     pub tid: u32,
+    /// Number of the chunk, counted through all laps.
+    pub number: u32,
     /// Slots claimed so far, slot 0 included; may exceed the chunk when its thread ran into the end.
+    /// [`ClaimWord::CLOSED`] or more while the chunk is being taken over: its slots say nothing then.
     pub claimed: u32,
     /// Clock ticks when the chunk was begun.
     pub ticks: u64,
@@ -33,7 +74,8 @@ pub enum Slot {
 impl ChunkHeader {
     /// Writes the chunk's header to slot 0.
     pub fn encode(&self, bytes: &mut [u8]) {
-        put(bytes, at::CLAIMED, &self.claimed.to_ne_bytes());
+        let claims = ClaimWord::new(self.number, self.claimed);
+        put(bytes, at::CLAIMS, &claims.0.to_ne_bytes());
         put(bytes, at::TICKS, &self.ticks.to_ne_bytes());
         put(bytes, at::MONOTONIC_NS, &self.monotonic_ns.to_ne_bytes());
         put(bytes, at::REALTIME_NS, &self.realtime_ns.to_ne_bytes());
@@ -42,18 +84,26 @@ impl ChunkHeader {
 
     /// Reads a chunk's header; `None` when the bytes end before it does.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let claims = ClaimWord(u64_at(bytes, at::CLAIMS)?);
         Some(Self {
             tid: u32_at(bytes, at::TID)?,
-            claimed: u32_at(bytes, at::CLAIMED)?,
+            number: claims.number(),
+            claimed: claims.claimed(),
             ticks: u64_at(bytes, at::TICKS)?,
             monotonic_ns: u64_at(bytes, at::MONOTONIC_NS)?,
             realtime_ns: u64_at(bytes, at::REALTIME_NS)?,
         })
     }
 
+    /// Whether the chunk is being taken over for later records.
+    pub fn is_closed(&self) -> bool {
+        self.claimed >= ClaimWord::CLOSED
+    }
+
     /// The claimed slots of this chunk, each with its index in the chunk (1 to 63), as far as `bytes` reach.
     pub fn slots<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (u32, Slot)> + 'a {
-        (1..self.claimed.min(layout::SLOTS_PER_CHUNK)).map_while(move |index| {
+        let claimed = if self.is_closed() { 0 } else { self.claimed };
+        (1..claimed.min(layout::SLOTS_PER_CHUNK)).map_while(move |index| {
             let start = index as usize * layout::SLOT_SIZE;
             let mut words = [0; layout::SLOT_WORDS];
             for (number, word) in words.iter_mut().enumerate() {

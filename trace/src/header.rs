@@ -60,6 +60,11 @@ pub struct Header {
     pub mode: u32,
     /// `MREMAP_SHIM_VMA_SOURCE`: 0 auto, 1 query, 2 maps, 3 bisect.
     pub vma_source: u32,
+    /// `MREMAP_SHIM_TRACE_KEEP`: 0 the first records (the trace ends when it is full), 1 the last ones (a chunk
+    /// `n` lies at position `n` modulo the file's chunks, in the place of an older one).
+    pub keep: u32,
+    /// Process that this one was forked from and has inherited its settings of; 0 after an exec.
+    pub forked_from: u32,
     /// Boot id of the machine; zeros when unknown.
     pub boot_id: [u8; 16],
     /// Chunks claimed so far.
@@ -70,9 +75,26 @@ pub struct Header {
     pub lost_full: u64,
     /// Calls not recorded because they came before the trace was open.
     pub lost_early: u64,
+    /// Calls overwritten by later ones.
+    pub lost_overwritten: u64,
+    /// Calls not recorded because the file system had no space.
+    pub lost_no_space: u64,
 }
 
 impl Header {
+    /// Calls that are known to have been made and are not in the trace.
+    pub fn lost(&self) -> u64 {
+        self.lost_full
+            .saturating_add(self.lost_early)
+            .saturating_add(self.lost_overwritten)
+            .saturating_add(self.lost_no_space)
+    }
+
+    /// Chunks that the file has room for.
+    pub fn positions(&self) -> u64 {
+        self.capacity.saturating_sub(layout::HEADER_SIZE as u64) / layout::CHUNK_SIZE as u64
+    }
+
     /// Writes header and text to the first [`layout::HEADER_SIZE`] bytes; the magic goes last, so a file
     /// whose writer died half-way is no trace yet.
     pub fn encode(&self, text: &HeaderText<'_>, bytes: &mut [u8]) {
@@ -89,6 +111,8 @@ impl Header {
             (at::DETAIL, self.detail),
             (at::MODE, self.mode),
             (at::VMA_SOURCE, self.vma_source),
+            (at::KEEP, self.keep),
+            (at::FORKED_FROM, self.forked_from),
             (at::CHUNKS, self.chunks),
             (at::CAPABILITY, self.capability),
         ] {
@@ -101,6 +125,8 @@ impl Header {
             (at::REALTIME_NS, self.realtime_ns),
             (at::LOST_FULL, self.lost_full),
             (at::LOST_EARLY, self.lost_early),
+            (at::LOST_OVERWRITTEN, self.lost_overwritten),
+            (at::LOST_NO_SPACE, self.lost_no_space),
         ] {
             put(bytes, offset, &value.to_ne_bytes());
         }
@@ -186,11 +212,15 @@ impl Header {
             detail: u32_of(at::DETAIL),
             mode: u32_of(at::MODE),
             vma_source: u32_of(at::VMA_SOURCE),
+            keep: u32_of(at::KEEP),
+            forked_from: u32_of(at::FORKED_FROM),
             boot_id,
             chunks: u32_of(at::CHUNKS),
             capability: u32_of(at::CAPABILITY),
             lost_full: u64_of(at::LOST_FULL),
             lost_early: u64_of(at::LOST_EARLY),
+            lost_overwritten: u64_of(at::LOST_OVERWRITTEN),
+            lost_no_space: u64_of(at::LOST_NO_SPACE),
         };
         let text = HeaderText {
             shim_version: text(at::SHIM_VERSION)?,

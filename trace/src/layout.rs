@@ -54,6 +54,12 @@ pub mod header {
     pub const LOST_FULL: usize = 112;
     /// Calls not recorded because they came before the trace was open.
     pub const LOST_EARLY: usize = 120;
+    /// Calls overwritten by later ones (the last ones are kept).
+    pub const LOST_OVERWRITTEN: usize = 128;
+    /// Calls not recorded because the file system had no space.
+    pub const LOST_NO_SPACE: usize = 136;
+    pub const KEEP: usize = 144;
+    pub const FORKED_FROM: usize = 148;
     /// Text fields: a little `u16` length in the file's byte order, then the bytes.
     pub const SHIM_VERSION: (usize, usize) = (256, 62);
     pub const KERNEL: (usize, usize) = (320, 126);
@@ -67,8 +73,9 @@ pub mod header {
 pub mod chunk {
     #![allow(missing_docs)] // the names are those of `ChunkHeader`'s fields
     pub const TID: usize = 0;
-    pub const CLAIMED: usize = 4;
-    pub const TICKS: usize = 8;
-    pub const MONOTONIC_NS: usize = 16;
-    pub const REALTIME_NS: usize = 24;
+    /// Claims, writers and number in one word, see `ClaimWord`.
+    pub const CLAIMS: usize = 8;
+    pub const TICKS: usize = 16;
+    pub const MONOTONIC_NS: usize = 24;
+    pub const REALTIME_NS: usize = 32;
 }

@@ -14,6 +14,8 @@ pub mod record;
 
 mod text;
 
-pub use chunk::{ChunkHeader, Slot};
+pub use chunk::{ChunkHeader, ClaimWord, Slot};
 pub use header::{DecodeError, Header, HeaderText};
-pub use record::{Call, Gap, Message, Module, Outcome, Part, Record, Summary, Under};
+pub use record::{
+    Call, FRAMES_PER_RECORD, Gap, Message, Module, Outcome, Part, Record, Stack, Summary, Under,
+};

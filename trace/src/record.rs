@@ -83,7 +83,7 @@ pub struct Summary {
     pub retries: u32,
     /// Bytes moved.
     pub bytes: u64,
-    /// How the VMAs were found: 1 query, 2 maps, 3 bisect.
+    /// How the VMAs were found: 1 query, 2 maps, 3 bisect, 4 smaps.
     pub source: u32,
 }
 
@@ -106,7 +106,7 @@ pub struct Part {
     pub offset: u64,
     /// Clock ticks the part took.
     pub duration: u32,
-    /// Bit 0 read, 1 write, 2 execute, 3 shared, 4 file-backed; bit 7: these are known.
+    /// Bit 0 read, 1 write, 2 execute, 3 shared; bit 7: these are known.
     pub protection: u8,
 }
 
@@ -153,6 +153,22 @@ pub struct Module {
     pub build_id: [u8; 20],
 }
 
+/// Most frames one stack record holds; a deeper stack takes several.
+pub const FRAMES_PER_RECORD: usize = 6;
+
+/// Return addresses above a call's own caller, innermost first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    /// File-wide slot number of the call.
+    pub call: u32,
+    /// Place of the first of these frames in the whole stack; the call's own caller is 0.
+    pub first: u16,
+    /// Frames that count.
+    pub count: u16,
+    /// Return addresses.
+    pub frames: [u64; FRAMES_PER_RECORD],
+}
+
 /// A diagnostic of the shim's own; its text follows in text slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message {
@@ -174,6 +190,7 @@ pub enum Record {
     Gap(Gap),
     Module(Module),
     Message(Message),
+    Stack(Stack),
     /// Text of the record before it.
     Text([u8; TEXT_PER_SLOT]),
     /// Left empty on purpose: the next record did not fit in the chunk.
@@ -188,6 +205,7 @@ mod tag {
     pub const TEXT: u8 = 20;
     pub const PADDING: u8 = 21;
     pub const MESSAGE: u8 = 22;
+    pub const STACK: u8 = 23;
 }
 
 fn pair(low: u32, high: u32) -> u64 {
@@ -293,6 +311,11 @@ impl Record {
                 0,
                 commit(tag::MESSAGE, 0),
             ],
+            Self::Stack(s) => {
+                let [f0, f1, f2, f3, f4, f5] = s.frames;
+                let place = u32::from(s.first) | u32::from(s.count) << 16;
+                [pair(s.call, place), f0, f1, f2, f3, f4, f5, commit(tag::STACK, 0)]
+            }
             Self::Text(text) => {
                 let mut words = [0; SLOT_WORDS];
                 for (word, bytes) in words.iter_mut().zip(text.as_chunks::<8>().0) {
@@ -378,6 +401,12 @@ impl Record {
                 }
                 Self::Text(text)
             }
+            tag::STACK => Self::Stack(Stack {
+                call: low(w0),
+                first: high(w0) as u16,
+                count: (high(w0) >> 16).min(FRAMES_PER_RECORD as u32) as u16,
+                frames: [w1, w2, w3, w4, w5, w6],
+            }),
             tag::PADDING => Self::Padding,
             unknown => return Slot::Unknown(unknown),
         })

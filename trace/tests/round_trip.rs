@@ -1,8 +1,8 @@
 //! What is encoded is decoded unchanged, and damaged bytes are named by their offset.
 
 use mremap_trace::{
-    Call, ChunkHeader, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Slot, Summary, Under,
-    layout,
+    Call, ChunkHeader, ClaimWord, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Slot,
+    Stack, Summary, Under, layout,
 };
 
 fn call() -> Call {
@@ -62,6 +62,12 @@ fn every_record_survives_the_round_trip() {
             text_len: 11,
             ticks: 9,
         }),
+        Record::Stack(Stack {
+            call: 65,
+            first: 7,
+            count: 6,
+            frames: [1, 2, 3, 4, 5, 1 << 47],
+        }),
         Record::Text([b'x'; layout::TEXT_PER_SLOT]),
         Record::Padding,
     ];
@@ -94,6 +100,10 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
         page_size: 65536,
         boot_id: [3; 16],
         lost_full: 2,
+        lost_overwritten: 3,
+        lost_no_space: 4,
+        keep: 1,
+        forked_from: 6,
         ..Header::default()
     };
     let text = HeaderText {
@@ -104,6 +114,7 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
     };
     header.encode(&text, &mut bytes);
     assert_eq!(Header::decode(&bytes), Ok((header, text)));
+    assert_eq!(header.lost(), 9);
 
     for (offset, size) in [
         (0, 16384),
@@ -147,5 +158,31 @@ fn a_claimed_slot_without_its_tag_is_torn_and_the_rest_is_read() {
         header.slots(&bytes[..100]).count(),
         0,
         "bytes that end inside a slot give no slot"
+    );
+}
+
+#[test]
+fn a_chunk_that_is_being_taken_over_shows_no_slot() {
+    let mut bytes = vec![0; layout::CHUNK_SIZE];
+    let closed = ChunkHeader {
+        tid: 5,
+        number: 70_000,
+        claimed: ClaimWord::CLOSED + 3,
+        ..ChunkHeader::default()
+    };
+    closed.encode(&mut bytes);
+    let read = ChunkHeader::decode(&bytes).unwrap();
+    assert_eq!(read, closed);
+    assert!(read.is_closed());
+    assert_eq!(read.slots(&bytes).count(), 0);
+}
+
+#[test]
+fn a_claim_word_counts_slots_and_writers_apart() {
+    let word = ClaimWord::new(9, 63);
+    let claimed = ClaimWord(word.0 + 2 + ClaimWord::ONE_WRITER);
+    assert_eq!(
+        (claimed.number(), claimed.writers(), claimed.claimed()),
+        (9, 1, 65)
     );
 }
