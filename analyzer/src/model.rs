@@ -259,7 +259,7 @@ impl Builder {
             Record::Module(module) => self.expect_text(Owner::Module(module), module.path_len),
             Record::Message(message) => self.expect_text(Owner::Message, message.text_len),
             Record::Text(text) => self.take_text(&text),
-            Record::Padding => {}
+            Record::Stack(_) | Record::Padding => {}
         }
     }
 

@@ -20,6 +20,11 @@ impl Range {
         self.len() == 0
     }
 
+    /// Whether the range holds `address`.
+    pub fn contains(self, address: u64) -> bool {
+        self.start <= address && address < self.end
+    }
+
     /// The bytes that both ranges hold.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {

@@ -1,6 +1,6 @@
 //! The settings, read once from the environment.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// `MREMAP_SHIM_MODE`. The numbers are those of the trace's header.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) enum VmaSource {
 static MODE: AtomicU8 = AtomicU8::new(Mode::Auto as u8);
 static VMA_SOURCE: AtomicU8 = AtomicU8::new(VmaSource::Auto as u8);
 static DETAIL_VMAS: AtomicU8 = AtomicU8::new(0);
+static STACK_DEPTH: AtomicU8 = AtomicU8::new(0);
+static LEAVES_CHILDREN_OUT: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn mode() -> Mode {
     match MODE.load(Ordering::Relaxed) {
@@ -48,6 +50,16 @@ pub(crate) fn records_vmas() -> bool {
     DETAIL_VMAS.load(Ordering::Relaxed) != 0
 }
 
+/// Frames recorded above each call's own caller.
+pub(crate) fn stack_depth() -> u8 {
+    STACK_DEPTH.load(Ordering::Relaxed)
+}
+
+/// Whether the children of the process are recorded, too.
+pub(crate) fn records_children() -> bool {
+    !LEAVES_CHILDREN_OUT.load(Ordering::Relaxed)
+}
+
 /// Where and how much to record.
 #[derive(Clone, Copy)]
 pub(crate) struct TraceSettings<'a> {
@@ -55,10 +67,17 @@ pub(crate) struct TraceSettings<'a> {
     pub(crate) directory: &'a [u8],
     /// Bytes for one process.
     pub(crate) size: u64,
+    /// When the trace is full, the oldest records give way.
+    pub(crate) keeps_last: bool,
+    /// Names of the programs to record, separated by commas; all when empty.
+    pub(crate) programs: &'a [u8],
+    /// The one process to record, if its children are left out.
+    pub(crate) only_process: Option<u32>,
 }
 
 const DEFAULT_TRACE_SIZE: u64 = 64 << 20;
 const SMALLEST_TRACE: u64 = 64 << 10;
+const MOST_FRAMES: u64 = 60;
 
 /// Takes one variable, given as `NAME=value`; calls `complain` with the name and what is wrong when the
 /// value cannot be used.
@@ -106,6 +125,24 @@ pub(crate) fn take<'a>(
                 " must be 64K or more, as bytes or with K, M or G; using 64M",
             ),
         },
+        b"TRACE_KEEP" => match value {
+            b"first" => trace.keeps_last = false,
+            b"last" => trace.keeps_last = true,
+            _ => complain("MREMAP_SHIM_TRACE_KEEP", " must be first or last; using first"),
+        },
+        b"STACK" => match parse_size(value) {
+            Some(depth) if depth <= MOST_FRAMES => STACK_DEPTH.store(depth as u8, Ordering::Relaxed),
+            _ => complain("MREMAP_SHIM_STACK", " must be 0 to 60; using 0"),
+        },
+        b"CHILDREN" => match (value, parse_size(value)) {
+            (b"1", _) => {}
+            (_, Some(process)) => {
+                LEAVES_CHILDREN_OUT.store(true, Ordering::Relaxed);
+                trace.only_process = Some(process as u32);
+            }
+            _ => complain("MREMAP_SHIM_CHILDREN", " must be 0 or 1; using 1"),
+        },
+        b"PROGRAMS" => trace.programs = value,
         b"TRACE" => trace.directory = value,
         _ => {}
     }
@@ -115,7 +152,21 @@ impl TraceSettings<'_> {
     pub(crate) const NONE: Self = Self {
         directory: b"",
         size: DEFAULT_TRACE_SIZE,
+        keeps_last: false,
+        programs: b"",
+        only_process: None,
     };
+
+    /// Whether the process `pid` is one to record. 0 in the setting is the first process to read it.
+    pub(crate) fn concerns_process(&self, pid: u32) -> bool {
+        self.only_process.is_none_or(|only| only == 0 || only == pid)
+    }
+
+    /// Whether the program at the path `exe` is one to record.
+    pub(crate) fn concerns_program(&self, exe: &[u8]) -> bool {
+        let name = exe.rsplit(|&byte| byte == b'/').next().unwrap_or(exe);
+        self.programs.is_empty() || self.programs.split(|&byte| byte == b',').any(|one| one == name)
+    }
 }
 
 fn parse_size(text: &[u8]) -> Option<u64> {

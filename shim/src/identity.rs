@@ -220,8 +220,19 @@ pub(crate) fn with_text(write: impl FnOnce(&HeaderText<'_>)) {
     });
 }
 
+pub(crate) fn exe() -> &'static [u8] {
+    identity().exe.get()
+}
+
 pub(crate) fn boot_id() -> [u8; 16] {
     identity().boot_id
+}
+
+/// Whether an address lies in a module that was there at load.
+pub(crate) fn knows_code_at(address: u64) -> bool {
+    let identity = identity();
+    let mut modules = identity.modules.iter().take(identity.module_count);
+    modules.any(|module| (module.start..module.end).contains(&address))
 }
 
 /// Puts the modules into a new trace.

@@ -22,6 +22,7 @@ mod discover;
 mod exclusive;
 
 mod caller;
+mod callers;
 mod clock;
 mod record;
 mod ring;
@@ -32,6 +33,7 @@ mod decimal;
 mod diagnostics;
 mod identity;
 mod load;
+mod sandbox;
 mod sys;
 #[cfg(not(debug_assertions))]
 mod unwinder;

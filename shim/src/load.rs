@@ -4,47 +4,93 @@ use core::ffi::{CStr, c_char, c_int};
 
 use crate::config::{self, TraceSettings};
 use crate::ring::OpenError;
-use crate::{clock, diagnostics, identity, next, ring};
+use crate::{clock, decimal, diagnostics, identity, next, ring, sys};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static ON_LOAD: unsafe extern "C" fn(c_int, *const *const c_char, *const *const c_char) = on_load;
+static ON_LOAD: unsafe extern "C" fn(c_int, *const *const c_char, *mut *const c_char) = on_load;
 
 /// glibc passes `main`'s three arguments to every constructor.
-unsafe extern "C" fn on_load(_: c_int, arguments: *const *const c_char, environment: *const *const c_char) {
+unsafe extern "C" fn on_load(
+    _: c_int,
+    arguments: *const *const c_char,
+    environment_array: *mut *const c_char,
+) {
     next::resolve();
     // SAFETY: reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         return;
     }
     // SAFETY: the loader's own null-terminated arrays of C strings.
-    let (arguments, environment) = unsafe { (strings(arguments), strings(environment)) };
+    let (arguments, environment) = unsafe { (strings(arguments), strings(environment_array.cast_const())) };
     let mut trace = TraceSettings::NONE;
     for variable in environment {
         config::take(variable, &mut trace, |name, expected| {
             diagnostics::warn(name, expected, None);
         });
     }
-    if trace.directory.is_empty() {
+    if trace.directory.is_empty() || !trace.concerns_process(sys::pid()) {
         return;
+    }
+    if trace.only_process == Some(0) {
+        // SAFETY: the loader's array, before any other thread is there.
+        unsafe { name_process_to_children(environment_array) };
     }
     clock::choose();
     // SAFETY: this is the one call, and the trace is opened after it.
     unsafe { identity::gather(trace.directory, arguments) };
-    if let Err(error) = ring::open(trace.size) {
-        let (why, errno) = match error {
-            OpenError::NoWipeOnFork => ("this kernel has no MADV_WIPEONFORK (Linux 4.14)", None),
-            OpenError::NameTooLong => ("the name of the directory is too long", None),
-            OpenError::File(errno) => (
-                "cannot make a file in the directory of MREMAP_SHIM_TRACE, errno ",
-                Some(i64::from(errno)),
-            ),
-            OpenError::Space(errno) => (
-                "no room for a file in the directory of MREMAP_SHIM_TRACE, errno ",
-                Some(i64::from(errno)),
-            ),
-        };
-        diagnostics::warn("no trace: ", why, errno);
+    if !trace.concerns_program(identity::exe()) {
+        return;
+    }
+    if let Err(error) = ring::open(&trace) {
+        complain(&error);
+    }
+}
+
+fn complain(error: &OpenError) {
+    let (why, errno) = match *error {
+        OpenError::NoWipeOnFork => ("this kernel has no MADV_WIPEONFORK (Linux 4.14)", None),
+        OpenError::NameTooLong => ("the name of the directory is too long", None),
+        OpenError::File(errno) => (
+            "cannot make a file in the directory of MREMAP_SHIM_TRACE, errno ",
+            Some(i64::from(errno)),
+        ),
+        OpenError::Space(errno) => (
+            "no room for a file in the directory of MREMAP_SHIM_TRACE, errno ",
+            Some(i64::from(errno)),
+        ),
+    };
+    diagnostics::warn("no trace: ", why, errno);
+}
+
+/// `MREMAP_SHIM_CHILDREN=0` becomes the number of this process, so that programs it starts know that they are
+/// meant, and programs it becomes by `exec` know that they are not.
+///
+/// # Safety
+/// `environment` is null or ended by a null pointer, and nobody else uses it now.
+unsafe fn name_process_to_children(environment: *mut *const c_char) {
+    const NAME: &[u8] = b"MREMAP_SHIM_CHILDREN=";
+    static mut VARIABLE: [u8; 48] = [0; 48];
+    // SAFETY: called once, at load, and nobody else names it. What is written stays for ever.
+    let variable = unsafe { &mut *(&raw mut VARIABLE) };
+    let mut places = variable.iter_mut();
+    for (place, byte) in places.by_ref().zip(NAME) {
+        *place = *byte;
+    }
+    decimal::with_digits(u64::from(sys::pid()), |digits| {
+        for (place, byte) in places.zip(digits) {
+            *place = *byte;
+        }
+    });
+    // SAFETY: by the contract above.
+    let pointers = unsafe { strings(environment.cast_const()) }.count();
+    for index in 0..pointers {
+        // SAFETY: not beyond the array's null pointer.
+        let pointer = unsafe { &mut *environment.add(index) };
+        // SAFETY: each one before it is a C string.
+        if unsafe { CStr::from_ptr(*pointer) }.to_bytes().starts_with(NAME) {
+            *pointer = (&raw const *variable).cast();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use mremap_plan::{Errno, Flags, Judgement, Move, Plan, Request, Step};
 use mremap_trace::Outcome;
 
+use crate::caller::Caller;
 use crate::capability::{self, Capability};
 use crate::config::{self, Mode};
 use crate::discover::{self, OneVma, Source};
@@ -23,7 +24,7 @@ pub(crate) fn concerns_nobody(request: &Request) -> bool {
 /// Serves a call: an address, or minus the errno. Not inlined, so that the hook's own frame stays small
 /// enough for [`crate::caller`].
 #[inline(never)]
-pub(crate) fn serve(request: &Request, next: Next, caller: u64) -> isize {
+pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
     let mut record = CallRecord::begin(request, caller);
     let (outcome, result) = decide(request, next, &mut record);
     record.finish(outcome, result);
@@ -68,6 +69,7 @@ fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize
 }
 
 /// `remap_move` of `mm/mremap.c`, one system call for each part.
+#[inline(never)] // its source's buffers stay off the stack of a call that is passed through
 fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
     let mut source = Source::open();
     let mut plan = Plan::new(wanted);
@@ -77,8 +79,8 @@ fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
         match plan.next_step(&mut source) {
             // A source that fails (a sandbox, a driver's strange line) is replaced by the one that asks
             // nothing but `mremap` and `mmap`.
-            Err(_) if source.number() != 3 => source = Source::last_resort(),
-            Err(failed) => return (Outcome::Emulated, -(failed.0 as isize)),
+            Err(failed) if !source.fall_back() => return (Outcome::Emulated, -(failed.0 as isize)),
+            Err(_) => {}
             Ok(Step::Gap(gap)) => record.gap(gap, wanted.target(gap.start)),
             Ok(Step::Done) => return (Outcome::Emulated, wanted.destination as isize),
             Ok(Step::Refused(errno)) => return (refused_after(record), -(errno as isize)),
@@ -123,6 +125,7 @@ fn part_request(wanted: &Move, start: u64, len: u64) -> Request {
 }
 
 /// With the detail `vmas`: records the VMAs of a move that the kernel will carry out whole.
+#[inline(never)]
 fn survey(wanted: Move, record: &mut CallRecord) {
     if !config::records_vmas() || !record.is_kept() {
         return;

@@ -23,17 +23,23 @@ type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 /// libc's prototypes, variadic as they are, so that the register that counts vector arguments is right.
 type Mremap = unsafe extern "C" fn(*mut c_void, usize, usize, c_int, ...) -> *mut c_void;
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
+type Prctl = unsafe extern "C" fn(c_int, ...) -> c_int;
 
 /// Each is null until [`resolve`] has found it.
 pub(crate) static MREMAP: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static SYSCALL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static IOCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static PRCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Finds them all. At load.
 pub(crate) fn resolve() {
     let Some(dlsym) = dlsym() else { return };
-    let functions: [(&AtomicPtr<c_void>, &CStr); 3] =
-        [(&MREMAP, c"mremap"), (&SYSCALL, c"syscall"), (&IOCTL, c"ioctl")];
+    let functions: [(&AtomicPtr<c_void>, &CStr); 4] = [
+        (&MREMAP, c"mremap"),
+        (&SYSCALL, c"syscall"),
+        (&IOCTL, c"ioctl"),
+        (&PRCTL, c"prctl"),
+    ];
     for (function, name) in functions {
         // SAFETY: the name is a C string; RTLD_NEXT asks for the symbol after this library's own.
         function.store(
@@ -121,6 +127,43 @@ impl Next {
         }
         result.addr() as isize
     }
+}
+
+/// The next `prctl`, for a call that is not on its way through assembly.
+pub(crate) fn prctl(option: c_int, arguments: [usize; 4]) -> c_int {
+    let [second, third, fourth, fifth] = arguments;
+    let next = PRCTL.load(Ordering::Acquire);
+    if next.is_null() {
+        let numbered = [option as usize, second, third, fourth, fifth];
+        return sys::by_number(libc::SYS_prctl, numbered).map_or_else(fail, |result| result as isize)
+            as c_int;
+    }
+    // SAFETY: `next` came from `dlsym` for this name; the arguments are the program's own.
+    unsafe {
+        let next: Prctl = core::mem::transmute(next);
+        next(option, second, third, fourth, fifth)
+    }
+}
+
+/// The next `syscall`, likewise.
+pub(crate) fn syscall(number: isize, arguments: [usize; 3]) -> isize {
+    let [first, second, third] = arguments;
+    let next = SYSCALL.load(Ordering::Acquire);
+    if next.is_null() {
+        let arguments = [first, second, third, 0, 0];
+        return sys::by_number(number as c_long, arguments).map_or_else(fail, |result| result as isize);
+    }
+    // SAFETY: `next` came from `dlsym` for this name; the arguments are the program's own.
+    unsafe {
+        let next: Syscall = core::mem::transmute(next);
+        next(number as c_long, first, second, third) as isize
+    }
+}
+
+fn fail(failed: sys::Failed) -> isize {
+    // SAFETY: libc's errno of this thread, always there.
+    unsafe { *libc::__errno_location() = failed.0 };
+    -1
 }
 
 /// The kernel's answer as libc gives it: errno is set on failure and left alone on success.

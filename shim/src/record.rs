@@ -1,21 +1,27 @@
 //! One call on its way into the trace: its own record, and those of its parts and gaps.
 
 use mremap_plan::{Range, Request, Vma};
-use mremap_trace::{Call, Gap, Outcome, Part, Record, Summary, Under};
+use mremap_trace::{Call, FRAMES_PER_RECORD, Gap, Outcome, Part, Record, Stack, Summary, Under};
 
+use crate::caller::Caller;
 use crate::ring::{self, Claim};
-use crate::{clock, sys};
+use crate::{callers, clock, config, sys};
 
 /// A call being recorded; does nothing when there is no trace.
 pub(crate) struct CallRecord {
     call: Call,
+    caller: Caller,
     claim: Option<Claim>,
     summary: Summary,
 }
 
 impl CallRecord {
     /// Starts the clock. The slot is claimed when the call has ended, or when its first part is recorded.
-    pub(crate) fn begin(request: &Request, caller: u64) -> Self {
+    #[inline]
+    pub(crate) fn begin(request: &Request, caller: Caller) -> Self {
+        if ring::is_wanted() {
+            callers::see(caller.address);
+        }
         let call = Call {
             outcome: Outcome::Begun,
             ticks: if ring::is_wanted() { clock::ticks() } else { 0 },
@@ -26,10 +32,11 @@ impl CallRecord {
             flags: request.flags.0,
             new: request.new,
             result: 0,
-            caller,
+            caller: caller.address,
         };
         Self {
             call,
+            caller,
             claim: None,
             summary: Summary::default(),
         }
@@ -62,7 +69,7 @@ impl CallRecord {
     pub(crate) fn survey_begins(&mut self, source: u32) {
         self.summary.source = source;
         if self.is_kept() {
-            self.claim = ring::claim(1);
+            self.claim = ring::claim(1).ok();
             self.summary.call = self.claim.as_ref().map_or(0, Claim::number);
         }
     }
@@ -121,6 +128,7 @@ impl CallRecord {
     }
 
     /// The call has returned.
+    #[inline]
     pub(crate) fn finish(mut self, outcome: Outcome, result: isize) {
         if !self.is_kept() {
             return;
@@ -131,8 +139,42 @@ impl CallRecord {
         if self.claim.is_some() {
             ring::append(&Record::Summary(self.summary));
         }
-        if let Some(claim) = self.claim.or_else(|| ring::claim(1)) {
-            claim.store(0, &Record::Call(self.call));
+        match self.claim.take().map_or_else(|| ring::claim(1), Ok) {
+            Ok(claim) => {
+                claim.store(0, &Record::Call(self.call));
+                if config::stack_depth() != 0 {
+                    append_stack(claim.number(), &self.caller);
+                }
+            }
+            Err(loss) => ring::count_lost(loss),
         }
+    }
+}
+
+/// The return addresses above a call's own, in as many records as it takes.
+#[cold]
+fn append_stack(call: u32, caller: &Caller) {
+    let mut stack = Stack {
+        call,
+        first: 1,
+        ..Stack::default()
+    };
+    let mut left = config::stack_depth();
+    caller.walk_up(|address| {
+        callers::see(address);
+        if let Some(frame) = stack.frames.get_mut(usize::from(stack.count)) {
+            *frame = address;
+            stack.count += 1;
+        }
+        if usize::from(stack.count) == FRAMES_PER_RECORD {
+            ring::append(&Record::Stack(stack));
+            stack.first += stack.count;
+            stack.count = 0;
+        }
+        left -= 1;
+        left > 0
+    });
+    if stack.count > 0 {
+        ring::append(&Record::Stack(stack));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! redhook links std, whose panic machinery names the unwinder. The linker drops that machinery, since this
 //! library has no code that can panic, but by then it has already decided to need libgcc_s. Names of our own
-//! stand in for the unwinder's; nothing that could call them is left (`tests/tests/elf.rs` holds it so).
+//! stand in for the unwinder's; nothing that could call them is left. A link that fails with "relocation against
+//! absolute symbol `_Unwind_Resume'" says that some code here can panic again.
 
 macro_rules! stand_in_for {
     ($($name:literal)*) => {

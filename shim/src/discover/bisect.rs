@@ -60,36 +60,31 @@ pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
 }
 
 /// No state: every question is asked afresh.
-pub(crate) struct Bisection;
-
-impl Bisection {
-    #[allow(clippy::unused_self, clippy::needless_pass_by_ref_mut)] // the shape of a source
-    pub(crate) fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
-        let page = page_size();
-        if until <= from || is_free(from, until - from)? {
-            return Ok(None);
-        }
-        let start = if is_free(from, page)? {
-            from + longest(page, until - from, |len| is_free(from, len))?
-        } else {
-            from
-        };
-        let len = if is_one_vma(start, until - start) == OneVma::Yes {
-            until - start
-        } else {
-            longest(page, until - start, |len| {
-                Ok(is_one_vma(start, len) == OneVma::Yes)
-            })?
-        };
-        Ok(Some(Vma {
-            range: Range {
-                start,
-                end: start + len,
-            },
-            backing: Backing::Unknown,
-            ..Vma::default()
-        }))
+pub(super) fn next_vma(from: u64, until: u64) -> Result<Option<Vma>, Failed> {
+    let page = page_size();
+    if until <= from || is_free(from, until - from)? {
+        return Ok(None);
     }
+    let start = if is_free(from, page)? {
+        from + longest(page, until - from, |len| is_free(from, len))?
+    } else {
+        from
+    };
+    let len = if is_one_vma(start, until - start) == OneVma::Yes {
+        until - start
+    } else {
+        longest(page, until - start, |len| {
+            Ok(is_one_vma(start, len) == OneVma::Yes)
+        })?
+    };
+    Ok(Some(Vma {
+        range: Range {
+            start,
+            end: start + len,
+        },
+        backing: Backing::Unknown,
+        ..Vma::default()
+    }))
 }
 
 /// Whether nothing is mapped in a range.

@@ -1,9 +1,10 @@
 //! VMAs by reading maps (or smaps) as text, from its start: linear in everything mapped below the range.
 
-use mremap_plan::{Vma, maps};
+use mremap_plan::{Range, Vma, maps};
+use mremap_trace::Module;
 
-use super::settle_backing;
-use crate::sys::{self, Failed};
+use super::{module_of, settle_backing};
+use crate::sys::{Failed, OpenFile};
 
 const READ_ROOM: usize = 1024;
 /// The kernel's columns take 73 bytes; of the path only its beginning matters.
@@ -18,19 +19,17 @@ pub(crate) enum Detail {
     Flags,
 }
 
-/// An open maps file, read as far as the walk has come.
-pub(crate) struct Reader {
-    fd: i32,
+/// What was read of a maps file and not yet taken, and the line being put together.
+pub(crate) struct Text {
     read: [u8; READ_ROOM],
     filled: usize,
     taken: usize,
     line: [u8; LINE_ROOM],
 }
 
-impl Reader {
-    pub(crate) fn new(fd: i32) -> Self {
+impl Text {
+    pub(crate) fn new() -> Self {
         Self {
-            fd,
             read: [0; READ_ROOM],
             filled: 0,
             taken: 0,
@@ -38,8 +37,24 @@ impl Reader {
         }
     }
 
-    pub(crate) fn next_vma(&mut self, from: u64, until: u64, detail: Detail) -> Result<Option<Vma>, Failed> {
-        while let Some(len) = self.next_line()? {
+    /// The buffer, for a way that reads no text.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        &mut self.read
+    }
+
+    /// Another file is read from now on.
+    pub(crate) fn clear(&mut self) {
+        (self.filled, self.taken) = (0, 0);
+    }
+
+    pub(crate) fn next_vma(
+        &mut self,
+        file: &OpenFile,
+        from: u64,
+        until: u64,
+        detail: Detail,
+    ) -> Result<Option<Vma>, Failed> {
+        while let Some(len) = self.next_line(file)? {
             let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
                 if detail == Detail::Flags {
                     continue;
@@ -52,7 +67,7 @@ impl Reader {
                 }
                 let mut vma = settle_backing(parsed.vma, parsed.path);
                 if detail == Detail::Flags {
-                    vma.userfaultfd = self.next_flags_name_userfaultfd()?;
+                    vma.userfaultfd = self.next_flags_name_userfaultfd(file)?;
                 }
                 return Ok(Some(vma));
             }
@@ -60,9 +75,28 @@ impl Reader {
         Ok(None)
     }
 
+    pub(super) fn find_module(
+        &mut self,
+        file: &OpenFile,
+        address: u64,
+        take: impl FnOnce(Range, Module, &[u8]),
+    ) {
+        while let Ok(Some(len)) = self.next_line(file) {
+            let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
+                return;
+            };
+            if parsed.vma.range.end > address {
+                if parsed.vma.range.contains(address) {
+                    take(parsed.vma.range, module_of(&parsed.vma), parsed.path);
+                }
+                return;
+            }
+        }
+    }
+
     /// Reads on to the `VmFlags` of the VMA whose first line was read last.
-    fn next_flags_name_userfaultfd(&mut self) -> Result<bool, Failed> {
-        while let Some(len) = self.next_line()? {
+    fn next_flags_name_userfaultfd(&mut self, file: &OpenFile) -> Result<bool, Failed> {
+        while let Some(len) = self.next_line(file)? {
             if let Some(named) = self.line.get(..len).and_then(maps::flags_name_userfaultfd) {
                 return Ok(named);
             }
@@ -71,11 +105,11 @@ impl Reader {
     }
 
     /// Puts the next line, cut to `LINE_ROOM`, in place; its length, or `None` at the end.
-    fn next_line(&mut self) -> Result<Option<usize>, Failed> {
+    fn next_line(&mut self, file: &OpenFile) -> Result<Option<usize>, Failed> {
         let mut len = 0;
         loop {
             if self.taken == self.filled {
-                self.filled = sys::read(self.fd, &mut self.read)?.min(READ_ROOM);
+                self.filled = file.read(&mut self.read)?.min(READ_ROOM);
                 self.taken = 0;
                 if self.filled == 0 {
                     return Ok(None);
@@ -93,11 +127,5 @@ impl Reader {
                 }
             }
         }
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        sys::close(self.fd);
     }
 }

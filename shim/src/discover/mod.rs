@@ -9,70 +9,70 @@ pub(crate) mod userfaultfd;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use mremap_plan::{AddressSpace, Backing, Request, Vma, VmaSource};
+use mremap_plan::{AddressSpace, Backing, Range, Request, Vma, VmaSource};
+use mremap_trace::Module;
 
 pub(crate) use bisect::{OneVma, is_one_vma};
 
 use crate::config;
-use crate::sys::{self, Failed};
+use crate::sandbox;
+use crate::sys::{self, Failed, OpenFile};
 
 /// `/proc/self` is empty once the leading thread has exited; this one is not.
 const MAPS: &CStr = c"/proc/thread-self/maps";
 /// The same with details, which walks page tables.
 const SMAPS: &CStr = c"/proc/thread-self/smaps";
 
-/// Where the VMAs of one move come from. The reader's buffers stand in it: there is no heap to put them on.
-#[allow(clippy::large_enum_variant)]
-pub(crate) enum Source {
-    Query(procmap::Query),
-    Maps(maps::Reader),
-    Smaps(maps::Reader),
-    Bisect(bisect::Bisection),
+/// How VMAs are found. The numbers are those of the trace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Way {
+    Query = 1,
+    Maps = 2,
+    Bisect = 3,
+    Smaps = 4,
+}
+
+/// Where the VMAs of one move come from. The buffers of every way stand in it: there is no heap to put them
+/// on, and the stack may be a signal's.
+pub(crate) struct Source {
+    way: Way,
+    file: Option<OpenFile>,
+    names: procmap::Names,
+    text: maps::Text,
 }
 
 impl Source {
-    /// The best source that works here and now, or the one the settings name. A source that cannot be had
-    /// gives way to bisection, which always can.
+    /// The best way that works here and now, or the one the settings name. A way that cannot be had gives way
+    /// to bisection, which always can.
     pub(crate) fn open() -> Self {
-        if userfaultfd::is_possible()
-            && let Ok(fd) = sys::open(SMAPS, libc::O_RDONLY, 0)
-        {
-            return Self::Smaps(maps::Reader::new(fd));
+        let (way, file) = choose();
+        Self {
+            way,
+            file,
+            names: procmap::Names::new(),
+            text: maps::Text::new(),
         }
-        let wanted = config::vma_source();
-        if wanted != config::VmaSource::Bisect
-            && let Ok(fd) = sys::open(MAPS, libc::O_RDONLY, 0)
-        {
-            if wanted != config::VmaSource::Maps && procmap::works_on(fd) {
-                return Self::Query(procmap::Query::new(fd));
-            }
-            if wanted != config::VmaSource::Query {
-                return Self::Maps(maps::Reader::new(fd));
-            }
-            sys::close(fd);
-        }
-        Self::last_resort()
     }
 
-    /// The source that asks for nothing a sandbox could refuse.
-    pub(crate) fn last_resort() -> Self {
-        Self::Bisect(bisect::Bisection)
+    /// Gives up on the way chosen, for the one that asks for nothing a sandbox could refuse; false when that
+    /// was it.
+    pub(crate) fn fall_back(&mut self) -> bool {
+        let had_another = self.way != Way::Bisect;
+        (self.way, self.file) = (Way::Bisect, None);
+        had_another
     }
 
     /// As the trace names it.
     pub(crate) fn number(&self) -> u32 {
-        match self {
-            Self::Query(_) => 1,
-            Self::Maps(_) => 2,
-            Self::Bisect(_) => 3,
-            Self::Smaps(_) => 4,
-        }
+        self.way as u32
     }
 
     /// Forgets what was read ahead: the address space has changed under it.
     pub(crate) fn restart(&mut self) {
-        if let Self::Maps(_) | Self::Smaps(_) = self {
-            *self = Self::open();
+        if let Way::Maps | Way::Smaps = self.way {
+            self.text.clear();
+            (self.way, self.file) = choose();
         }
     }
 }
@@ -81,12 +81,63 @@ impl VmaSource for Source {
     type Error = Failed;
 
     fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
-        match self {
-            Self::Query(query) => query.next_vma(from, until),
-            Self::Maps(reader) => reader.next_vma(from, until, maps::Detail::None),
-            Self::Smaps(reader) => reader.next_vma(from, until, maps::Detail::Flags),
-            Self::Bisect(bisection) => bisection.next_vma(from, until),
+        match (self.way, &self.file) {
+            (Way::Query, Some(file)) => self.names.next_vma(file, self.text.room(), from, until),
+            (Way::Maps, Some(file)) => self.text.next_vma(file, from, until, maps::Detail::None),
+            (Way::Smaps, Some(file)) => self.text.next_vma(file, from, until, maps::Detail::Flags),
+            _ => bisect::next_vma(from, until),
         }
+    }
+}
+
+fn choose() -> (Way, Option<OpenFile>) {
+    if sandbox::is_filtered() {
+        return (Way::Bisect, None);
+    }
+    if userfaultfd::is_possible()
+        && let Ok(file) = OpenFile::open(SMAPS)
+    {
+        return (Way::Smaps, Some(file));
+    }
+    let wanted = config::vma_source();
+    if wanted != config::VmaSource::Bisect
+        && let Ok(file) = OpenFile::open(MAPS)
+    {
+        if wanted != config::VmaSource::Maps && procmap::works_on(&file) {
+            return (Way::Query, Some(file));
+        }
+        if wanted != config::VmaSource::Query {
+            return (Way::Maps, Some(file));
+        }
+    }
+    (Way::Bisect, None)
+}
+
+/// Finds the mapping that holds an address of code, and tells `take` its range, what the trace says of it, and
+/// its path, which is empty for memory. Not at all where `/proc` cannot be read.
+pub(crate) fn find_module(address: u64, take: impl FnOnce(Range, Module, &[u8])) {
+    let Ok(file) = OpenFile::open(MAPS) else {
+        return;
+    };
+    if procmap::works_on(&file) {
+        procmap::find_module(&file, address, take);
+    } else {
+        find_module_in_text(&file, address, take);
+    }
+}
+
+#[inline(never)] // its buffers stay off the stack where the kernel can be asked
+fn find_module_in_text(maps: &OpenFile, address: u64, take: impl FnOnce(Range, Module, &[u8])) {
+    maps::Text::new().find_module(maps, address, take);
+}
+
+/// What the trace says of a mapping, without what its source cannot tell.
+fn module_of(vma: &Vma) -> Module {
+    Module {
+        start: vma.range.start,
+        end: vma.range.end,
+        offset: vma.offset,
+        ..Module::default()
     }
 }
 

@@ -1,10 +1,10 @@
-//! `syscall` and `ioctl` on 64-bit Arm; see the module above.
+//! `syscall`, `ioctl` and `prctl` on 64-bit Arm; see the module above.
 
 use core::arch::naked_asm;
 
-use super::{USERFAULTFD_IOC_NEW, mremap_by_number};
+use super::{USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number};
 use crate::discover::userfaultfd::IS_POSSIBLE;
-use crate::next::{IOCTL, SYSCALL};
+use crate::next::{IOCTL, PRCTL, SYSCALL};
 
 /// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
 ///
@@ -17,6 +17,9 @@ unsafe extern "C" fn syscall() {
         "hint #34", // bti c
         "cmp w0, #{mremap}",
         "b.eq {mremap_by_number}",
+        "mov w16, #{seccomp}",
+        "cmp w0, w16",
+        "b.eq {set_seccomp_by_number}",
         "mov w16, #{userfaultfd}",
         "cmp w0, w16",
         "b.eq 3f",
@@ -33,6 +36,8 @@ unsafe extern "C" fn syscall() {
         "b 2b",
         mremap = const libc::SYS_mremap,
         mremap_by_number = sym mremap_by_number,
+        seccomp = const libc::SYS_seccomp,
+        set_seccomp_by_number = sym set_seccomp_by_number,
         userfaultfd = const libc::SYS_userfaultfd,
         is_possible = sym IS_POSSIBLE,
         next = sym SYSCALL,
@@ -74,6 +79,38 @@ unsafe extern "C" fn ioctl() {
         is_possible = sym IS_POSSIBLE,
         next = sym IOCTL,
         ioctl = const libc::SYS_ioctl,
+        by_itself = sym syscall_by_itself,
+    );
+}
+
+/// `int prctl(int option, …)`.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn prctl() {
+    naked_asm!(
+        "hint #34", // bti c
+        "cmp w0, #{pr_set_seccomp}",
+        "b.eq {set_seccomp}",
+        "adrp x16, {next}",
+        "ldr x16, [x16, :lo12:{next}]",
+        "cbz x16, 2f",
+        "br x16",
+        // Before our constructor: as `syscall(SYS_prctl, …)`.
+        "2:",
+        "mov x5, x4",
+        "mov x4, x3",
+        "mov x3, x2",
+        "mov x2, x1",
+        "mov x1, x0",
+        "mov x0, #{prctl}",
+        "b {by_itself}",
+        pr_set_seccomp = const libc::PR_SET_SECCOMP,
+        set_seccomp = sym set_seccomp,
+        next = sym PRCTL,
+        prctl = const libc::SYS_prctl,
         by_itself = sym syscall_by_itself,
     );
 }

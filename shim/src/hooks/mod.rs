@@ -1,18 +1,18 @@
 //! The exported names. `mremap` translates a C call, delegates, and translates the answer back; it decides
 //! nothing.
 //!
-//! `syscall` and `ioctl` are naked functions that jump on to the real one, registers, stack and errno as they
-//! were, so that `vfork`, `clone` with a new stack and variadic arguments see no frame of ours. Two things are
-//! looked at on the way: `syscall(SYS_mremap, …)` turns off to its hook, and whatever makes a userfaultfd
-//! leaves a mark.
+//! `syscall`, `ioctl` and `prctl` are naked functions that jump on to the real one, registers, stack and errno
+//! as they were, so that `vfork`, `clone` with a new stack and variadic arguments see no frame of ours. Three
+//! things are looked at on the way: `syscall(SYS_mremap, …)` turns off to its hook, whatever makes a
+//! userfaultfd leaves a mark, and so does whatever installs a seccomp filter.
 
 use core::ffi::{c_int, c_void};
 
 use mremap_plan::{Flags, Request};
 
 use crate::caller;
-use crate::moves;
 use crate::next::{self, Next};
+use crate::{moves, sandbox};
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -64,11 +64,47 @@ unsafe extern "C" fn mremap_by_number(
     enter(&request, Next::Syscall)
 }
 
+/// `prctl(PR_SET_SECCOMP, …)`.
+unsafe extern "C" fn set_seccomp(
+    option: c_int,
+    mode: usize,
+    filter: usize,
+    fourth: usize,
+    fifth: usize,
+) -> c_int {
+    filtered_by(|| next::prctl(option, [mode, filter, fourth, fifth]) as isize) as c_int
+}
+
+/// `syscall(SYS_seccomp, …)`.
+unsafe extern "C" fn set_seccomp_by_number(
+    number: isize,
+    operation: u32,
+    flags: usize,
+    arguments: usize,
+) -> isize {
+    const SECCOMP_SET_MODE_FILTER: u32 = 1;
+    let ask = || next::syscall(number, [operation as usize, flags, arguments]);
+    if operation <= SECCOMP_SET_MODE_FILTER {
+        filtered_by(ask)
+    } else {
+        ask()
+    }
+}
+
+fn filtered_by(install: impl FnOnce() -> isize) -> isize {
+    sandbox::about_to_filter();
+    let result = install();
+    if result >= 0 {
+        sandbox::mark();
+    }
+    result
+}
+
 #[inline(always)]
 #[allow(clippy::inline_always)] // keeps the frame that `caller` has to walk over small
 fn enter(request: &Request, next: Next) -> *mut c_void {
     if moves::concerns_nobody(request) {
         return next.forward(request);
     }
-    next::to_c(moves::serve(request, next, caller::return_address()))
+    next::to_c(moves::serve(request, next, caller::find()))
 }

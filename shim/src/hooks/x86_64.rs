@@ -1,10 +1,10 @@
-//! `syscall` and `ioctl` on x86-64; see the module above.
+//! `syscall`, `ioctl` and `prctl` on x86-64; see the module above.
 
 use core::arch::naked_asm;
 
-use super::{USERFAULTFD_IOC_NEW, mremap_by_number};
+use super::{USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number};
 use crate::discover::userfaultfd::IS_POSSIBLE;
-use crate::next::{IOCTL, SYSCALL};
+use crate::next::{IOCTL, PRCTL, SYSCALL};
 
 /// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
 ///
@@ -17,6 +17,8 @@ unsafe extern "C" fn syscall() {
         "endbr64",
         "cmp edi, {mremap}",
         "je {mremap_by_number}",
+        "cmp edi, {seccomp}",
+        "je {set_seccomp_by_number}",
         "cmp edi, {userfaultfd}",
         "je 3f",
         "2:",
@@ -29,6 +31,8 @@ unsafe extern "C" fn syscall() {
         "jmp 2b",
         mremap = const libc::SYS_mremap,
         mremap_by_number = sym mremap_by_number,
+        seccomp = const libc::SYS_seccomp,
+        set_seccomp_by_number = sym set_seccomp_by_number,
         userfaultfd = const libc::SYS_userfaultfd,
         is_possible = sym IS_POSSIBLE,
         next = sym SYSCALL,
@@ -66,6 +70,38 @@ unsafe extern "C" fn ioctl() {
         is_possible = sym IS_POSSIBLE,
         next = sym IOCTL,
         ioctl = const libc::SYS_ioctl,
+        by_itself = sym syscall_by_itself,
+    );
+}
+
+/// `int prctl(int option, …)`.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn prctl() {
+    naked_asm!(
+        "endbr64",
+        "cmp edi, {pr_set_seccomp}",
+        "je {set_seccomp}",
+        "mov r11, qword ptr [rip + {next}]",
+        "test r11, r11",
+        "jz 2f",
+        "jmp r11",
+        // Before our constructor: as `syscall(SYS_prctl, …)`.
+        "2:",
+        "mov r9, r8",
+        "mov r8, rcx",
+        "mov rcx, rdx",
+        "mov rdx, rsi",
+        "mov rsi, rdi",
+        "mov edi, {prctl}",
+        "jmp {by_itself}",
+        pr_set_seccomp = const libc::PR_SET_SECCOMP,
+        set_seccomp = sym set_seccomp,
+        next = sym PRCTL,
+        prctl = const libc::SYS_prctl,
         by_itself = sym syscall_by_itself,
     );
 }

@@ -8,6 +8,7 @@
 use core::ffi::CStr;
 
 use mremap_plan::Request;
+use mremap_plan::procmap::{self, ProcmapQuery};
 use syscalls::{Sysno, raw_syscall};
 
 /// The errno of a system call that failed.
@@ -47,6 +48,14 @@ pub(crate) fn mremap(request: &Request) -> isize {
         )
     };
     raw as isize
+}
+
+/// A system call that the program asked for by its number.
+pub(crate) fn by_number(number: core::ffi::c_long, arguments: [usize; 5]) -> Answer {
+    let [a, b, c, d, e] = arguments;
+    let number = Sysno::new(number as usize).ok_or(Failed(libc::ENOSYS))?;
+    // SAFETY: the program's own call, its arguments as it gave them.
+    answer(unsafe { raw_syscall!(number, a, b, c, d, e) })
 }
 
 /// `mmap` with a mapping type that does not exist: it never maps anything, and says on the way whether it
@@ -108,6 +117,29 @@ pub(crate) fn close(fd: i32) {
     let _ = call!(close, fd);
 }
 
+/// A file that is closed when it is dropped.
+pub(crate) struct OpenFile(i32);
+
+impl OpenFile {
+    pub(crate) fn open(path: &CStr) -> Result<Self, Failed> {
+        open(path, libc::O_RDONLY, 0).map(Self)
+    }
+
+    pub(crate) fn read(&self, into: &mut [u8]) -> Answer {
+        read(self.0, into)
+    }
+
+    pub(crate) fn procmap_query(&self, query: &mut ProcmapQuery) -> Answer {
+        call!(ioctl, self.0, procmap::PROCMAP_QUERY, &raw mut *query)
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        close(self.0);
+    }
+}
+
 pub(crate) fn read(fd: i32, into: &mut [u8]) -> Answer {
     call!(read, fd, into.as_mut_ptr(), into.len())
 }
@@ -128,10 +160,6 @@ pub(crate) fn readlink(path: &CStr, into: &mut [u8]) -> Answer {
 
 pub(crate) fn unlink(path: &CStr) {
     let _ = call!(unlinkat, libc::AT_FDCWD, path.as_ptr(), 0);
-}
-
-pub(crate) fn procmap_query(fd: i32, query: &mut mremap_plan::procmap::ProcmapQuery) -> Answer {
-    call!(ioctl, fd, mremap_plan::procmap::PROCMAP_QUERY, &raw mut *query)
 }
 
 /// The magic number of the file system a path is on.

@@ -1,0 +1,177 @@
+//! One chunk of the mapped file: how slots are claimed in it, and how a later thread takes it over.
+//!
+//! One word holds the chunk's number, its writers and its claimed slots. A claim is one atomic addition to it
+//! and learns from the former value whether the chunk is still the one its thread knew; whoever takes a chunk
+//! over exchanges the whole word, and only while nobody is writing.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
+use mremap_trace::{ChunkHeader, ClaimWord, Record};
+
+use super::keeps_last;
+use crate::clock;
+
+type Slot = [AtomicU64; SLOT_WORDS];
+
+/// Bits of a slot's last word that hold its tag.
+const TAG_SHIFT: u32 = 56;
+/// Tags of calls are 1 to this.
+const LAST_CALL_TAG: u64 = 6;
+/// Which word of slot 0 holds the claims.
+const CLAIMS_WORD: usize = layout::chunk::CLAIMS / 8;
+
+/// A position in the file.
+pub(super) struct Chunk {
+    slots: &'static [Slot; SLOTS_PER_CHUNK as usize],
+    position: u32,
+}
+
+impl Chunk {
+    /// # Safety
+    /// A trace is mapped at `base` for ever, reaches beyond `position`, and the position's space is there.
+    pub(super) unsafe fn at(base: *mut u8, position: u32) -> Self {
+        // SAFETY: by the contract above; chunks are aligned to their slots, and after the header only ever
+        // accessed atomically.
+        let slots = unsafe {
+            &*base
+                .add(HEADER_SIZE + position as usize * CHUNK_SIZE)
+                .cast::<[Slot; SLOTS_PER_CHUNK as usize]>()
+        };
+        Self { slots, position }
+    }
+
+    fn claims(&self) -> &'static AtomicU64 {
+        &self.slots[0][CLAIMS_WORD]
+    }
+
+    /// `count` slots of this chunk, if it is still number `number` and has room. A handler may interrupt its
+    /// own thread anywhere here: the one atomic addition gives each its own slots.
+    #[inline]
+    pub(super) fn claim(self, number: u32, count: u32) -> Option<Claim> {
+        let writer = if keeps_last() { ClaimWord::ONE_WRITER } else { 0 };
+        let addition = u64::from(count) + writer;
+        let former = ClaimWord(self.claims().fetch_add(addition, Ordering::Acquire));
+        let first = former.claimed();
+        let claim = Claim {
+            chunk: self,
+            first,
+            writer,
+        };
+        if former.number() == number && first + count <= SLOTS_PER_CHUNK {
+            return Some(claim);
+        }
+        claim.give_back(addition, count);
+        None
+    }
+
+    /// Empties the chunk and makes it number `number`, filled by thread `tid`; calls that were in it, or
+    /// `None` when somebody is still writing to it.
+    pub(super) fn take_over(&self, number: u32, tid: u32) -> Option<u64> {
+        let claims = self.claims();
+        let former = ClaimWord(claims.load(Ordering::Relaxed));
+        let closed = ClaimWord::new(number, ClaimWord::CLOSED).0;
+        if former.writers() != 0 {
+            return None;
+        }
+        // Acquire pairs with the Release in `Claim::drop`: what the last writer stored is behind us.
+        claims
+            .compare_exchange(former.0, closed, Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        let overwritten = self.empty();
+        self.store_header(number, tid);
+        // Release: who sees slots claimed sees the header. It fails when the former owner has just tried to
+        // claim here; it will have seen that the chunk is not its own, so leave it to that, closed.
+        let open = ClaimWord::new(number, 1).0;
+        claims
+            .compare_exchange(closed, open, Ordering::Release, Ordering::Relaxed)
+            .ok()
+            .map(|_| overwritten)
+    }
+
+    fn empty(&self) -> u64 {
+        let mut calls = 0;
+        for slot in self.slots.iter().skip(1) {
+            let last = slot[SLOT_WORDS - 1].load(Ordering::Relaxed);
+            calls += u64::from((1..=LAST_CALL_TAG).contains(&(last >> TAG_SHIFT)));
+            if last != 0 {
+                slot[SLOT_WORDS - 1].store(0, Ordering::Relaxed);
+            }
+        }
+        calls
+    }
+
+    fn store_header(&self, number: u32, tid: u32) {
+        let now = clock::now();
+        let mut bytes = [0; SLOT_SIZE];
+        ChunkHeader {
+            tid,
+            number,
+            claimed: 0,
+            ticks: now.ticks,
+            monotonic_ns: now.monotonic_ns,
+            realtime_ns: now.realtime_ns,
+        }
+        .encode(&mut bytes);
+        for (index, (word, bytes)) in self.slots[0].iter().zip(bytes.as_chunks().0).enumerate() {
+            if index != CLAIMS_WORD {
+                word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Slots claimed for one record.
+pub(crate) struct Claim {
+    chunk: Chunk,
+    first: u32,
+    /// What this claim added to the chunk's count of writers.
+    writer: u64,
+}
+
+impl Claim {
+    /// File-wide number of the first slot.
+    pub(crate) fn number(&self) -> u32 {
+        self.chunk.position * SLOTS_PER_CHUNK + self.first
+    }
+
+    /// Writes a record to the claim's slot `index`, its tag last.
+    #[inline]
+    pub(crate) fn store(&self, index: usize, record: &Record) {
+        let Some(slot) = self.chunk.slots.get(self.first as usize + index) else {
+            return;
+        };
+        let words = record.encode();
+        let (last, body) = (SLOT_WORDS - 1, &words[..SLOT_WORDS - 1]);
+        for (place, word) in slot.iter().zip(body) {
+            place.store(*word, Ordering::Relaxed);
+        }
+        // Release: who sees the tag sees the words. Pairs with a reader of the mapped file.
+        slot[last].store(words[last], Ordering::Release);
+    }
+
+    /// Slots that could not be used: undone in a chunk that is being taken over, where nobody else claims;
+    /// marked as padding in any other.
+    #[cold]
+    fn give_back(mut self, addition: u64, count: u32) {
+        if self.first >= ClaimWord::CLOSED {
+            self.chunk.claims().fetch_sub(addition, Ordering::Release);
+            self.writer = 0;
+            return;
+        }
+        let end = (self.first + count).min(SLOTS_PER_CHUNK);
+        for index in 0..end.saturating_sub(self.first) {
+            self.store(index as usize, &Record::Padding);
+        }
+    }
+}
+
+impl Drop for Claim {
+    #[inline]
+    fn drop(&mut self) {
+        if self.writer != 0 {
+            // Release pairs with the Acquire in `take_over`.
+            self.chunk.claims().fetch_sub(self.writer, Ordering::Release);
+        }
+    }
+}

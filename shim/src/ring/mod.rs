@@ -1,0 +1,216 @@
+//! The trace file, mapped. Each thread fills chunks of its own; the only word threads share is the count of
+//! chunks, once for every 63 records.
+//!
+//! Space is really there before it is written, so that a full disk ends the trace and not the program. A
+//! fork's child finds the epoch wiped and opens a file of its own at its first record.
+
+// The mapping starts on a page, and the format puts every word at a multiple of its size.
+#![allow(clippy::cast_ptr_alignment)]
+
+mod chunk;
+mod file;
+
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
+use mremap_trace::{Message, Record};
+
+use crate::exclusive::WIPED;
+use crate::thread;
+use chunk::Chunk;
+
+pub(crate) use chunk::Claim;
+pub(crate) use file::{OpenError, allocate_ahead, open};
+
+/// A trace was asked for and nothing has ended it.
+static WANTED: AtomicBool = AtomicBool::new(false);
+/// Whether the last records are kept, not the first.
+static KEEPS_LAST: AtomicBool = AtomicBool::new(false);
+/// Where the file is mapped.
+static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
+/// Chunks that have a place in the file.
+static POSITIONS: AtomicU32 = AtomicU32::new(0);
+/// Positions whose space is there.
+static ALLOCATED: AtomicU32 = AtomicU32::new(0);
+/// Calls before the trace was open.
+static EARLY: AtomicU64 = AtomicU64::new(0);
+
+/// The epoch of a process that cannot have a trace.
+const NONE: u32 = u32::MAX;
+/// Where the last records are kept, this many positions are tried before a record is given up.
+const MOST_TRIES: u32 = 64;
+
+/// Why a record could not be kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// This process has no trace.
+    NoTrace,
+    /// The trace has reached its size.
+    Full,
+    /// The file system has no space.
+    NoSpace,
+}
+
+/// Whether calls are to be recorded.
+#[inline]
+pub(crate) fn is_wanted() -> bool {
+    WANTED.load(Ordering::Relaxed)
+}
+
+fn keeps_last() -> bool {
+    KEEPS_LAST.load(Ordering::Relaxed)
+}
+
+/// One record in the next slot.
+pub(crate) fn append(record: &Record) {
+    if let Ok(claim) = claim(1) {
+        claim.store(0, record);
+    }
+}
+
+/// `slots` slots in a row.
+#[inline]
+pub(crate) fn claim(slots: u32) -> Result<Claim, Loss> {
+    let epoch = WIPED.trace_epoch.load(Ordering::Relaxed);
+    let current = thread::with_current(|thread| {
+        (thread.epoch.get() == epoch).then(|| (thread.position.get(), thread.chunk.get()))
+    });
+    if epoch != 0
+        && let Some((position, number)) = current
+    {
+        // SAFETY: the thread was given this position in this epoch, so it lies in the mapping at `BASE`.
+        let chunk = unsafe { Chunk::at(BASE.load(Ordering::Relaxed), position) };
+        if let Some(claim) = chunk.claim(number, slots) {
+            return Ok(claim);
+        }
+    }
+    claim_in_new_chunk(slots)
+}
+
+#[cold]
+fn claim_in_new_chunk(slots: u32) -> Result<Claim, Loss> {
+    let mut epoch = WIPED.trace_epoch.load(Ordering::Acquire);
+    if epoch == 0 {
+        epoch = file::open_in_child();
+    }
+    if epoch == NONE {
+        return Err(Loss::NoTrace);
+    }
+    let base = BASE.load(Ordering::Acquire);
+    let tid = thread::tid_in(epoch);
+    for _ in 0..MOST_TRIES {
+        let (position, number) = reserve(base)?;
+        // SAFETY: `reserve` gives positions inside the mapping whose space is there.
+        let chunk = unsafe { Chunk::at(base, position) };
+        let Some(overwritten) = chunk.take_over(number, tid) else {
+            continue;
+        };
+        if overwritten != 0 {
+            counter(base, layout::header::LOST_OVERWRITTEN).fetch_add(overwritten, Ordering::Relaxed);
+        }
+        thread::with_current(|thread| {
+            thread.position.set(position);
+            thread.chunk.set(number);
+            thread.tid.set(tid);
+            thread.epoch.set(epoch);
+        });
+        if let Some(claim) = chunk.claim(number, slots) {
+            return Ok(claim);
+        }
+    }
+    Err(Loss::Full)
+}
+
+/// Position and number of the next chunk, its space allocated.
+fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
+    // SAFETY: a field of the mapped header, only ever accessed atomically once the trace is open.
+    let count = unsafe { &*base.add(layout::header::CHUNKS).cast::<AtomicU32>() };
+    let positions = POSITIONS.load(Ordering::Relaxed);
+    if !keeps_last() && count.load(Ordering::Relaxed) >= positions {
+        return Err(Loss::Full);
+    }
+    let number = count.fetch_add(1, Ordering::Relaxed);
+    let position = if keeps_last() {
+        number.checked_rem(positions).ok_or(Loss::Full)?
+    } else {
+        number
+    };
+    if position >= positions {
+        count.fetch_sub(1, Ordering::Relaxed);
+        return Err(Loss::Full);
+    }
+    let allocated = ALLOCATED.load(Ordering::Relaxed);
+    if position < allocated || file::allocate_for(base, position) {
+        return Ok((position, number));
+    }
+    if !keeps_last() {
+        count.fetch_sub(1, Ordering::Relaxed);
+        return Err(Loss::NoSpace);
+    }
+    // Go round in the space there is.
+    POSITIONS.fetch_min(allocated, Ordering::Relaxed);
+    let position = number.checked_rem(allocated).ok_or(Loss::NoSpace)?;
+    Ok((position, number))
+}
+
+/// Counts a call that is not in the trace.
+#[cold]
+pub(crate) fn count_lost(loss: Loss) {
+    let field = match loss {
+        Loss::NoTrace => return,
+        Loss::Full => layout::header::LOST_FULL,
+        Loss::NoSpace => layout::header::LOST_NO_SPACE,
+    };
+    counter(BASE.load(Ordering::Acquire), field).fetch_add(1, Ordering::Relaxed);
+}
+
+fn counter(base: *mut u8, field: usize) -> &'static AtomicU64 {
+    // SAFETY: a counter of the mapped header, only ever accessed atomically once the trace is open; the
+    // mapping stays for the life of the process.
+    unsafe { &*base.add(field).cast::<AtomicU64>() }
+}
+
+/// Puts what the trial found into the header of an open trace.
+pub(crate) fn note_capability(capability: u32) {
+    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
+    if epoch != 0 && epoch != NONE {
+        let base = BASE.load(Ordering::Acquire);
+        // SAFETY: a field of the mapped header, only ever accessed atomically once the trace is open.
+        let field = unsafe { &*base.add(layout::header::CAPABILITY).cast::<AtomicU32>() };
+        field.store(capability, Ordering::Relaxed);
+    }
+}
+
+/// A record whose text follows it; cut to what one chunk holds.
+pub(crate) fn append_with_text(text: &[u8], record: impl Fn(u32) -> Record) {
+    const MOST_SLOTS: usize = 40;
+    let text = text.get(..MOST_SLOTS * layout::TEXT_PER_SLOT).unwrap_or(text);
+    let slots = 1 + text.len().div_ceil(layout::TEXT_PER_SLOT);
+    let Ok(claim) = claim(slots as u32) else { return };
+    for (index, piece) in text.chunks(layout::TEXT_PER_SLOT).enumerate() {
+        let mut filled = [0; layout::TEXT_PER_SLOT];
+        for (place, byte) in filled.iter_mut().zip(piece) {
+            *place = *byte;
+        }
+        claim.store(1 + index, &Record::Text(filled));
+    }
+    claim.store(0, &record(text.len() as u32));
+}
+
+/// A diagnostic of the shim's own, if there is a trace to put it in.
+pub(crate) fn append_message(level: u32, ticks: u64, text: &[u8]) {
+    if is_wanted() {
+        append_with_text(text, |text_len| {
+            Record::Message(Message {
+                level,
+                text_len,
+                ticks,
+            })
+        });
+    }
+}
+
+/// A call came before the trace could be open.
+pub(crate) fn count_early() {
+    EARLY.fetch_add(1, Ordering::Relaxed);
+}
