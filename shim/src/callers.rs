@@ -4,7 +4,6 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use mremap_plan::Range;
-use mremap_trace::{Module, Record};
 
 use crate::{discover, identity, ring, sandbox};
 
@@ -53,7 +52,7 @@ fn look_at(caller: u64) {
         end.store(range.end, Ordering::Relaxed);
         COUNT.store(count as u32 + 1, Ordering::Relaxed);
         if path.first() == Some(&b'/') {
-            ring::append_with_text(path, |path_len| Record::Module(Module { path_len, ..module }));
+            ring::append_module(module, path);
         }
     });
 }

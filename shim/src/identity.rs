@@ -4,7 +4,7 @@
 use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int, c_void};
 
-use mremap_trace::{HeaderText, Module, Record};
+use mremap_trace::{HeaderText, Module};
 
 use crate::{caller, decimal, ring, sys};
 
@@ -239,16 +239,15 @@ pub(crate) fn knows_code_at(address: u64) -> bool {
 pub(crate) fn record_modules() {
     let identity = identity();
     for module in identity.modules.iter().take(identity.module_count) {
-        ring::append_with_text(module.path.get(), |path_len| {
-            Record::Module(Module {
-                start: module.start,
-                end: module.end,
-                offset: module.offset,
-                path_len,
-                build_id_len: module.build_id_len,
-                build_id: module.build_id,
-            })
-        });
+        let described = Module {
+            start: module.start,
+            end: module.end,
+            offset: module.offset,
+            path_len: 0,
+            build_id_len: module.build_id_len,
+            build_id: module.build_id,
+        };
+        ring::append_module(described, module.path.get());
     }
 }
 

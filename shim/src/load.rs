@@ -74,11 +74,11 @@ unsafe fn name_process_to_children(environment: *mut *const c_char) {
     // SAFETY: called once, at load, and nobody else names it. What is written stays for ever.
     let variable = unsafe { &mut *(&raw mut VARIABLE) };
     let mut places = variable.iter_mut();
-    for (place, byte) in places.by_ref().zip(NAME) {
+    for (byte, place) in NAME.iter().zip(places.by_ref()) {
         *place = *byte;
     }
     decimal::with_digits(u64::from(sys::pid()), |digits| {
-        for (place, byte) in places.zip(digits) {
+        for (byte, place) in digits.iter().zip(places) {
             *place = *byte;
         }
     });

@@ -150,6 +150,11 @@ impl Claim {
         slot[last].store(words[last], Ordering::Release);
     }
 
+    /// Keeps the chunk from being taken over for ever: its claim never ends.
+    pub(super) fn pin(mut self) {
+        self.writer = 0;
+    }
+
     /// Slots that could not be used: undone in a chunk that is being taken over, where nobody else claims;
     /// marked as padding in any other.
     #[cold]

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use mremap_trace::Header;
 
-use super::{ALLOCATED, BASE, CHUNK_SIZE, EARLY, HEADER_SIZE, KEEPS_LAST, NONE, POSITIONS, WANTED};
+use super::{ALLOCATED, BASE, CHUNK_SIZE, EARLY, HEADER_SIZE, KEEPS_LAST, NONE, PINNED, POSITIONS, WANTED};
 use crate::config::{self, TraceSettings};
 use crate::exclusive::{self, Exclusive, WIPED};
 use crate::{callers, capability, clock, discover, identity, sandbox, sys};
@@ -108,6 +108,7 @@ fn map(fd: i32) -> Result<(*mut u8, usize), OpenError> {
         Ok(allocated) => {
             ALLOCATED.store(allocated, Ordering::Relaxed);
             POSITIONS.store(positions as u32, Ordering::Relaxed);
+            PINNED.store(0, Ordering::Relaxed);
             Ok((base as *mut u8, len))
         }
         Err(failed) => {

@@ -13,7 +13,7 @@ mod file;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
-use mremap_trace::{Message, Record};
+use mremap_trace::{Message, Module, Record};
 
 use crate::exclusive::WIPED;
 use crate::thread;
@@ -32,11 +32,15 @@ static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 static POSITIONS: AtomicU32 = AtomicU32::new(0);
 /// Positions whose space is there.
 static ALLOCATED: AtomicU32 = AtomicU32::new(0);
+/// Records that later ones must not overwrite.
+static PINNED: AtomicU32 = AtomicU32::new(0);
 /// Calls before the trace was open.
 static EARLY: AtomicU64 = AtomicU64::new(0);
 
 /// The epoch of a process that cannot have a trace.
 const NONE: u32 = u32::MAX;
+/// The position of a thread whose chunk is full.
+const NO_POSITION: u32 = u32::MAX;
 /// Where the last records are kept, this many positions are tried before a record is given up.
 const MOST_TRIES: u32 = 64;
 
@@ -72,17 +76,16 @@ pub(crate) fn append(record: &Record) {
 #[inline]
 pub(crate) fn claim(slots: u32) -> Result<Claim, Loss> {
     let epoch = WIPED.trace_epoch.load(Ordering::Relaxed);
-    let current = thread::with_current(|thread| {
-        (thread.epoch.get() == epoch).then(|| (thread.position.get(), thread.chunk.get()))
-    });
-    if epoch != 0
-        && let Some((position, number)) = current
-    {
+    let (known, position, number) =
+        thread::with_current(|thread| (thread.epoch.get(), thread.position.get(), thread.chunk.get()));
+    if epoch != 0 && known == epoch && position != NO_POSITION {
         // SAFETY: the thread was given this position in this epoch, so it lies in the mapping at `BASE`.
         let chunk = unsafe { Chunk::at(BASE.load(Ordering::Relaxed), position) };
         if let Some(claim) = chunk.claim(number, slots) {
             return Ok(claim);
         }
+        // Tried once: each try adds to the chunk's count.
+        thread::with_current(|thread| thread.position.set(NO_POSITION));
     }
     claim_in_new_chunk(slots)
 }
@@ -181,12 +184,22 @@ pub(crate) fn note_capability(capability: u32) {
     }
 }
 
+/// A module and its path. Later records do not overwrite it: without it their callers would be bare numbers.
+pub(crate) fn append_module(module: Module, path: &[u8]) {
+    let claim = append_with_text(path, |path_len| Record::Module(Module { path_len, ..module }));
+    if let Some(claim) = claim
+        && PINNED.fetch_add(1, Ordering::Relaxed) < POSITIONS.load(Ordering::Relaxed) / 2
+    {
+        claim.pin();
+    }
+}
+
 /// A record whose text follows it; cut to what one chunk holds.
-pub(crate) fn append_with_text(text: &[u8], record: impl Fn(u32) -> Record) {
+fn append_with_text(text: &[u8], record: impl Fn(u32) -> Record) -> Option<Claim> {
     const MOST_SLOTS: usize = 40;
     let text = text.get(..MOST_SLOTS * layout::TEXT_PER_SLOT).unwrap_or(text);
     let slots = 1 + text.len().div_ceil(layout::TEXT_PER_SLOT);
-    let Ok(claim) = claim(slots as u32) else { return };
+    let claim = claim(slots as u32).ok()?;
     for (index, piece) in text.chunks(layout::TEXT_PER_SLOT).enumerate() {
         let mut filled = [0; layout::TEXT_PER_SLOT];
         for (place, byte) in filled.iter_mut().zip(piece) {
@@ -195,6 +208,7 @@ pub(crate) fn append_with_text(text: &[u8], record: impl Fn(u32) -> Record) {
         claim.store(1 + index, &Record::Text(filled));
     }
     claim.store(0, &record(text.len() as u32));
+    Some(claim)
 }
 
 /// A diagnostic of the shim's own, if there is a trace to put it in.

@@ -1,0 +1,153 @@
+//! What the settings of the trace promise: which calls are kept, whose, and what is said of those that are not.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::preload::{Preload, Trace};
+use mremap_trace::Record;
+
+const THREADS: usize = 4;
+const CALLS: usize = 20_000;
+
+/// The traces in a directory, by process.
+fn traces_in(directory: &Path) -> BTreeMap<u32, Trace> {
+    let files = fs::read_dir(directory).expect("the trace's directory is readable");
+    files
+        .map(|file| {
+            let bytes = fs::read(file.expect("a file").path()).expect("the trace is readable");
+            let trace = Trace::read(&bytes);
+            (trace.header.pid, trace)
+        })
+        .collect()
+}
+
+fn churn(then: &str, settings: &[(&str, &str)]) -> BTreeMap<u32, Trace> {
+    let directory = tempfile::tempdir().expect("a directory for the trace");
+    let (threads, calls) = (THREADS.to_string(), CALLS.to_string());
+    let mut preload = Preload::new(Artifacts::get().fixture("churn"))
+        .args(&[&threads, &calls, then])
+        .setting("TRACE", directory.path());
+    for (name, value) in settings {
+        preload = preload.setting(name, value);
+    }
+    let output = preload.output();
+    assert!(output.status.success(), "{settings:?}: {output:?}");
+    assert!(output.stderr.is_empty(), "{settings:?}: {output:?}");
+    traces_in(directory.path())
+}
+
+fn only(traces: BTreeMap<u32, Trace>) -> Trace {
+    assert_eq!(traces.len(), 1, "one process, one trace");
+    traces.into_values().next().expect("one")
+}
+
+#[test]
+fn recorded_and_lost_calls_add_up_whichever_are_kept() {
+    for keep in ["first", "last"] {
+        for size in ["64K", "256K", "64M"] {
+            let trace = only(churn("exit", &[("TRACE_KEEP", keep), ("TRACE_SIZE", size)]));
+            let kept = trace.calls().len();
+            let header = trace.header;
+            assert_eq!(
+                kept as u64 + header.lost(),
+                (THREADS * CALLS) as u64,
+                "{keep}, {size}: {header:?}"
+            );
+            let overwrites = keep == "last" && size != "64M";
+            assert_eq!(
+                header.lost_overwritten > 0,
+                overwrites,
+                "{keep}, {size}: {header:?}"
+            );
+            assert!(kept > 300, "{keep}, {size}: {kept} calls kept");
+            let modules = trace
+                .records
+                .iter()
+                .filter(|record| matches!(record, Record::Module(_)));
+            assert!(
+                modules.count() >= 3,
+                "{keep}, {size}: program, libc and loader are named"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_last_calls_are_those_of_the_end() {
+    let first = only(churn("exit", &[("TRACE_KEEP", "first"), ("TRACE_SIZE", "256K")]));
+    let last = only(churn("exit", &[("TRACE_KEEP", "last"), ("TRACE_SIZE", "256K")]));
+    let median_of = |trace: &Trace| {
+        let mut ticks: Vec<_> = trace
+            .calls()
+            .iter()
+            .map(|call| call.ticks - trace.header.ticks)
+            .collect();
+        ticks.sort_unstable();
+        ticks[ticks.len() / 2]
+    };
+    assert!(
+        median_of(&first) < median_of(&last) / 2,
+        "{} {}",
+        median_of(&first),
+        median_of(&last)
+    );
+}
+
+#[test]
+fn a_childs_calls_are_in_a_trace_of_its_own_or_left_out() {
+    for then in ["fork", "exec"] {
+        let traces = churn(then, &[]);
+        assert_eq!(traces.len(), 2, "{then}: parent and child");
+        for trace in traces.values() {
+            assert_eq!(trace.calls().len(), THREADS * CALLS, "{then}");
+        }
+        let forked: Vec<_> = traces.values().map(|trace| trace.header.forked_from).collect();
+        let parents: Vec<_> = traces
+            .keys()
+            .copied()
+            .filter(|pid| forked.contains(pid))
+            .collect();
+        assert_eq!(parents.len(), usize::from(then == "fork"), "{then}: {forked:?}");
+        assert_eq!(
+            churn(then, &[("CHILDREN", "0")]).len(),
+            1,
+            "{then}: the child is left out"
+        );
+    }
+}
+
+#[test]
+fn only_the_programs_named_are_recorded() {
+    assert_eq!(churn("exit", &[("PROGRAMS", "true,churn")]).len(), 1);
+    assert_eq!(churn("exit", &[("PROGRAMS", "true,churns")]).len(), 0);
+}
+
+#[test]
+fn a_stack_leads_from_the_call_to_the_thread_it_was_made_in() {
+    let trace = only(churn("exit", &[("STACK", "8"), ("TRACE_SIZE", "64K")]));
+    let stacks = trace.records.iter().filter_map(|record| match record {
+        Record::Stack(stack) => Some(stack),
+        _ => None,
+    });
+    let frames: Vec<_> = stacks.map(|stack| stack.frames[0]).collect();
+    assert!(!frames.is_empty(), "each call has frames above its caller");
+    assert!(frames.iter().all(|&frame| frame != 0));
+}
+
+#[test]
+fn code_loaded_later_is_named_when_it_first_calls() {
+    let plugin = Artifacts::get().fixture("libreach_plugin.so");
+    let (_, trace) = Preload::new(Artifacts::get().fixture("reach"))
+        .args(&[plugin.to_str().expect("a path in UTF-8")])
+        .traced();
+    for call in trace.calls() {
+        assert!(
+            trace.records.iter().any(
+                |record| matches!(record, Record::Module(module) if (module.start..module.end).contains(&call.caller))
+            ),
+            "{call:x?} came from a module that the trace names"
+        );
+    }
+}
