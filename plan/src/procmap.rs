@@ -6,6 +6,7 @@ use crate::vma::{Backing, Protection, Range, Vma};
 /// `_IOWR('f', 17, struct procmap_query)`.
 pub const PROCMAP_QUERY: u32 = 0xc068_6611;
 const COVERING_OR_NEXT_VMA: u64 = 0x10;
+const FILE_BACKED_VMA: u64 = 0x20;
 
 /// `struct procmap_query`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,13 @@ impl ProcmapQuery {
             vma_name_size: name_size,
             ..Self::default()
         }
+    }
+
+    /// Asks for the mapping of a file at `address` or the next one above.
+    #[must_use]
+    pub fn of_files_only(mut self) -> Self {
+        self.query_flags |= FILE_BACKED_VMA;
+        self
     }
 
     /// The reply as a VMA; `name` is what the kernel wrote to the name's place, its final NUL included.

@@ -71,12 +71,21 @@ fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize
 /// `remap_move` of `mm/mremap.c`, one system call for each part.
 #[inline(never)] // its source's buffers stay off the stack of a call that is passed through
 fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
-    let mut source = Source::open();
+    let mut source = Source::new();
+    source.open();
+    record.emulation_begins();
+    let answer = move_parts_of(wanted, &mut source, record);
+    record.found_by(source.number());
+    answer
+}
+
+#[inline(always)]
+#[allow(clippy::inline_always)] // one frame, as small as it can be
+fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> (Outcome, isize) {
     let mut plan = Plan::new(wanted);
     let mut retries = 0;
-    record.emulation_begins(source.number());
     loop {
-        match plan.next_step(&mut source) {
+        match plan.next_step(source) {
             // A source that fails (a sandbox, a driver's strange line) is replaced by the one that asks
             // nothing but `mremap` and `mmap`.
             Err(failed) if !source.fall_back() => return (Outcome::Emulated, -(failed.0 as isize)),
@@ -85,6 +94,9 @@ fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
             Ok(Step::Done) => return (Outcome::Emulated, wanted.destination as isize),
             Ok(Step::Refused(errno)) => return (refused_after(record), -(errno as isize)),
             Ok(Step::Part { part, vma, .. }) => {
+                if may_not_stay_behind(&wanted, part.start) {
+                    return (refused_after(record), -(Errno::Invalid as isize));
+                }
                 let ticks = record.ticks();
                 let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
                 if result == -(Errno::Fault as isize) && retries < MOST_RETRIES {
@@ -101,6 +113,14 @@ fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
             }
         }
     }
+}
+
+/// `MREMAP_DONTUNMAP` of `VM_DONTEXPAND` or `VM_PFNMAP` memory is `EINVAL`, of `check_prep_vma` since 6.17;
+/// older kernels unmap the target first. Such memory answers no question about its growth.
+fn may_not_stay_behind(wanted: &Move, start: u64) -> bool {
+    wanted.flags.contains(Flags::DONTUNMAP)
+        && discover::is_one_vma(start, discover::page_size()) == OneVma::No
+        && discover::is_mapped(start)
 }
 
 /// A refusal before any part moved touched nothing.
@@ -130,9 +150,10 @@ fn survey(wanted: Move, record: &mut CallRecord) {
     if !config::records_vmas() || !record.is_kept() {
         return;
     }
-    let mut source = Source::open();
+    let mut source = Source::new();
+    source.open();
     let mut plan = Plan::new(wanted);
-    record.survey_begins(source.number());
+    record.survey_begins();
     while let Ok(step) = plan.next_step(&mut source) {
         match step {
             Step::Part { part, vma, .. } => record.part(part, &vma, record.ticks(), 0),
@@ -140,4 +161,5 @@ fn survey(wanted: Move, record: &mut CallRecord) {
             Step::Refused(_) | Step::Done => break,
         }
     }
+    record.found_by(source.number());
 }

@@ -30,15 +30,19 @@ pub(crate) static MREMAP: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut
 pub(crate) static SYSCALL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static IOCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static PRCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static MMAP: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static MMAP64: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Finds them all. At load.
 pub(crate) fn resolve() {
     let Some(dlsym) = dlsym() else { return };
-    let functions: [(&AtomicPtr<c_void>, &CStr); 4] = [
+    let functions: [(&AtomicPtr<c_void>, &CStr); 6] = [
         (&MREMAP, c"mremap"),
         (&SYSCALL, c"syscall"),
         (&IOCTL, c"ioctl"),
         (&PRCTL, c"prctl"),
+        (&MMAP, c"mmap"),
+        (&MMAP64, c"mmap64"),
     ];
     for (function, name) in functions {
         // SAFETY: the name is a C string; RTLD_NEXT asks for the symbol after this library's own.

@@ -58,20 +58,24 @@ impl CallRecord {
 
     /// The parts of an emulated move follow: the call is written now, so that a process killed half-way
     /// leaves behind what it was doing.
-    pub(crate) fn emulation_begins(&mut self, source: u32) {
-        self.survey_begins(source);
+    pub(crate) fn emulation_begins(&mut self) {
+        self.survey_begins();
         if let Some(claim) = &self.claim {
             claim.store(0, &Record::Call(self.call));
         }
     }
 
     /// Parts and gaps follow.
-    pub(crate) fn survey_begins(&mut self, source: u32) {
-        self.summary.source = source;
+    pub(crate) fn survey_begins(&mut self) {
         if self.is_kept() {
             self.claim = ring::claim(1).ok();
             self.summary.call = self.claim.as_ref().map_or(0, Claim::number);
         }
+    }
+
+    /// The VMAs were found this way in the end.
+    pub(crate) fn found_by(&mut self, source: u32) {
+        self.summary.source = source;
     }
 
     pub(crate) fn retried(&mut self) {

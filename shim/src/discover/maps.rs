@@ -1,14 +1,14 @@
 //! VMAs by reading maps (or smaps) as text, from its start: linear in everything mapped below the range.
 
-use mremap_plan::{Range, Vma, maps};
+use mremap_plan::{Backing, Range, Vma, maps};
 use mremap_trace::Module;
 
 use super::{module_of, settle_backing};
 use crate::sys::{Failed, OpenFile};
 
-const READ_ROOM: usize = 1024;
+const READ_ROOM: usize = 768;
 /// The kernel's columns take 73 bytes; of the path only its beginning matters.
-const LINE_ROOM: usize = 384;
+const LINE_ROOM: usize = 320;
 
 /// What a file says of a VMA beyond its line.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,16 @@ impl Text {
                 return;
             }
         }
+    }
+
+    /// Whether some mapping is placed by its driver, reading to the end.
+    pub(super) fn some_vma_is_placed_by_its_driver(&mut self, file: &OpenFile) -> Result<bool, Failed> {
+        while let Some(vma) = self.next_vma(file, 0, u64::MAX, Detail::None)? {
+            if vma.backing == Backing::PlacedByDriver {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Reads on to the `VmFlags` of the VMA whose first line was read last.

@@ -1,10 +1,11 @@
-//! Finds the VMAs of a range, by what the process can still do: ask [`procmap`], read [`maps`], or find the
-//! boundaries with [`bisect`], which needs nothing but `mremap` and `mmap`.
+//! Finds the VMAs of a range: the boundaries with [`bisect`], which needs nothing but `mremap` and `mmap`; by
+//! asking [`procmap`], where there are many; by what stands behind them in [`procmap`] or [`maps`], where
+//! [`evidence`] says that names matter.
 
 mod bisect;
+pub(crate) mod evidence;
 mod maps;
 mod procmap;
-pub(crate) mod userfaultfd;
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use mremap_plan::{AddressSpace, Backing, Range, Request, Vma, VmaSource};
 use mremap_trace::Module;
 
+use bisect::NotFound;
 pub(crate) use bisect::{OneVma, is_one_vma};
 
 use crate::config;
@@ -40,18 +42,37 @@ pub(crate) struct Source {
     file: Option<OpenFile>,
     names: procmap::Names,
     text: maps::Text,
+    bisection: bisect::Bisection,
+    /// VMAs to find by bisection before a file is worth being opened.
+    left_to_bisect: u32,
 }
 
+/// Opening a maps file costs as much as a dozen VMAs found by bisection; after twice that a query for each
+/// is the cheaper way to go on.
+const BISECTED_BEFORE_QUERY: u32 = 24;
+
 impl Source {
-    /// The best way that works here and now, or the one the settings name. A way that cannot be had gives way
-    /// to bisection, which always can.
-    pub(crate) fn open() -> Self {
-        let (way, file) = choose();
+    /// A source that [`Self::open`] has still to be called on: made in its place on the stack, of which there
+    /// may be little.
+    #[inline(always)]
+    #[allow(clippy::inline_always)]
+    pub(crate) fn new() -> Self {
         Self {
-            way,
-            file,
+            way: Way::Bisect,
+            file: None,
             names: procmap::Names::new(),
             text: maps::Text::new(),
+            bisection: bisect::Bisection::new(),
+            left_to_bisect: u32::MAX,
+        }
+    }
+
+    /// Takes the way that is cheapest for what may be met here and now, or the one the settings name. A way
+    /// that cannot be had gives way to bisection, which always can.
+    pub(crate) fn open(&mut self) {
+        self.choose();
+        if config::vma_source() == config::VmaSource::Auto {
+            self.left_to_bisect = BISECTED_BEFORE_QUERY;
         }
     }
 
@@ -60,20 +81,101 @@ impl Source {
     pub(crate) fn fall_back(&mut self) -> bool {
         let had_another = self.way != Way::Bisect;
         (self.way, self.file) = (Way::Bisect, None);
+        self.left_to_bisect = u32::MAX;
         had_another
     }
 
-    /// As the trace names it.
+    /// As the trace names it: the way taken last.
     pub(crate) fn number(&self) -> u32 {
         self.way as u32
     }
 
     /// Forgets what was read ahead: the address space has changed under it.
     pub(crate) fn restart(&mut self) {
+        self.names.forget_ahead();
         if let Way::Maps | Way::Smaps = self.way {
             self.text.clear();
-            (self.way, self.file) = choose();
+            self.choose();
         }
+    }
+
+    fn choose(&mut self) {
+        (self.way, self.file) = (Way::Bisect, None);
+        if sandbox::is_filtered() {
+            return;
+        }
+        if evidence::userfaultfd_made()
+            && let Ok(file) = OpenFile::open(SMAPS)
+        {
+            (self.way, self.file) = (Way::Smaps, Some(file));
+            return;
+        }
+        let wanted = config::vma_source();
+        let bisect = match wanted {
+            config::VmaSource::Auto => !evidence::names_matter(|| self.some_vma_is_placed_by_its_driver()),
+            _ => wanted == config::VmaSource::Bisect,
+        };
+        if !bisect && let Some((way, file)) = by_proc(wanted) {
+            (self.way, self.file) = (way, Some(file));
+        }
+    }
+
+    /// Looks at every mapping of a file. True when nobody can tell.
+    #[cold]
+    fn some_vma_is_placed_by_its_driver(&mut self) -> bool {
+        let Ok(file) = OpenFile::open(MAPS) else {
+            return true;
+        };
+        let found = if procmap::works_on(&file) {
+            self.names
+                .some_vma_is_placed_by_its_driver(&file, self.text.room())
+        } else {
+            self.text.some_vma_is_placed_by_its_driver(&file)
+        };
+        self.text.clear();
+        found.unwrap_or(true)
+    }
+
+    fn next_by_bisection(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
+        self.left_to_bisect = self.left_to_bisect.saturating_sub(1);
+        if self.left_to_bisect == 0 {
+            self.left_to_bisect = u32::MAX;
+            if let Some(file) = open_for_queries() {
+                (self.way, self.file) = (Way::Query, Some(file));
+                return self.next_vma(from, until);
+            }
+        }
+        match self.bisection.next_vma(from, until) {
+            Ok(found) => Ok(found),
+            Err(NotFound::Failed(failed)) => Err(failed),
+            Err(NotFound::Silent) => self.next_of_silent(from, until),
+        }
+    }
+
+    /// A VMA that answers no question ([vvar], device memory): `/proc` knows it; without it, page by page.
+    #[cold]
+    fn next_of_silent(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
+        if sandbox::is_filtered() {
+            return Ok(Some(one_page_at(from)));
+        }
+        match by_proc(config::VmaSource::Auto) {
+            Some((way, file)) => {
+                (self.way, self.file) = (way, Some(file));
+                self.next_vma(from, until)
+            }
+            None => Ok(Some(one_page_at(from))),
+        }
+    }
+}
+
+fn one_page_at(start: u64) -> Vma {
+    Vma {
+        range: Range {
+            start,
+            end: start + page_size(),
+        },
+        backing: Backing::Unknown,
+        ..Vma::default()
     }
 }
 
@@ -85,32 +187,24 @@ impl VmaSource for Source {
             (Way::Query, Some(file)) => self.names.next_vma(file, self.text.room(), from, until),
             (Way::Maps, Some(file)) => self.text.next_vma(file, from, until, maps::Detail::None),
             (Way::Smaps, Some(file)) => self.text.next_vma(file, from, until, maps::Detail::Flags),
-            _ => bisect::next_vma(from, until),
+            _ => self.next_by_bisection(from, until),
         }
     }
 }
 
-fn choose() -> (Way, Option<OpenFile>) {
-    if sandbox::is_filtered() {
-        return (Way::Bisect, None);
+/// By what `/proc` says, if it says anything.
+fn by_proc(wanted: config::VmaSource) -> Option<(Way, OpenFile)> {
+    let file = OpenFile::open(MAPS).ok()?;
+    if wanted != config::VmaSource::Maps && procmap::works_on(&file) {
+        return Some((Way::Query, file));
     }
-    if userfaultfd::is_possible()
-        && let Ok(file) = OpenFile::open(SMAPS)
-    {
-        return (Way::Smaps, Some(file));
-    }
-    let wanted = config::vma_source();
-    if wanted != config::VmaSource::Bisect
-        && let Ok(file) = OpenFile::open(MAPS)
-    {
-        if wanted != config::VmaSource::Maps && procmap::works_on(&file) {
-            return (Way::Query, Some(file));
-        }
-        if wanted != config::VmaSource::Query {
-            return (Way::Maps, Some(file));
-        }
-    }
-    (Way::Bisect, None)
+    (wanted != config::VmaSource::Query).then_some((Way::Maps, file))
+}
+
+fn open_for_queries() -> Option<OpenFile> {
+    procmap::may_work()
+        .then(|| OpenFile::open(MAPS).ok())?
+        .filter(procmap::works_on)
 }
 
 /// Finds the mapping that holds an address of code, and tells `take` its range, what the trace says of it, and
@@ -158,6 +252,11 @@ fn settle_backing(mut vma: Vma, path: &[u8]) -> Vma {
         };
     }
     vma
+}
+
+/// Whether something is mapped in the page at `address`.
+pub(crate) fn is_mapped(address: u64) -> bool {
+    sys::mmap_that_never_maps(address, page_size()) == Failed(libc::EEXIST)
 }
 
 static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);

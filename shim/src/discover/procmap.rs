@@ -1,6 +1,6 @@
 //! VMAs by `PROCMAP_QUERY`: one ioctl each, whatever else is mapped.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::procmap::ProcmapQuery;
 use mremap_plan::{Backing, Range, Vma};
@@ -12,34 +12,98 @@ use crate::sys::{Failed, OpenFile};
 /// Long enough for every name that matters; a longer path is cut by the kernel's `ENAMETOOLONG`.
 const NAME_ROOM: usize = 256;
 
-static WORKS: AtomicBool = AtomicBool::new(false);
+const NO_VMA: Vma = Vma {
+    range: Range { start: 0, end: 0 },
+    protection: None,
+    backing: Backing::Unknown,
+    offset: 0,
+    userfaultfd: false,
+};
+
+const UNTRIED: u8 = 0;
+const WORKS: u8 = 1;
+const FAILED: u8 = 2;
+static TRIED: AtomicU8 = AtomicU8::new(UNTRIED);
+
+/// Whether it is worth opening a file to ask.
+pub(super) fn may_work() -> bool {
+    TRIED.load(Ordering::Relaxed) != FAILED
+}
 
 /// Whether this kernel has the ioctl (6.11), and this sandbox lets it through.
-pub(crate) fn works_on(maps: &OpenFile) -> bool {
-    WORKS.load(Ordering::Relaxed) || {
+pub(super) fn works_on(maps: &OpenFile) -> bool {
+    if TRIED.load(Ordering::Relaxed) == UNTRIED {
         let works = maps
             .procmap_query(&mut ProcmapQuery::at_or_above(0, 0, 0))
             .is_ok();
-        WORKS.store(works, Ordering::Relaxed);
-        works
+        TRIED.store(if works { WORKS } else { FAILED }, Ordering::Relaxed);
     }
+    TRIED.load(Ordering::Relaxed) == WORKS
 }
 
 /// Which file a mapping shows, as the kernel numbers it; and whether it is shared.
 type File = (u32, u32, u64, bool);
 
-/// What the name of the last file said.
+/// VMAs asked for ahead of their moves: questions in a row stay warm in the caches, and moving one VMA changes
+/// no boundary of a later one (a merge only widens it).
+const AHEAD: usize = 8;
+
+/// VMAs that were asked for and not yet taken, and what the name of the last file said.
 pub(super) struct Names {
+    ahead: [Vma; AHEAD],
+    asked: usize,
+    taken: usize,
     last: Option<(File, Backing)>,
 }
 
 impl Names {
     pub(super) fn new() -> Self {
-        Self { last: None }
+        Self {
+            ahead: [NO_VMA; AHEAD],
+            asked: 0,
+            taken: 0,
+            last: None,
+        }
+    }
+
+    /// The address space has changed: what was asked is not true any more.
+    pub(super) fn forget_ahead(&mut self) {
+        (self.asked, self.taken) = (0, 0);
     }
 
     /// As [`mremap_plan::VmaSource`]; a name is put into `room`.
     pub(super) fn next_vma(
+        &mut self,
+        maps: &OpenFile,
+        room: &mut [u8],
+        from: u64,
+        until: u64,
+    ) -> Result<Option<Vma>, Failed> {
+        if self.taken == self.asked {
+            self.ask_ahead(maps, room, from, until)?;
+        }
+        let found = self.ahead.get(self.taken).filter(|_| self.taken < self.asked);
+        self.taken += usize::from(found.is_some());
+        Ok(found.copied())
+    }
+
+    fn ask_ahead(&mut self, maps: &OpenFile, room: &mut [u8], from: u64, until: u64) -> Result<(), Failed> {
+        self.forget_ahead();
+        let mut next = from;
+        while self.asked < AHEAD && next < until {
+            let Some(vma) = self.ask(maps, room, next, until)? else {
+                break;
+            };
+            next = vma.range.end;
+            if let Some(place) = self.ahead.get_mut(self.asked) {
+                *place = vma;
+                self.asked += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(
         &mut self,
         maps: &OpenFile,
         room: &mut [u8],
@@ -58,6 +122,28 @@ impl Names {
             vma.backing = self.backing_of(maps, room, &query, vma);
         }
         Ok(Some(vma))
+    }
+
+    /// Whether some mapping of a file is placed by its driver.
+    pub(super) fn some_vma_is_placed_by_its_driver(
+        &mut self,
+        maps: &OpenFile,
+        room: &mut [u8],
+    ) -> Result<bool, Failed> {
+        let mut next = 0;
+        loop {
+            let mut query = ProcmapQuery::at_or_above(next, 0, 0).of_files_only();
+            match maps.procmap_query(&mut query) {
+                Ok(_) => {}
+                Err(Failed(libc::ENOENT)) => return Ok(false),
+                Err(failed) => return Err(failed),
+            }
+            let vma = query.vma(&[]);
+            if self.backing_of(maps, room, &query, vma) == Backing::PlacedByDriver {
+                return Ok(true);
+            }
+            next = vma.range.end;
+        }
     }
 
     fn backing_of(&mut self, maps: &OpenFile, room: &mut [u8], found: &ProcmapQuery, vma: Vma) -> Backing {

@@ -1,10 +1,10 @@
-//! `syscall`, `ioctl` and `prctl` on 64-bit Arm; see the module above.
+//! `syscall`, `ioctl`, `prctl` and `mmap` on 64-bit Arm; see the module above.
 
 use core::arch::naked_asm;
 
 use super::{USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number};
-use crate::discover::userfaultfd::IS_POSSIBLE;
-use crate::next::{IOCTL, PRCTL, SYSCALL};
+use crate::discover::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
+use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SYSCALL};
 
 /// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
 ///
@@ -23,6 +23,8 @@ unsafe extern "C" fn syscall() {
         "mov w16, #{userfaultfd}",
         "cmp w0, w16",
         "b.eq 3f",
+        "cmp w0, #{mmap}",
+        "b.eq 4f",
         "2:",
         "adrp x16, {next}",
         "ldr x16, [x16, :lo12:{next}]",
@@ -30,8 +32,14 @@ unsafe extern "C" fn syscall() {
         "br x16",
         "3:",
         "mov w17, #1",
-        "adrp x16, {is_possible}",
-        "add x16, x16, :lo12:{is_possible}",
+        "adrp x16, {userfaultfd_made}",
+        "add x16, x16, :lo12:{userfaultfd_made}",
+        "strb w17, [x16]",
+        "b 2b",
+        "4:",
+        "mov w17, #{file_mapped_anew}",
+        "adrp x16, {files}",
+        "add x16, x16, :lo12:{files}",
         "strb w17, [x16]",
         "b 2b",
         mremap = const libc::SYS_mremap,
@@ -39,7 +47,10 @@ unsafe extern "C" fn syscall() {
         seccomp = const libc::SYS_seccomp,
         set_seccomp_by_number = sym set_seccomp_by_number,
         userfaultfd = const libc::SYS_userfaultfd,
-        is_possible = sym IS_POSSIBLE,
+        mmap = const libc::SYS_mmap,
+        files = sym FILES,
+        file_mapped_anew = const FILE_MAPPED_ANEW,
+        userfaultfd_made = sym USERFAULTFD_MADE,
         next = sym SYSCALL,
         by_itself = sym syscall_by_itself,
     );
@@ -64,8 +75,8 @@ unsafe extern "C" fn ioctl() {
         "br x16",
         "3:",
         "mov w17, #1",
-        "adrp x16, {is_possible}",
-        "add x16, x16, :lo12:{is_possible}",
+        "adrp x16, {userfaultfd_made}",
+        "add x16, x16, :lo12:{userfaultfd_made}",
         "strb w17, [x16]",
         "b 2b",
         // Before our constructor: as `syscall(SYS_ioctl, …)`.
@@ -76,7 +87,7 @@ unsafe extern "C" fn ioctl() {
         "mov x0, #{ioctl}",
         "b {by_itself}",
         new_userfaultfd = const USERFAULTFD_IOC_NEW,
-        is_possible = sym IS_POSSIBLE,
+        userfaultfd_made = sym USERFAULTFD_MADE,
         next = sym IOCTL,
         ioctl = const libc::SYS_ioctl,
         by_itself = sym syscall_by_itself,
@@ -114,6 +125,52 @@ unsafe extern "C" fn prctl() {
         by_itself = sym syscall_by_itself,
     );
 }
+
+/// `void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)`, under both of
+/// its names.
+macro_rules! hook_mmap {
+    ($name:ident, $next:ident) => {
+        /// # Safety
+        /// As for libc's.
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "hint #34", // bti c
+                "tst w3, #{map_anonymous}",
+                "b.ne 2f",
+                "mov w17, #{file_mapped_anew}",
+                "adrp x16, {files}",
+                "add x16, x16, :lo12:{files}",
+                "strb w17, [x16]",
+                "2:",
+                "adrp x16, {next}",
+                "ldr x16, [x16, :lo12:{next}]",
+                "cbz x16, 3f",
+                "br x16",
+                // Before our constructor: as `syscall(SYS_mmap, …)`.
+                "3:",
+                "mov x6, x5",
+                "mov x5, x4",
+                "mov x4, x3",
+                "mov x3, x2",
+                "mov x2, x1",
+                "mov x1, x0",
+                "mov x0, #{mmap}",
+                "b {by_itself}",
+                map_anonymous = const libc::MAP_ANONYMOUS,
+                files = sym FILES,
+                file_mapped_anew = const FILE_MAPPED_ANEW,
+                next = sym $next,
+                mmap = const libc::SYS_mmap,
+                by_itself = sym syscall_by_itself,
+            );
+        }
+    };
+}
+
+hook_mmap!(mmap, MMAP);
+hook_mmap!(mmap64, MMAP64);
 
 /// What libc's `syscall` does, for calls that come before our constructor has found libc's.
 ///

@@ -1,10 +1,10 @@
 //! The exported names. `mremap` translates a C call, delegates, and translates the answer back; it decides
 //! nothing.
 //!
-//! `syscall`, `ioctl` and `prctl` are naked functions that jump on to the real one, registers, stack and errno
-//! as they were, so that `vfork`, `clone` with a new stack and variadic arguments see no frame of ours. Three
-//! things are looked at on the way: `syscall(SYS_mremap, …)` turns off to its hook, whatever makes a
-//! userfaultfd leaves a mark, and so does whatever installs a seccomp filter.
+//! `syscall`, `ioctl`, `prctl` and `mmap` are naked functions that jump on to the real one, registers, stack and
+//! errno as they were, so that `vfork`, `clone` with a new stack and variadic arguments see no frame of ours.
+//! Four things are looked at on the way: `syscall(SYS_mremap, …)` turns off to its hook; whatever makes a
+//! userfaultfd, maps a file or installs a seccomp filter leaves a mark.
 
 use core::ffi::{c_int, c_void};
 

@@ -1,10 +1,10 @@
-//! `syscall`, `ioctl` and `prctl` on x86-64; see the module above.
+//! `syscall`, `ioctl`, `prctl` and `mmap` on x86-64; see the module above.
 
 use core::arch::naked_asm;
 
 use super::{USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number};
-use crate::discover::userfaultfd::IS_POSSIBLE;
-use crate::next::{IOCTL, PRCTL, SYSCALL};
+use crate::discover::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
+use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SYSCALL};
 
 /// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
 ///
@@ -21,20 +21,28 @@ unsafe extern "C" fn syscall() {
         "je {set_seccomp_by_number}",
         "cmp edi, {userfaultfd}",
         "je 3f",
+        "cmp edi, {mmap}",
+        "je 4f",
         "2:",
         "mov r11, qword ptr [rip + {next}]",
         "test r11, r11",
         "jz {by_itself}",
         "jmp r11",
         "3:",
-        "mov byte ptr [rip + {is_possible}], 1",
+        "mov byte ptr [rip + {userfaultfd_made}], 1",
+        "jmp 2b",
+        "4:",
+        "mov byte ptr [rip + {files}], {file_mapped_anew}",
         "jmp 2b",
         mremap = const libc::SYS_mremap,
         mremap_by_number = sym mremap_by_number,
         seccomp = const libc::SYS_seccomp,
         set_seccomp_by_number = sym set_seccomp_by_number,
         userfaultfd = const libc::SYS_userfaultfd,
-        is_possible = sym IS_POSSIBLE,
+        mmap = const libc::SYS_mmap,
+        files = sym FILES,
+        file_mapped_anew = const FILE_MAPPED_ANEW,
+        userfaultfd_made = sym USERFAULTFD_MADE,
         next = sym SYSCALL,
         by_itself = sym syscall_by_itself,
     );
@@ -57,7 +65,7 @@ unsafe extern "C" fn ioctl() {
         "jz 4f",
         "jmp r11",
         "3:",
-        "mov byte ptr [rip + {is_possible}], 1",
+        "mov byte ptr [rip + {userfaultfd_made}], 1",
         "jmp 2b",
         // Before our constructor: as `syscall(SYS_ioctl, …)`.
         "4:",
@@ -67,7 +75,7 @@ unsafe extern "C" fn ioctl() {
         "mov edi, {ioctl}",
         "jmp {by_itself}",
         new_userfaultfd = const USERFAULTFD_IOC_NEW,
-        is_possible = sym IS_POSSIBLE,
+        userfaultfd_made = sym USERFAULTFD_MADE,
         next = sym IOCTL,
         ioctl = const libc::SYS_ioctl,
         by_itself = sym syscall_by_itself,
@@ -105,6 +113,53 @@ unsafe extern "C" fn prctl() {
         by_itself = sym syscall_by_itself,
     );
 }
+
+/// `void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)`, under both of
+/// its names.
+macro_rules! hook_mmap {
+    ($name:ident, $next:ident) => {
+        /// # Safety
+        /// As for libc's.
+        #[unsafe(naked)]
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "endbr64",
+                "test ecx, {map_anonymous}",
+                "jnz 2f",
+                "mov byte ptr [rip + {files}], {file_mapped_anew}",
+                "2:",
+                "mov r11, qword ptr [rip + {next}]",
+                "test r11, r11",
+                "jz 3f",
+                "jmp r11",
+                // Before our constructor: as `syscall(SYS_mmap, …)`, whose sixth argument is on the stack.
+                "3:",
+                "push r9",
+                "push rax",
+                "mov r9, r8",
+                "mov r8, rcx",
+                "mov rcx, rdx",
+                "mov rdx, rsi",
+                "mov rsi, rdi",
+                "mov edi, {mmap}",
+                "push qword ptr [rsp + 8]",
+                "call {by_itself}",
+                "add rsp, 24",
+                "ret",
+                map_anonymous = const libc::MAP_ANONYMOUS,
+                files = sym FILES,
+                file_mapped_anew = const FILE_MAPPED_ANEW,
+                next = sym $next,
+                mmap = const libc::SYS_mmap,
+                by_itself = sym syscall_by_itself,
+            );
+        }
+    };
+}
+
+hook_mmap!(mmap, MMAP);
+hook_mmap!(mmap64, MMAP64);
 
 /// What libc's `syscall` does, for calls that come before our constructor has found libc's.
 ///
