@@ -65,28 +65,28 @@ impl Chunk {
         None
     }
 
-    /// Empties the chunk and makes it number `number`, filled by thread `tid`; calls that were in it, or
-    /// `None` when somebody is still writing to it.
-    pub(super) fn take_over(&self, number: u32, tid: u32) -> Option<u64> {
+    /// Empties the chunk, tells `overwritten` how many calls were in it, and makes it number `number`, filled by
+    /// thread `tid`. False when somebody is still at it.
+    pub(super) fn take_over(&self, number: u32, tid: u32, overwritten: impl FnOnce(u64)) -> bool {
         let claims = self.claims();
         let former = ClaimWord(claims.load(Ordering::Relaxed));
         let closed = ClaimWord::new(number, ClaimWord::CLOSED).0;
-        if former.writers() != 0 {
-            return None;
-        }
         // Acquire pairs with the Release in `Claim::drop`: what the last writer stored is behind us.
-        claims
-            .compare_exchange(former.0, closed, Ordering::Acquire, Ordering::Relaxed)
-            .ok()?;
-        let overwritten = self.empty();
+        if former.writers() != 0
+            || claims
+                .compare_exchange(former.0, closed, Ordering::Acquire, Ordering::Relaxed)
+                .is_err()
+        {
+            return false;
+        }
+        overwritten(self.empty());
         self.store_header(number, tid);
         // Release: who sees slots claimed sees the header. It fails when the former owner has just tried to
         // claim here; it will have seen that the chunk is not its own, so leave it to that, closed.
         let open = ClaimWord::new(number, 1).0;
         claims
             .compare_exchange(closed, open, Ordering::Release, Ordering::Relaxed)
-            .ok()
-            .map(|_| overwritten)
+            .is_ok()
     }
 
     fn empty(&self) -> u64 {

@@ -105,11 +105,11 @@ fn claim_in_new_chunk(slots: u32) -> Result<Claim, Loss> {
         let (position, number) = reserve(base)?;
         // SAFETY: `reserve` gives positions inside the mapping whose space is there.
         let chunk = unsafe { Chunk::at(base, position) };
-        let Some(overwritten) = chunk.take_over(number, tid) else {
-            continue;
+        let count_overwritten = |calls| {
+            counter(base, layout::header::LOST_OVERWRITTEN).fetch_add(calls, Ordering::Relaxed);
         };
-        if overwritten != 0 {
-            counter(base, layout::header::LOST_OVERWRITTEN).fetch_add(overwritten, Ordering::Relaxed);
+        if !chunk.take_over(number, tid, count_overwritten) {
+            continue;
         }
         thread::with_current(|thread| {
             thread.position.set(position);
