@@ -71,8 +71,9 @@ fn complain(error: &OpenError) {
 unsafe fn name_process_to_children(environment: *mut *const c_char) {
     const NAME: &[u8] = b"MREMAP_SHIM_CHILDREN=";
     static mut VARIABLE: [u8; 48] = [0; 48];
+    let variable = &raw mut VARIABLE;
     // SAFETY: called once, at load, and nobody else names it. What is written stays for ever.
-    let variable = unsafe { &mut *(&raw mut VARIABLE) };
+    let variable = unsafe { &mut *variable };
     let mut places = variable.iter_mut();
     for (byte, place) in NAME.iter().zip(places.by_ref()) {
         *place = *byte;

@@ -112,7 +112,10 @@ impl Source {
         }
         let wanted = config::vma_source();
         let bisect = match wanted {
-            config::VmaSource::Auto => !evidence::names_matter(|| self.some_vma_is_placed_by_its_driver()),
+            // Who wants VMAs recorded wants their rights as well.
+            config::VmaSource::Auto => {
+                !config::records_vmas() && !evidence::names_matter(|| self.some_vma_is_placed_by_its_driver())
+            }
             _ => wanted == config::VmaSource::Bisect,
         };
         if !bisect && let Some((way, file)) = by_proc(wanted) {

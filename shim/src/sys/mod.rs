@@ -52,10 +52,10 @@ pub(crate) fn mremap(request: &Request) -> isize {
 
 /// A system call that the program asked for by its number.
 pub(crate) fn by_number(number: core::ffi::c_long, arguments: [usize; 5]) -> Answer {
-    let [a, b, c, d, e] = arguments;
+    let [first, second, third, fourth, fifth] = arguments;
     let number = Sysno::new(number as usize).ok_or(Failed(libc::ENOSYS))?;
     // SAFETY: the program's own call, its arguments as it gave them.
-    answer(unsafe { raw_syscall!(number, a, b, c, d, e) })
+    answer(unsafe { raw_syscall!(number, first, second, third, fourth, fifth) })
 }
 
 /// `mmap` with a mapping type that does not exist: it never maps anything, and says on the way whether it
