@@ -10,18 +10,18 @@ use crate::discover::{self, OneVma, Source};
 use crate::exclusive::{self, Exclusive};
 use crate::next::Next;
 use crate::record::CallRecord;
-use crate::{ring, sys};
+use crate::sys;
 
 /// A part that another thread changed between discovery and move is discovered again this often.
 const MOST_RETRIES: u32 = 8;
 
-/// Whether a call can go on as it is, with nothing to decide and nothing to record.
+/// Whether a call goes on as it is, with nothing to decide.
 #[inline]
-pub(crate) fn concerns_nobody(request: &Request) -> bool {
-    !ring::is_wanted() && (!request.flags.contains(Flags::FIXED) || config::mode() == Mode::PassThrough)
+pub(crate) fn passes_through(request: &Request) -> bool {
+    !request.flags.contains(Flags::FIXED) || config::mode() == Mode::PassThrough
 }
 
-/// Serves a call: an address, or minus the errno. Not inlined, so that the hook's own frame stays small
+/// Serves a call that [`passes_through`] does not say of: an address, or minus the errno. Not inlined, so that the hook's own frame stays small
 /// enough for [`crate::caller`].
 #[inline(never)]
 pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
@@ -32,9 +32,6 @@ pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
 }
 
 fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
-    if config::mode() == Mode::PassThrough || !request.flags.contains(Flags::FIXED) {
-        return (Outcome::PassedThrough, next.forward_raw(request));
-    }
     let judgement = request.judge(discover::address_space_for(request));
     if judgement == Judgement::NotAMove {
         return (Outcome::PassedThrough, next.forward_raw(request));

@@ -122,15 +122,20 @@ impl Next {
         }
     }
 
-    /// [`Self::forward`], with the answer as the kernel gives it: an address, or minus the errno.
+    /// [`Self::forward`], with the answer as the kernel gives it.
     pub(crate) fn forward_raw(self, request: &Request) -> isize {
-        let result = self.forward(request);
-        if result == libc::MAP_FAILED {
-            // SAFETY: libc's errno of this thread, always there.
-            return -(unsafe { *libc::__errno_location() } as isize);
-        }
-        result.addr() as isize
+        raw(self.forward(request))
     }
+}
+
+/// A C function's answer as the kernel gives it: an address, or minus the errno.
+#[inline]
+pub(crate) fn raw(answer: *mut c_void) -> isize {
+    if answer == libc::MAP_FAILED {
+        // SAFETY: libc's errno of this thread, always there.
+        return -(unsafe { *libc::__errno_location() } as isize);
+    }
+    answer.addr() as isize
 }
 
 /// The next `prctl`, for a call that is not on its way through assembly.

@@ -1,9 +1,12 @@
 //! One call on its way into the trace: its own record, and those of its parts and gaps.
 
+use core::ffi::c_void;
+
 use mremap_plan::{Range, Request, Vma};
 use mremap_trace::{Call, FRAMES_PER_RECORD, Gap, Outcome, Part, Record, Stack, Summary, Under};
 
 use crate::caller::Caller;
+use crate::next::{self, Next};
 use crate::ring::{self, Claim};
 use crate::{callers, clock, config, sys};
 
@@ -13,6 +16,40 @@ pub(crate) struct CallRecord {
     caller: Caller,
     claim: Option<Claim>,
     summary: Summary,
+}
+
+/// Passes a call on and records it. The way of nearly all calls: no more is done than has to be.
+#[inline]
+pub(crate) fn pass_through(request: &Request, next: Next, caller: Caller) -> *mut c_void {
+    callers::see(caller.address);
+    let ticks = clock::ticks();
+    let answer = next.forward(request);
+    let duration = clock::ticks().wrapping_sub(ticks);
+    let result = next::raw(answer);
+    match ring::claim(1) {
+        Ok(claim) => {
+            claim.store(
+                0,
+                &Record::Call(Call {
+                    outcome: Outcome::PassedThrough,
+                    ticks,
+                    duration,
+                    old: request.old,
+                    old_len: request.old_len,
+                    new_len: request.new_len,
+                    flags: request.flags.0,
+                    new: request.new,
+                    result: result as i64,
+                    caller: caller.address,
+                }),
+            );
+            if config::stack_depth() != 0 {
+                append_stack(claim.number(), &caller);
+            }
+        }
+        Err(loss) => ring::count_lost(loss),
+    }
+    answer
 }
 
 impl CallRecord {

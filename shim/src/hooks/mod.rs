@@ -12,7 +12,7 @@ use mremap_plan::{Flags, Request};
 
 use crate::caller;
 use crate::next::{self, Next};
-use crate::{moves, sandbox};
+use crate::{moves, record, ring, sandbox};
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -34,7 +34,7 @@ redhook::hook! {
             flags: Flags(flags as u32),
             new: new.addr() as u64,
         };
-        enter(&request, Next::Mremap)
+        enter(request, Next::Mremap)
     }
 }
 
@@ -61,7 +61,7 @@ unsafe extern "C" fn mremap_by_number(
         flags: Flags(flags),
         new,
     };
-    enter(&request, Next::Syscall)
+    enter(request, Next::Syscall)
 }
 
 /// `prctl(PR_SET_SECCOMP, …)`.
@@ -100,11 +100,21 @@ fn filtered_by(install: impl FnOnce() -> isize) -> isize {
     result
 }
 
+/// Nearly every call of nearly every program ends here: nothing to decide, nothing to record.
 #[inline(always)]
-#[allow(clippy::inline_always)] // keeps the frame that `caller` has to walk over small
-fn enter(request: &Request, next: Next) -> *mut c_void {
-    if moves::concerns_nobody(request) {
-        return next.forward(request);
+#[allow(clippy::inline_always)] // the request stays in registers on this way
+fn enter(request: Request, next: Next) -> *mut c_void {
+    if moves::passes_through(&request) && !ring::is_wanted() {
+        return next.forward(&request);
     }
-    next::to_c(moves::serve(request, next, caller::find()))
+    serve(request, next)
+}
+
+#[inline(never)]
+#[allow(clippy::needless_pass_by_value)] // a reference would put it on the stack of every call
+fn serve(request: Request, next: Next) -> *mut c_void {
+    if moves::passes_through(&request) {
+        return record::pass_through(&request, next, caller::find());
+    }
+    next::to_c(moves::serve(&request, next, caller::find()))
 }
