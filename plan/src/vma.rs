@@ -63,19 +63,33 @@ pub enum Backing {
 impl Backing {
     /// What `/proc/PID/maps` shows of a mapping, judged: its path, its device's major number, its inode and
     /// whether it is shared. The names are those of drivers with their own `get_unmapped_area`
-    /// (`drivers/char/mem.c`, `io_uring/io_uring.c`, `arch/x86/kernel/cpu/sgx/driver.c`); a shared mapping
-    /// of `/dev/zero` is shared memory, which `vma_multi_allowed` knows as good.
+    /// (`drivers/char/mem.c`, `io_uring/io_uring.c`, `arch/x86/kernel/cpu/sgx/driver.c`,
+    /// `kernel/bpf/syscall.c`, `ipc/shm.c`); a shared mapping of `/dev/zero` is shared memory, which
+    /// `vma_multi_allowed` knows as good. A System V segment is not: its VMAs have operations of their own.
     pub fn of_mapping(path: &[u8], major: u32, inode: u64, shared: bool) -> Self {
+        // The inode of a System V segment is its number, which may be 0.
+        if is_system_v(path) {
+            return Self::PlacedByDriver;
+        }
         if inode == 0 {
             return Self::Movable;
         }
         match path {
             b"/dev/zero" if !shared => Self::PlacedByDriver,
-            b"anon_inode:[io_uring]" | b"/dev/sgx_enclave" => Self::PlacedByDriver,
+            b"anon_inode:[io_uring]" | b"anon_inode:bpf-map" | b"/dev/sgx_enclave" => Self::PlacedByDriver,
             _ if major == 0 => Self::UnnumberedFile,
             _ => Self::Movable,
         }
     }
+}
+
+/// Whether this is the name of a System V segment: its key in eight hexadecimal digits, and a file that
+/// nobody can open.
+fn is_system_v(path: &[u8]) -> bool {
+    let key = path
+        .strip_prefix(b"/SYSV")
+        .and_then(|rest| rest.strip_suffix(b" (deleted)"));
+    key.is_some_and(|key| key.len() == 8 && key.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// One VMA of the source.

@@ -1,0 +1,308 @@
+//! What can be seen of a process after a request: numbers that travel from a runner as words, and mean the
+//! same in both.
+
+/// The words a runner sends for one case.
+pub type Words = Vec<u64>;
+
+/// Where a mapping is shown that a call without `MREMAP_FIXED` put wherever the kernel liked: the kernel likes
+/// different places in a process with a preload library.
+pub const ELSEWHERE: u64 = 0x6000_0000_0000;
+
+/// `VmFlags` letters in the order of their bits; an unknown pair sets the last bit.
+pub const FLAGS: [&[u8; 2]; 42] = [
+    b"rd", b"wr", b"ex", b"sh", b"mr", b"mw", b"me", b"ms", b"gd", b"pf", b"lo", b"io", b"sr", b"rr", b"dc",
+    b"de", b"ac", b"nr", b"ht", b"sf", b"nl", b"ar", b"wf", b"dd", b"sd", b"mm", b"hg", b"nh", b"mg", b"um",
+    b"uw", b"ui", b"ss", b"sl", b"dp", b"gu", b"lf", b"bt", b"mt", b"dw", b"us", b"mp",
+];
+
+/// The bit of a `VmFlags` pair.
+pub fn flag(pair: [u8; 2]) -> u64 {
+    FLAGS
+        .iter()
+        .position(|&&known| known == pair)
+        .map_or(1 << 63, |index| 1 << index)
+}
+
+/// What stands behind a mapping, by its name in maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u64)]
+#[allow(missing_docs)]
+pub enum Class {
+    Memory = 0,
+    SharedMemory,
+    Memfd,
+    File,
+    DevZero,
+    Ramfs,
+    SystemV,
+    BpfMap,
+    Vvar,
+    Vdso,
+    HugePages,
+    Secret,
+    Other,
+}
+
+impl Class {
+    const ALL: [Self; 13] = [
+        Self::Memory,
+        Self::SharedMemory,
+        Self::Memfd,
+        Self::File,
+        Self::DevZero,
+        Self::Ramfs,
+        Self::SystemV,
+        Self::BpfMap,
+        Self::Vvar,
+        Self::Vdso,
+        Self::HugePages,
+        Self::Secret,
+        Self::Other,
+    ];
+
+    /// Of a name as maps shows it. The oracle knows its own files; it does not ask the planner.
+    pub fn of_name(name: &[u8]) -> Self {
+        const NAMES: [(&[u8], Class); 10] = [
+            (b"/dev/zero (deleted)", Class::SharedMemory),
+            (b"/dev/zero", Class::DevZero),
+            (b"/SYSV", Class::SystemV),
+            (b"/memfd:", Class::Memfd),
+            (b"anon_inode:bpf-map", Class::BpfMap),
+            (b"[vvar", Class::Vvar),
+            (b"[vdso]", Class::Vdso),
+            (b"/anon_hugepage", Class::HugePages),
+            (b"/secretmem", Class::Secret),
+            (b"/", Class::File),
+        ];
+        if name.is_empty() {
+            return Self::Memory;
+        }
+        if name.windows(7).any(|part| part == b"/ramfs-") {
+            return Self::Ramfs;
+        }
+        let known = NAMES.iter().find(|(prefix, _)| name.starts_with(prefix));
+        known.map_or(Self::Other, |&(_, class)| class)
+    }
+
+    fn from_number(number: u64) -> Self {
+        *Self::ALL.get(number as usize).unwrap_or(&Self::Other)
+    }
+}
+
+/// A mapping: neighbours that differ in nothing are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// [`FLAGS`].
+    pub flags: u64,
+    #[allow(missing_docs)]
+    pub class: Class,
+    /// Which object, in the order in which the case's objects were first seen; 0 for memory.
+    pub object: u64,
+    /// Offset in the object.
+    pub offset: u64,
+}
+
+impl Mapping {
+    /// Whether a flag is set.
+    pub fn has(&self, pair: [u8; 2]) -> bool {
+        self.flags & flag(pair) != 0
+    }
+
+    /// Whether `next` goes on where this one ends, with nothing different.
+    pub fn continues_in(&self, next: &Self) -> bool {
+        self.end == next.start
+            && (self.flags, self.class, self.object) == (next.flags, next.class, next.object)
+            && (self.object == 0 || self.offset.wrapping_add(self.end - self.start) == next.offset)
+    }
+
+    /// `vma_multi_allowed` of `mm/mremap.c`, by what the oracle knows of its own pieces.
+    pub fn may_move_with_others(&self) -> bool {
+        // A shared mapping of /dev/zero is shared memory, and bears its name.
+        let placed_by_driver = matches!(
+            self.class,
+            Class::DevZero | Class::Ramfs | Class::SystemV | Class::BpfMap
+        );
+        !placed_by_driver && !self.is_userfaultfd()
+    }
+
+    /// Registered with userfaultfd.
+    pub fn is_userfaultfd(&self) -> bool {
+        [*b"um", *b"uw", *b"ui"].iter().any(|&pair| self.has(pair))
+    }
+}
+
+/// What a page of which nothing could be read counts as.
+pub const UNREADABLE: u64 = 0;
+
+/// The state after a request; the first of a case is the state before any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// What the call returned: an address, or minus one. Nothing before the first request.
+    pub result: u64,
+    /// errno behind the call; [`UNTOUCHED`] where the call left it alone.
+    pub errno: u64,
+    /// In address order.
+    pub mappings: Vec<Mapping>,
+    /// A number for the content of each page, mapping by mapping.
+    pub pages: Vec<u64>,
+}
+
+/// errno before each call: no kernel returns it.
+pub const UNTOUCHED: i32 = 4242;
+
+impl State {
+    /// Writes it behind other words.
+    pub fn encode(&self, into: &mut Words) {
+        into.extend([
+            self.result,
+            self.errno,
+            self.mappings.len() as u64,
+            self.pages.len() as u64,
+        ]);
+        for mapping in &self.mappings {
+            into.extend([
+                mapping.start,
+                mapping.end,
+                mapping.flags,
+                mapping.class as u64,
+                mapping.object,
+                mapping.offset,
+            ]);
+        }
+        into.extend(&self.pages);
+    }
+
+    fn decode(words: &mut &[u64]) -> Option<Self> {
+        let (&[result, errno, mappings, pages], rest) = words.split_first_chunk()?;
+        let (mapped, rest) = rest.split_at_checked(mappings.checked_mul(6)? as usize)?;
+        let (content, rest) = rest.split_at_checked(pages as usize)?;
+        *words = rest;
+        let mapping = |words: &[u64]| Mapping {
+            start: words[0],
+            end: words[1],
+            flags: words[2],
+            class: Class::from_number(words[3]),
+            object: words[4],
+            offset: words[5],
+        };
+        Some(Self {
+            result,
+            errno,
+            mappings: mapped.chunks_exact(6).map(mapping).collect(),
+            pages: content.to_vec(),
+        })
+    }
+
+    /// Whether the call succeeded.
+    pub fn is_success(&self) -> bool {
+        self.result != u64::MAX
+    }
+
+    /// The mapping that holds an address.
+    pub fn mapping_at(&self, address: u64) -> Option<&Mapping> {
+        self.mappings
+            .iter()
+            .find(|mapping| mapping.start <= address && address < mapping.end)
+    }
+
+    /// The content of the page at an address, where there is one.
+    pub fn page_at(&self, address: u64) -> Option<u64> {
+        let mut before = 0;
+        for mapping in &self.mappings {
+            if mapping.start <= address && address < mapping.end {
+                return self
+                    .pages
+                    .get((before + (address - mapping.start) / crate::case::PAGE) as usize)
+                    .copied();
+            }
+            before += (mapping.end - mapping.start) / crate::case::PAGE;
+        }
+        None
+    }
+}
+
+/// All that was seen of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// How the child ended: as `waitpid` gives it.
+    pub status: u64,
+    /// Before the first request, then after each.
+    pub states: Vec<State>,
+}
+
+impl Observation {
+    /// Reads what a runner sent; a child that died half-way leaves fewer states than requests.
+    pub fn decode(words: &[u64]) -> Self {
+        let (&status, mut rest) = words.split_first().unwrap_or((&0, &[]));
+        let mut states = Vec::new();
+        while let Some(state) = State::decode(&mut rest) {
+            states.push(state);
+        }
+        Self { status, states }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mapping = Mapping {
+            start: 0x1000,
+            end: 0x3000,
+            flags: flag(*b"rd") | flag(*b"lo"),
+            class: Class::Memfd,
+            object: 2,
+            offset: 0x5000,
+        };
+        let state = State {
+            result: u64::MAX,
+            errno: 14,
+            mappings: vec![mapping],
+            pages: vec![7, UNREADABLE],
+        };
+        let mut words = vec![9];
+        state.encode(&mut words);
+        state.encode(&mut words);
+        words.extend([1, 2, 3]); // torn
+        let observation = Observation::decode(&words);
+        assert_eq!(
+            (observation.status, observation.states.len()),
+            (9, 2),
+            "the torn one is left out"
+        );
+        assert_eq!(observation.states[1], state);
+        assert_eq!(state.page_at(0x2000), Some(UNREADABLE));
+        assert_eq!(state.page_at(0x3000), None);
+    }
+
+    #[test]
+    fn neighbours_continue_only_when_offsets_do() {
+        let first = Mapping {
+            start: 0,
+            end: 0x1000,
+            flags: 1,
+            class: Class::File,
+            object: 1,
+            offset: 0,
+        };
+        let second = Mapping {
+            start: 0x1000,
+            end: 0x2000,
+            offset: 0x1000,
+            ..first
+        };
+        assert!(first.continues_in(&second));
+        assert!(!first.continues_in(&Mapping { offset: 0, ..second }));
+        assert!(!first.continues_in(&Mapping {
+            start: 0x2000,
+            end: 0x3000,
+            ..second
+        }));
+    }
+}

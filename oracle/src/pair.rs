@@ -1,0 +1,184 @@
+//! Two runners side by side: one alone with the kernel, one under the preload library told to emulate.
+
+use std::io::{BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::case::{Case, Features};
+use crate::observation::Words;
+
+/// What both runners of a pair are started with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// This program.
+    pub program: PathBuf,
+    /// The preload library.
+    pub shim: PathBuf,
+    /// A directory for the runners' files.
+    pub scratch: PathBuf,
+    /// `MREMAP_SHIM_VMA_SOURCE`.
+    pub source: String,
+    #[allow(missing_docs)]
+    pub seed: u64,
+    #[allow(missing_docs)]
+    pub features: Features,
+}
+
+/// One runner and the ends of its pipes.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    ask: ChildStdin,
+    answer: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(setup: &Setup, is_emulated: bool) -> Result<Self> {
+        let mut command = Command::new(&setup.program);
+        command
+            .arg("runner")
+            .args(["--seed", &setup.seed.to_string()])
+            .args(["--features", &setup.features.0.to_string()])
+            .arg("--scratch")
+            .arg(&setup.scratch)
+            .env_remove("LD_PRELOAD");
+        for setting in ["MODE", "TRACE", "TRACE_SIZE", "TRACE_DETAIL", "VMA_SOURCE"] {
+            command.env_remove(format!("MREMAP_SHIM_{setting}"));
+        }
+        if is_emulated {
+            command
+                .env("LD_PRELOAD", &setup.shim)
+                .env("MREMAP_SHIM_MODE", "emulate")
+                .env("MREMAP_SHIM_VMA_SOURCE", &setup.source);
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{}: cannot be started", setup.program.display()))?;
+        let ask = child.stdin.take().context("no pipe")?;
+        let answer = child.stdout.take().context("no pipe")?;
+        Ok(Self {
+            child,
+            ask,
+            answer: BufReader::with_capacity(1 << 18, answer),
+        })
+    }
+
+    fn say(&mut self, line: &str) -> Result<()> {
+        writeln!(self.ask, "{line}")
+            .and_then(|()| self.ask.flush())
+            .context("a runner is gone")
+    }
+
+    fn hear(&mut self) -> Result<Words> {
+        let mut word = [0; 8];
+        let mut read = |into: &mut [u8]| {
+            self.answer
+                .read_exact(into)
+                .context("a runner ended early")
+        };
+        read(&mut word)?;
+        let mut bytes = vec![0; u64::from_ne_bytes(word) as usize * 8];
+        read(&mut bytes)?;
+        let words = bytes.chunks_exact(8);
+        Ok(words
+            .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()))
+            .collect())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The two answers to one case.
+#[derive(Debug)]
+pub struct Answers {
+    /// The kernel's own.
+    pub native: Words,
+    /// The shim's.
+    pub emulated: Words,
+}
+
+impl Answers {
+    /// Whether nothing tells them apart.
+    pub fn agree(&self) -> bool {
+        self.native == self.emulated
+    }
+}
+
+/// Two runners.
+#[derive(Debug)]
+pub struct Pair {
+    native: Process,
+    emulated: Process,
+}
+
+impl Pair {
+    /// Starts them, and makes sure that the library was loaded: `ld.so` only warns when it cannot be.
+    pub fn start(setup: &Setup) -> Result<Self> {
+        let pair = Self {
+            native: Process::start(setup, false)?,
+            emulated: Process::start(setup, true)?,
+        };
+        pair.assert_preloaded(&setup.shim)?;
+        Ok(pair)
+    }
+
+    fn assert_preloaded(&self, shim: &Path) -> Result<()> {
+        let maps = format!("/proc/{}/maps", self.emulated.child.id());
+        let name = shim.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // The program may not have come to its loader yet.
+        for _ in 0..500 {
+            if std::fs::read_to_string(&maps)
+                .context("a runner is gone")?
+                .contains(&name)
+            {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        anyhow::bail!(
+            "{}: was not loaded; is it built for this machine?",
+            shim.display()
+        )
+    }
+
+    /// Has both carry out a row of numbered cases; `judge` gets the answers to each.
+    pub fn ask_seeds(
+        &mut self,
+        first: u64,
+        count: u64,
+        mut judge: impl FnMut(u64, &Answers) -> Result<()>,
+    ) -> Result<()> {
+        let line = format!("seeds {first} {count}");
+        self.native.say(&line)?;
+        self.emulated.say(&line)?;
+        for number in first..first + count {
+            let answers = self.hear()?;
+            judge(number, &answers)?;
+        }
+        Ok(())
+    }
+
+    /// Has both carry out one case.
+    pub fn ask(&mut self, case: &Case) -> Result<Answers> {
+        let line = format!("case {}", serde_json::to_string(case)?);
+        self.native.say(&line)?;
+        self.emulated.say(&line)?;
+        self.hear()
+    }
+
+    fn hear(&mut self) -> Result<Answers> {
+        Ok(Answers {
+            native: self.native.hear()?,
+            emulated: self.emulated.hear()?,
+        })
+    }
+}

@@ -1,0 +1,454 @@
+//! The rules that a run must have exercised, each with a name, counted from what the kernel itself did: those of
+//! the design's first section, and the branches of `mremap_plan`, walked here over what was mapped before each
+//! request.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use mremap_plan::{AddressSpace, Backing, Judgement, Plan, Range, Step, Vma, VmaSource};
+
+use crate::case::{Features, Kind, Mark, PAGE, Request};
+use crate::observation::{Class, Mapping, Observation, State};
+
+const MAYMOVE: u32 = 1;
+const FIXED: u32 = 2;
+const DONTUNMAP: u32 = 4;
+const EINVAL: u64 = 22;
+const EFAULT: u64 = 14;
+const EPERM: u64 = 1;
+const GIB: u64 = 1 << 30;
+
+/// The machine the cases are made for.
+pub const SPACE: AddressSpace = AddressSpace {
+    page_size: PAGE,
+    task_size: (1 << 47) - PAGE,
+};
+
+/// What a rule needs to be met at all.
+#[derive(Clone, Copy)]
+enum Need {
+    Nothing,
+    Kind(Kind),
+    Mark(Mark),
+}
+
+/// Every rule. One that is met less often than [`ENOUGH`] was not tested.
+const RULES: [(&str, Need); 65] = [
+    ("invalid: a flag bit that does not exist", Need::Nothing),
+    ("invalid: old not at a page", Need::Nothing),
+    ("invalid: new_len 0", Need::Nothing),
+    ("invalid: new_len beyond TASK_SIZE", Need::Nothing),
+    ("invalid: the destination's end beyond TASK_SIZE", Need::Nothing),
+    ("invalid: new not at a page", Need::Nothing),
+    ("invalid: FIXED without MAYMOVE", Need::Nothing),
+    ("invalid: the ranges overlap", Need::Nothing),
+    ("invalid: the ranges overlap, no part its own target", Need::Nothing),
+    ("invalid comes before EFAULT: nothing mapped at old either", Need::Nothing),
+    ("EFAULT: nothing in the range", Need::Nothing),
+    ("EFAULT: a leading gap", Need::Nothing),
+    ("EFAULT leaves the destination as it was", Need::Nothing),
+    ("move: one whole VMA", Need::Nothing),
+    ("move: inside one VMA", Need::Nothing),
+    ("move: several VMAs", Need::Nothing),
+    ("move: more than 16 VMAs", Need::Nothing),
+    ("move: the first VMA cut", Need::Nothing),
+    ("move: the last VMA cut", Need::Nothing),
+    ("move: lengths equal once rounded", Need::Nothing),
+    ("move: what lay under a part's target is replaced", Need::Nothing),
+    ("move: shared memory and files", Need::Nothing),
+    ("move: pages that cannot be read", Need::Nothing),
+    ("move: locked memory", Need::Nothing),
+    ("move: memory advised not to be forked, dumped, or wiped", Need::Nothing),
+    ("move: memory that grows down", Need::Nothing),
+    ("move: a guard region", Need::Mark(Mark::Guard)),
+    ("move: [vvar] or [vdso]", Need::Kind(Kind::Vdso)),
+    ("move: huge pages", Need::Kind(Kind::HugePages)),
+    ("gap: between two VMAs", Need::Nothing),
+    ("gap: trailing, one VMA", Need::Nothing),
+    ("gap: trailing, several VMAs", Need::Nothing),
+    ("gap: a GiB or more", Need::Nothing),
+    ("gap: what lies under its target stays", Need::Nothing),
+    ("destination: right behind the source", Need::Nothing),
+    ("destination: right before the source", Need::Nothing),
+    ("destination: up to TASK_SIZE", Need::Nothing),
+    ("destination: inside a larger mapping", Need::Nothing),
+    ("destination: nothing mapped", Need::Nothing),
+    ("DONTUNMAP: one VMA", Need::Nothing),
+    ("DONTUNMAP: several VMAs", Need::Nothing),
+    ("refused: the first of several", Need::Nothing),
+    ("refused: one alone, with a trailing gap", Need::Nothing),
+    ("refused: a later one, the earlier ones moved", Need::Nothing),
+    ("refused: its own target stays", Need::Nothing),
+    ("refused: private /dev/zero", Need::Kind(Kind::ZeroPrivate)),
+    ("refused: ramfs", Need::Kind(Kind::Ramfs)),
+    ("refused: System V shared memory", Need::Kind(Kind::SystemV)),
+    ("refused: a BPF map", Need::Kind(Kind::BpfMap)),
+    ("refused: userfaultfd", Need::Mark(Mark::Userfaultfd)),
+    ("moves alone, not with others", Need::Nothing),
+    ("sealed: the first source VMA", Need::Mark(Mark::Sealed)),
+    ("sealed: a later source VMA, the earlier ones moved", Need::Mark(Mark::Sealed)),
+    ("sealed: under a part's target", Need::Mark(Mark::Sealed)),
+    ("passed on: grow in place", Need::Nothing),
+    ("passed on: grow by moving", Need::Nothing),
+    ("passed on: shrink", Need::Nothing),
+    ("passed on: resize to a fixed place", Need::Nothing),
+    ("passed on: duplicate", Need::Nothing),
+    ("passed on: DONTUNMAP without FIXED, or with another length", Need::Nothing),
+    ("passed on: over several VMAs", Need::Nothing),
+    ("plan: a part", Need::Nothing),
+    ("plan: a gap", Need::Nothing),
+    ("plan: done", Need::Nothing),
+    ("plan: refused", Need::Nothing),
+];
+
+/// How often each rule must be met in a run that counts.
+pub const ENOUGH: u64 = 100;
+
+/// How often each rule was met.
+#[derive(Clone, Debug, Default)]
+pub struct Counts(BTreeMap<&'static str, u64>);
+
+impl Counts {
+    /// Counts what a case exercised.
+    pub fn note_case(&mut self, requests: &[Request], observation: &Observation) {
+        for (request, states) in requests.iter().zip(observation.states.windows(2)) {
+            Look {
+                request,
+                before: &states[0],
+                after: &states[1],
+                counts: self,
+            }
+            .note();
+        }
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        for (name, count) in &other.0 {
+            *self.0.entry(name).or_default() += count;
+        }
+    }
+
+    /// Every rule with its count, or nothing where this machine cannot meet it.
+    pub fn table(&self, features: Features) -> Vec<(&'static str, Option<u64>)> {
+        let count = |&(name, need): &(&'static str, Need)| {
+            let can_be_met = match need {
+                Need::Nothing => true,
+                Need::Kind(kind) => features.has_kind(kind),
+                Need::Mark(mark) => features.has_mark(mark),
+            };
+            (
+                name,
+                can_be_met.then(|| self.0.get(name).copied().unwrap_or(0)),
+            )
+        };
+        RULES.iter().map(count).collect()
+    }
+
+    fn met(&mut self, name: &'static str) {
+        debug_assert!(
+            RULES.iter().any(|&(known, _)| known == name),
+            "{name}: not in the list"
+        );
+        *self.0.entry(name).or_default() += 1;
+    }
+}
+
+/// One request with the states around it.
+struct Look<'a> {
+    request: &'a Request,
+    before: &'a State,
+    after: &'a State,
+    counts: &'a mut Counts,
+}
+
+impl Look<'_> {
+    fn note(mut self) {
+        match self.request.for_plan().judge(SPACE) {
+            Judgement::NotAMove => self.passed_on(),
+            Judgement::Refused(_) => self.invalid(),
+            Judgement::Move(wanted) => {
+                self.plan(wanted);
+                self.a_move();
+            }
+        }
+    }
+
+    fn when(&mut self, holds: bool, name: &'static str) {
+        if holds {
+            self.counts.met(name);
+        }
+    }
+
+    fn passed_on(&mut self) {
+        let Request {
+            old,
+            old_len,
+            new_len,
+            flags,
+            ..
+        } = *self.request;
+        let fixed = flags & FIXED != 0;
+        self.when(flags == 0 && new_len > old_len, "passed on: grow in place");
+        self.when(
+            flags == MAYMOVE && new_len > old_len && old_len != 0,
+            "passed on: grow by moving",
+        );
+        self.when(!fixed && new_len < old_len, "passed on: shrink");
+        self.when(fixed && old_len != 0, "passed on: resize to a fixed place");
+        self.when(old_len == 0 && new_len != 0, "passed on: duplicate");
+        self.when(
+            flags & DONTUNMAP != 0,
+            "passed on: DONTUNMAP without FIXED, or with another length",
+        );
+        let inside = parts(self.before, old, old.saturating_add(old_len.max(new_len)));
+        self.when(inside.len() > 1, "passed on: over several VMAs");
+    }
+
+    fn invalid(&mut self) {
+        if self.after.is_success() || self.after.errno != EINVAL {
+            return;
+        }
+        let Request {
+            old, new_len, flags, new, ..
+        } = *self.request;
+        let len = SPACE.page_align(new_len);
+        self.when(flags & !7 != 0, "invalid: a flag bit that does not exist");
+        self.when(old % PAGE != 0, "invalid: old not at a page");
+        self.when(len == 0, "invalid: new_len 0");
+        self.when(len > SPACE.task_size, "invalid: new_len beyond TASK_SIZE");
+        self.when(
+            len <= SPACE.task_size && new > SPACE.task_size - len,
+            "invalid: the destination's end beyond TASK_SIZE",
+        );
+        self.when(new % PAGE != 0, "invalid: new not at a page");
+        self.when(flags & MAYMOVE == 0, "invalid: FIXED without MAYMOVE");
+        let overlaps = old.wrapping_add(len) > new && new.wrapping_add(len) > old;
+        self.when(overlaps && len != 0, "invalid: the ranges overlap");
+        if overlaps && old % PAGE == 0 && len <= SPACE.task_size {
+            let parts = parts(self.before, old, old.saturating_add(len));
+            let distance = new.abs_diff(old);
+            let apart = parts.iter().all(|part| part.end - part.start <= distance);
+            self.when(
+                parts.len() > 1 && apart,
+                "invalid: the ranges overlap, no part its own target",
+            );
+        }
+        let unmapped = self.before.mapping_at(old & !(PAGE - 1)).is_none();
+        self.when(
+            unmapped,
+            "invalid comes before EFAULT: nothing mapped at old either",
+        );
+    }
+
+    fn plan(&mut self, wanted: mremap_plan::Move) {
+        let mut plan = Plan::new(wanted);
+        let mut mappings = Mappings(&self.before.mappings);
+        loop {
+            let Ok(step) = plan.next_step(&mut mappings);
+            let name = match step {
+                Step::Part { .. } => "plan: a part",
+                Step::Gap(_) => "plan: a gap",
+                Step::Done => "plan: done",
+                Step::Refused(_) => "plan: refused",
+            };
+            self.counts.met(name);
+            if matches!(step, Step::Refused(_) | Step::Done) {
+                return;
+            }
+        }
+    }
+
+    fn a_move(&mut self) {
+        let len = SPACE.page_align(self.request.new_len);
+        let (old, end) = (self.request.old, self.request.old.saturating_add(len));
+        let parts = parts(self.before, old, end);
+        if parts.first().is_none_or(|first| first.start > old) {
+            self.when(parts.is_empty(), "EFAULT: nothing in the range");
+            self.when(!parts.is_empty(), "EFAULT: a leading gap");
+            let under = self.under(old, end);
+            self.when(
+                under && self.after.errno == EFAULT,
+                "EFAULT leaves the destination as it was",
+            );
+            return;
+        }
+        let stopper = parts.iter().position(|part| !part.vma.may_move_with_others());
+        if self.after.is_success() {
+            self.moved(&parts, old, end);
+        } else if self.after.errno == EFAULT
+            && let Some(index) = stopper
+        {
+            self.refused(&parts, index, end);
+        } else if self.after.errno == EPERM {
+            self.sealed(&parts);
+        }
+    }
+
+    fn moved(&mut self, parts: &[Part], old: u64, end: u64) {
+        let (new, new_end) = (self.request.new, self.request.new + (end - old));
+        let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+            return;
+        };
+        let several = parts.len() > 1;
+        let starts_whole = first.vma.start == old;
+        self.when(
+            !several && starts_whole && first.vma.end == end,
+            "move: one whole VMA",
+        );
+        self.when(
+            !several && !starts_whole && first.vma.end > end,
+            "move: inside one VMA",
+        );
+        self.when(several, "move: several VMAs");
+        self.when(parts.len() > 16, "move: more than 16 VMAs");
+        self.when(several && !starts_whole, "move: the first VMA cut");
+        self.when(several && last.vma.end > end, "move: the last VMA cut");
+        self.when(
+            self.request.old_len != self.request.new_len,
+            "move: lengths equal once rounded",
+        );
+        self.when(
+            !several && !first.vma.may_move_with_others(),
+            "moves alone, not with others",
+        );
+        let dontunmap = self.request.flags & DONTUNMAP != 0;
+        self.when(dontunmap && !several, "DONTUNMAP: one VMA");
+        self.when(dontunmap && several, "DONTUNMAP: several VMAs");
+        for part in parts {
+            self.what_moved(&part.vma);
+        }
+        let replaced = parts.iter().any(|part| self.under(part.start, part.end));
+        self.when(replaced, "move: what lay under a part's target is replaced");
+        self.gaps(parts, end);
+        self.when(new == end, "destination: right behind the source");
+        self.when(new_end == old, "destination: right before the source");
+        self.when(new_end == SPACE.task_size, "destination: up to TASK_SIZE");
+        let around = |mapping: &Mapping| mapping.start < new && mapping.end > new_end;
+        let wider = self.before.mappings.iter().any(around);
+        self.when(wider, "destination: inside a larger mapping");
+        self.when(!self.under(old, end), "destination: nothing mapped");
+    }
+
+    fn what_moved(&mut self, vma: &Mapping) {
+        self.when(
+            vma.has(*b"sh") || vma.class == Class::File,
+            "move: shared memory and files",
+        );
+        self.when(!vma.has(*b"rd"), "move: pages that cannot be read");
+        self.when(vma.has(*b"lo"), "move: locked memory");
+        let advised = [*b"dc", *b"dd", *b"wf"].iter().any(|&pair| vma.has(pair));
+        self.when(
+            advised,
+            "move: memory advised not to be forked, dumped, or wiped",
+        );
+        self.when(vma.has(*b"gd"), "move: memory that grows down");
+        self.when(vma.has(*b"gu"), "move: a guard region");
+        self.when(
+            matches!(vma.class, Class::Vvar | Class::Vdso),
+            "move: [vvar] or [vdso]",
+        );
+        self.when(vma.class == Class::HugePages, "move: huge pages");
+    }
+
+    fn gaps(&mut self, parts: &[Part], end: u64) {
+        let ends = parts.iter().map(|part| part.end);
+        let starts = parts.iter().skip(1).map(|part| part.start).chain([end]);
+        for (index, (from, until)) in ends.zip(starts).enumerate() {
+            if from >= until {
+                continue;
+            }
+            let is_trailing = index + 1 == parts.len();
+            self.when(!is_trailing, "gap: between two VMAs");
+            self.when(is_trailing && parts.len() == 1, "gap: trailing, one VMA");
+            self.when(is_trailing && parts.len() > 1, "gap: trailing, several VMAs");
+            self.when(until - from >= GIB, "gap: a GiB or more");
+            let stays = self.under(from, until);
+            self.when(stays, "gap: what lies under its target stays");
+        }
+    }
+
+    fn refused(&mut self, parts: &[Part], index: usize, end: u64) {
+        let stopper = &parts[index];
+        self.when(index == 0 && parts.len() > 1, "refused: the first of several");
+        let trailing = parts.len() == 1 && stopper.end < end;
+        self.when(trailing, "refused: one alone, with a trailing gap");
+        self.when(index > 0, "refused: a later one, the earlier ones moved");
+        let stays = self.under(stopper.start, stopper.end);
+        self.when(stays, "refused: its own target stays");
+        let by_class = match stopper.vma.class {
+            _ if stopper.vma.is_userfaultfd() => "refused: userfaultfd",
+            Class::DevZero => "refused: private /dev/zero",
+            Class::Ramfs => "refused: ramfs",
+            Class::SystemV => "refused: System V shared memory",
+            Class::BpfMap => "refused: a BPF map",
+            _ => return,
+        };
+        self.counts.met(by_class);
+    }
+
+    fn sealed(&mut self, parts: &[Part]) {
+        let source = parts.iter().position(|part| part.vma.has(*b"sl"));
+        self.when(source == Some(0), "sealed: the first source VMA");
+        self.when(
+            source.is_some_and(|index| index > 0),
+            "sealed: a later source VMA, the earlier ones moved",
+        );
+        let shift = self.request.new.wrapping_sub(self.request.old);
+        let is_under = |part: &Part| {
+            let (start, end) = (part.start.wrapping_add(shift), part.end.wrapping_add(shift));
+            let mut mappings = self.before.mappings.iter();
+            mappings.any(|mapping| mapping.has(*b"sl") && mapping.start < end && start < mapping.end)
+        };
+        let under = source.is_none() && parts.iter().any(is_under);
+        self.when(under, "sealed: under a part's target");
+    }
+
+    /// Whether something was mapped where this piece of the source goes.
+    fn under(&self, start: u64, end: u64) -> bool {
+        let shift = self.request.new.wrapping_sub(self.request.old);
+        let (start, end) = (start.wrapping_add(shift), end.wrapping_add(shift));
+        let mut mappings = self.before.mappings.iter();
+        mappings.any(|mapping| mapping.start < end && start < mapping.end)
+    }
+}
+
+/// A mapping's intersection with the source.
+struct Part {
+    start: u64,
+    end: u64,
+    vma: Mapping,
+}
+
+fn parts(state: &State, start: u64, end: u64) -> Vec<Part> {
+    let inside = |mapping: &&Mapping| mapping.start < end && start < mapping.end;
+    let part = |mapping: &Mapping| Part {
+        start: mapping.start.max(start),
+        end: mapping.end.min(end),
+        vma: *mapping,
+    };
+    state.mappings.iter().filter(inside).map(part).collect()
+}
+
+/// What was mapped, as the planner's source.
+struct Mappings<'a>(&'a [Mapping]);
+
+impl VmaSource for Mappings<'_> {
+    type Error = Infallible;
+
+    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Infallible> {
+        let next = self.0.iter().find(|mapping| mapping.end > from);
+        Ok(next.filter(|mapping| mapping.start < until).map(|mapping| Vma {
+            range: Range {
+                start: mapping.start,
+                end: mapping.end,
+            },
+            backing: if mapping.may_move_with_others() {
+                Backing::Movable
+            } else {
+                Backing::PlacedByDriver
+            },
+            ..Vma::default()
+        }))
+    }
+}

@@ -1,0 +1,122 @@
+//! The process that carries cases out: a child for each, forked from a parent that stays small. It runs twice,
+//! once as it is and once under the preload library, and does not know which it is.
+//!
+//! It reads lines: `seeds FIRST COUNT`, or `case JSON`. For each case it writes the number of words that
+//! follow, then the words of an [`Observation`](crate::observation::Observation).
+
+mod layout;
+mod observe;
+mod resources;
+mod smaps;
+mod sys;
+
+use std::io::{self, BufRead as _, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::case::{Case, Features};
+use crate::generate;
+use crate::observation::Words;
+use observe::Observer;
+pub use resources::Resources;
+
+/// Room for the words of one case, in words.
+const ROOM: usize = 1 << 20;
+
+/// What this machine lets a case contain. Tried in a child, whose mounts are its own.
+pub fn probe_in_child(scratch: &Path) -> Result<Features> {
+    let mut shared = sys::SharedWords::new(2)?;
+    sys::in_child(|| {
+        let features = Resources::make(scratch).map(|resources| resources.features());
+        shared.append(&[u64::from(features.map_or(0, |features| features.0))]);
+        0
+    })?;
+    Ok(Features(
+        shared.written().first().map_or(0, |&features| features as u32),
+    ))
+}
+
+/// Carries out cases until its standard input ends.
+pub fn run(scratch: &Path, seed: u64, features: Features) -> Result<()> {
+    sys::stay_away_from_the_top();
+    sys::let_alarms_interrupt();
+    let mut runner = Runner::new(scratch)?;
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    for line in io::stdin().lock().lines() {
+        let line = line.context("the driver's line cannot be read")?;
+        match line.split_once(' ') {
+            Some(("seeds", numbers)) => {
+                let (first, count) = numbers
+                    .split_once(' ')
+                    .context("seeds: two numbers are wanted")?;
+                let first: u64 = first.parse()?;
+                for number in first..first + count.parse::<u64>()? {
+                    answer(
+                        &mut out,
+                        &runner.carry_out(&generate::case(seed, number, features))?,
+                    )?;
+                }
+            }
+            Some(("case", json)) => {
+                let case = serde_json::from_str(json).context("not a case")?;
+                answer(&mut out, &runner.carry_out(&case)?)?;
+            }
+            _ => bail!("unknown line {line:?}"),
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn answer(out: &mut impl Write, words: &Words) -> Result<()> {
+    out.write_all(&(words.len() as u64).to_ne_bytes())?;
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    Ok(out.write_all(&bytes)?)
+}
+
+/// Carries out cases one by one.
+pub struct Runner {
+    resources: Resources,
+    shared: sys::SharedWords,
+}
+
+impl Runner {
+    /// With files of its own in a scratch directory.
+    pub fn new(scratch: &Path) -> Result<Self> {
+        Ok(Self {
+            resources: Resources::make(scratch)?,
+            shared: sys::SharedWords::new(ROOM)?,
+        })
+    }
+
+    /// Carries a case out in a child; the words are those of an observation.
+    pub fn carry_out(&mut self, case: &Case) -> Result<Words> {
+        self.shared.clear();
+        let (resources, shared) = (&self.resources, &mut self.shared);
+        let status = sys::in_child(|| {
+            layout::build(case, resources);
+            if case.forked {
+                // The parent keeps the layout's pages, so that they stay shared until written.
+                return sys::in_child(|| requests(case, shared)).unwrap_or(-1);
+            }
+            requests(case, shared)
+        })?;
+        let mut words = vec![status as u32 as u64];
+        words.extend_from_slice(self.shared.written());
+        Ok(words)
+    }
+}
+
+/// Makes the requests, observing before the first and after each; returns the child's exit status.
+fn requests(case: &Case, out: &mut sys::SharedWords) -> i32 {
+    let Some(mut observer) = Observer::open() else {
+        return 3;
+    };
+    observer.observe(None, out);
+    for request in &case.requests {
+        let (result, errno) = sys::mremap(request);
+        observer.observe(Some((request, result, errno)), out);
+    }
+    0
+}

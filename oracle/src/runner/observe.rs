@@ -1,0 +1,151 @@
+//! Writes down what the process can be seen to be.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+
+use super::smaps::{self, Entry, Watched};
+use super::sys::SharedWords;
+use crate::case::{PAGE, Request};
+use crate::observation::{ELSEWHERE, Mapping, State, UNREADABLE, UNTOUCHED};
+
+/// A program's own mappings lie above, those of the case below.
+const LOW: u64 = 0x5000_0000_0000;
+const FIXED: u32 = 2;
+
+/// Looks at its own process through `/proc`, so that what cannot be read does not end it.
+pub(super) struct Observer {
+    memory: File,
+    objects: Vec<(u64, u64)>,
+    text: Vec<u8>,
+    page: Vec<u8>,
+}
+
+impl Observer {
+    pub(super) fn open() -> Option<Self> {
+        Some(Self {
+            memory: File::open("/proc/self/mem").ok()?,
+            objects: Vec::new(),
+            text: vec![0; 32 << 10],
+            page: vec![0; 64 << 10],
+        })
+    }
+
+    /// Adds the state after a call (request, result, errno), or before any, to `out`.
+    pub(super) fn observe(&mut self, call: Option<(&Request, u64, i32)>, out: &mut SharedWords) {
+        let mut watched = Watched {
+            below: LOW,
+            also: (0, 0),
+        };
+        let mut is_elsewhere = false;
+        if let Some((request, result, _)) = call
+            && (LOW..u64::MAX).contains(&result)
+        {
+            let len = request.new_len.next_multiple_of(PAGE);
+            watched.also = (result, result.saturating_add(len));
+            is_elsewhere = request.flags & FIXED == 0;
+        }
+        let entries = self.mappings(watched);
+        let mut state = State {
+            result: call.map_or(0, |(_, result, _)| result),
+            errno: call.map_or(UNTOUCHED, |(_, _, errno)| errno) as u64,
+            mappings: Vec::with_capacity(entries.len()),
+            pages: Vec::new(),
+        };
+        if is_elsewhere {
+            state.result = ELSEWHERE;
+        }
+        for entry in entries {
+            if call.is_some() {
+                self.read_pages(&entry.mapping, &mut state.pages);
+            }
+            state.mappings.push(self.shown(&entry, watched, is_elsewhere));
+        }
+        let mut words = Vec::new();
+        state.encode(&mut words);
+        out.append(&words);
+    }
+
+    fn mappings(&mut self, watched: Watched) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(64);
+        let Ok(mut smaps) = File::open("/proc/self/smaps") else {
+            return entries;
+        };
+        let mut filled = 0;
+        while let Ok(count @ 1..) = smaps.read(&mut self.text[filled..]) {
+            filled += count;
+            let (more, used) = smaps::parse(&self.text[..filled], watched, &mut entries);
+            if !more {
+                break;
+            }
+            self.text.copy_within(used..filled, 0);
+            filled -= used;
+        }
+        entries
+    }
+
+    /// The mapping as both runners would show it: objects by order of appearance, elsewhere in one place.
+    fn shown(&mut self, entry: &Entry, watched: Watched, is_elsewhere: bool) -> Mapping {
+        let mut mapping = entry.mapping;
+        if mapping.object != 0 {
+            let known = self.objects.iter().position(|&object| object == entry.inode);
+            let index = known.unwrap_or_else(|| {
+                self.objects.push(entry.inode);
+                self.objects.len() - 1
+            });
+            mapping.object = index as u64 + 1;
+        }
+        if is_elsewhere && mapping.start >= LOW {
+            mapping.start = mapping.start - watched.also.0 + ELSEWHERE;
+            mapping.end = mapping.end - watched.also.0 + ELSEWHERE;
+        }
+        mapping
+    }
+
+    fn read_pages(&mut self, mapping: &Mapping, pages: &mut Vec<u64>) {
+        let mut at = mapping.start;
+        while at < mapping.end {
+            let wanted = (mapping.end - at).min(self.page.len() as u64) as usize;
+            let count = self.memory.read_at(&mut self.page[..wanted], at).unwrap_or(0);
+            let whole = count / PAGE as usize;
+            pages.extend(
+                self.page[..whole * PAGE as usize]
+                    .chunks_exact(PAGE as usize)
+                    .map(fingerprint),
+            );
+            at += whole as u64 * PAGE;
+            if whole * (PAGE as usize) < wanted {
+                pages.push(UNREADABLE);
+                at += PAGE;
+            }
+        }
+    }
+}
+
+/// A number for the content of a page; never [`UNREADABLE`].
+fn fingerprint(page: &[u8]) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut lanes = [1u64, 2, 3, 4];
+    for chunk in page.chunks_exact(32) {
+        for (lane, word) in lanes.iter_mut().zip(chunk.chunks_exact(8)) {
+            let word = u64::from_ne_bytes(word.try_into().unwrap_or_default());
+            *lane = (lane.rotate_left(5) ^ word).wrapping_mul(ODD);
+        }
+    }
+    lanes.iter().fold(0u64, |sum, lane| sum.rotate_left(9) ^ lane) | 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_a_page_counts() {
+        let page = vec![0u8; PAGE as usize];
+        for at in (0..page.len()).step_by(8) {
+            let mut other = page.clone();
+            other[at] = 2;
+            assert_ne!(fingerprint(&page), fingerprint(&other), "byte {at}");
+        }
+    }
+}

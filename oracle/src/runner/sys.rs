@@ -1,0 +1,281 @@
+//! The system calls of the runner.
+//!
+//! # Safety
+//! The layout lies at addresses that nothing else of the process uses, so whatever the calls here do to it
+//! touches no memory that Rust knows of. The exceptions carry their own reasons.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+
+use anyhow::{Context as _, Result, bail};
+use syscalls::{Sysno, raw_syscall};
+
+use crate::case::Request;
+use crate::observation::UNTOUCHED;
+
+/// A call as a program makes it, through the C function that a preload library replaces: result and errno.
+pub(super) fn mremap(request: &Request) -> (u64, i32) {
+    // SAFETY: errno is this thread's own; for the call see the head of this file.
+    unsafe {
+        *libc::__errno_location() = UNTOUCHED;
+        let result = libc::mremap(
+            request.old as *mut _,
+            request.old_len as usize,
+            request.new_len as usize,
+            request.flags as i32,
+            request.new as *mut libc::c_void,
+        );
+        (result as u64, *libc::__errno_location())
+    }
+}
+
+/// Moves one whole VMA without asking any library.
+pub(super) fn move_whole(from: u64, len: u64, to: u64) {
+    // SAFETY: see the head of this file; what is moved are `[vvar]` and `[vdso]`, unused from then on.
+    unsafe { raw_syscall!(Sysno::mremap, from, len, len, 3, to) };
+}
+
+/// Maps memory at an address; whether it worked.
+pub(super) fn map(at: u64, len: u64, prot: i32, flags: i32, fd: i32, offset: u64) -> bool {
+    // SAFETY: see the head of this file.
+    let mapped = unsafe {
+        libc::mmap(
+            at as *mut _,
+            len as usize,
+            prot,
+            flags | libc::MAP_FIXED,
+            fd,
+            offset as i64,
+        )
+    };
+    mapped != libc::MAP_FAILED
+}
+
+pub(super) fn protect(at: u64, len: u64, prot: i32) {
+    // SAFETY: see the head of this file.
+    unsafe { libc::mprotect(at as *mut _, len as usize, prot) };
+}
+
+pub(super) fn advise(at: u64, len: u64, advice: i32) -> bool {
+    // SAFETY: see the head of this file.
+    unsafe { libc::madvise(at as *mut _, len as usize, advice) == 0 }
+}
+
+pub(super) fn lock(at: u64, len: u64) {
+    // SAFETY: see the head of this file.
+    unsafe { libc::mlock(at as *const _, len as usize) };
+}
+
+pub(super) fn seal(at: u64, len: u64) -> bool {
+    const MSEAL: i64 = 462;
+    // SAFETY: see the head of this file.
+    unsafe { libc::syscall(MSEAL, at, len, 0) == 0 }
+}
+
+/// Attaches a fresh System V segment that is gone with its last mapping.
+pub(super) fn attach_system_v(at: u64, len: u64) -> bool {
+    // SAFETY: see the head of this file.
+    unsafe {
+        let id = libc::shmget(libc::IPC_PRIVATE, len as usize, libc::IPC_CREAT | 0o600);
+        if id < 0 {
+            return false;
+        }
+        let attached = libc::shmat(id, at as *const _, 0);
+        libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut());
+        attached as u64 == at
+    }
+}
+
+/// Registers a range with a fresh userfaultfd, for write protection; the descriptor stays open.
+pub(super) fn register_userfaultfd(at: u64, len: u64) -> bool {
+    const USER_MODE_ONLY: i32 = 1;
+    const API: u64 = 0xc018_aa3f;
+    const REGISTER: u64 = 0xc020_aa00;
+    const WRITE_PROTECT: u64 = 2;
+    // SAFETY: the arrays are as large as the kernel's structures, `uffdio_api` and `uffdio_register`.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | USER_MODE_ONLY) as i32;
+        let mut api = [0xaau64, 0, 0];
+        let mut register = [at, len, WRITE_PROTECT, 0];
+        fd >= 0
+            && libc::ioctl(fd, API as _, api.as_mut_ptr()) == 0
+            && libc::ioctl(fd, REGISTER as _, register.as_mut_ptr()) == 0
+    }
+}
+
+/// Writes a word; the page must be writable.
+pub(super) fn poke(at: u64, value: u64) {
+    // SAFETY: the layout has just mapped the page for writing.
+    unsafe { (at as *mut u64).write_volatile(value) };
+}
+
+/// Reads a byte, so that the page is there; it must be readable.
+pub(super) fn peek(at: u64) {
+    // SAFETY: the layout has just mapped the page for reading.
+    unsafe { (at as *const u8).read_volatile() };
+}
+
+/// A child that takes longer hangs.
+const PATIENCE_SECONDS: u32 = 20;
+
+/// Lets an alarm interrupt waiting for a child.
+pub(super) fn let_alarms_interrupt() {
+    extern "C" fn nothing(_: i32) {}
+    // SAFETY: the handler does nothing; without SA_RESTART a system call that waits returns.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+        libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut());
+    }
+}
+
+/// Runs `work` in a forked child and returns how it ended, as `waitpid` gives it.
+pub(super) fn in_child(work: impl FnOnce() -> i32) -> Result<i32> {
+    // SAFETY: the process has one thread, so the child may do whatever its parent could.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()).context("fork"),
+        0 => {
+            // SAFETY: should the parent end first, so does this process.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let status = work();
+            // SAFETY: ends the child at once, with nothing flushed twice.
+            unsafe { libc::_exit(status) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: waits for the child just made, and ends it when the time is over.
+            unsafe {
+                libc::alarm(PATIENCE_SECONDS);
+                while libc::waitpid(child, &raw mut status, 0) < 0 {
+                    let error = io::Error::last_os_error();
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(error).context("waitpid");
+                    }
+                    libc::kill(child, libc::SIGKILL);
+                }
+                libc::alarm(0);
+            }
+            Ok(status)
+        }
+    }
+}
+
+/// A vector of words that a child fills and its parent reads.
+pub(super) struct SharedWords {
+    words: &'static mut [u64],
+}
+
+impl SharedWords {
+    pub(super) fn new(room: usize) -> Result<Self> {
+        let len = room * size_of::<u64>();
+        // SAFETY: fresh memory, mapped for good, shared with children that end before it is read.
+        unsafe {
+            let at = libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            if at == libc::MAP_FAILED {
+                return Err(io::Error::last_os_error()).context("mmap");
+            }
+            Ok(Self {
+                words: std::slice::from_raw_parts_mut(at.cast(), room),
+            })
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.words[0] = 0;
+    }
+
+    /// Adds words; what does not fit is lost, which shows as a missing state.
+    pub(super) fn append(&mut self, words: &[u64]) {
+        let used = self.words[0] as usize + 1;
+        if let Some(room) = self.words.get_mut(used..used + words.len()) {
+            room.copy_from_slice(words);
+            self.words[0] += words.len() as u64;
+        }
+    }
+
+    pub(super) fn written(&self) -> &[u64] {
+        let used = self.words[0] as usize;
+        &self.words[1..=used]
+    }
+}
+
+/// A destination at the very end of the address space must not meet the stack, whose place is random: starts
+/// the program anew until it is far enough.
+pub(super) fn stay_away_from_the_top() {
+    const TOP: u64 = 1 << 47;
+    const FAR_ENOUGH: u64 = 1 << 30;
+    if stack_address() < TOP - FAR_ENOUGH {
+        return;
+    }
+    let arguments: Vec<CString> = std::env::args_os()
+        .filter_map(|argument| CString::new(argument.as_bytes()).ok())
+        .collect();
+    let mut pointers: Vec<*const libc::c_char> = arguments.iter().map(|argument| argument.as_ptr()).collect();
+    pointers.push(std::ptr::null());
+    // SAFETY: a list of C strings that ends with null. Should it fail, the program goes on as it is.
+    unsafe { libc::execv(c"/proc/self/exe".as_ptr(), pointers.as_ptr()) };
+}
+
+fn stack_address() -> u64 {
+    let here = 0u8;
+    (&raw const here) as u64
+}
+
+/// Start and bytes of the mapping of this process with a name.
+pub(super) fn find_mapping(name: &str) -> Option<(u64, u64)> {
+    let maps = fs::read_to_string("/proc/self/maps").ok()?;
+    let line = maps.lines().find(|line| line.ends_with(name))?;
+    let (start, end) = line.split(' ').next()?.split_once('-')?;
+    let start = u64::from_str_radix(start, 16).ok()?;
+    Some((start, u64::from_str_radix(end, 16).ok()? - start))
+}
+
+/// `memfd_create`, or `memfd_secret`.
+pub(super) fn memfd(secret: bool, len: u64) -> Result<i32> {
+    const MEMFD_SECRET: i64 = 447;
+    // SAFETY: makes a descriptor, and touches no memory.
+    let fd = unsafe {
+        if secret {
+            libc::syscall(MEMFD_SECRET, 0) as i32
+        } else {
+            libc::memfd_create(c"content".as_ptr(), 0)
+        }
+    };
+    // SAFETY: the same.
+    if fd < 0 || unsafe { libc::ftruncate(fd, len as i64) } != 0 {
+        bail!("no memfd: {}", io::Error::last_os_error());
+    }
+    Ok(fd)
+}
+
+/// A BPF array that can be mapped.
+pub(super) fn bpf_map(pages: u32) -> Option<i32> {
+    const ARRAY: u32 = 2;
+    const MMAPABLE: u32 = 1 << 10;
+    let mut attributes = [0u32; 32];
+    attributes[..5].copy_from_slice(&[ARRAY, 4, 4096, pages, MMAPABLE]);
+    // SAFETY: `BPF_MAP_CREATE` reads the attributes, of which the rest is zero.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, 0, attributes.as_ptr(), size_of_val(&attributes)) };
+    (fd >= 0).then_some(fd as i32)
+}
+
+/// Mounts a ramfs where only this process and its children see it; whether it worked.
+pub(super) fn mount_ramfs(directory: &CString) -> bool {
+    let none = c"none".as_ptr();
+    let null = std::ptr::null();
+    // SAFETY: C strings throughout; no memory is touched.
+    unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(none, c"/".as_ptr(), null, libc::MS_REC | libc::MS_PRIVATE, null.cast()) == 0
+            && libc::mount(none, directory.as_ptr(), c"ramfs".as_ptr(), 0, null.cast()) == 0
+    }
+}
