@@ -227,9 +227,12 @@ impl Features {
         features
     }
 
-    /// Takes out what a look at a VMA's boundaries cannot tell: what stands behind it.
+    /// Takes out what a look at a VMA's boundaries cannot tell: what stands behind it. The boundaries of
+    /// `[vvar]` and `[vdso]` cannot be seen either.
     pub fn remove_what_only_names_tell(&mut self) {
         for kind in [
+            Kind::Vvar,
+            Kind::Vdso,
             Kind::ZeroPrivate,
             Kind::Ramfs,
             Kind::SystemV,
