@@ -1,7 +1,7 @@
 //! A run: many random cases by several pairs of runners, the first difference made small and drawn.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -12,7 +12,8 @@ use crate::case::Features;
 use crate::observation::Observation;
 use crate::pair::{Answers, Pair, Setup};
 use crate::rules::{Counts, ENOUGH};
-use crate::{generate, picture, runner, shrink};
+use crate::scratch::Scratch;
+use crate::{generate, named, picture, runner, shrink};
 
 /// Cases asked for at once: enough to keep both runners busy, few enough to stop soon after a difference.
 const BATCH: u64 = 200;
@@ -46,6 +47,9 @@ pub struct Options {
     /// Kinds and marks to leave out of layouts, for example `userfaultfd` or `transparent`.
     #[arg(long)]
     pub without: Vec<String>,
+    /// A directory of cases to begin with: differences found before, and the rules that chance meets rarely.
+    #[arg(long)]
+    pub named: Option<PathBuf>,
     /// Stop after this many seconds.
     #[arg(long)]
     pub seconds: Option<u64>,
@@ -90,6 +94,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         differences: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
     };
+    if let Some(directory) = &options.named {
+        run.named_cases(directory)?;
+    }
     let mut counts = Counts::default();
     std::thread::scope(|scope| -> Result<()> {
         let jobs: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(|| run.work())).collect();
@@ -110,6 +117,27 @@ fn features_for(source: &str, mut features: Features) -> Features {
 }
 
 impl Run<'_> {
+    /// Compares the cases of a directory, all of them whatever comes out.
+    fn named_cases(&self, directory: &Path) -> Result<()> {
+        let mut pair = Pair::start(&self.setup)?;
+        for path in named::files(directory)? {
+            let case = named::read(&path)?;
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            if !named::can_be_laid_out(&case, self.setup.features) {
+                println!("cannot be tested here, or by {}: {name}", self.setup.source);
+                continue;
+            }
+            let answers = pair.ask(&case)?;
+            self.compared.fetch_add(1, Ordering::Relaxed);
+            if !answers.agree() {
+                self.differences.fetch_add(1, Ordering::Relaxed);
+                println!("\nDIFFERENCE: {name}, source {}", self.setup.source);
+                println!("{}", picture::draw(&case, &answers));
+            }
+        }
+        Ok(())
+    }
+
     fn work(&self) -> Result<Counts> {
         let mut counts = Counts::default();
         let mut pair = Pair::start(&self.setup)?;
@@ -164,7 +192,7 @@ impl Run<'_> {
         );
         println!("{}", picture::draw(&small, &answers));
         println!(
-            "as a regression test (oracle/regressions/NAME.json):\n{}\n",
+            "as a regression test (oracle/named/NAME.json):\n{}\n",
             serde_json::to_string_pretty(&small)?
         );
         if self.differences.load(Ordering::Relaxed) >= self.options.differences {
@@ -206,22 +234,5 @@ impl Run<'_> {
         }
         let failed = differences > 0 || is_judged && !missed.is_empty();
         if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-    }
-}
-
-/// A directory of this run, removed with it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make() -> Result<Self> {
-        let path = env::temp_dir().join(format!("mremap-oracle-{}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -13,10 +13,13 @@
 pub mod case;
 pub mod compare;
 pub mod generate;
+pub mod named;
 pub mod observation;
 pub mod pair;
 pub mod picture;
 pub mod random;
 pub mod rules;
 pub mod runner;
+pub mod scratch;
 pub mod shrink;
+pub mod transcript;

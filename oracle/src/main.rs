@@ -1,5 +1,6 @@
 //! `mremap-oracle`: compares the shim with the kernel it runs on. `cargo xtask oracle` builds both and calls it.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,7 +8,9 @@ use anyhow::Result;
 use clap::Parser;
 use mremap_oracle::case::Features;
 use mremap_oracle::compare::{self, Options};
-use mremap_oracle::runner;
+use mremap_oracle::runner::{self, Runner};
+use mremap_oracle::scratch::Scratch;
+use mremap_oracle::transcript;
 
 /// Compares the shim with the kernel it runs on.
 #[derive(Debug, Parser)]
@@ -15,6 +18,13 @@ use mremap_oracle::runner;
 enum Command {
     /// Random cases, natively and emulated.
     Compare(Options),
+    /// Writes down cases and what came of them here, natively or under whatever is preloaded.
+    Transcript {
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[arg(long, default_value_t = 200)]
+        cases: u64,
+    },
     /// Carries out cases that are asked for on standard input.
     #[command(hide = true)]
     Runner {
@@ -30,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Compare(options) => compare::run(&options),
+        Command::Transcript { seed, cases } => write_transcript(seed, cases),
         Command::Runner {
             seed,
             features,
@@ -40,6 +51,16 @@ fn main() -> ExitCode {
         eprintln!("mremap-oracle: {error:#}");
         ExitCode::from(2)
     })
+}
+
+fn write_transcript(seed: u64, cases: u64) -> Result<ExitCode> {
+    let scratch = Scratch::make()?;
+    let mut runner = Runner::new(&scratch.0)?;
+    let mut out = std::io::stdout().lock();
+    for number in 0..cases {
+        out.write_all(transcript::write(&mut runner, seed, number)?.as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn run_runner(seed: u64, features: u32, scratch: &std::path::Path) -> Result<ExitCode> {

@@ -48,7 +48,7 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
     text
 }
 
-fn shown_request(request: &Request) -> String {
+pub(crate) fn shown_request(request: &Request) -> String {
     let names = [(1, "MAYMOVE"), (2, "FIXED"), (4, "DONTUNMAP")];
     let mut flags: Vec<String> = names
         .iter()

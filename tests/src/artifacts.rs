@@ -19,7 +19,7 @@ use serde_json::Value;
 /// A directory with everything that was built.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
-    /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `examples/` and `fixtures/`.
+    /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `mremap-oracle`, `examples/` and `fixtures/`.
     pub root: PathBuf,
 }
 
@@ -78,6 +78,11 @@ impl Artifacts {
     /// The analyzer's executable.
     pub fn analyzer(&self) -> PathBuf {
         self.root.join("mremap-analyzer")
+    }
+
+    /// The program that compares the shim with the kernel.
+    pub fn oracle(&self) -> PathBuf {
+        self.root.join("mremap-oracle")
     }
 
     /// The example program `name`, whichever language it is written in.
@@ -146,6 +151,8 @@ fn build_rust(root: &Path) -> Result<BTreeSet<String>> {
         "mremap-analyzer",
         "-p",
         "mremap-examples",
+        "-p",
+        "mremap-oracle",
     ]);
     let output = command
         .stderr(Stdio::inherit())

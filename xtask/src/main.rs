@@ -8,6 +8,8 @@ mod guest;
 mod kernels;
 mod kernels_command;
 mod libtest;
+mod mutants;
+mod oracle;
 mod repo;
 mod test;
 mod test_vm;
@@ -32,6 +34,8 @@ enum Command {
     Kernels(kernels_command::Options),
     /// The shim at work on an unmodified program.
     Demo(demo::Options),
+    /// The shim against the kernel that runs here, on random layouts and requests.
+    Oracle(oracle::Options),
     /// Everything that a change must pass.
     Ci,
 }
@@ -50,6 +54,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Vm(options) => vm::run(&options),
         Command::Kernels(options) => kernels_command::run(&options),
         Command::Demo(options) => demo::run(&options),
+        Command::Oracle(options) => oracle::run(&options),
         Command::Ci => ci::run(),
     }
 }

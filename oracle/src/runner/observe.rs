@@ -96,6 +96,10 @@ impl Observer {
             mapping.object = index as u64 + 1;
         }
         if is_elsewhere && mapping.start >= LOW {
+            // Private memory of /dev/zero shows its address in place of an offset.
+            if mapping.offset == mapping.start {
+                mapping.offset = mapping.offset - watched.also.0 + ELSEWHERE;
+            }
             mapping.start = mapping.start - watched.also.0 + ELSEWHERE;
             mapping.end = mapping.end - watched.also.0 + ELSEWHERE;
         }

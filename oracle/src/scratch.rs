@@ -1,0 +1,28 @@
+//! A directory for the files of a run.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+/// A directory of this process, removed with the value.
+#[derive(Debug)]
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    /// Makes it where temporary files go.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make() -> Result<Self> {
+        let path = env::temp_dir().join(format!("mremap-oracle-{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
