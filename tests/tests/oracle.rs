@@ -1,0 +1,77 @@
+//! What the oracle's cases come to is the same on every kernel: written down where the kernel has the feature,
+//! reproduced by the shim where it has not. Where both can be had at once, they are compared outright.
+
+use std::process::Command;
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::preload::{Preload, kernel_moves_several_vmas};
+
+const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
+
+/// Made by Linux 6.18 itself, the same on 6.17 and 7.3: `mremap-oracle transcript --seed 1 --cases 150`.
+const TRANSCRIPT: &str = include_str!("../transcripts/oracle.txt");
+const ARGUMENTS: [&str; 5] = ["transcript", "--seed", "1", "--cases", "150"];
+
+/// What 5.10 has no way to do, as the transcript says it.
+const DONTUNMAP_OF_FILES: &str = ", needs DONTUNMAP of shared memory or files";
+/// What bisection cannot see: such a VMA moves with others when it should not.
+const DRIVERS_OWN: [&str; 2] = ["DevZero", "SystemV"];
+
+/// The transcript's cases, each from its `case N` line on.
+fn cases(text: &str) -> Vec<&str> {
+    let mut starts: Vec<usize> = text.match_indices("case ").map(|(at, _)| at).collect();
+    starts.push(text.len());
+    starts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
+}
+
+fn kernel_is(series: &str) -> bool {
+    std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| kernel == series)
+}
+
+/// Since 6.11; before, the source `query` gives way to bisection.
+fn kernel_answers_queries() -> bool {
+    !kernel_is("5.10") && !kernel_is("6.1")
+}
+
+/// Holds every case that this kernel and this source can do against the transcript; how many those were.
+fn assert_same(who: &str, got: &str, can: impl Fn(&str) -> bool) -> usize {
+    let expected = cases(TRANSCRIPT);
+    let got = cases(got);
+    assert_eq!(got.len(), expected.len(), "{who}");
+    let mut compared = 0;
+    for (expected, got) in expected.iter().zip(got) {
+        if can(expected) {
+            assert_eq!(got, *expected, "{who}");
+            compared += 1;
+        }
+    }
+    compared
+}
+
+#[test]
+fn the_shim_reproduces_the_transcript_of_a_kernel_with_the_feature() {
+    let program = Artifacts::get().oracle();
+    let kernel_can = |case: &str| !kernel_is("5.10") || !case.contains(DONTUNMAP_OF_FILES);
+    if kernel_moves_several_vmas() {
+        let native = Command::new(&program)
+            .args(ARGUMENTS)
+            .env_remove("LD_PRELOAD")
+            .output();
+        let native = native.expect("the oracle runs");
+        assert_same("native", &String::from_utf8_lossy(&native.stdout), kernel_can);
+    }
+    for source in SOURCES {
+        let run = Preload::new(&program)
+            .args(&ARGUMENTS)
+            .setting("MODE", "emulate")
+            .setting("VMA_SOURCE", source)
+            .output();
+        assert!(run.status.success(), "{source}: {run:?}");
+        let sees_names = source != "bisect" && (source != "query" || kernel_answers_queries());
+        let source_can = |case: &str| sees_names || !DRIVERS_OWN.iter().any(|name| case.contains(name));
+        let compared = assert_same(source, &String::from_utf8_lossy(&run.stdout), |case| {
+            kernel_can(case) && source_can(case)
+        });
+        assert!(compared > 50, "{source}: only {compared} cases");
+    }
+}
