@@ -269,7 +269,10 @@ impl Features {
         );
         let index = match (kind, mark) {
             (Ok(kind), _) => Some(kind as usize),
-            (_, Ok(mark)) => Self::MARKS.iter().position(|&known| known == mark).map(|index| 24 + index),
+            (_, Ok(mark)) => Self::MARKS
+                .iter()
+                .position(|&known| known == mark)
+                .map(|index| 24 + index),
             _ => None,
         };
         self.0 &= !index.map_or(0, |index| 1 << index);

@@ -99,7 +99,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut counts = Counts::default();
     std::thread::scope(|scope| -> Result<()> {
-        let jobs: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(|| run.work())).collect();
+        let jobs: Vec<_> = (0..options.jobs.max(1))
+            .map(|_| scope.spawn(|| run.work()))
+            .collect();
         for job in jobs {
             counts.add(&job.join().expect("no panic in a job")?);
         }
@@ -233,6 +235,10 @@ impl Run<'_> {
             }
         }
         let failed = differences > 0 || is_judged && !missed.is_empty();
-        if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
     }
 }

@@ -12,7 +12,8 @@ use crate::case::{Case, Features};
 /// # Errors
 /// The directory cannot be read.
 pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory).with_context(|| format!("{}: cannot be read", directory.display()))?;
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("{}: cannot be read", directory.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
@@ -30,7 +31,7 @@ pub fn read(path: &Path) -> Result<Case> {
 
 /// Whether this machine, and the source under test, can do what the case is about.
 pub fn can_be_laid_out(case: &Case, features: Features) -> bool {
-    case.pieces.iter().all(|piece| {
-        features.has_kind(piece.kind) && piece.marks.iter().all(|&mark| features.has_mark(mark))
-    })
+    case.pieces
+        .iter()
+        .all(|piece| features.has_kind(piece.kind) && piece.marks.iter().all(|&mark| features.has_mark(mark)))
 }

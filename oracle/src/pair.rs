@@ -75,11 +75,7 @@ impl Process {
 
     fn hear(&mut self) -> Result<Words> {
         let mut word = [0; 8];
-        let mut read = |into: &mut [u8]| {
-            self.answer
-                .read_exact(into)
-                .context("a runner ended early")
-        };
+        let mut read = |into: &mut [u8]| self.answer.read_exact(into).context("a runner ended early");
         read(&mut word)?;
         let mut bytes = vec![0; u64::from_ne_bytes(word) as usize * 8];
         read(&mut bytes)?;
@@ -133,7 +129,11 @@ impl Pair {
 
     fn assert_preloaded(&self, shim: &Path) -> Result<()> {
         let maps = format!("/proc/{}/maps", self.emulated.child.id());
-        let name = shim.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = shim
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         // The program may not have come to its loader yet.
         for _ in 0..500 {
             if std::fs::read_to_string(&maps)

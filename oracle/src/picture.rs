@@ -33,7 +33,12 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
         }
         match pair {
             (Some(native), Some(emulated)) if native == emulated => {
-                state(&mut text, if index == 0 { "before" } else { "both" }, native, &mut names);
+                state(
+                    &mut text,
+                    if index == 0 { "before" } else { "both" },
+                    native,
+                    &mut names,
+                );
             }
             (native, emulated) => {
                 for (who, seen) in [("kernel", native), ("shim", emulated)] {
@@ -63,7 +68,11 @@ pub(crate) fn shown_request(request: &Request) -> String {
         request.old,
         request.old_len,
         request.new_len,
-        if flags.is_empty() { "0".to_owned() } else { flags.join("|") },
+        if flags.is_empty() {
+            "0".to_owned()
+        } else {
+            flags.join("|")
+        },
         request.new
     )
 }

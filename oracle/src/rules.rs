@@ -42,8 +42,14 @@ const RULES: [(&str, Need); 65] = [
     ("invalid: new not at a page", Need::Nothing),
     ("invalid: FIXED without MAYMOVE", Need::Nothing),
     ("invalid: the ranges overlap", Need::Nothing),
-    ("invalid: the ranges overlap, no part its own target", Need::Nothing),
-    ("invalid comes before EFAULT: nothing mapped at old either", Need::Nothing),
+    (
+        "invalid: the ranges overlap, no part its own target",
+        Need::Nothing,
+    ),
+    (
+        "invalid comes before EFAULT: nothing mapped at old either",
+        Need::Nothing,
+    ),
     ("EFAULT: nothing in the range", Need::Nothing),
     ("EFAULT: a leading gap", Need::Nothing),
     ("EFAULT leaves the destination as it was", Need::Nothing),
@@ -58,7 +64,10 @@ const RULES: [(&str, Need); 65] = [
     ("move: shared memory and files", Need::Nothing),
     ("move: pages that cannot be read", Need::Nothing),
     ("move: locked memory", Need::Nothing),
-    ("move: memory advised not to be forked, dumped, or wiped", Need::Nothing),
+    (
+        "move: memory advised not to be forked, dumped, or wiped",
+        Need::Nothing,
+    ),
     ("move: memory that grows down", Need::Nothing),
     ("move: a guard region", Need::Mark(Mark::Guard)),
     ("move: [vvar] or [vdso]", Need::Kind(Kind::Vdso)),
@@ -86,14 +95,20 @@ const RULES: [(&str, Need); 65] = [
     ("refused: userfaultfd", Need::Mark(Mark::Userfaultfd)),
     ("moves alone, not with others", Need::Nothing),
     ("sealed: the first source VMA", Need::Mark(Mark::Sealed)),
-    ("sealed: a later source VMA, the earlier ones moved", Need::Mark(Mark::Sealed)),
+    (
+        "sealed: a later source VMA, the earlier ones moved",
+        Need::Mark(Mark::Sealed),
+    ),
     ("sealed: under a part's target", Need::Mark(Mark::Sealed)),
     ("passed on: grow in place", Need::Nothing),
     ("passed on: grow by moving", Need::Nothing),
     ("passed on: shrink", Need::Nothing),
     ("passed on: resize to a fixed place", Need::Nothing),
     ("passed on: duplicate", Need::Nothing),
-    ("passed on: DONTUNMAP without FIXED, or with another length", Need::Nothing),
+    (
+        "passed on: DONTUNMAP without FIXED, or with another length",
+        Need::Nothing,
+    ),
     ("passed on: over several VMAs", Need::Nothing),
     ("plan: a part", Need::Nothing),
     ("plan: a gap", Need::Nothing),
@@ -137,10 +152,7 @@ impl Counts {
                 Need::Kind(kind) => features.has_kind(kind),
                 Need::Mark(mark) => features.has_mark(mark),
             };
-            (
-                name,
-                can_be_met.then(|| self.0.get(name).copied().unwrap_or(0)),
-            )
+            (name, can_be_met.then(|| self.0.get(name).copied().unwrap_or(0)))
         };
         RULES.iter().map(count).collect()
     }
@@ -210,7 +222,11 @@ impl Look<'_> {
             return;
         }
         let Request {
-            old, new_len, flags, new, ..
+            old,
+            new_len,
+            flags,
+            new,
+            ..
         } = *self.request;
         let len = SPACE.page_align(new_len);
         self.when(flags & !7 != 0, "invalid: a flag bit that does not exist");
@@ -338,10 +354,7 @@ impl Look<'_> {
         self.when(!vma.has(*b"rd"), "move: pages that cannot be read");
         self.when(vma.has(*b"lo"), "move: locked memory");
         let advised = [*b"dc", *b"dd", *b"wf"].iter().any(|&pair| vma.has(pair));
-        self.when(
-            advised,
-            "move: memory advised not to be forked, dumped, or wiped",
-        );
+        self.when(advised, "move: memory advised not to be forked, dumped, or wiped");
         self.when(vma.has(*b"gd"), "move: memory that grows down");
         self.when(vma.has(*b"gu"), "move: a guard region");
         self.when(

@@ -198,10 +198,17 @@ fn private_dev_zero_moves_alone_or_not_at_all() {
 #[test]
 fn system_v_segments_and_bpf_maps_move_alone_or_not_at_all() {
     let placed = |path: &[u8], inode| Backing::of_mapping(path, 0, inode, true) == Backing::PlacedByDriver;
-    assert!(placed(b"/SYSV00000000 (deleted)", 0), "a segment's number may be 0");
+    assert!(
+        placed(b"/SYSV00000000 (deleted)", 0),
+        "a segment's number may be 0"
+    );
     assert!(placed(b"/SYSV0badcafe (deleted)", 32771));
     assert!(placed(b"anon_inode:bpf-map", 9));
-    for other in [&b"/SYSV (deleted)"[..], b"/SYSV00000000", b"/SYSV0000000g (deleted)"] {
+    for other in [
+        &b"/SYSV (deleted)"[..],
+        b"/SYSV00000000",
+        b"/SYSV0000000g (deleted)",
+    ] {
         assert!(!placed(other, 7), "{other:?}");
     }
 }

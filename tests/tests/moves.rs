@@ -141,11 +141,7 @@ fn an_unusable_trace_directory_gives_one_line_and_the_programs_own_status() {
         .args(&["2"])
         .setting("TRACE", "/nowhere/at/all")
         .output();
-    assert_eq!(
-        run.status.code(),
-        Some(2),
-        "its own status"
-    );
+    assert_eq!(run.status.code(), Some(2), "its own status");
     let complaints: Vec<String> = text(&run.stderr)
         .lines()
         .filter(|line| line.starts_with("mremap-shim: "))

@@ -226,9 +226,7 @@ fn is_noticed(artifacts: &Artifacts, shim: &Path, mutant: &Mutant, seed: u64) ->
         }
         Finder::Example(name) => {
             let mut command = Command::new(artifacts.example(name));
-            command
-                .env("LD_PRELOAD", shim)
-                .env("MREMAP_SHIM_MODE", "emulate");
+            command.env("LD_PRELOAD", shim).env("MREMAP_SHIM_MODE", "emulate");
             command
         }
     };

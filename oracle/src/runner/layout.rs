@@ -71,8 +71,7 @@ fn map(piece: &Piece, resources: &Resources) -> bool {
     match piece.kind {
         Kind::Anon => map_memory(piece, MAP_PRIVATE),
         Kind::Transparent => {
-            map_memory(piece, MAP_PRIVATE)
-                && sys::advise(piece.at, piece.pages * PAGE, libc::MADV_HUGEPAGE)
+            map_memory(piece, MAP_PRIVATE) && sys::advise(piece.at, piece.pages * PAGE, libc::MADV_HUGEPAGE)
         }
         Kind::SharedAnon => map_memory(piece, MAP_SHARED),
         Kind::GrowsDown => map_memory(piece, MAP_PRIVATE | MAP_GROWSDOWN),
@@ -83,7 +82,14 @@ fn map(piece: &Piece, resources: &Resources) -> bool {
         Kind::FileShared => file(Some(resources.file), MAP_SHARED),
         Kind::ZeroPrivate => file(Some(resources.zero), MAP_PRIVATE),
         Kind::ZeroShared => file(Some(resources.zero), MAP_SHARED),
-        Kind::Ramfs => file(resources.ramfs, if piece.offset % 2 == 0 { MAP_SHARED } else { MAP_PRIVATE }),
+        Kind::Ramfs => file(
+            resources.ramfs,
+            if piece.offset % 2 == 0 {
+                MAP_SHARED
+            } else {
+                MAP_PRIVATE
+            },
+        ),
         Kind::BpfMap => file(resources.bpf_map, MAP_SHARED),
         Kind::Secret => file(sys::memfd(true, piece.pages * PAGE).ok(), MAP_SHARED),
         Kind::SystemV => sys::attach_system_v(piece.at, piece.pages * PAGE),

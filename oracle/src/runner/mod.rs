@@ -47,9 +47,7 @@ pub fn run(scratch: &Path, seed: u64, features: Features) -> Result<()> {
         let line = line.context("the driver's line cannot be read")?;
         match line.split_once(' ') {
             Some(("seeds", numbers)) => {
-                let (first, count) = numbers
-                    .split_once(' ')
-                    .context("seeds: two numbers are wanted")?;
+                let (first, count) = numbers.split_once(' ').context("seeds: two numbers are wanted")?;
                 let first: u64 = first.parse()?;
                 for number in first..first + count.parse::<u64>()? {
                     answer(

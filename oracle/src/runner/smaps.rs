@@ -104,11 +104,7 @@ fn header(line: &[u8], watched: Watched) -> Option<(u64, Option<Entry>)> {
             flags: 0,
             class,
             object: u64::from(has_object),
-            offset: if has_object {
-                offset + (from - start)
-            } else {
-                0
-            },
+            offset: if has_object { offset + (from - start) } else { 0 },
         },
         inode: (major << 32 | minor, inode),
     };
@@ -160,11 +156,7 @@ mod tests {
                 .collect();
             assert_eq!(
                 ranges,
-                [
-                    (0x1000, 0x4000),
-                    (0x4000, 0x5000),
-                    (0x700_1000, 0x700_2000)
-                ],
+                [(0x1000, 0x4000), (0x4000, 0x5000), (0x700_1000, 0x700_2000)],
                 "in steps of {step}"
             );
             let file = &entries[1];

@@ -275,7 +275,13 @@ pub(super) fn mount_ramfs(directory: &CString) -> bool {
     // SAFETY: C strings throughout; no memory is touched.
     unsafe {
         libc::unshare(libc::CLONE_NEWNS) == 0
-            && libc::mount(none, c"/".as_ptr(), null, libc::MS_REC | libc::MS_PRIVATE, null.cast()) == 0
+            && libc::mount(
+                none,
+                c"/".as_ptr(),
+                null,
+                libc::MS_REC | libc::MS_PRIVATE,
+                null.cast(),
+            ) == 0
             && libc::mount(none, directory.as_ptr(), c"ramfs".as_ptr(), 0, null.cast()) == 0
     }
 }
