@@ -26,7 +26,10 @@ fn check_unless(rule: &str, expected: &str, without: &[&str]) {
         let native = Command::new(&program).arg(rule).env_remove("LD_PRELOAD").output();
         assert_says("natively", expected, &native.expect("the fixture runs"));
     }
-    for source in SOURCES {
+    // A guest emulates its processor, too: the best way and the last resort will do.
+    let in_guest = std::env::var_os("MREMAP_KERNEL").is_some();
+    let is_wanted = |source: &&str| !in_guest || ["auto", "bisect"].contains(source);
+    for source in SOURCES.into_iter().filter(is_wanted) {
         let run = Preload::new(&program)
             .args(&[rule])
             .setting("MODE", "emulate")
