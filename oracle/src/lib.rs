@@ -9,6 +9,8 @@
 //! compared on the spot.
 //!
 //! Nothing here knows how the shim works: it is asked through the C function, and seen through `/proc`.
+// Every error is a sentence about a file, a process or the kernel, for whoever ran the comparison.
+#![allow(clippy::missing_errors_doc)]
 
 pub mod case;
 pub mod compare;

@@ -84,7 +84,7 @@ mod tests {
                 .any(|piece| piece.kind == Kind::SharedAnon && piece.pages >= 2)
                 && case.requests.iter().any(|request| request.flags & 4 != 0)
         };
-        let case = (0..)
+        let case = (0..100_000)
             .map(|number| generate::case(3, number, Features(u32::MAX)))
             .find(|case| needed(case) && case.pieces.len() > 8)
             .unwrap();

@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+use crate::oracle;
 use crate::repo;
 use crate::test;
 
@@ -19,6 +20,10 @@ pub fn run() -> Result<ExitCode> {
     }
     println!("== tests");
     let tests = test::run(test::Options { require_guests: true })?;
+    println!("== oracle");
+    if oracle::run(&oracle::Options::for_ci())? != ExitCode::SUCCESS {
+        failed.push("oracle");
+    }
     if failed.is_empty() {
         return Ok(tests);
     }

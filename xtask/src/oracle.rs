@@ -35,6 +35,19 @@ pub struct Options {
     pub mutants: bool,
 }
 
+impl Options {
+    /// What every change must pass: enough cases for every rule to count.
+    pub fn for_ci() -> Self {
+        Self {
+            cases: 20_000,
+            seed: 1,
+            source: "auto".to_owned(),
+            jobs: 1,
+            mutants: false,
+        }
+    }
+}
+
 /// Compares, or tests that comparing works.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let _huge_pages = HugePages::reserve();

@@ -148,8 +148,7 @@ fn piece(random: &mut Random, palette: &Palette, kind: Kind, at: u64) -> Piece {
         at
     };
     let pages = match kind {
-        Kind::HugePages => HUGE_PAGES,
-        Kind::Transparent => HUGE_PAGES,
+        Kind::HugePages | Kind::Transparent => HUGE_PAGES,
         Kind::Vvar | Kind::Vdso => 4,
         Kind::SystemV | Kind::BpfMap => random.between(1, 4),
         _ => random.weighted(&[(30, 1), (30, 2), (20, 3), (15, 5), (5, 12)]),

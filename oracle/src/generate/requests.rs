@@ -137,7 +137,7 @@ fn destination(random: &mut Random, layout: &Layout, old: u64, len: u64) -> u64 
         77..80 => old.saturating_sub(random.below((len / PAGE).max(1)) * PAGE),
         80..83 if fits_the_top => *random.pick(&TASK_SIZES) - len,
         83..86 if fits_the_top => *random.pick(&TASK_SIZES) - len + random.between(1, 2) * PAGE,
-        86..87 => random.weighted(&[(1, u64::MAX & !(PAGE - 1)), (1, 1 << 63), (1, 1 << 56)]),
+        86..87 => random.weighted(&[(1, !(PAGE - 1)), (1, 1 << 63), (1, 1 << 56)]),
         87..93 => base.saturating_sub(random.between(1, 4) * PAGE),
         _ => FAR + random.below(64) * PAGE,
     };

@@ -84,7 +84,7 @@ fn map(piece: &Piece, resources: &Resources) -> bool {
         Kind::ZeroShared => file(Some(resources.zero), MAP_SHARED),
         Kind::Ramfs => file(
             resources.ramfs,
-            if piece.offset % 2 == 0 {
+            if piece.offset.is_multiple_of(2) {
                 MAP_SHARED
             } else {
                 MAP_PRIVATE
