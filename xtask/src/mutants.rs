@@ -37,8 +37,8 @@ const MUTANTS: [Mutant; 13] = [
         // What an old kernel's own try leaves behind; this kernel's would simply succeed.
         name: "the kernel is tried first, which unmaps the destination",
         file: "shim/src/moves.rs",
-        code: "    let mut source = Source::open();\n    let mut plan = Plan::new(wanted);\n    let mut retries",
-        instead: "    sys::munmap(wanted.destination as usize, wanted.len as usize);\n    let mut source = Source::open();\n    let mut plan = Plan::new(wanted);\n    let mut retries",
+        code: "    let mut source = Source::new();\n    source.open();\n    record.emulation_begins",
+        instead: "    sys::munmap(wanted.destination as usize, wanted.len as usize);\n    let mut source = Source::new();\n    source.open();\n    record.emulation_begins",
         finder: Finder::Oracle,
     },
     Mutant {
