@@ -20,6 +20,8 @@ pub(crate) enum OneVma {
     /// Crosses a boundary, starts unmapped, or is a kind of VMA that always answers so (`[vvar]`, device
     /// memory).
     No,
+    /// Starts in a sealed VMA (`mseal`), which answers nothing else.
+    Sealed,
 }
 
 /// Lengths just below each `TASK_SIZE` of this architecture, largest first: nothing can ever grow to them.
@@ -55,6 +57,7 @@ pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
                 return OneVma::Yes;
             }
             libc::EINVAL => index += 1,
+            libc::EPERM => return OneVma::Sealed,
             _ => return OneVma::No,
         }
     }
