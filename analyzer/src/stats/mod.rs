@@ -1,0 +1,19 @@
+//! Sums over calls, in bounded memory: made piece by piece on several threads, then put together.
+//!
+//! [`Stats`] is what one process came to; [`Overview`] what all of them did, with names for call sites.
+
+mod chains;
+mod counts;
+mod histogram;
+mod overview;
+mod process;
+mod sites;
+mod timeline;
+
+pub use chains::Chain;
+pub use counts::{Failure, Moves, OutcomeStats, Placement, ThreadStats};
+pub use histogram::Histogram;
+pub use overview::{NamedFailure, NamedSite, Overview, ProcessStats, pick_sites};
+pub use process::Stats;
+pub use sites::SiteStats;
+pub use timeline::Timeline;
