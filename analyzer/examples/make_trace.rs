@@ -9,7 +9,7 @@ use std::io::{BufWriter, Write};
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_PER_CHUNK};
 use mremap_trace::{
-    Call, ChunkHeader, Gap, Header, HeaderText, Module, Outcome, Part, Record, Summary, Under,
+    Call, ChunkHeader, ClaimWord, Gap, Header, HeaderText, Module, Outcome, Part, Record, Summary, Under,
 };
 
 const PAGE: u64 = 4096;
@@ -34,6 +34,7 @@ impl Writer {
         let mut bytes = vec![0; CHUNK_SIZE];
         let header = ChunkHeader {
             tid,
+            number: self.chunks,
             claimed: FULL,
             ticks: self.ticks,
             monotonic_ns: self.ticks / 2,
@@ -44,8 +45,8 @@ impl Writer {
     }
 
     fn write(&mut self, chunk: &mut Chunk) -> std::io::Result<()> {
-        let claimed = chunk.used.to_ne_bytes();
-        chunk.bytes[4..8].copy_from_slice(&claimed);
+        let claims = ClaimWord::new(self.chunks, chunk.used);
+        chunk.bytes[8..16].copy_from_slice(&claims.0.to_ne_bytes());
         self.out.write_all(&chunk.bytes)?;
         self.chunks += 1;
         *chunk = self.begin(chunk.tid);

@@ -12,7 +12,7 @@ use crate::load::{self, Index, Traces};
 use crate::model::Filter;
 use crate::stats::{Overview, pick_sites};
 use crate::symbols::Symbols;
-use crate::{TROUBLE, events, report, run, show};
+use crate::{TROUBLE, diff, events, findings, report, run, show};
 
 /// Carries a command out.
 ///
@@ -53,6 +53,28 @@ pub fn run(command: Command) -> Result<ExitCode> {
             show::write(traces, &index, event, &Symbols::new(symbols), &options, out)?;
             Ok(ExitCode::SUCCESS)
         }),
+        Command::Check { traced, json, top } => on_traces(&traced.traces, |traces, out| {
+            let symbols = Symbols::new(traced.symbols.clone());
+            let (filter, index) = prepare(traces, &traced, &symbols);
+            let observer = findings::observe(traces, &index, &filter)?;
+            let verdict = findings::write(traces, &observer, &symbols, (json, top), out)?;
+            Ok(ExitCode::from(verdict.status()))
+        }),
+        Command::Diff {
+            before,
+            after,
+            json,
+            top,
+            filter,
+            symbols,
+        } => on_traces(&[before], |former, out| {
+            let before = Overview::of(former, &mut filter.clone(), &Symbols::new(symbols.clone()));
+            on_traces(&[after], |later, _| {
+                let after = Overview::of(later, &mut filter.clone(), &Symbols::new(symbols));
+                let differ = diff::write(&before, &after, json, top, out)?;
+                Ok(ExitCode::from(u8::from(differ)))
+            })
+        }),
         Command::Man { command } => man(command.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -82,7 +104,7 @@ fn on_traces(
     write: impl FnOnce(&mut Traces, &mut dyn Write) -> Result<ExitCode>,
 ) -> Result<ExitCode> {
     let mut traces = load::open(&load::find(paths)?)?;
-    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout());
     let written = if traces.processes.is_empty() {
         Ok(ExitCode::SUCCESS)
     } else {

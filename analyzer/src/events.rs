@@ -34,6 +34,7 @@ struct JsonEvent<'a> {
     caller: String,
     site: String,
     place: String,
+    stack: Vec<String>,
     bytes_moved: Option<u64>,
     retries: Option<u32>,
     parts: usize,
@@ -127,6 +128,11 @@ fn as_json<'a>(process: &Process, event: &Event, symbols: &Symbols) -> JsonEvent
         caller: hex(call.caller),
         site: site.name(),
         place: site.place(),
+        stack: event
+            .frames
+            .iter()
+            .map(|address| symbols.site(process, event.process, *address).name())
+            .collect(),
         bytes_moved: event.summary.map(|summary| summary.bytes),
         retries: event.summary.map(|summary| summary.retries),
         parts: event.parts.len(),

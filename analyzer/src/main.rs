@@ -1,13 +1,15 @@
 //! `mremap-analyzer`: launches programs under the shim and reads what it recorded.
 //!
 //! The data's way: [`load`] reads records, [`model`] makes events of them, [`symbols`] names their callers,
-//! [`stats`] counts them, and [`report`], [`events`] and [`show`] (drawn by [`picture`]) put them before
+//! [`stats`] counts them, [`findings`] judges them, and [`report`], [`events`] and [`show`] (drawn by [`picture`]) and [`diff`] put them before
 //! people. [`run`] makes the records come about. [`cli`] is the one definition of all commands, [`commands`]
 //! what each of them does.
 
 mod cli;
 mod commands;
+mod diff;
 mod events;
+mod findings;
 mod load;
 mod model;
 mod picture;

@@ -244,17 +244,12 @@ fn legend_row(event: &Event, stretch: &Stretch, part: Option<&Part>) -> String {
     match stretch {
         Stretch::Part { name, failed, .. } => {
             let seen = part.map_or_else(|| "?".to_owned(), |part| names::protection(part.protection));
-            let backing = match part.map(|part| part.protection) {
-                Some(bits) if bits & 0x90 == 0x90 => " file",
-                Some(bits) if bits & 0x80 != 0 => " anonymous",
-                _ => "",
-            };
             let cut = part.and_then(split).unwrap_or_default();
             let failure = match part.map(|part| part.errno).filter(|_| *failed) {
                 Some(errno) => format!(", NOT MOVED: {}", names::errno(errno)),
                 None => String::new(),
             };
-            format!("{name:<4} {start:#x} -> {target:#x} {len:>10}  {seen}{backing}{cut}{failure}")
+            format!("{name:<4} {start:#x} -> {target:#x} {len:>10}  {seen}{cut}{failure}")
         }
         Stretch::Gap { under, .. } => {
             let under = match under {

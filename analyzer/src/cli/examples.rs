@@ -6,6 +6,7 @@ Examples:
   mremap-analyzer run --trace DIR -- ./program arguments   record a program
   mremap-analyzer report DIR --sort time                   which line of code makes the slow calls?
   mremap-analyzer events DIR --failed                      which call fails, and how?
+  mremap-analyzer check DIR                                would this run on Linux 6.1?
   mremap-analyzer show DIR --event 1                       one move as a picture";
 
 /// `run`.
@@ -46,3 +47,23 @@ Examples:
   mremap-analyzer show traces --event 1 --svg > move.svg
 
 Exit status: 0 drawn, 2 there is no such event, or its parts are not on record.";
+
+/// `check`.
+pub const CHECK: &str = "\
+Examples:
+  mremap-analyzer check traces                        would this run on Linux 6.1? were moves atomic?
+  mremap-analyzer check traces --json | jq .verdict
+  mremap-analyzer check traces --site pool.c
+
+Exit status: 0 clean, 1 findings, 2 cannot say (calls were lost, a trace was damaged, or the VMAs of native moves were
+not recorded).";
+
+/// `diff`.
+pub const DIFF: &str = "\
+Examples:
+  mremap-analyzer diff traces-6.1 traces-6.18
+  mremap-analyzer diff before after --outcome emulated --top 50
+
+A latency counts as changed when the 99 % confidence intervals of both medians lie apart and the medians differ by
+more than 5 %. Call sites are matched by module and function, so that moved lines do not matter.
+Exit status: 0 no difference, 1 they differ, 2 a trace was damaged or unreadable.";

@@ -79,6 +79,36 @@ pub enum Command {
         #[command(flatten)]
         symbols: SymbolOptions,
     },
+    /// Look for trouble, and recompute every emulated call by the rules of Linux 6.17.
+    #[command(after_help = examples::CHECK)]
+    Check {
+        #[command(flatten)]
+        traced: Traced,
+        /// One JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Pieces of evidence for each finding.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        top: usize,
+    },
+    /// Compare two runs, or two kernels: call sites, counts, latencies, outcomes.
+    #[command(after_help = examples::DIFF)]
+    Diff {
+        /// The former trace, or a directory of traces.
+        before: PathBuf,
+        /// The later one.
+        after: PathBuf,
+        /// One JSON object instead of tables.
+        #[arg(long)]
+        json: bool,
+        /// Rows of each table.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        top: usize,
+        #[command(flatten)]
+        filter: Filter,
+        #[command(flatten)]
+        symbols: SymbolOptions,
+    },
     /// Print a man page (of a subcommand, when one is named).
     #[command(hide = true)]
     Man {

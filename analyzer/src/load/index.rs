@@ -15,6 +15,8 @@ pub struct Entry {
     /// Its place in the file.
     pub place: u32,
     tid: u32,
+    /// Its number; where the last records are kept, places hold numbers of several laps.
+    number: u32,
     /// The place of the chunk its thread filled next; its own when there is none.
     pub next: u32,
     calls: u32,
@@ -53,9 +55,11 @@ impl Index {
         };
         for (file, entries) in index.files.iter_mut().enumerate() {
             let mut later: HashMap<u32, u32> = HashMap::new();
+            entries.sort_unstable_by_key(|entry| entry.number);
             for entry in entries.iter_mut().rev() {
                 entry.next = later.insert(entry.tid, entry.place).unwrap_or(entry.place);
             }
+            entries.sort_unstable_by_key(|entry| entry.place);
             let with_calls = entries.iter().filter(|entry| entry.calls > 0);
             index
                 .by_time
@@ -96,6 +100,7 @@ impl Visitor for Surveyor<'_> {
         self.entries.push(Entry {
             place,
             tid: header.tid,
+            number: header.number,
             next: place,
             calls: 0,
             first: u64::MAX,

@@ -16,11 +16,9 @@ mod scan;
 mod source;
 mod survey;
 
-pub use damage::{Damage, Log};
 pub use files::{find, traces_in};
 pub use index::Index;
 pub use ordered::{Met, in_order};
 pub use process::{NamedModule, Process};
 pub use scan::{Visitor, scan};
-pub use source::Source;
 pub use survey::{Traces, open};

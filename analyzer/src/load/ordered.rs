@@ -34,11 +34,13 @@ pub struct Met<'a> {
     /// The call.
     pub call: &'a Call,
 }
+/// Frames kept of one event.
+const MOST_FRAMES: usize = 256;
 
 struct Open {
     tid: u32,
-    /// Latest first.
-    calls: Vec<(u32, Call)>,
+    /// Latest first; whether a stack follows.
+    calls: Vec<(u32, Call, bool)>,
 }
 
 /// Hands on every call that `wanted` picks, as a whole event, in the order of time; until `take` breaks off.
@@ -72,7 +74,7 @@ pub fn in_order(
             let at = free.pop().unwrap_or(open.len());
             let calls = open.get_mut(at).map(|old| std::mem::take(&mut old.calls));
             let chunk = open_chunk(process, place, calls.unwrap_or_default());
-            let Some((_, call)) = chunk.calls.last() else {
+            let Some((_, call, _)) = chunk.calls.last() else {
                 continue;
             };
             heap.push(Reverse((process.wall_clock(call.ticks), file, place, at)));
@@ -87,12 +89,12 @@ pub fn in_order(
         let (Some(process), Some(chunk)) = (traces.processes.get(file as usize), open.get_mut(at)) else {
             continue;
         };
-        let Some((slot, call)) = chunk.calls.pop() else {
+        let Some((slot, call, has_stack)) = chunk.calls.pop() else {
             free.push(at);
             continue;
         };
         match chunk.calls.last() {
-            Some((_, next)) => heap.push(Reverse((process.wall_clock(next.ticks), file, place, at))),
+            Some((_, next, _)) => heap.push(Reverse((process.wall_clock(next.ticks), file, place, at))),
             None => free.push(at),
         }
         number += 1;
@@ -105,8 +107,10 @@ pub fn in_order(
             call: &call,
         }) {
             let mut event = Event::new(number, file as usize, tid, call);
-            event.slot = u64::from(place) * u64::from(SLOTS_PER_CHUNK) + u64::from(slot);
-            assemble(process, index, place, slot, &mut event);
+            event.slot = slot_number(place, slot);
+            if has_stack || may_have_parts(process, &event.call) {
+                assemble(process, index, place, slot, &mut event);
+            }
             if take(process, event)?.is_break() {
                 return Ok(());
             }
@@ -114,22 +118,33 @@ pub fn in_order(
     }
 }
 
-fn open_chunk(process: &Process, place: u32, mut calls: Vec<(u32, Call)>) -> Open {
+fn open_chunk(process: &Process, place: u32, mut calls: Vec<(u32, Call, bool)>) -> Open {
     let bytes = process.source.chunk(place);
     calls.clear();
-    calls.extend(records(&bytes, 1).filter_map(|(slot, record)| match record {
-        Record::Call(call) => Some((slot, call)),
-        _ => None,
-    }));
-    calls.sort_by_key(|(slot, call)| Reverse((call.ticks, *slot)));
+    for (slot, record) in records(&bytes, 1) {
+        match (record, calls.last_mut()) {
+            (Record::Call(call), _) => calls.push((slot, call, false)),
+            (Record::Stack(stack), Some(last)) => {
+                last.2 |= u64::from(stack.call) == slot_number(place, last.0);
+            }
+            _ => {}
+        }
+    }
+    calls.sort_by_key(|(slot, call, _)| Reverse((call.ticks, *slot)));
     Open {
         tid: ChunkHeader::decode(&bytes).map_or(0, |chunk| chunk.tid),
         calls,
     }
 }
 
+/// A slot's file-wide number.
+fn slot_number(place: u32, slot: u32) -> u64 {
+    u64::from(place) * u64::from(SLOTS_PER_CHUNK) + u64::from(slot)
+}
+
 fn records(bytes: &[u8], from: u32) -> impl Iterator<Item = (u32, Record)> {
-    let claimed = ChunkHeader::decode(bytes).map_or(0, |chunk| chunk.claimed.min(SLOTS_PER_CHUNK));
+    let header = ChunkHeader::decode(bytes).filter(|chunk| !chunk.is_closed());
+    let claimed = header.map_or(0, |chunk| chunk.claimed.min(SLOTS_PER_CHUNK));
     let slots = bytes.as_chunks::<SLOT_SIZE>().0;
     let claimed = slots.iter().zip(0..).take(claimed as usize).skip(from as usize);
     claimed.filter_map(|(slot, index)| match Record::decode(words(slot)) {
@@ -147,11 +162,14 @@ fn may_have_parts(process: &Process, call: &Call) -> bool {
     }
 }
 
+fn push<T>(pieces: &mut Vec<T>, piece: T) {
+    if pieces.len() < MOST_PIECES {
+        pieces.push(piece);
+    }
+}
+
 /// Parts, gaps and summary follow the call in its thread's chunks.
 fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut Event) {
-    if !may_have_parts(process, &event.call) {
-        return;
-    }
     let number = event.slot as u32;
     let (mut place, mut from) = (place, slot + 1);
     loop {
@@ -164,13 +182,21 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
                     event.sort_pieces();
                     return;
                 }
-                Record::Part(part) if part.call == number && event.parts.len() < MOST_PIECES => {
+                // Where the last records are kept, what refers to this slot may mean a call overwritten since.
+                Record::Part(part) if part.call == number && event.covers(part.start) => {
                     met = true;
-                    event.parts.push(part);
+                    push(&mut event.parts, part);
                 }
-                Record::Gap(gap) if gap.call == number && event.gaps.len() < MOST_PIECES => {
+                Record::Gap(gap) if gap.call == number && event.covers(gap.start) => {
                     met = true;
-                    event.gaps.push(gap);
+                    push(&mut event.gaps, gap);
+                }
+                Record::Stack(stack) if stack.call == number => {
+                    met = true;
+                    let frames = stack.frames.iter().take(usize::from(stack.count));
+                    event
+                        .frames
+                        .extend(frames.take(MOST_FRAMES.saturating_sub(event.frames.len())));
                 }
                 _ => {}
             }

@@ -22,7 +22,7 @@ const PIECE: u32 = 8192;
 pub trait Visitor: Send {
     /// The records that follow are of this chunk. A slot's file-wide number is `place * 64 + index`.
     fn chunk(&mut self, place: u32, header: &ChunkHeader);
-    /// A call, summary, part or gap.
+    /// A call, summary, part, gap or stack.
     fn record(&mut self, index: u32, record: &Record);
     /// The chunk has ended.
     fn end_of_chunk(&mut self) {}
@@ -161,13 +161,20 @@ fn take_chunk(process: &Process, chunk: &[u8], place: u32, visitor: &mut impl Vi
         found.unbegun += 1;
         return;
     }
+    if header.is_closed() {
+        return;
+    }
     visitor.chunk(place, &header);
     let claimed = header.claimed.min(SLOTS_PER_CHUNK) as usize;
     let slots = chunk.as_chunks::<SLOT_SIZE>().0;
     for (index, slot) in slots.iter().enumerate().take(claimed).skip(1) {
         match Record::decode(words(slot)) {
             Slot::Complete(
-                record @ (Record::Call(_) | Record::Part(_) | Record::Gap(_) | Record::Summary(_)),
+                record @ (Record::Call(_)
+                | Record::Part(_)
+                | Record::Gap(_)
+                | Record::Summary(_)
+                | Record::Stack(_)),
             ) => visitor.record(index as u32, &record),
             Slot::Complete(record) => found.notes.take(&record),
             Slot::Torn if process.alive => found.unfinished += 1,

@@ -20,6 +20,8 @@ pub struct Event {
     pub gaps: Vec<Gap>,
     /// Totals of the move, where it was taken apart.
     pub summary: Option<Summary>,
+    /// Return addresses above the call's own caller, innermost first.
+    pub frames: Vec<u64>,
     /// Where the record stands: its file-wide slot.
     pub slot: u64,
 }
@@ -35,6 +37,7 @@ impl Event {
             parts: Vec::new(),
             gaps: Vec::new(),
             summary: None,
+            frames: Vec::new(),
             slot: 0,
         }
     }
@@ -48,6 +51,11 @@ impl Event {
     /// Where an address of the source goes.
     pub fn target(&self, address: u64) -> u64 {
         self.call.new.wrapping_add(address.wrapping_sub(self.call.old))
+    }
+
+    /// Whether an address lies in the source.
+    pub fn covers(&self, address: u64) -> bool {
+        address.wrapping_sub(self.call.old) < self.call.old_len.max(1)
     }
 
     /// The call as `plan` judges it.

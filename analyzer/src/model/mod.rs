@@ -6,5 +6,5 @@ mod filter;
 pub mod names;
 pub mod units;
 
-pub use event::Event;
+pub use event::{Event, is_move};
 pub use filter::Filter;

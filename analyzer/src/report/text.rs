@@ -102,10 +102,11 @@ fn write_process(process: &Process, paper: &Paper, out: &mut dyn Write) -> Resul
     )?;
     writeln!(
         out,
-        "  mode {}, VMA source {}, detail {}, at most {}",
+        "  mode {}, VMA source {}, detail {}, {} {}",
         setting(&MODES, header.mode),
         setting(&SOURCES, header.vma_source),
         setting(&DETAILS, header.detail),
+        if header.keep == 1 { "the last" } else { "at most" },
         size(header.capacity)
     )?;
     let running = if process.alive { ", still running" } else { "" };
@@ -128,12 +129,21 @@ fn write_process(process: &Process, paper: &Paper, out: &mut dyn Write) -> Resul
 }
 
 fn write_losses(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result<()> {
-    let (full, early) = (process.header.lost_full, process.header.lost_early);
-    if full > 0 || early > 0 {
-        let text = format!(
-            "NOT RECORDED: {full} calls (trace full: raise MREMAP_SHIM_TRACE_SIZE), {early} calls (before the trace \
-             was open)"
-        );
+    let header = &process.header;
+    let losses = [
+        (
+            header.lost_full,
+            "the trace was full: raise MREMAP_SHIM_TRACE_SIZE",
+        ),
+        (header.lost_early, "made before the trace was open"),
+        (
+            header.lost_overwritten,
+            "overwritten by later ones: raise MREMAP_SHIM_TRACE_SIZE",
+        ),
+        (header.lost_no_space, "the file system had no space"),
+    ];
+    for (calls, why) in losses.into_iter().filter(|(calls, _)| *calls > 0) {
+        let text = format!("NOT RECORDED: {} calls ({why})", count(calls));
         writeln!(out, "{}", paper.bad(&paper.wrap(&text, 2)))?;
     }
     let (unbegun, unfinished) = (process.found.unbegun, process.found.unfinished);

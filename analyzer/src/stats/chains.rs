@@ -119,20 +119,17 @@ impl Chains {
         if !known && !grows {
             return;
         }
-        let mut chain = if known { *slot } else { Chain::start(call, moment) };
-        if known {
-            *slot = Chain::default();
+        let lands = call.result as u64;
+        if known && lands == call.old {
+            slot.take(call, tid, moment, duration);
+            return;
         }
-        chain.last = call.result as u64;
-        chain.last_len = call.new_len;
-        chain.most_len = chain.most_len.max(call.new_len);
-        chain.moves += u64::from(chain.last != call.old);
-        chain.time = chain.time.saturating_add(duration);
-        chain.end = moment;
-        if grows {
-            chain.growths += 1;
-            (chain.caller, chain.tid) = (call.caller, tid);
-        }
+        let mut chain = if known {
+            std::mem::take(slot)
+        } else {
+            Chain::start(call, moment)
+        };
+        chain.take(call, tid, moment, duration);
         self.put(chain);
     }
 
@@ -202,6 +199,20 @@ impl Chains {
 }
 
 impl Chain {
+    #[inline]
+    fn take(&mut self, call: &Call, tid: u32, moment: u64, duration: u64) {
+        self.last = call.result as u64;
+        self.last_len = call.new_len;
+        self.most_len = self.most_len.max(call.new_len);
+        self.moves += u64::from(self.last != call.old);
+        self.time = self.time.saturating_add(duration);
+        self.end = moment;
+        if call.new_len > call.old_len {
+            self.growths += 1;
+            (self.caller, self.tid) = (call.caller, tid);
+        }
+    }
+
     fn start(call: &Call, moment: u64) -> Self {
         Self {
             first: call.old,

@@ -43,23 +43,21 @@ impl Histogram {
     /// Takes one value.
     #[inline]
     pub fn add(&mut self, value: u64) {
-        self.add_many(value, 1);
-    }
-
-    /// Takes one value several times.
-    #[inline]
-    pub fn add_many(&mut self, value: u64, times: u64) {
         let bucket = bucket_of(value);
-        if bucket >= self.counts.len() {
-            self.counts.resize(bucket + 1, 0);
+        match self.counts.get_mut(bucket) {
+            Some(count) => *count += 1,
+            None => self.grow(bucket),
         }
-        if let Some(count) = self.counts.get_mut(bucket) {
-            *count += times;
-        }
-        self.count += times;
-        self.sum = self.sum.saturating_add(value.saturating_mul(times));
+        self.count += 1;
+        self.sum = self.sum.saturating_add(value);
         self.least = self.least.min(value);
         self.most = self.most.max(value);
+    }
+
+    #[cold]
+    fn grow(&mut self, bucket: usize) {
+        self.counts.resize(bucket, 0);
+        self.counts.push(1);
     }
 
     /// Takes all values of another one.

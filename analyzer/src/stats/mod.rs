@@ -11,9 +11,6 @@ mod sites;
 mod timeline;
 
 pub use chains::Chain;
-pub use counts::{Failure, Moves, OutcomeStats, Placement, ThreadStats};
+pub use counts::OutcomeStats;
 pub use histogram::Histogram;
-pub use overview::{NamedFailure, NamedSite, Overview, ProcessStats, pick_sites};
-pub use process::Stats;
-pub use sites::SiteStats;
-pub use timeline::Timeline;
+pub use overview::{NamedFailure, NamedSite, Overview, pick_sites};

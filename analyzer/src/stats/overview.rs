@@ -96,8 +96,8 @@ impl Overview {
 
     /// What needs no names.
     fn take_sums(&mut self, stats: &Stats) {
-        self.calls += stats.calls();
-        for (outcome, more) in self.outcomes.iter_mut().zip(&stats.outcomes) {
+        for (outcome, more) in self.outcomes.iter_mut().zip(&stats.outcomes()) {
+            self.calls += more.times.count();
             outcome.merge(more);
         }
         self.moves.merge(&stats.moves);
@@ -116,9 +116,12 @@ impl Overview {
             });
             named.calls += failure.calls;
         }
-        for (caller, more) in stats.sites.iter() {
-            let site = symbols.site(process, index, caller);
-            self.site(site).merge(more);
+        for (caller, outcome, more) in stats.sites.iter() {
+            let site = self.site(symbols.site(process, index, caller));
+            site.merge(more);
+            if let Some(calls) = site.outcomes.get_mut(outcome) {
+                *calls += more.calls();
+            }
         }
         let chains = stats.chains.longest();
         self.chains.extend(chains.into_iter().map(|chain| (index, chain)));
@@ -177,11 +180,11 @@ fn count(traces: &mut Traces, filter: &Filter, mut whole: impl FnMut(&Stats)) ->
                 if let Some(former) = all.last_mut() {
                     close(former);
                 }
-                all.push(Stats::new(0));
+                all.push(Stats::new(counter.base()));
             }
             let piece = counter.finish();
             if let Some(stats) = all.last_mut() {
-                stats.merge(piece);
+                stats.merge(&piece);
             }
         },
     );
@@ -197,7 +200,7 @@ pub fn pick_sites(traces: &mut Traces, filter: &mut Filter, symbols: &Symbols) {
     let stats = count(traces, &Filter::default(), |_| ());
     let mut callers = HashSet::new();
     for (of, stats) in stats.iter().enumerate() {
-        callers.extend(stats.sites.iter().map(|(caller, _)| (of, caller)));
+        callers.extend(stats.sites.iter().map(|(caller, _, _)| (of, caller)));
     }
     symbols.pick_sites(traces, filter, &callers);
 }

@@ -17,8 +17,6 @@ const MOST_THREADS: usize = 16_384;
 
 /// The sums of a process, or of a piece of its trace.
 pub struct Stats {
-    /// By outcome, in the order of the tags.
-    pub outcomes: [OutcomeStats; 6],
     /// Moves that were taken apart.
     pub moves: Moves,
     /// By errno.
@@ -39,7 +37,6 @@ impl Stats {
     /// Nothing yet.
     pub fn new(base: u64) -> Self {
         Self {
-            outcomes: Default::default(),
             moves: Moves::default(),
             failures: BTreeMap::new(),
             sites: Sites::default(),
@@ -50,9 +47,16 @@ impl Stats {
         }
     }
 
-    /// Calls.
-    pub fn calls(&self) -> u64 {
-        self.outcomes.iter().map(|outcome| outcome.times.count()).sum()
+    /// Calls by outcome, in the order of the tags.
+    pub fn outcomes(&self) -> [OutcomeStats; 6] {
+        let mut outcomes: [OutcomeStats; 6] = Default::default();
+        for (_, outcome, site) in self.sites.iter() {
+            if let Some(stats) = outcomes.get_mut(outcome) {
+                stats.times.merge(&site.times);
+                stats.failed += site.failed;
+            }
+        }
+        outcomes
     }
 
     /// Takes a call, and adds it to its thread's share.
@@ -62,18 +66,10 @@ impl Stats {
         let moment = process.since_start(call.ticks);
         let failed = call.errno();
         let bytes = call.old_len.max(call.new_len);
-        let index = call.outcome as usize - 1;
-        if let Some(outcome) = self.outcomes.get_mut(index) {
-            outcome.times.add(duration);
-            outcome.failed += u64::from(failed.is_some());
-        }
-        let site = self.sites.get(call.caller);
+        let site = self.sites.get(call.caller, call.outcome as usize - 1);
         site.times.add(duration);
         site.bytes = site.bytes.saturating_add(bytes);
         site.failed += u64::from(failed.is_some());
-        if let Some(count) = site.outcomes.get_mut(index) {
-            *count += 1;
-        }
         thread.calls += 1;
         thread.time = thread.time.saturating_add(duration);
         thread.bytes = thread.bytes.saturating_add(bytes);
@@ -105,14 +101,7 @@ impl Stats {
     }
 
     /// Takes what a later piece of the same trace came to.
-    pub fn merge(&mut self, later: Self) {
-        if self.calls() == 0 && self.moves.parts.count() == 0 {
-            *self = later;
-            return;
-        }
-        for (outcome, more) in self.outcomes.iter_mut().zip(&later.outcomes) {
-            outcome.merge(more);
-        }
+    pub fn merge(&mut self, later: &Self) {
         self.moves.merge(&later.moves);
         for (errno, more) in &later.failures {
             let failure = self.failures.entry(*errno).or_default();
@@ -132,7 +121,6 @@ impl Stats {
 
     /// Lets go of what has been handed on: no further call is taken.
     pub fn seal(&mut self) {
-        self.outcomes = Default::default();
         self.moves = Moves::default();
         self.timeline = Timeline::default();
         self.chains.seal();
@@ -208,6 +196,11 @@ impl Visitor for Counter<'_> {
 }
 
 impl Counter<'_> {
+    /// Wall clock of the trace's start.
+    pub fn base(&self) -> u64 {
+        self.process.header.realtime_ns
+    }
+
     /// What it came to.
     pub fn finish(mut self) -> Stats {
         self.stats.add_thread(self.tid, &self.thread);

@@ -1,4 +1,5 @@
-//! Calls by their return address.
+//! Calls by return address and outcome. This is where every call is counted; what outcomes came to is summed
+//! up from here afterwards.
 
 use std::collections::HashMap;
 
@@ -6,6 +7,10 @@ use super::histogram::Histogram;
 
 /// Addresses told apart in one process; the calls of any further one are counted together.
 const MOST_SITES: usize = 8192;
+/// Places of the cache before the table, a power of two.
+const CACHED: usize = 256;
+/// Bits of a return address that the format keeps.
+const ADDRESS_BITS: u32 = 56;
 
 /// What one call site came to.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +21,7 @@ pub struct SiteStats {
     pub bytes: u64,
     /// Calls that failed.
     pub failed: u64,
-    /// Calls by outcome, in the order of the tags.
+    /// Calls by outcome, in the order of the tags; filled in where outcomes are put together.
     pub outcomes: [u64; 6],
 }
 
@@ -31,57 +36,83 @@ impl SiteStats {
         self.times.merge(&other.times);
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.failed += other.failed;
-        for (count, more) in self.outcomes.iter_mut().zip(other.outcomes) {
-            *count += more;
-        }
     }
 }
 
-/// All call sites of a process.
-#[derive(Clone, Debug, Default)]
+/// All call sites of a process, each outcome apart.
+#[derive(Clone, Debug)]
 pub struct Sites {
-    places: HashMap<u64, usize>,
+    places: HashMap<u64, u32>,
     sites: Vec<(u64, SiteStats)>,
-    /// The one asked for last; calls come in runs from the same place.
-    last: (u64, usize),
+    /// Key and place of the ones asked for lately: calls come from few places.
+    cache: Box<[(u64, u32)]>,
+}
+
+impl Default for Sites {
+    fn default() -> Self {
+        Self {
+            places: HashMap::new(),
+            sites: Vec::new(),
+            cache: vec![(u64::MAX, 0); CACHED].into_boxed_slice(),
+        }
+    }
 }
 
 impl Sites {
-    /// The site of a return address.
+    /// What a return address came to with the outcome of this index.
     #[inline]
-    pub fn get(&mut self, caller: u64) -> &mut SiteStats {
-        let index = if self.last.0 == caller && !self.sites.is_empty() {
-            self.last.1
-        } else {
-            self.find(caller)
-        };
-        self.last = (caller, index);
-        if index >= self.sites.len() {
-            self.sites.push((caller, SiteStats::default()));
-        }
-        let at = index.min(self.sites.len() - 1);
-        &mut self.sites[at].1
+    pub fn get(&mut self, caller: u64, outcome: usize) -> &mut SiteStats {
+        self.get_key(caller | (outcome as u64) << ADDRESS_BITS)
     }
 
-    fn find(&mut self, caller: u64) -> usize {
-        let known = self.places.len();
-        if let Some(index) = self.places.get(&caller) {
-            return *index;
+    #[inline]
+    fn get_key(&mut self, key: u64) -> &mut SiteStats {
+        let cached = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % CACHED;
+        let place = match self.cache.get(cached) {
+            Some((known, place)) if *known == key => *place,
+            _ => self.find(key, cached),
+        };
+        &mut self.sites[place as usize].1
+    }
+
+    #[cold]
+    fn find(&mut self, key: u64, cached: usize) -> u32 {
+        let next = self.sites.len() as u32;
+        let room = self.sites.len() < MOST_SITES;
+        let place = match self.places.get(&key) {
+            Some(place) => *place,
+            None => {
+                // Address 0, "unknown", takes the rest.
+                let key = if room {
+                    key
+                } else {
+                    key >> ADDRESS_BITS << ADDRESS_BITS
+                };
+                let place = *self.places.entry(key).or_insert(next);
+                if place == next {
+                    self.sites.push((key, SiteStats::default()));
+                }
+                place
+            }
+        };
+        if let Some(cached) = self.cache.get_mut(cached) {
+            *cached = (key, place);
         }
-        // Address 0, "unknown", takes the rest.
-        let key = if known < MOST_SITES { caller } else { 0 };
-        *self.places.entry(key).or_insert(known)
+        place
     }
 
     /// Takes another one's calls.
     pub fn merge(&mut self, other: &Self) {
-        for (caller, site) in &other.sites {
-            self.get(*caller).merge(site);
+        for (key, site) in &other.sites {
+            self.get_key(*key).merge(site);
         }
     }
 
-    /// Every address with what it came to.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &SiteStats)> {
-        self.sites.iter().map(|(caller, site)| (*caller, site))
+    /// Every address and index of an outcome with what they came to.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, usize, &SiteStats)> {
+        self.sites.iter().map(|(key, site)| {
+            let caller = key & ((1 << ADDRESS_BITS) - 1);
+            (caller, (key >> ADDRESS_BITS) as usize, site)
+        })
     }
 }
