@@ -12,7 +12,7 @@ use crate::load::{self, Index, Traces};
 use crate::model::Filter;
 use crate::stats::{Overview, pick_sites};
 use crate::symbols::Symbols;
-use crate::{TROUBLE, diff, events, findings, report, run, show};
+use crate::{TROUBLE, diff, events, export, findings, html, report, run, show};
 
 /// Carries a command out.
 ///
@@ -75,6 +75,31 @@ pub fn run(command: Command) -> Result<ExitCode> {
                 Ok(ExitCode::from(u8::from(differ)))
             })
         }),
+        Command::Export {
+            format,
+            output,
+            weight,
+            traced,
+        } => {
+            let target = export::Target::open(format, weight, output.as_deref())?;
+            on_traces(&traced.traces, |traces, _| {
+                let symbols = Symbols::new(traced.symbols.clone());
+                let (filter, index) = prepare(traces, &traced, &symbols);
+                export::write(traces, &index, &filter, &symbols, target)?;
+                Ok(ExitCode::SUCCESS)
+            })
+        }
+        Command::Html { output, traced } => {
+            let mut target = export::stream(output.as_deref())?;
+            on_traces(&traced.traces, |traces, _| {
+                let symbols = Symbols::new(traced.symbols.clone());
+                let overview = Overview::of(traces, &mut traced.filter(), &symbols);
+                let (filter, index) = prepare(traces, &traced, &symbols);
+                html::write(traces, &index, &overview, &filter, &symbols, &mut target)?;
+                target.flush()?;
+                Ok(ExitCode::SUCCESS)
+            })
+        }
         Command::Man { command } => man(command.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(

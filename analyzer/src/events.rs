@@ -7,8 +7,9 @@ use anyhow::Result;
 use mremap_trace::{Gap, Part, Under};
 use serde::Serialize;
 
-use crate::load::{Index, Process, Traces, in_order};
+use crate::load::{Index, Met, Traces, in_order};
 use crate::model::{Event, Filter, names};
+use crate::named::{Named, Namer};
 use crate::symbols::Symbols;
 
 /// The JSON of an event. Fields are added over time, never renamed. Addresses are hexadecimal strings:
@@ -32,9 +33,9 @@ struct JsonEvent<'a> {
     result: String,
     errno: Option<String>,
     caller: String,
-    site: String,
-    place: String,
-    stack: Vec<String>,
+    site: &'a str,
+    place: &'a str,
+    stack: Vec<&'a str>,
     bytes_moved: Option<u64>,
     retries: Option<u32>,
     parts: usize,
@@ -76,13 +77,15 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<usize> {
     let mut written = 0;
-    let wanted = |met: &crate::load::Met<'_>| filter.passes(met.process, met.of, met.tid, met.call);
+    let mut namer = Namer::new(symbols);
+    let wanted = |met: &Met<'_>| filter.passes(met.process, met.of, met.tid, met.call);
     in_order(traces, index, wanted, |process, event| {
         written += 1;
+        let named = namer.name(process, event);
         if json {
-            write_json(process, &event, symbols, out)?;
+            write_json(&named, out)?;
         } else {
-            write_line(process, &event, symbols, out)?;
+            write_line(&named, out)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -92,9 +95,9 @@ pub fn write(
 /// One event as a line of JSON.
 ///
 /// # Errors
-/// Standard output cannot be written.
-pub fn write_json(process: &Process, event: &Event, symbols: &Symbols, out: &mut dyn Write) -> Result<()> {
-    serde_json::to_writer(&mut *out, &as_json(process, event, symbols))?;
+/// It cannot be written.
+pub fn write_json(named: &Named, out: &mut dyn Write) -> Result<()> {
+    serde_json::to_writer(&mut *out, &as_json(named))?;
     writeln!(out)?;
     Ok(())
 }
@@ -103,17 +106,17 @@ fn hex(address: u64) -> String {
     format!("{address:#x}")
 }
 
-fn as_json<'a>(process: &Process, event: &Event, symbols: &Symbols) -> JsonEvent<'a> {
-    let site = symbols.site(process, event.process, event.call.caller);
+fn as_json(named: &Named) -> JsonEvent<'_> {
+    let event = &named.event;
     let call = &event.call;
     JsonEvent {
         event: event.number,
-        pid: process.header.pid,
+        pid: named.origin.pid,
         tid: event.tid,
-        wall_clock_ns: process.wall_clock(call.ticks),
-        monotonic_ns: process.monotonic(call.ticks),
-        since_start_ns: process.since_start(call.ticks),
-        duration_ns: process.nanoseconds(call.duration),
+        wall_clock_ns: named.wall_clock,
+        monotonic_ns: named.monotonic,
+        since_start_ns: named.since_start,
+        duration_ns: named.duration,
         outcome: names::outcome(call.outcome),
         old: hex(call.old),
         old_len: call.old_len,
@@ -126,35 +129,27 @@ fn as_json<'a>(process: &Process, event: &Event, symbols: &Symbols) -> JsonEvent
             .map_or_else(|| hex(call.result as u64), |_| call.result.to_string()),
         errno: call.errno().map(names::errno),
         caller: hex(call.caller),
-        site: site.name(),
-        place: site.place(),
-        stack: event
-            .frames
-            .iter()
-            .map(|address| symbols.site(process, event.process, *address).name())
-            .collect(),
-        bytes_moved: event.summary.map(|summary| summary.bytes),
+        site: &named.site.name,
+        place: &named.site.place,
+        stack: named.stack.iter().map(|site| site.name.as_str()).collect(),
+        bytes_moved: event.bytes_moved(),
         retries: event.summary.map(|summary| summary.retries),
         parts: event.parts.len(),
         gaps: event.gaps.len(),
-        part_list: event
-            .parts
-            .iter()
-            .map(|part| json_part(process, event, part))
-            .collect(),
+        part_list: event.parts.iter().map(|part| json_part(named, part)).collect(),
         gap_list: event.gaps.iter().map(|gap| json_gap(event, gap)).collect(),
     }
 }
 
-fn json_part(process: &Process, event: &Event, part: &Part) -> JsonPart {
+fn json_part(named: &Named, part: &Part) -> JsonPart {
     JsonPart {
         start: hex(part.start),
         end: hex(part.end),
-        target: hex(event.target(part.start)),
+        target: hex(named.event.target(part.start)),
         vma_start: hex(part.vma_start),
         vma_end: hex(part.vma_end),
         protection: names::protection(part.protection),
-        duration_ns: process.nanoseconds(part.duration.into()),
+        duration_ns: named.origin.nanoseconds(part.duration.into()),
         errno: (part.errno != 0).then(|| names::errno(part.errno)),
     }
 }
@@ -175,8 +170,9 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
 /// One event as a line of text.
 ///
 /// # Errors
-/// Standard output cannot be written.
-pub fn write_line(process: &Process, event: &Event, symbols: &Symbols, out: &mut dyn Write) -> Result<()> {
+/// It cannot be written.
+pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
+    let event = &named.event;
     let call = &event.call;
     let result = call
         .errno()
@@ -195,16 +191,16 @@ pub fn write_line(process: &Process, event: &Event, symbols: &Symbols, out: &mut
         out,
         "{} {}/{} +{:.6}s mremap({:#x}, {}, {}, {}{target}) = {result} {}{taken_apart} {}ns {}",
         event.number,
-        process.header.pid,
+        named.origin.pid,
         event.tid,
-        process.since_start(call.ticks) as f64 / 1e9,
+        named.since_start as f64 / 1e9,
         call.old,
         call.old_len,
         call.new_len,
         names::flags(call.flags),
         names::outcome(call.outcome),
-        process.nanoseconds(call.duration),
-        symbols.site(process, event.process, call.caller).name(),
+        named.duration,
+        named.site.name,
     )?;
     Ok(())
 }

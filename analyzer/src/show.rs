@@ -6,9 +6,10 @@ use std::ops::ControlFlow;
 use anyhow::{Result, bail};
 use mremap_trace::{Outcome, Part, Under};
 
-use crate::load::{Index, Process, Traces, in_order};
+use crate::load::{Index, Traces, in_order};
 use crate::model::units::size;
 use crate::model::{Event, names};
+use crate::named::{Named, Namer};
 use crate::picture::{self, Pen, Stretch};
 use crate::symbols::Symbols;
 use crate::terminal;
@@ -39,30 +40,29 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<()> {
     let mut found = None;
+    let mut namer = Namer::new(symbols);
     in_order(
         traces,
         index,
         |met| met.number == number,
         |process, event| {
-            found = Some((process.header, event));
+            found = Some(namer.name(process, event));
             Ok(ControlFlow::Break(()))
         },
     )?;
-    let of = found
-        .as_ref()
-        .and_then(|(_, event)| traces.processes.get(event.process));
-    let (Some(process), Some((_, event))) = (of, &found) else {
+    let Some(named) = found else {
         bail!(
             "no event {number}: this trace has {}; `mremap-analyzer events` lists them",
             index.calls
         );
     };
+    let title = title_of(&named);
     if options.svg {
-        out.write_all(picture::svg::document(event, &title(process, event, symbols)).as_bytes())?;
+        out.write_all(picture::svg::document(&named.event, &title).as_bytes())?;
         return Ok(());
     }
-    writeln!(out, "{}", title(process, event, symbols))?;
-    draw(event, options, out)
+    writeln!(out, "{title}")?;
+    draw(&named.event, options, out)
 }
 
 fn draw(event: &Event, options: &Options, out: &mut dyn Write) -> Result<()> {
@@ -97,7 +97,8 @@ fn draw(event: &Event, options: &Options, out: &mut dyn Write) -> Result<()> {
 }
 
 /// The call and what it came to, in two lines.
-pub fn title(process: &Process, event: &Event, symbols: &Symbols) -> String {
+pub fn title_of(named: &Named) -> String {
+    let event = &named.event;
     let call = &event.call;
     let result = call
         .errno()
@@ -116,8 +117,8 @@ pub fn title(process: &Process, event: &Event, symbols: &Symbols) -> String {
         names::outcome(call.outcome),
         event.parts.len(),
         event.gaps.len(),
-        process.nanoseconds(call.duration) as f64 / 1e3,
-        symbols.site(process, event.process, call.caller).name()
+        named.duration as f64 / 1e3,
+        named.site.name
     )
 }
 

@@ -67,3 +67,25 @@ Examples:
 A latency counts as changed when the 99 % confidence intervals of both medians lie apart and the medians differ by
 more than 5 %. Call sites are matched by module and function, so that moved lines do not matter.
 Exit status: 0 no difference, 1 they differ, 2 a trace was damaged or unreadable.";
+
+/// `export`.
+pub const EXPORT: &str = "\
+Examples:
+  mremap-analyzer export --format parquet -o lake traces      then: SELECT outcome, count(*) FROM
+                                                              read_parquet('lake/**/*.parquet', hive_partitioning=true)
+  mremap-analyzer export --format chrome -o mremap.json traces       open it in ui.perfetto.dev
+  mremap-analyzer export --format ctf -o ctf traces                  babeltrace2 ctf
+  mremap-analyzer export --format folded --weight time traces | flamegraph.pl > mremap.svg
+  mremap-analyzer export --format csv --failed traces | head
+
+Exit status: 0 done (also when the reader of a pipe has gone), 2 a trace was damaged or unreadable, or the output
+cannot be written.";
+
+/// `html`.
+pub const HTML: &str = "\
+Examples:
+  mremap-analyzer html -o mremap.html traces
+  mremap-analyzer html --outcome emulated --sysroot /mnt/other -o moves.html traces
+
+The page is one file that needs no network. It counts every event and lists up to 4,000 of them.
+Exit status: 0 done, 2 a trace was damaged or unreadable, or the file cannot be written.";

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::export::{Format, Weight};
 use crate::model::Filter;
 use crate::report::Sort;
 use crate::symbols::SymbolOptions;
@@ -108,6 +109,30 @@ pub enum Command {
         filter: Filter,
         #[command(flatten)]
         symbols: SymbolOptions,
+    },
+    /// Write events for other programs: JSON lines, CSV, Parquet, Chrome/Perfetto, CTF, folded stacks.
+    #[command(after_help = examples::EXPORT)]
+    Export {
+        /// What to write.
+        #[arg(long, value_enum)]
+        format: Format,
+        /// The file to write, or the directory (Parquet, CTF); else standard output.
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+        /// What folded stacks are weighed by.
+        #[arg(long, value_enum, default_value_t)]
+        weight: Weight,
+        #[command(flatten)]
+        traced: Traced,
+    },
+    /// One page with everything: overview, timeline, latencies, call sites, events, pictures.
+    #[command(after_help = examples::HTML)]
+    Html {
+        /// The file to write; else standard output.
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        traced: Traced,
     },
     /// Print a man page (of a subcommand, when one is named).
     #[command(hide = true)]

@@ -60,7 +60,8 @@ pub struct Process {
     pub damage: Log,
     /// What the last scan found.
     pub found: Found,
-    pub(super) ns_per_tick: f64,
+    /// Length of a clock tick.
+    pub ns_per_tick: f64,
 }
 
 impl Process {

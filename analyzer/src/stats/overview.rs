@@ -1,7 +1,7 @@
 //! What all processes did, with names for call sites.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::chains::Chain;
 use super::counts::{Moves, OutcomeStats, Placement, ThreadStats};
@@ -15,7 +15,7 @@ use crate::symbols::{Site, Symbols};
 /// A call site by name, over all processes.
 pub struct NamedSite {
     /// Its name.
-    pub site: Rc<Site>,
+    pub site: Arc<Site>,
     /// What it came to.
     pub stats: SiteStats,
 }
@@ -26,7 +26,7 @@ pub struct NamedFailure {
     /// How many.
     pub calls: u64,
     /// One of the call sites.
-    pub site: Rc<Site>,
+    pub site: Arc<Site>,
 }
 
 /// One process's share.
@@ -129,7 +129,7 @@ impl Overview {
     }
 
     /// Sites of the same name are one, whatever process they ran in.
-    fn site(&mut self, site: Rc<Site>) -> &mut SiteStats {
+    fn site(&mut self, site: Arc<Site>) -> &mut SiteStats {
         let known = self.sites.len();
         let name = format!("{}\0{}", site.name(), site.module.as_deref().unwrap_or_default());
         let at = *self.places.entry(name).or_insert(known);

@@ -2,13 +2,14 @@
 //! up from here afterwards.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::histogram::Histogram;
 
 /// Addresses told apart in one process; the calls of any further one are counted together.
 const MOST_SITES: usize = 8192;
 /// Places of the cache before the table, a power of two.
-const CACHED: usize = 256;
+const CACHED: usize = 1024;
 /// Bits of a return address that the format keeps.
 const ADDRESS_BITS: u32 = 56;
 
@@ -39,10 +40,31 @@ impl SiteStats {
     }
 }
 
+/// A hash of one number by one multiplication. The table is small and bounded, so nothing is lost to somebody
+/// who chooses his addresses.
+#[derive(Clone, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
 /// All call sites of a process, each outcome apart.
 #[derive(Clone, Debug)]
 pub struct Sites {
-    places: HashMap<u64, u32>,
+    places: HashMap<u64, u32, BuildHasherDefault<Spread>>,
     sites: Vec<(u64, SiteStats)>,
     /// Key and place of the ones asked for lately: calls come from few places.
     cache: Box<[(u64, u32)]>,
@@ -51,7 +73,7 @@ pub struct Sites {
 impl Default for Sites {
     fn default() -> Self {
         Self {
-            places: HashMap::new(),
+            places: HashMap::default(),
             sites: Vec::new(),
             cache: vec![(u64::MAX, 0); CACHED].into_boxed_slice(),
         }
@@ -67,7 +89,7 @@ impl Sites {
 
     #[inline]
     fn get_key(&mut self, key: u64) -> &mut SiteStats {
-        let cached = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % CACHED;
+        let cached = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % CACHED;
         let place = match self.cache.get(cached) {
             Some((known, place)) if *known == key => *place,
             _ => self.find(key, cached),

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -39,7 +40,7 @@ pub struct SymbolOptions {
 pub struct Symbols {
     options: SymbolOptions,
     objects: RefCell<HashMap<(String, Vec<u8>), Rc<ObjectFile>>>,
-    sites: RefCell<HashMap<(usize, u64), Rc<Site>>>,
+    sites: RefCell<HashMap<(usize, u64), Arc<Site>>>,
     notes: RefCell<BTreeSet<String>>,
 }
 
@@ -55,12 +56,12 @@ impl Symbols {
     }
 
     /// The call site of a return address; `of` is the index of its process.
-    pub fn site(&self, process: &Process, of: usize, address: u64) -> Rc<Site> {
+    pub fn site(&self, process: &Process, of: usize, address: u64) -> Arc<Site> {
         if let Some(site) = self.sites.borrow().get(&(of, address)) {
-            return Rc::clone(site);
+            return Arc::clone(site);
         }
-        let site = Rc::new(self.resolve(process, address));
-        self.sites.borrow_mut().insert((of, address), Rc::clone(&site));
+        let site = Arc::new(self.resolve(process, address));
+        self.sites.borrow_mut().insert((of, address), Arc::clone(&site));
         site
     }
 
