@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
@@ -12,7 +13,7 @@ use crate::load::{self, Index, Traces};
 use crate::model::Filter;
 use crate::stats::{Overview, pick_sites};
 use crate::symbols::Symbols;
-use crate::{TROUBLE, diff, events, export, findings, html, report, run, show};
+use crate::{TROUBLE, diff, events, export, findings, html, live, report, run, show};
 
 /// Carries a command out.
 ///
@@ -33,7 +34,23 @@ pub fn run(command: Command) -> Result<ExitCode> {
             report::write(traces, &overview, &symbols, &options, out)?;
             Ok(ExitCode::SUCCESS)
         }),
-        Command::Events { traced, json } => on_traces(&traced.traces, |traces, out| {
+        Command::Events {
+            traced,
+            json,
+            follow: true,
+        } => {
+            let symbols = Symbols::new(traced.symbols.clone());
+            let mut out = BufWriter::new(std::io::stdout());
+            live::follow(&traced.traces, &mut traced.filter(), &symbols, json, &mut out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Top { traced, interval } => {
+            let symbols = Symbols::new(traced.symbols.clone());
+            let interval = Duration::from_nanos(interval).max(Duration::from_millis(20));
+            live::top(&traced.traces, &mut traced.filter(), &symbols, interval)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Events { traced, json, .. } => on_traces(&traced.traces, |traces, out| {
             let symbols = Symbols::new(traced.symbols.clone());
             let (filter, index) = prepare(traces, &traced, &symbols);
             let written = events::write(traces, &index, &filter, &symbols, json, out)?;

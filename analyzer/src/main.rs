@@ -1,9 +1,10 @@
 //! `mremap-analyzer`: launches programs under the shim and reads what it recorded.
 //!
-//! The data's way: [`load`] reads records, [`model`] makes events of them, [`symbols`] names their callers,
-//! [`stats`] counts them, [`findings`] judges them, and [`report`], [`events`] and [`show`] (drawn by [`picture`]) and [`diff`] put them before
-//! people. [`run`] makes the records come about. [`cli`] is the one definition of all commands, [`commands`]
-//! what each of them does.
+//! The data's way: [`load`] reads records, [`model`] makes events of them, [`symbols`] names their callers
+//! ([`named`] is an event with all its names), [`stats`] counts them, [`findings`] judges them, and
+//! [`report`], [`events`], [`show`] (drawn by [`picture`]), [`diff`], [`html`], [`export`] and [`live`] put
+//! them before people and programs. [`run`] makes the records come about. [`cli`] is the one definition of
+//! all commands, [`commands`] what each of them does.
 
 mod cli;
 mod commands;
@@ -12,6 +13,7 @@ mod events;
 mod export;
 mod findings;
 mod html;
+mod live;
 mod load;
 mod model;
 mod named;

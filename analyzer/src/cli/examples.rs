@@ -34,6 +34,7 @@ Exit status: 0 done, 2 a trace was damaged or unreadable (what could be read is 
 pub const EVENTS: &str = "\
 Examples:
   mremap-analyzer events traces --failed
+  mremap-analyzer events traces --follow                  as they happen
   mremap-analyzer events traces --site pool.c --min-time 50us
   mremap-analyzer events traces --addr 0x7f0000000000..0x7f0000100000 --json | jq .site
 
@@ -89,3 +90,13 @@ Examples:
 
 The page is one file that needs no network. It counts every event and lists up to 4,000 of them.
 Exit status: 0 done, 2 a trace was damaged or unreadable, or the file cannot be written.";
+
+/// `top`.
+pub const TOP: &str = "\
+Examples:
+  mremap-analyzer run --trace traces -- ./server &
+  mremap-analyzer top traces
+  mremap-analyzer top traces --interval 200ms --failed
+
+Keys: q quits, p pauses, s sorts by the next column, / filters call sites by name.
+Exit status: 0 quit by the user, 2 there is no terminal or no such trace.";

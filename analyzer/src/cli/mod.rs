@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::export::{Format, Weight};
 use crate::model::Filter;
+use crate::model::units::parse_time;
 use crate::report::Sort;
 use crate::symbols::SymbolOptions;
 pub use options::{RunOptions, Traced};
@@ -59,6 +60,9 @@ pub enum Command {
         /// JSON lines; addresses are hexadecimal strings.
         #[arg(long)]
         json: bool,
+        /// Go on printing while traced processes run.
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Draw one move to scale: parts, gaps, what lay under them, what was split.
     #[command(after_help = examples::SHOW)]
@@ -133,6 +137,15 @@ pub enum Command {
         output: Option<PathBuf>,
         #[command(flatten)]
         traced: Traced,
+    },
+    /// Watch running processes: rates, outcomes, call sites, the last move drawn.
+    #[command(after_help = examples::TOP)]
+    Top {
+        #[command(flatten)]
+        traced: Traced,
+        /// Time between two readings of the rates.
+        #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+        interval: u64,
     },
     /// Print a man page (of a subcommand, when one is named).
     #[command(hide = true)]

@@ -59,11 +59,10 @@ impl Traces {
 /// One of them cannot be opened. Damage inside is no error: it is listed.
 pub fn open(files: &[PathBuf]) -> Result<Traces> {
     let mut traces = Traces::default();
-    let boot_id = boot_id();
     for path in files {
         let file = File::open(path).with_context(|| format!("{}: cannot open the trace", path.display()))?;
         let mut log = Log::default();
-        match survey(path, Source::new(file), &boot_id, &mut log) {
+        match survey(path, Source::new(file), &mut log) {
             Some(mut process) => {
                 info!(file = %path.display(), chunks = process.chunks, "opened");
                 process.damage = log;
@@ -76,7 +75,19 @@ pub fn open(files: &[PathBuf]) -> Result<Traces> {
     Ok(traces)
 }
 
-fn survey(path: &Path, source: Source, boot_id: &[u8; 16], log: &mut Log) -> Option<Process> {
+/// One file, if it holds a trace by now.
+pub fn open_one(path: &Path) -> Option<Process> {
+    survey(path, Source::new(File::open(path).ok()?), &mut Log::default())
+}
+
+/// Whether the process that wrote a header runs on this machine right now.
+pub fn is_alive(header: &Header) -> bool {
+    static OWN: std::sync::OnceLock<[u8; 16]> = std::sync::OnceLock::new();
+    let own = *OWN.get_or_init(boot_id);
+    header.boot_id == own && own != [0; 16] && Path::new("/proc").join(header.pid.to_string()).exists()
+}
+
+fn survey(path: &Path, source: Source, log: &mut Log) -> Option<Process> {
     let mut head = vec![0; HEADER_SIZE];
     match source.read(0, &mut head) {
         Ok(read) => head.truncate(read),
@@ -98,9 +109,7 @@ fn survey(path: &Path, source: Source, boot_id: &[u8; 16], log: &mut Log) -> Opt
     };
     let mut process = Process::new(path.to_owned(), source, header, &text);
     process.chunks = readable_chunks(&header, process.source.len(), log);
-    process.alive = header.boot_id == *boot_id
-        && *boot_id != [0; 16]
-        && Path::new("/proc").join(header.pid.to_string()).exists();
+    process.alive = is_alive(&header);
     set_clock(&mut process);
     Some(process)
 }
@@ -131,8 +140,9 @@ fn readable_chunks(header: &Header, len: u64, log: &mut Log) -> u32 {
 }
 
 /// A counter's rate comes from the two readings of all clocks that lie furthest apart.
-fn set_clock(process: &mut Process) {
+pub fn set_clock(process: &mut Process) {
     let header = process.header;
+    process.clock_note = None;
     if header.clock == 2 {
         return;
     }
