@@ -1,7 +1,7 @@
 //! What each command does, from its arguments to its exit status.
 
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,12 +38,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
             traced,
             json,
             follow: true,
-        } => {
-            let symbols = Symbols::new(traced.symbols.clone());
-            let mut out = BufWriter::new(std::io::stdout());
-            live::follow(&traced.traces, &mut traced.filter(), &symbols, json, &mut out)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        } => follow(&traced, json),
         Command::Top { traced, interval } => {
             let symbols = Symbols::new(traced.symbols.clone());
             let interval = Duration::from_nanos(interval).max(Duration::from_millis(20));
@@ -84,14 +79,18 @@ pub fn run(command: Command) -> Result<ExitCode> {
             top,
             filter,
             symbols,
-        } => on_traces(&[before], |former, out| {
-            let before = Overview::of(former, &mut filter.clone(), &Symbols::new(symbols.clone()));
-            on_traces(&[after], |later, _| {
-                let after = Overview::of(later, &mut filter.clone(), &Symbols::new(symbols));
-                let differ = diff::write(&before, &after, json, top, out)?;
-                Ok(ExitCode::from(u8::from(differ)))
+        } => {
+            let count = |traces: &mut Traces| {
+                Overview::of(traces, &mut filter.clone(), &Symbols::new(symbols.clone()))
+            };
+            on_traces(&[before], |former, out| {
+                let before = count(former);
+                on_traces(&[after], |later, _| {
+                    let differ = diff::write(&before, &count(later), json, top, out)?;
+                    Ok(ExitCode::from(u8::from(differ)))
+                })
             })
-        }),
+        }
         Command::Export {
             format,
             output,
@@ -106,17 +105,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             })
         }
-        Command::Html { output, traced } => {
-            let mut target = export::stream(output.as_deref())?;
-            on_traces(&traced.traces, |traces, _| {
-                let symbols = Symbols::new(traced.symbols.clone());
-                let overview = Overview::of(traces, &mut traced.filter(), &symbols);
-                let (filter, index) = prepare(traces, &traced, &symbols);
-                html::write(traces, &index, &overview, &filter, &symbols, &mut target)?;
-                target.flush()?;
-                Ok(ExitCode::SUCCESS)
-            })
-        }
+        Command::Html { output, traced } => page(output.as_deref(), &traced),
         Command::Man { command } => man(command.as_deref()),
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -128,6 +117,25 @@ pub fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn follow(traced: &Traced, json: bool) -> Result<ExitCode> {
+    let symbols = Symbols::new(traced.symbols.clone());
+    let mut out = BufWriter::new(std::io::stdout());
+    live::follow(&traced.traces, &mut traced.filter(), &symbols, json, &mut out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page(output: Option<&Path>, traced: &Traced) -> Result<ExitCode> {
+    let mut target = export::stream(output)?;
+    on_traces(&traced.traces, |traces, _| {
+        let symbols = Symbols::new(traced.symbols.clone());
+        let overview = Overview::of(traces, &mut traced.filter(), &symbols);
+        let (filter, index) = prepare(traces, traced, &symbols);
+        html::write(traces, &index, &overview, &filter, &symbols, &mut target)?;
+        target.flush()?;
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 /// Filter and index for who reads events in order.

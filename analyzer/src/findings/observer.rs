@@ -57,26 +57,36 @@ impl Observer {
         self.recompute(process, event);
         self.look_for_use(process, event);
         let recent = self.recent.entry(event.process).or_default();
-        for (kind, number, what) in recent.take(process, event) {
-            self.add_for(kind, process, event, number, what);
+        for found in recent.take(process, event) {
+            self.put(
+                found.kind,
+                Evidence {
+                    event: found.event,
+                    pid: process.header.pid,
+                    tid: found.tid,
+                    what: found.what,
+                    site: (event.process, found.caller),
+                },
+            );
         }
     }
 
     fn add(&mut self, kind: Kind, process: &Process, event: &Event, what: String) {
-        self.add_for(kind, process, event, event.number, what);
+        let evidence = Evidence {
+            event: event.number,
+            pid: process.header.pid,
+            tid: event.tid,
+            what,
+            site: (event.process, event.call.caller),
+        };
+        self.put(kind, evidence);
     }
 
-    fn add_for(&mut self, kind: Kind, process: &Process, event: &Event, number: u64, what: String) {
+    fn put(&mut self, kind: Kind, evidence: Evidence) {
         let finding = self.findings.entry(kind).or_default();
         finding.count += 1;
         if finding.evidence.len() < MOST_EVIDENCE {
-            finding.evidence.push(Evidence {
-                event: number,
-                pid: process.header.pid,
-                tid: event.tid,
-                what,
-                site: (event.process, event.call.caller),
-            });
+            finding.evidence.push(evidence);
         }
     }
 

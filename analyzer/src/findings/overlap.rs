@@ -14,6 +14,7 @@ const MOST: usize = 128;
 struct Former {
     number: u64,
     tid: u32,
+    caller: u64,
     /// Nanoseconds from the trace's start.
     start: u64,
     end: u64,
@@ -24,6 +25,32 @@ struct Former {
     told: bool,
     source: (u64, u64),
     target: Option<(u64, u64)>,
+}
+
+/// A finding about an event that may not be the one looked at.
+pub struct Overlap {
+    /// What was found.
+    pub kind: Kind,
+    /// The event.
+    pub event: u64,
+    /// Its thread.
+    pub tid: u32,
+    /// Return address of its call.
+    pub caller: u64,
+    /// What was seen.
+    pub what: String,
+}
+
+impl Former {
+    fn finding(&self, kind: Kind, what: String) -> Overlap {
+        Overlap {
+            kind,
+            event: self.number,
+            tid: self.tid,
+            caller: self.caller,
+            what,
+        }
+    }
 }
 
 /// The last events of a process.
@@ -37,8 +64,8 @@ fn meet(a: (u64, u64), b: (u64, u64)) -> bool {
 }
 
 impl Recent {
-    /// Takes the next event; findings with the number of the event they are about.
-    pub fn take(&mut self, process: &Process, event: &Event) -> Vec<(Kind, u64, String)> {
+    /// Takes the next event; what overlaps with it.
+    pub fn take(&mut self, process: &Process, event: &Event) -> Vec<Overlap> {
         let call = &event.call;
         let start = process.since_start(call.ticks);
         let range = |start: u64, len: u64| (start, start.saturating_add(len.max(1)));
@@ -46,6 +73,7 @@ impl Recent {
         let mut now = Former {
             number: event.number,
             tid: event.tid,
+            caller: call.caller,
             start,
             end: start.saturating_add(process.nanoseconds(call.duration)),
             in_parts: call.outcome == Outcome::Emulated && event.parts.len() > 1,
@@ -71,7 +99,7 @@ impl Recent {
 }
 
 /// Two events of different threads that overlap in time.
-fn look(former: &mut Former, now: &mut Former, found: &mut Vec<(Kind, u64, String)>) {
+fn look(former: &mut Former, now: &mut Former, found: &mut Vec<Overlap>) {
     found.extend(tell_once(former, now));
     found.extend(tell_once(now, former));
     let ranges = |event: &Former| [Some(event.source), event.target];
@@ -80,24 +108,21 @@ fn look(former: &mut Former, now: &mut Former, found: &mut Vec<(Kind, u64, Strin
         .flatten()
         .any(|a| ranges(now).into_iter().flatten().any(|b| meet(a, b)));
     if touch {
-        found.push((
-            Kind::Race,
-            now.number,
-            format!(
-                "event {} of thread {} was at the same addresses at the same time",
-                former.number, former.tid
-            ),
-        ));
+        let what = format!(
+            "event {} of thread {} was at the same addresses at the same time",
+            former.number, former.tid
+        );
+        found.push(now.finding(Kind::Race, what));
     }
 }
 
 /// A move in parts, met by another thread's event for the first time.
-fn tell_once(this: &mut Former, other: &Former) -> Option<(Kind, u64, String)> {
+fn tell_once(this: &mut Former, other: &Former) -> Option<Overlap> {
     if !this.in_parts || this.told {
         return None;
     }
     this.told = true;
     let (parts, thread, event) = (this.parts, other.tid, other.number);
     let what = format!("{parts} parts one by one, while thread {thread} was in event {event}");
-    Some((Kind::NotAtomic, this.number, what))
+    Some(this.finding(Kind::NotAtomic, what))
 }

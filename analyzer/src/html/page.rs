@@ -39,7 +39,7 @@ pub fn render(traces: &Traces, overview: &Overview, examples: &Examples) -> Stri
     page.push_str(&sites(overview));
     page.push_str(&events(examples));
     page.push_str(&moves(examples));
-    let _ = write!(page, "</main><script>{SCRIPT}</script></body></html>\n");
+    let _ = writeln!(page, "</main><script>{SCRIPT}</script></body></html>");
     page
 }
 
@@ -49,10 +49,13 @@ fn section(id: &str, heading: &str, body: &str) -> String {
 
 /// A table; numbers carry what they are sorted by.
 fn table(id: &str, columns: &[&str], rows: &str) -> String {
-    let heads: String = columns
-        .iter()
-        .map(|name| format!("<th scope=\"col\"><button type=\"button\">{name}</button></th>"))
-        .collect();
+    let heads = columns.iter().fold(String::new(), |mut heads, name| {
+        let _ = write!(
+            heads,
+            "<th scope=\"col\"><button type=\"button\">{name}</button></th>"
+        );
+        heads
+    });
     format!(
         "<table id=\"{id}\" class=\"sortable\"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
     )

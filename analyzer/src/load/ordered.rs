@@ -130,6 +130,11 @@ fn open_chunk(process: &Process, place: u32, mut calls: Vec<(u32, Call, bool)>) 
             _ => {}
         }
     }
+    // The stack of a chunk's last call may stand in its thread's next chunk.
+    let has_stacks = calls.iter().any(|(_, _, has_stack)| *has_stack);
+    if let Some(last) = calls.last_mut() {
+        last.2 |= has_stacks;
+    }
     calls.sort_by_key(|(slot, call, _)| Reverse((call.ticks, *slot)));
     Open {
         tid: ChunkHeader::decode(&bytes).map_or(0, |chunk| chunk.tid),
@@ -172,15 +177,20 @@ fn push<T>(pieces: &mut Vec<T>, piece: T) {
 fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut Event) {
     let number = event.slot as u32;
     let (mut place, mut from) = (place, slot + 1);
+    let mut complete = !may_have_parts(process, &event.call);
     loop {
         let bytes = process.source.chunk(place);
         let mut met = from > 1;
         for (_, record) in records(&bytes, from) {
             match record {
-                Record::Summary(summary) if summary.call == number => {
-                    event.summary = Some(summary);
+                // The stack comes last, right behind the summary.
+                Record::Call(_) if complete => {
                     event.sort_pieces();
                     return;
+                }
+                Record::Summary(summary) if summary.call == number => {
+                    complete = true;
+                    event.summary = Some(summary);
                 }
                 // Where the last records are kept, what refers to this slot may mean a call overwritten since.
                 Record::Part(part) if part.call == number && event.covers(part.start) => {
@@ -194,9 +204,8 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
                 Record::Stack(stack) if stack.call == number => {
                     met = true;
                     let frames = stack.frames.iter().take(usize::from(stack.count));
-                    event
-                        .frames
-                        .extend(frames.take(MOST_FRAMES.saturating_sub(event.frames.len())));
+                    let room = MOST_FRAMES.saturating_sub(event.frames.len());
+                    event.frames.extend(frames.take(room));
                 }
                 _ => {}
             }

@@ -28,7 +28,7 @@ pub struct Filter {
     /// Only this thread.
     #[arg(long)]
     pub tid: Option<u32>,
-    /// Only call sites whose name (function, file:line, module+offset) contains this.
+    /// Only call sites whose name (function, `file:line`, `module+offset`) contains this.
     #[arg(long, value_name = "TEXT")]
     pub site: Option<String>,
     /// Only calls from this moment on, counted from the start of the first trace (1.5s, 200ms).

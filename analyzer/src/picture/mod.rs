@@ -251,7 +251,7 @@ pub fn draw(layout: &Layout, pen: &Pen, destination: bool) -> Vec<String> {
         };
         for (line, cell) in lines.iter_mut().zip(cells) {
             match colour.filter(|_| pen.coloured) {
-                Some(colour) => line.push_str(&format!("\x1b[{colour}m{cell}\x1b[0m")),
+                Some(colour) => line.extend(["\x1b[", &colour.to_string(), "m", &cell, "\x1b[0m"]),
                 None => line.push_str(&cell),
             }
         }

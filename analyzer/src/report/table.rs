@@ -1,5 +1,7 @@
 //! Tables of text that fit the paper: the first column is words and gives way, the others are numbers.
 
+use std::fmt::Write;
+
 use crate::terminal;
 
 /// How text is to look.
@@ -142,10 +144,10 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 if column == 0 {
                     let cell = paper.fit(cell, words);
-                    line.push_str(&format!("{cell:<words$}"));
+                    let _ = write!(line, "{cell:<words$}");
                 } else {
                     let width = wide(column) + 2;
-                    line.push_str(&format!("{cell:>width$}"));
+                    let _ = write!(line, "{cell:>width$}");
                 }
             }
             let line = line.trim_end();

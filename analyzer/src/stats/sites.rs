@@ -65,7 +65,7 @@ impl Hasher for Spread {
 #[derive(Clone, Debug)]
 pub struct Sites {
     places: HashMap<u64, u32, BuildHasherDefault<Spread>>,
-    sites: Vec<(u64, SiteStats)>,
+    sums: Vec<(u64, SiteStats)>,
     /// Key and place of the ones asked for lately: calls come from few places.
     cache: Box<[(u64, u32)]>,
 }
@@ -74,7 +74,7 @@ impl Default for Sites {
     fn default() -> Self {
         Self {
             places: HashMap::default(),
-            sites: Vec::new(),
+            sums: Vec::new(),
             cache: vec![(u64::MAX, 0); CACHED].into_boxed_slice(),
         }
     }
@@ -94,29 +94,26 @@ impl Sites {
             Some((known, place)) if *known == key => *place,
             _ => self.find(key, cached),
         };
-        &mut self.sites[place as usize].1
+        &mut self.sums[place as usize].1
     }
 
     #[cold]
     fn find(&mut self, key: u64, cached: usize) -> u32 {
-        let next = self.sites.len() as u32;
-        let room = self.sites.len() < MOST_SITES;
-        let place = match self.places.get(&key) {
-            Some(place) => *place,
-            None => {
-                // Address 0, "unknown", takes the rest.
-                let key = if room {
-                    key
-                } else {
-                    key >> ADDRESS_BITS << ADDRESS_BITS
-                };
-                let place = *self.places.entry(key).or_insert(next);
-                if place == next {
-                    self.sites.push((key, SiteStats::default()));
-                }
-                place
+        let next = self.sums.len() as u32;
+        let room = self.sums.len() < MOST_SITES;
+        let place = self.places.get(&key).copied().unwrap_or_else(|| {
+            // Address 0, "unknown", takes the rest.
+            let key = if room {
+                key
+            } else {
+                key >> ADDRESS_BITS << ADDRESS_BITS
+            };
+            let place = *self.places.entry(key).or_insert(next);
+            if place == next {
+                self.sums.push((key, SiteStats::default()));
             }
-        };
+            place
+        });
         if let Some(cached) = self.cache.get_mut(cached) {
             *cached = (key, place);
         }
@@ -125,14 +122,14 @@ impl Sites {
 
     /// Takes another one's calls.
     pub fn merge(&mut self, other: &Self) {
-        for (key, site) in &other.sites {
+        for (key, site) in &other.sums {
             self.get_key(*key).merge(site);
         }
     }
 
     /// Every address and index of an outcome with what they came to.
     pub fn iter(&self) -> impl Iterator<Item = (u64, usize, &SiteStats)> {
-        self.sites.iter().map(|(key, site)| {
+        self.sums.iter().map(|(key, site)| {
             let caller = key & ((1 << ADDRESS_BITS) - 1);
             (caller, (key >> ADDRESS_BITS) as usize, site)
         })

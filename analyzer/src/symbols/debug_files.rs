@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::SymbolOptions;
+use super::site::hex;
 
 /// Where distributions put debug information.
 const SYSTEM: &str = "usr/lib/debug";
@@ -30,10 +31,7 @@ pub fn debug_files(
     link: Option<&str>,
 ) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let hex = build_id
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
+    let hex = hex(build_id);
     let relative = path.trim_start_matches('/');
     for root in roots(options) {
         if let Some((first, rest)) = hex.split_at_checked(2).filter(|(_, rest)| !rest.is_empty()) {

@@ -36,10 +36,13 @@ pub struct SymbolOptions {
     pub no_symbols: bool,
 }
 
+/// Path and build id.
+type ModuleKey = (String, Vec<u8>);
+
 /// Names call sites; each address once.
 pub struct Symbols {
     options: SymbolOptions,
-    objects: RefCell<HashMap<(String, Vec<u8>), Rc<ObjectFile>>>,
+    objects: RefCell<HashMap<ModuleKey, Rc<ObjectFile>>>,
     sites: RefCell<HashMap<(usize, u64), Arc<Site>>>,
     notes: RefCell<BTreeSet<String>>,
 }

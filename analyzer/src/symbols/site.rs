@@ -45,10 +45,7 @@ impl Site {
         Self {
             module: Some(path.to_owned()),
             offset,
-            build_id: build_id.iter().fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            }),
+            build_id: hex(build_id),
             ..Self::default()
         }
     }
@@ -108,6 +105,14 @@ impl Site {
             || self.module.as_ref().is_some_and(|path| path.contains(text))
             || self.frames.iter().any(in_frame)
     }
+}
+
+/// Bytes as people write a build id.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn base_name(path: &str) -> &str {
