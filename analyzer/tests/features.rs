@@ -475,7 +475,8 @@ fn a_call_site_has_its_function_and_line() {
     );
 
     // Stripped, with the debug information by build id.
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let number = id.iter().map(|byte| format!("{byte:02x}"));
+    let hex = number.collect::<Vec<_>>().concat();
     let by_id = elsewhere.path().join(".build-id").join(&hex[..2]);
     fs::create_dir_all(&by_id).unwrap();
     let debug = by_id.join(format!("{}.debug", &hex[2..]));
