@@ -4,11 +4,38 @@ use std::collections::HashSet;
 use std::io::Write;
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::Exporter;
 use crate::model::names;
 use crate::named::Named;
+
+/// One call; the names are the format's.
+#[derive(Serialize)]
+struct Slice<'a> {
+    ph: &'a str,
+    name: &'a str,
+    cat: &'a str,
+    ts: f64,
+    dur: f64,
+    pid: u32,
+    tid: u32,
+    args: Arguments,
+}
+
+#[derive(Serialize)]
+struct Arguments {
+    event: u64,
+    old: String,
+    old_len: u64,
+    new_len: u64,
+    flags: String,
+    new: String,
+    result: String,
+    parts: usize,
+    gaps: usize,
+}
 
 /// The array being written.
 pub struct Chrome {
@@ -28,7 +55,7 @@ impl Chrome {
         })
     }
 
-    fn put(&mut self, value: &Value) -> Result<()> {
+    fn put(&mut self, value: &impl Serialize) -> Result<()> {
         let comma = if self.named.is_empty() { "\n" } else { ",\n" };
         self.out.write_all(comma.as_bytes())?;
         serde_json::to_writer(&mut self.out, value)?;
@@ -48,26 +75,28 @@ impl Exporter for Chrome {
         }
         // Microseconds as numbers: counted from the first call, they stay exact.
         let first = *self.first.get_or_insert(named.wall_clock);
-        self.put(&json!({
-            "ph": "X",
-            "name": named.site.name,
-            "cat": names::outcome(call.outcome),
-            "ts": named.wall_clock.saturating_sub(first) as f64 / 1e3,
-            "dur": named.duration as f64 / 1e3,
-            "pid": origin.pid,
-            "tid": event.tid,
-            "args": {
-                "event": event.number,
-                "old": format!("{:#x}", call.old),
-                "old_len": call.old_len,
-                "new_len": call.new_len,
-                "flags": names::flags(call.flags),
-                "new": format!("{:#x}", call.new),
-                "result": call.errno().map_or_else(|| format!("{:#x}", call.result), names::errno),
-                "parts": event.parts.len(),
-                "gaps": event.gaps.len(),
+        self.put(&Slice {
+            ph: "X",
+            name: &named.site.name,
+            cat: names::outcome(call.outcome),
+            ts: named.wall_clock.saturating_sub(first) as f64 / 1e3,
+            dur: named.duration as f64 / 1e3,
+            pid: origin.pid,
+            tid: event.tid,
+            args: Arguments {
+                event: event.number,
+                old: format!("{:#x}", call.old),
+                old_len: call.old_len,
+                new_len: call.new_len,
+                flags: names::flags(call.flags),
+                new: format!("{:#x}", call.new),
+                result: call
+                    .errno()
+                    .map_or_else(|| format!("{:#x}", call.result), names::errno),
+                parts: event.parts.len(),
+                gaps: event.gaps.len(),
             },
-        }))
+        })
     }
 
     fn finish(&mut self) -> Result<()> {

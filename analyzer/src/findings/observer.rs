@@ -15,6 +15,10 @@ use crate::model::{Event, names};
 const MOST_EVIDENCE: usize = 100;
 /// Failed calls remembered for each thread.
 const MOST_FAILED: usize = 8;
+/// Events within which a failed call's destination is taken for the reason of an `EFAULT` there.
+const NEARBY: u64 = 4;
+/// Nothing is mapped at the start of the range.
+const EFAULT: u32 = 14;
 /// Threads whose failed calls are remembered.
 const MOST_THREADS: usize = 65_536;
 
@@ -144,7 +148,8 @@ impl Observer {
 fn uses_result(failed: &Event, event: &Event) -> bool {
     const MAP_FAILED: u64 = u64::MAX;
     let asked = failed.call.flags & 2 != 0 && failed.call.new != failed.call.old;
+    let soon = event.number.saturating_sub(failed.number) <= NEARBY;
     event.call.old == MAP_FAILED
         || event.call.old == failed.call.result as u64
-        || (asked && event.call.old == failed.call.new && event.call.errno().is_some())
+        || (asked && soon && event.call.old == failed.call.new && event.call.errno() == Some(EFAULT))
 }

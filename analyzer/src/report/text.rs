@@ -172,7 +172,7 @@ fn write_summary(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> Res
     writeln!(
         out,
         "\n{}, {failures}, {} in mremap",
-        paper.heading(&format!("{} calls", count(overview.calls))),
+        paper.heading(&calls(overview.calls)),
         duration(time)
     )?;
     let calls: Vec<u64> = bins.iter().map(|bin| bin.calls).collect();
@@ -183,12 +183,17 @@ fn write_summary(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> Res
             out,
             "  {}",
             paper.faint(&format!(
-                "calls over {}; one column is {}, the highest {} calls",
+                "calls over {}; one column is {}, the highest {}",
                 duration(span),
                 duration(each),
-                count(calls.iter().copied().max().unwrap_or(0))
+                self::calls(calls.iter().copied().max().unwrap_or(0))
             ))
         )?;
     }
     Ok(())
+}
+
+fn calls(number: u64) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} call{plural}", count(number))
 }

@@ -39,7 +39,7 @@ pub struct ThreadStats {
     pub time: u64,
     /// Calls that failed.
     pub failed: u64,
-    /// Bytes asked for.
+    /// Bytes of calls that succeeded.
     pub bytes: u64,
 }
 
@@ -100,11 +100,13 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Takes a successful call.
+    /// Takes a successful call; lengths count in whole pages.
     #[inline]
-    pub fn add(&mut self, call: &Call) {
+    pub fn add(&mut self, call: &Call, page_size: u32) {
         let elsewhere = call.result as u64 != call.old;
-        let place = match call.new_len.cmp(&call.old_len) {
+        let within = u64::from(page_size.saturating_sub(1));
+        let pages = |len: u64| len.saturating_add(within) & !within;
+        let place = match pages(call.new_len).cmp(&pages(call.old_len)) {
             std::cmp::Ordering::Greater if elsewhere => &mut self.grown_and_moved,
             std::cmp::Ordering::Greater => &mut self.grown_in_place,
             std::cmp::Ordering::Less => &mut self.shrunk,

@@ -65,7 +65,11 @@ impl Stats {
         let duration = process.nanoseconds(call.duration);
         let moment = process.since_start(call.ticks);
         let failed = call.errno();
-        let bytes = call.old_len.max(call.new_len);
+        // A refused length may be anything.
+        let bytes = match failed {
+            None => call.old_len.max(call.new_len),
+            Some(_) => 0,
+        };
         let site = self.sites.get(call.caller, call.outcome as usize - 1);
         site.times.add(duration);
         site.bytes = site.bytes.saturating_add(bytes);
@@ -77,7 +81,7 @@ impl Stats {
         self.timeline.add(moment, duration, failed.is_some());
         match failed {
             None => {
-                self.placement.add(call);
+                self.placement.add(call, process.header.page_size);
                 self.chains.add(call, tid, moment, duration);
             }
             Some(errno) => {

@@ -18,7 +18,7 @@ const ADDRESS_BITS: u32 = 56;
 pub struct SiteStats {
     /// Nanoseconds of each call.
     pub times: Histogram,
-    /// Bytes asked for: the larger of both lengths.
+    /// Bytes of calls that succeeded: the larger of both lengths.
     pub bytes: u64,
     /// Calls that failed.
     pub failed: u64,
