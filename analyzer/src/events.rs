@@ -1,20 +1,22 @@
 //! Every call, one line each, for people or as JSON lines.
 
 use std::io::Write;
+use std::ops::ControlFlow;
 
 use anyhow::Result;
 use mremap_trace::{Gap, Part, Under};
 use serde::Serialize;
 
-use crate::cli::Filter;
-use crate::load::Loaded;
-use crate::model::{Event, Process, errno_name, flag_names, in_order, outcome_name, protection};
+use crate::load::{Index, Met, Traces, in_order};
+use crate::model::{Event, Filter, names};
+use crate::named::{Named, Namer};
+use crate::symbols::Symbols;
 
 /// The JSON of an event. Fields are added over time, never renamed. Addresses are hexadecimal strings:
 /// readers of JSON keep 53 bits of a number.
 #[derive(Serialize)]
 struct JsonEvent<'a> {
-    event: usize,
+    event: u64,
     pid: u32,
     tid: u32,
     wall_clock_ns: u64,
@@ -31,7 +33,9 @@ struct JsonEvent<'a> {
     result: String,
     errno: Option<String>,
     caller: String,
-    site: String,
+    site: &'a str,
+    place: &'a str,
+    stack: Vec<&'a str>,
     bytes_moved: Option<u64>,
     retries: Option<u32>,
     parts: usize,
@@ -64,101 +68,89 @@ struct JsonGap {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn write(loaded: &Loaded, filter: &Filter, json: bool, out: &mut dyn Write) -> Result<usize> {
+pub fn write(
+    traces: &Traces,
+    index: &Index,
+    filter: &Filter,
+    symbols: &Symbols,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<usize> {
     let mut written = 0;
-    for (process, event) in in_order(&loaded.processes) {
-        if !passes(event, filter) {
-            continue;
-        }
+    let mut namer = Namer::new(symbols);
+    let wanted = |met: &Met<'_>| filter.passes(met.process, met.of, met.tid, met.call);
+    in_order(traces, index, wanted, |process, event| {
         written += 1;
+        let named = namer.name(process, event);
         if json {
-            serde_json::to_writer(&mut *out, &as_json(process, event))?;
-            writeln!(out)?;
+            write_json(&named, out)?;
         } else {
-            write_line(process, event, out)?;
+            write_line(&named, out)?;
         }
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(written)
 }
 
-fn passes(event: &Event, filter: &Filter) -> bool {
-    let errno_matches = |wanted: &String| {
-        event
-            .call
-            .errno()
-            .is_some_and(|errno| *wanted == errno_name(errno) || *wanted == errno.to_string())
-    };
-    filter
-        .outcome
-        .as_ref()
-        .is_none_or(|wanted| wanted == outcome_name(event.call.outcome))
-        && filter.errno.as_ref().is_none_or(errno_matches)
-        && filter.tid.is_none_or(|wanted| wanted == event.tid)
-        && filter
-            .min_len
-            .is_none_or(|least| event.call.old_len.max(event.call.new_len) >= least)
-        && filter.addr.is_none_or(|address| holds(event, address))
-}
-
-/// Whether an address lies in the source, or in what the call asked for or returned.
-fn holds(event: &Event, address: u64) -> bool {
-    let call = &event.call;
-    let within = |start: u64, len: u64| address >= start && address - start < len.max(1);
-    within(call.old, call.old_len)
-        || (call.flags & 2 != 0 && within(call.new, call.new_len))
-        || (call.errno().is_none() && within(call.result as u64, call.new_len))
+/// One event as a line of JSON.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_json(named: &Named, out: &mut dyn Write) -> Result<()> {
+    serde_json::to_writer(&mut *out, &as_json(named))?;
+    writeln!(out)?;
+    Ok(())
 }
 
 fn hex(address: u64) -> String {
     format!("{address:#x}")
 }
 
-fn as_json<'a>(process: &Process, event: &Event) -> JsonEvent<'a> {
+fn as_json(named: &Named) -> JsonEvent<'_> {
+    let event = &named.event;
     let call = &event.call;
     JsonEvent {
         event: event.number,
-        pid: process.header.pid,
+        pid: named.origin.pid,
         tid: event.tid,
-        wall_clock_ns: process.wall_clock(call.ticks),
-        monotonic_ns: process.monotonic(call.ticks),
-        since_start_ns: process.since_start(call.ticks),
-        duration_ns: process.nanoseconds(call.duration),
-        outcome: outcome_name(call.outcome),
+        wall_clock_ns: named.wall_clock,
+        monotonic_ns: named.monotonic,
+        since_start_ns: named.since_start,
+        duration_ns: named.duration,
+        outcome: names::outcome(call.outcome),
         old: hex(call.old),
         old_len: call.old_len,
         new_len: call.new_len,
         flags: call.flags,
-        flag_names: flag_names(call.flags),
+        flag_names: names::flags(call.flags),
         new: hex(call.new),
         result: call
             .errno()
             .map_or_else(|| hex(call.result as u64), |_| call.result.to_string()),
-        errno: call.errno().map(errno_name),
+        errno: call.errno().map(names::errno),
         caller: hex(call.caller),
-        site: process.site(call.caller),
-        bytes_moved: event.summary.map(|summary| summary.bytes),
+        site: &named.site.name,
+        place: &named.site.place,
+        stack: named.stack.iter().map(|site| site.name.as_str()).collect(),
+        bytes_moved: event.bytes_moved(),
         retries: event.summary.map(|summary| summary.retries),
         parts: event.parts.len(),
         gaps: event.gaps.len(),
-        part_list: event
-            .parts
-            .iter()
-            .map(|part| json_part(process, event, part))
-            .collect(),
+        part_list: event.parts.iter().map(|part| json_part(named, part)).collect(),
         gap_list: event.gaps.iter().map(|gap| json_gap(event, gap)).collect(),
     }
 }
 
-fn json_part(process: &Process, event: &Event, part: &Part) -> JsonPart {
+fn json_part(named: &Named, part: &Part) -> JsonPart {
     JsonPart {
         start: hex(part.start),
         end: hex(part.end),
-        target: hex(event.target(part.start)),
+        target: hex(named.event.target(part.start)),
         vma_start: hex(part.vma_start),
         vma_end: hex(part.vma_end),
-        protection: protection(part.protection),
-        duration_ns: process.nanoseconds(part.duration.into()),
-        errno: (part.errno != 0).then(|| errno_name(part.errno)),
+        protection: names::protection(part.protection),
+        duration_ns: named.origin.nanoseconds(part.duration.into()),
+        errno: (part.errno != 0).then(|| names::errno(part.errno)),
     }
 }
 
@@ -175,11 +167,16 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
     }
 }
 
-fn write_line(process: &Process, event: &Event, out: &mut dyn Write) -> Result<()> {
+/// One event as a line of text.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
+    let event = &named.event;
     let call = &event.call;
     let result = call
         .errno()
-        .map_or_else(|| format!("{:#x}", call.result), errno_name);
+        .map_or_else(|| format!("{:#x}", call.result), names::errno);
     let target = if call.flags & 6 == 0 {
         String::new()
     } else {
@@ -194,16 +191,16 @@ fn write_line(process: &Process, event: &Event, out: &mut dyn Write) -> Result<(
         out,
         "{} {}/{} +{:.6}s mremap({:#x}, {}, {}, {}{target}) = {result} {}{taken_apart} {}ns {}",
         event.number,
-        process.header.pid,
+        named.origin.pid,
         event.tid,
-        process.since_start(call.ticks) as f64 / 1e9,
+        named.since_start as f64 / 1e9,
         call.old,
         call.old_len,
         call.new_len,
-        flag_names(call.flags),
-        outcome_name(call.outcome),
-        process.nanoseconds(call.duration),
-        process.site(call.caller),
+        names::flags(call.flags),
+        names::outcome(call.outcome),
+        named.duration,
+        named.site.name,
     )?;
     Ok(())
 }

@@ -1,48 +1,82 @@
 //! One move before people: title, picture, legend. How it is laid out and drawn is [`picture`]'s business.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
+use std::ops::ControlFlow;
 
 use anyhow::{Result, bail};
 use mremap_trace::{Outcome, Part, Under};
 
-use crate::load::Loaded;
-use crate::model::{Event, Process, errno_name, flag_names, in_order, outcome_name, protection};
+use crate::load::{Index, Traces, in_order};
+use crate::model::units::size;
+use crate::model::{Event, names};
+use crate::named::{Named, Namer};
 use crate::picture::{self, Pen, Stretch};
-use crate::report::size;
+use crate::symbols::Symbols;
+use crate::terminal;
 
-/// Columns when nobody says how wide the paper is.
-const DEFAULT_WIDTH: u16 = 80;
 /// Rows of the legend.
 const MOST_ROWS: usize = 30;
+
+/// How to draw.
+pub struct Options {
+    /// Columns; else the terminal's.
+    pub width: Option<u16>,
+    /// No characters beyond ASCII.
+    pub ascii: bool,
+    /// A drawing in SVG instead of text.
+    pub svg: bool,
+}
 
 /// Draws event `number`.
 ///
 /// # Errors
 /// There is no such event, its parts were not recorded, or standard output cannot be written.
 pub fn write(
-    loaded: &Loaded,
-    number: usize,
-    width: Option<u16>,
-    ascii: bool,
+    traces: &Traces,
+    index: &Index,
+    number: u64,
+    symbols: &Symbols,
+    options: &Options,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let events = in_order(&loaded.processes);
-    let Some((process, event)) = number.checked_sub(1).and_then(|index| events.get(index)) else {
+    let mut found = None;
+    let mut namer = Namer::new(symbols);
+    in_order(
+        traces,
+        index,
+        |met| met.number == number,
+        |process, event| {
+            found = Some(namer.name(process, event));
+            Ok(ControlFlow::Break(()))
+        },
+    )?;
+    let Some(named) = found else {
         bail!(
             "no event {number}: this trace has {}; `mremap-analyzer events` lists them",
-            events.len()
+            index.calls
         );
     };
-    write_title(process, event, out)?;
+    let title = title_of(&named);
+    if options.svg {
+        out.write_all(picture::svg::document(&named.event, &title).as_bytes())?;
+        return Ok(());
+    }
+    writeln!(out, "{title}")?;
+    draw(&named.event, options, out)
+}
+
+fn draw(event: &Event, options: &Options, out: &mut dyn Write) -> Result<()> {
     let stretches = stretches(event);
     if !stretches.iter().any(Stretch::is_seen) {
         bail!(
-            "event {number} has no parts on record; only emulated moves have them, unless the program ran with \
-             MREMAP_SHIM_TRACE_DETAIL=vmas (run --detail vmas)"
+            "event {} has no parts on record; only emulated moves have them, unless the program ran with \
+             MREMAP_SHIM_TRACE_DETAIL=vmas (run --detail vmas)",
+            event.number
         );
     }
-    let pen = Pen::new(ascii || !locale_is_utf8());
-    let columns = usize::from(width.or_else(terminal_width).unwrap_or(DEFAULT_WIDTH));
+    let pen = Pen::new(options.ascii || !terminal::is_utf8(), terminal::is_coloured());
+    let width = options.width.map(usize::from).or_else(terminal::width);
+    let columns = width.unwrap_or(terminal::DEFAULT_WIDTH);
     let layout = picture::lay_out(&stretches, columns.saturating_sub(4), &pen);
     let call = &event.call;
     for (title, start, destination) in [("source", call.old, false), ("destination", call.new, true)] {
@@ -62,56 +96,30 @@ pub fn write(
     write_legend(event, &stretches, &pen, out)
 }
 
-fn locale_is_utf8() -> bool {
-    ["LC_ALL", "LC_CTYPE", "LANG"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        .is_some_and(|value| value.to_ascii_lowercase().replace('-', "").contains("utf8"))
-}
-
-fn terminal_width() -> Option<u16> {
-    if !std::io::stdout().is_terminal() {
-        return None;
-    }
-    let mut size = libc::winsize {
-        ws_row: 0,
-        ws_col: 0,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    // SAFETY: TIOCGWINSZ writes a `winsize`, and `size` is one.
-    let answer = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    (answer == 0 && size.ws_col >= 40).then_some(size.ws_col)
-}
-
-fn write_title(process: &Process, event: &Event, out: &mut dyn Write) -> Result<()> {
+/// The call and what it came to, in two lines.
+pub fn title_of(named: &Named) -> String {
+    let event = &named.event;
     let call = &event.call;
     let result = call
         .errno()
-        .map_or_else(|| format!("{:#x}", call.result), errno_name);
-    writeln!(
-        out,
-        "event {}: mremap({:#x}, {}, {}, {}, {:#x}) = {result}",
+        .map_or_else(|| format!("{:#x}", call.result), names::errno);
+    let moved = event
+        .bytes_moved()
+        .map_or_else(String::new, |bytes| format!(", {} moved", size(bytes)));
+    format!(
+        "event {}: mremap({:#x}, {}, {}, {}, {:#x}) = {result}\n{}, {} parts, {} gaps{moved}, {:.1} us, called from {}",
         event.number,
         call.old,
         call.old_len,
         call.new_len,
-        flag_names(call.flags),
-        call.new
-    )?;
-    let moved = event
-        .summary
-        .map_or_else(String::new, |summary| format!(", {} moved", size(summary.bytes)));
-    writeln!(
-        out,
-        "{}, {} parts, {} gaps{moved}, {:.1} us, called from {}",
-        outcome_name(call.outcome),
+        names::flags(call.flags),
+        call.new,
+        names::outcome(call.outcome),
         event.parts.len(),
         event.gaps.len(),
-        process.nanoseconds(call.duration) as f64 / 1e3,
-        process.site(call.caller)
-    )?;
-    Ok(())
+        named.duration as f64 / 1e3,
+        named.site.name
+    )
 }
 
 /// `A` to `Z`, then `A1` and so on.
@@ -125,7 +133,7 @@ fn name_of(index: usize) -> String {
 }
 
 /// The range from end to end: parts, gaps, and what nobody looked at, in address order.
-fn stretches(event: &Event) -> Vec<Stretch> {
+pub fn stretches(event: &Event) -> Vec<Stretch> {
     let call = &event.call;
     let mut found: Vec<Stretch> = event
         .parts
@@ -212,24 +220,37 @@ fn write_legend(event: &Event, stretches: &[Stretch], pen: &Pen, out: &mut dyn W
     Ok(())
 }
 
+/// What the kernel had to split off: the ends of the VMA that stay behind.
+fn split(part: &Part) -> Option<String> {
+    let before = part.start.saturating_sub(part.vma_start);
+    let behind = part.vma_end.saturating_sub(part.end);
+    let sides: Vec<String> = [(before, "before"), (behind, "behind")]
+        .iter()
+        .filter(|(bytes, _)| *bytes > 0)
+        .map(|(bytes, side)| format!("{} {side} it", size(*bytes)))
+        .collect();
+    (!sides.is_empty()).then(|| {
+        format!(
+            ", split from the VMA {:#x}..{:#x}: {} stays",
+            part.vma_start,
+            part.vma_end,
+            sides.join(" and ")
+        )
+    })
+}
+
 fn legend_row(event: &Event, stretch: &Stretch, part: Option<&Part>) -> String {
     let len = size(stretch.len());
     let (start, target) = (stretch.start(), event.target(stretch.start()));
     match stretch {
         Stretch::Part { name, failed, .. } => {
-            let seen = part.map_or_else(|| "?".to_owned(), |part| protection(part.protection));
-            let backing = match part.map(|part| part.protection) {
-                Some(bits) if bits & 0x90 == 0x90 => " file",
-                Some(bits) if bits & 0x80 != 0 => " anonymous",
-                _ => "",
-            };
-            let cut = part.is_some_and(|p| (p.start, p.end) != (p.vma_start, p.vma_end));
-            let cut = if cut { ", cut from a larger VMA" } else { "" };
+            let seen = part.map_or_else(|| "?".to_owned(), |part| names::protection(part.protection));
+            let cut = part.and_then(split).unwrap_or_default();
             let failure = match part.map(|part| part.errno).filter(|_| *failed) {
-                Some(errno) => format!(", NOT MOVED: {}", errno_name(errno)),
+                Some(errno) => format!(", NOT MOVED: {}", names::errno(errno)),
                 None => String::new(),
             };
-            format!("{name:<4} {start:#x} -> {target:#x} {len:>10}  {seen}{backing}{cut}{failure}")
+            format!("{name:<4} {start:#x} -> {target:#x} {len:>10}  {seen}{cut}{failure}")
         }
         Stretch::Gap { under, .. } => {
             let under = match under {

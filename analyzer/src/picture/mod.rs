@@ -1,5 +1,7 @@
 //! A range as boxes on a line, to scale. Knows columns and characters; neither traces nor files.
 
+pub mod svg;
+
 use mremap_trace::Under;
 
 /// Columns of the narrowest thing that is drawn.
@@ -15,11 +17,12 @@ pub struct Pen {
     unseen: char,
     /// What stands for something left out.
     pub dots: &'static str,
+    coloured: bool,
 }
 
 impl Pen {
     /// Box-drawing characters, or ASCII ones.
-    pub fn new(ascii: bool) -> Self {
+    pub fn new(ascii: bool, coloured: bool) -> Self {
         if ascii {
             Self {
                 corners: ['+', '+', '+', '+'],
@@ -28,6 +31,7 @@ impl Pen {
                 kept: '#',
                 unseen: '?',
                 dots: "...",
+                coloured,
             }
         } else {
             Self {
@@ -37,6 +41,7 @@ impl Pen {
                 kept: '░',
                 unseen: '·',
                 dots: "…",
+                coloured,
             }
         }
     }
@@ -237,15 +242,33 @@ fn spread(shown: Vec<Shown>, columns: usize) -> Layout {
 pub fn draw(layout: &Layout, pen: &Pen, destination: bool) -> Vec<String> {
     let mut lines = vec![String::new(); 3];
     for (shown, width) in &layout.columns {
-        let cells = match shown {
-            Shown::Elided(label) => blank(label, *width),
-            Shown::Stretch(stretch) => cells(stretch, *width, pen, destination),
+        let (cells, colour) = match shown {
+            Shown::Elided(label) => (blank(label, *width), None),
+            Shown::Stretch(stretch) => (
+                cells(stretch, *width, pen, destination),
+                colour(stretch, destination),
+            ),
         };
         for (line, cell) in lines.iter_mut().zip(cells) {
-            line.push_str(&cell);
+            match colour.filter(|_| pen.coloured) {
+                Some(colour) => line.extend(["\x1b[", &colour.to_string(), "m", &cell, "\x1b[0m"]),
+                None => line.push_str(&cell),
+            }
         }
     }
     lines.iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// Moved parts in green, failed ones in red, what was kept in yellow.
+fn colour(stretch: &Stretch, destination: bool) -> Option<u8> {
+    match stretch {
+        Stretch::Part { failed: true, .. } => Some(31),
+        Stretch::Part { .. } => Some(32),
+        Stretch::Gap {
+            under: Under::Mapped, ..
+        } if destination => Some(33),
+        _ => None,
+    }
 }
 
 fn cells(stretch: &Stretch, width: usize, pen: &Pen, destination: bool) -> [String; 3] {
@@ -342,7 +365,7 @@ mod tests {
 
     #[test]
     fn boxes_are_to_scale_and_no_wider_than_the_paper() {
-        let pen = Pen::new(true);
+        let pen = Pen::new(true, false);
         let layout = lay_out(&parts(&[4096, 3 * 4096]), 40, &pen);
         let widths: Vec<usize> = layout.columns.iter().map(|(_, width)| *width).collect();
         assert_eq!(widths, [10, 30]);
@@ -354,7 +377,7 @@ mod tests {
 
     #[test]
     fn the_middle_of_many_parts_is_left_out_and_counted() {
-        let pen = Pen::new(true);
+        let pen = Pen::new(true, false);
         let layout = lay_out(&parts(&[4096; 1000]), 76, &pen);
         let lines = draw(&layout, &pen, false);
         assert!(lines.iter().all(|line| line.len() <= 76), "{lines:?}");

@@ -1,6 +1,5 @@
 //! `run`: a program under the shim, its input, output, signals and status its own.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -10,9 +9,12 @@ use std::process::{Command, ExitCode, ExitStatus};
 use anyhow::{Context, Result, bail};
 use tracing::{debug, info};
 
+use super::{program, signals};
 use crate::cli::RunOptions;
-use crate::model::{Process, outcome_name};
-use crate::{load, program, signals};
+use crate::load;
+use crate::model::{Filter, names};
+use crate::stats::Overview;
+use crate::symbols::{SymbolOptions, Symbols};
 
 /// Where the trace goes.
 struct Place {
@@ -161,29 +163,34 @@ fn summarize(place: &Place, keep: bool, library: &Path) {
         discard(place, keep);
         return;
     }
-    let loaded = match load::load_files(&files) {
-        Ok(loaded) => loaded,
+    let mut traces = match load::open(&files) {
+        Ok(traces) => traces,
         Err(error) => {
             eprintln!("mremap-analyzer: the trace cannot be read: {error:#}");
             return;
         }
     };
-    let mut counts = BTreeMap::<&str, usize>::new();
-    for event in loaded.processes.iter().flat_map(|process| &process.events) {
-        *counts.entry(outcome_name(event.call.outcome)).or_default() += 1;
-    }
-    for damage in &loaded.damage {
+    let symbols = Symbols::new(SymbolOptions {
+        no_symbols: true,
+        ..SymbolOptions::default()
+    });
+    let overview = Overview::of(&mut traces, &mut Filter::default(), &symbols);
+    let damage = traces.damage();
+    for damage in &damage {
         eprintln!("mremap-analyzer: {damage}");
     }
-    if counts.is_empty() && loaded.damage.is_empty() {
+    if overview.calls == 0 && damage.is_empty() {
         eprintln!("mremap-analyzer: no calls of mremap");
-        let still_running =
-            |process: &Process| Path::new("/proc").join(process.header.pid.to_string()).exists();
-        discard(place, keep || loaded.processes.iter().any(still_running));
+        let still_running = traces.processes.iter().any(|process| process.alive);
+        discard(place, keep || still_running);
         return;
     }
-    let list: Vec<String> = counts
+    let counts = names::OUTCOMES
         .iter()
+        .zip(&overview.outcomes)
+        .map(|(name, outcome)| (name, outcome.times.count()))
+        .filter(|(_, count)| *count > 0);
+    let list: Vec<String> = counts
         .map(|(outcome, count)| format!("{count} {outcome}"))
         .collect();
     let calls = if list.is_empty() {

@@ -127,7 +127,7 @@ fn check_elf(path: &Path, start: &[u8], bytes: &ReadCache<File>) -> Result<()> {
     } else {
         elf::EM_AARCH64
     };
-    if start.starts_with(&elf::ELFMAG) && start.get(4) == Some(&elf::ELFCLASS32) {
+    if start.starts_with(&elf::ELFMAG) && start.get(4) == Some(&elf::ELFCLASS32.0) {
         bail!("{name}: a 32-bit program, and the shim is 64-bit; run a 64-bit build");
     }
     let header = elf::FileHeader64::<object::Endianness>::parse(bytes)

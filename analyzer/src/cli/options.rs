@@ -1,0 +1,60 @@
+//! Options that several commands share, and those of `run`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::model::Filter;
+use crate::model::units::parse_size;
+use crate::symbols::SymbolOptions;
+
+/// What to read, and which calls of it.
+#[derive(Args)]
+pub struct Traced {
+    /// Trace files, or directories of them.
+    #[arg(required = true)]
+    pub traces: Vec<PathBuf>,
+    /// Which calls.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// How to name call sites.
+    #[command(flatten)]
+    pub symbols: SymbolOptions,
+}
+
+fn size(text: &str) -> Result<String, String> {
+    match parse_size(text)? {
+        0 => Err("write a number of bytes, with K, M or G behind it if you like".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// How to run a program.
+#[derive(Args)]
+pub struct RunOptions {
+    /// Keep the trace in this directory (else in a temporary one that is named at the end).
+    #[arg(long)]
+    pub trace: Option<PathBuf>,
+    /// Keep the temporary directory even when no call was recorded.
+    #[arg(long)]
+    pub keep: bool,
+    /// auto, emulate or passthrough.
+    #[arg(long, default_value = "auto", value_parser = ["auto", "emulate", "passthrough"])]
+    pub mode: String,
+    /// auto, query, maps or bisect.
+    #[arg(long, default_value = "auto", value_parser = ["auto", "query", "maps", "bisect"])]
+    pub vma_source: String,
+    /// calls or vmas.
+    #[arg(long, default_value = "calls", value_parser = ["calls", "vmas"])]
+    pub detail: String,
+    /// Most bytes of a process's trace, with K, M or G.
+    #[arg(long, default_value = "64M", value_parser = size)]
+    pub trace_size: String,
+    /// The preload library (else beside this program, or in ../lib).
+    #[arg(long, env = "MREMAP_SHIM_LIBRARY")]
+    pub shim: Option<PathBuf>,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    pub program: Vec<OsString>,
+}

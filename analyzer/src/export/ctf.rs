@@ -1,0 +1,115 @@
+//! The Common Trace Format 1.8: a text that describes the bytes, and one stream of packets.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::Exporter;
+use crate::model::names;
+use crate::named::Named;
+
+/// First bytes of every packet.
+const MAGIC: u32 = 0xc1fc_1fc1;
+/// Bytes of a packet after which the next one is begun.
+const PACKET: usize = 1 << 18;
+/// Packet header and context: magic, stream, four 64-bit numbers.
+const HEAD: usize = 4 + 4 + 4 * 8;
+/// The description of all that follows.
+const METADATA: &str = include_str!("ctf.tsdl");
+
+/// The stream being written.
+pub struct Ctf {
+    out: BufWriter<File>,
+    packet: Vec<u8>,
+    begin: u64,
+    end: u64,
+}
+
+impl Ctf {
+    /// Writes the description into a directory and opens the stream.
+    pub fn new(directory: &Path) -> Result<Self> {
+        let at = |name: &str| {
+            let path = directory.join(name);
+            File::create(&path).with_context(|| format!("{}: cannot be written", path.display()))
+        };
+        at("metadata")?.write_all(METADATA.as_bytes())?;
+        Ok(Self {
+            out: BufWriter::with_capacity(PACKET, at("stream")?),
+            packet: Vec::with_capacity(PACKET),
+            begin: 0,
+            end: 0,
+        })
+    }
+
+    fn word(&mut self, value: u32) {
+        self.packet.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn number(&mut self, value: u64) {
+        self.packet.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.packet.extend(text.bytes().filter(|byte| *byte != 0));
+        self.packet.push(0);
+    }
+
+    fn close_packet(&mut self) -> Result<()> {
+        let bits = (HEAD + self.packet.len()) as u64 * 8;
+        for word in [MAGIC, 0] {
+            self.out.write_all(&word.to_le_bytes())?;
+        }
+        for number in [self.begin, self.end, bits, bits] {
+            self.out.write_all(&number.to_le_bytes())?;
+        }
+        self.out.write_all(&self.packet)?;
+        self.packet.clear();
+        Ok(())
+    }
+}
+
+impl Exporter for Ctf {
+    fn take(&mut self, named: &Named) -> Result<()> {
+        let (event, call, origin) = (&named.event, &named.event.call, &named.origin);
+        // A stream's moments never go back.
+        let moment = named.wall_clock.max(self.end);
+        if self.packet.is_empty() {
+            self.begin = moment;
+        }
+        self.end = moment;
+        self.word(0);
+        self.number(moment);
+        self.text(&origin.host);
+        self.text(origin.exe.rsplit('/').next().unwrap_or_default());
+        self.word(origin.pid);
+        self.word(event.tid);
+        for number in [event.number, call.old, call.old_len, call.new_len] {
+            self.number(number);
+        }
+        self.word(call.flags);
+        self.number(call.new);
+        self.number(call.result as u64);
+        self.text(&call.errno().map(names::errno).unwrap_or_default());
+        self.text(names::outcome(call.outcome));
+        self.number(named.duration);
+        self.number(call.caller);
+        self.text(&named.site.name);
+        self.word(event.parts.len() as u32);
+        self.word(event.gaps.len() as u32);
+        self.number(event.bytes_moved().unwrap_or(0));
+        self.word(event.summary.map_or(0, |summary| summary.retries));
+        if self.packet.len() >= PACKET {
+            self.close_packet()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        if !self.packet.is_empty() {
+            self.close_packet()?;
+        }
+        Ok(self.out.flush()?)
+    }
+}

@@ -1,0 +1,70 @@
+//! Folded stacks: `program;outer;inner weight`, one line for each stack.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::Result;
+
+use super::{Exporter, Weight};
+use crate::named::Named;
+
+/// Stacks told apart; the weight of further ones goes to `other`.
+const MOST_STACKS: usize = 1 << 18;
+
+/// Weights by stack.
+pub struct Folded {
+    out: Box<dyn Write + Send>,
+    weight: Weight,
+    stacks: BTreeMap<String, u64>,
+}
+
+impl Folded {
+    /// Writes to a stream at the end.
+    pub fn new(out: Box<dyn Write + Send>, weight: Weight) -> Self {
+        Self {
+            out,
+            weight,
+            stacks: BTreeMap::new(),
+        }
+    }
+}
+
+/// The stack's frames from the program down, inlined ones included.
+fn stack(named: &Named) -> Vec<String> {
+    let program = named.origin.exe.rsplit('/').next().unwrap_or_default();
+    let mut frames = vec![program.to_owned()];
+    for place in named.stack.iter().rev() {
+        frames.extend(place.site.stack());
+    }
+    frames.extend(named.site.site.stack());
+    frames
+}
+
+impl Exporter for Folded {
+    fn take(&mut self, named: &Named) -> Result<()> {
+        let call = &named.event.call;
+        let weight = match self.weight {
+            Weight::Calls => 1,
+            Weight::Time => named.duration,
+            Weight::Bytes => call.old_len.max(call.new_len),
+        };
+        let frames: Vec<String> = stack(named)
+            .iter()
+            .map(|frame| frame.replace(';', ":").replace('\n', " "))
+            .collect();
+        let mut line = frames.join(";");
+        if self.stacks.len() >= MOST_STACKS && !self.stacks.contains_key(&line) {
+            "other".clone_into(&mut line);
+        }
+        let sum = self.stacks.entry(line).or_default();
+        *sum = sum.saturating_add(weight);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        for (stack, weight) in &self.stacks {
+            writeln!(self.out, "{stack} {weight}")?;
+        }
+        Ok(self.out.flush()?)
+    }
+}

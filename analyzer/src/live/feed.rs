@@ -1,0 +1,82 @@
+//! All traces of some paths, new ones included, as a stream of events.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::load::{Process, Tail, find, traces_in};
+use crate::model::Event;
+
+/// Growing traces.
+pub struct Feed {
+    paths: Vec<PathBuf>,
+    tails: Vec<Tail>,
+    events: u64,
+}
+
+impl Feed {
+    /// Follows files, and directories with whatever comes to lie in them.
+    ///
+    /// # Errors
+    /// A path cannot be opened.
+    pub fn open(paths: &[PathBuf]) -> Result<Self> {
+        for path in paths {
+            std::fs::metadata(path).with_context(|| format!("{}: cannot be followed", path.display()))?;
+        }
+        Ok(Self {
+            paths: paths.to_vec(),
+            tails: Vec::new(),
+            events: 0,
+        })
+    }
+
+    /// What has been written since the last look, numbered in the order in which it was seen.
+    pub fn poll(&mut self) -> Vec<Event> {
+        self.look_for_files();
+        let mut events = Vec::new();
+        for (of, tail) in self.tails.iter_mut().enumerate() {
+            events.extend(tail.poll(of));
+        }
+        events.sort_by_key(|event| {
+            let process = self.tails.get(event.process).map(|tail| &tail.process);
+            process.map_or(0, |process| process.wall_clock(event.call.ticks))
+        });
+        for event in &mut events {
+            self.events += 1;
+            event.number = self.events;
+        }
+        events
+    }
+
+    fn look_for_files(&mut self) {
+        let files = self.paths.iter().flat_map(|path| {
+            if path.is_dir() {
+                traces_in(path)
+            } else {
+                find(std::slice::from_ref(path)).unwrap_or_default()
+            }
+        });
+        for file in files {
+            if self.tails.iter().all(|tail| *tail.file() != file) {
+                self.tails.extend(Tail::open(&file));
+            }
+        }
+    }
+
+    /// The moment the first process started, wall clock in nanoseconds.
+    pub fn start(&self) -> u64 {
+        let starts = self.tails.iter().map(|tail| tail.process.header.realtime_ns);
+        starts.min().unwrap_or(0)
+    }
+
+    /// The process of an event.
+    pub fn process(&self, of: usize) -> Option<&Process> {
+        self.tails.get(of).map(|tail| &tail.process)
+    }
+
+    /// Processes, and how many of them run.
+    pub fn processes(&self) -> (usize, usize) {
+        let alive = self.tails.iter().filter(|tail| tail.process.alive);
+        (self.tails.len(), alive.count())
+    }
+}

@@ -1,0 +1,69 @@
+//! Events printed as they come.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::feed::Feed;
+use crate::events;
+use crate::model::Filter;
+use crate::named::Namer;
+use crate::symbols::Symbols;
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Looks without a running process after which nothing more is expected.
+const LAST_LOOKS: u32 = 3;
+
+/// Prints events until no traced process runs any more.
+///
+/// # Errors
+/// A path cannot be opened, or standard output cannot be written.
+pub fn follow(
+    paths: &[PathBuf],
+    filter: &mut Filter,
+    symbols: &Symbols,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let mut feed = Feed::open(paths)?;
+    let mut namer = Namer::new(symbols);
+    let mut idle = 0;
+    loop {
+        let seen = feed.poll();
+        filter.start = feed.start();
+        idle = if seen.is_empty() && feed.processes().1 == 0 {
+            idle + 1
+        } else {
+            0
+        };
+        for event in seen {
+            let Some(process) = feed.process(event.process) else {
+                continue;
+            };
+            if !filter.passes(process, event.process, event.tid, &event.call) {
+                continue;
+            }
+            let named = namer.name(process, event);
+            if filter
+                .site
+                .as_ref()
+                .is_some_and(|text| !named.site.site.matches(text))
+            {
+                continue;
+            }
+            if json {
+                events::write_json(&named, out)?;
+            } else {
+                events::write_line(&named, out)?;
+            }
+        }
+        out.flush()?;
+        if idle == LAST_LOOKS {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+}

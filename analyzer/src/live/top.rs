@@ -1,0 +1,119 @@
+//! The loop of the live view: look, draw, listen to keys.
+
+use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use ratatui::crossterm::event::{self, Event as Key, KeyCode, KeyEventKind, KeyModifiers};
+
+use super::feed::Feed;
+use super::state::State;
+use super::view;
+use crate::model::Filter;
+use crate::named::Namer;
+use crate::symbols::Symbols;
+
+/// Shows the live view until the user quits.
+///
+/// # Errors
+/// There is no terminal, or a path cannot be opened.
+pub fn top(paths: &[PathBuf], filter: &mut Filter, symbols: &Symbols, interval: Duration) -> Result<()> {
+    if !stdout().is_terminal() {
+        bail!("top draws on a terminal, and standard output is none; use `events --follow` in a pipe");
+    }
+    let mut feed = Feed::open(paths)?;
+    let mut terminal = ratatui::init();
+    let ended = show(&mut terminal, &mut feed, filter, symbols, interval);
+    ratatui::restore();
+    ended
+}
+
+fn show(
+    terminal: &mut ratatui::DefaultTerminal,
+    feed: &mut Feed,
+    filter: &mut Filter,
+    symbols: &Symbols,
+    interval: Duration,
+) -> Result<()> {
+    let mut namer = Namer::new(symbols);
+    let mut state = State::new(interval);
+    let mut next_tick = Instant::now() + interval;
+    loop {
+        if !state.paused {
+            let seen = feed.poll();
+            filter.start = feed.start();
+            for event in seen {
+                let Some(process) = feed.process(event.process) else {
+                    continue;
+                };
+                if filter.passes(process, event.process, event.tid, &event.call) {
+                    state.take(namer.name(process, event));
+                }
+            }
+            state.processes = feed.processes();
+            if Instant::now() >= next_tick {
+                state.tick();
+                next_tick = Instant::now() + interval;
+            }
+        }
+        terminal.draw(|frame| view::draw(frame, &state))?;
+        if event::poll(interval.min(Duration::from_millis(200)))? && !listen(&mut state)? {
+            return Ok(());
+        }
+    }
+}
+
+/// One key; whether to go on.
+fn listen(state: &mut State) -> Result<bool> {
+    let Key::Key(key) = event::read()? else {
+        return Ok(true);
+    };
+    if key.kind != KeyEventKind::Press {
+        return Ok(true);
+    }
+    if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
+        return Ok(false);
+    }
+    Ok(press(state, key.code))
+}
+
+/// What a key does; whether to go on.
+fn press(state: &mut State, key: KeyCode) -> bool {
+    match key {
+        KeyCode::Enter if state.typing => state.typing = false,
+        KeyCode::Esc if state.typing => {
+            state.typing = false;
+            state.filter.clear();
+        }
+        KeyCode::Backspace if state.typing => drop(state.filter.pop()),
+        KeyCode::Char(letter) if state.typing => state.filter.push(letter),
+        KeyCode::Char('q') | KeyCode::Esc => return false,
+        KeyCode::Char('p' | ' ') => state.paused = !state.paused,
+        KeyCode::Char('s') => state.order = state.order.next(),
+        KeyCode::Char('/') => state.typing = true,
+        _ => {}
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::crossterm::event::KeyCode;
+
+    use super::press;
+    use crate::live::state::{Order, State};
+
+    #[test]
+    fn keys_pause_sort_filter_and_quit() {
+        let mut state = State::default();
+        assert!(press(&mut state, KeyCode::Char('p')) && state.paused);
+        assert!(press(&mut state, KeyCode::Char('s')) && state.order == Order::Calls);
+        for key in ['/', 'q', 'x'] {
+            assert!(press(&mut state, KeyCode::Char(key)));
+        }
+        assert_eq!(state.filter, "qx");
+        assert!(press(&mut state, KeyCode::Enter) && !state.typing);
+        assert!(!press(&mut state, KeyCode::Char('q')));
+    }
+}

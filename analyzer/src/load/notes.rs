@@ -1,0 +1,90 @@
+//! Records with text: modules, and what the shim said of itself. Their number is bounded; a damaged file can
+//! claim any.
+
+use mremap_trace::{Message, Module, Record};
+
+use super::process::NamedModule;
+
+const MOST_MODULES: usize = 16_384;
+const MOST_MESSAGES: usize = 1_000;
+/// Bytes of text that fit into a chunk.
+const MOST_TEXT: usize = 4096;
+
+/// Modules and messages of one trace.
+#[derive(Default)]
+pub struct Notes {
+    /// Modules in the order they were recorded.
+    pub modules: Vec<NamedModule>,
+    /// Messages.
+    pub messages: Vec<String>,
+    pending: Option<Pending>,
+}
+
+enum Owner {
+    Module(Module),
+    Message(Message),
+}
+
+/// A record whose text slots are still coming.
+struct Pending {
+    owner: Owner,
+    wanted: usize,
+    bytes: Vec<u8>,
+}
+
+impl Notes {
+    /// Takes a record of the chunk being read.
+    pub fn take(&mut self, record: &Record) {
+        if let Record::Text(text) = record {
+            self.take_text(text);
+            return;
+        }
+        self.end_of_text();
+        let (owner, wanted) = match record {
+            Record::Module(module) => (Owner::Module(*module), module.path_len),
+            Record::Message(message) => (Owner::Message(*message), message.text_len),
+            _ => return,
+        };
+        self.pending = Some(Pending {
+            owner,
+            wanted: (wanted as usize).min(MOST_TEXT),
+            bytes: Vec::new(),
+        });
+        self.take_text(&[]);
+    }
+
+    fn take_text(&mut self, piece: &[u8]) {
+        let Some(pending) = &mut self.pending else { return };
+        pending.bytes.extend_from_slice(piece);
+        if pending.bytes.len() >= pending.wanted {
+            self.end_of_text();
+        }
+    }
+
+    /// No text runs over the end of a chunk: what came of it is all there is.
+    pub fn end_of_text(&mut self) {
+        let Some(mut pending) = self.pending.take() else {
+            return;
+        };
+        pending.bytes.truncate(pending.wanted);
+        let text = String::from_utf8_lossy(&pending.bytes).into_owned();
+        match pending.owner {
+            Owner::Module(module) if self.modules.len() < MOST_MODULES => {
+                self.modules.push(NamedModule { module, path: text });
+            }
+            Owner::Message(message) if self.messages.len() < MOST_MESSAGES => {
+                let level = if message.level == 1 { "error: " } else { "" };
+                self.messages.push(format!("{level}{text}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes what was found further on in the same file.
+    pub fn append(&mut self, later: Self) {
+        let room = MOST_MODULES.saturating_sub(self.modules.len());
+        self.modules.extend(later.modules.into_iter().take(room));
+        let room = MOST_MESSAGES.saturating_sub(self.messages.len());
+        self.messages.extend(later.messages.into_iter().take(room));
+    }
+}

@@ -1,0 +1,137 @@
+//! One trace file: who recorded, and its clock.
+
+use std::path::PathBuf;
+
+use mremap_trace::layout::SLOT_SIZE;
+use mremap_trace::{Call, Header, HeaderText, Module, Record, Slot};
+
+use super::damage::Log;
+use super::notes::Notes;
+use super::scan::words;
+use super::source::{Source, chunk_offset};
+
+/// A module and its path.
+#[derive(Clone)]
+pub struct NamedModule {
+    /// Where it was loaded.
+    pub module: Module,
+    /// Its path.
+    pub path: String,
+}
+
+/// What a scan found besides calls.
+#[derive(Default)]
+pub struct Found {
+    /// Modules and messages.
+    pub notes: Notes,
+    /// Chunks claimed and never begun.
+    pub unbegun: u64,
+    /// Records that a living process is still at.
+    pub unfinished: u64,
+    /// Damage.
+    pub damage: Log,
+}
+
+/// One trace file, and the process image that wrote it.
+pub struct Process {
+    /// The file.
+    pub file: PathBuf,
+    /// Its bytes.
+    pub source: Source,
+    /// Its header.
+    pub header: Header,
+    /// Executable.
+    pub exe: String,
+    /// Arguments, joined by spaces.
+    pub command_line: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Host name.
+    pub host: String,
+    /// Version of the shim.
+    pub shim_version: String,
+    /// Chunks that can be read.
+    pub chunks: u32,
+    /// It runs on this machine right now.
+    pub alive: bool,
+    /// Why times are doubtful, where they are.
+    pub clock_note: Option<String>,
+    /// What is wrong with header and length.
+    pub damage: Log,
+    /// What the last scan found.
+    pub found: Found,
+    /// Length of a clock tick.
+    pub ns_per_tick: f64,
+}
+
+impl Process {
+    /// A process whose header was read and nothing else.
+    pub fn new(file: PathBuf, source: Source, header: Header, text: &HeaderText<'_>) -> Self {
+        let string = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            file,
+            source,
+            header,
+            exe: string(text.exe),
+            command_line: string(text.argv).replace('\0', " ").trim_end().to_owned(),
+            kernel: string(text.kernel),
+            host: string(text.host),
+            shim_version: string(text.shim_version),
+            chunks: 0,
+            alive: false,
+            clock_note: None,
+            damage: Log::default(),
+            found: Found::default(),
+            ns_per_tick: 1.0,
+        }
+    }
+
+    /// A number of clock ticks in nanoseconds.
+    #[inline]
+    pub fn nanoseconds(&self, ticks: u64) -> u64 {
+        (ticks as f64 * self.ns_per_tick) as u64
+    }
+
+    /// Nanoseconds from the trace's start to a moment.
+    #[inline]
+    pub fn since_start(&self, ticks: u64) -> u64 {
+        self.nanoseconds(ticks.saturating_sub(self.header.ticks))
+    }
+
+    /// `CLOCK_MONOTONIC` at a moment, nanoseconds.
+    pub fn monotonic(&self, ticks: u64) -> u64 {
+        self.header.monotonic_ns.saturating_add(self.since_start(ticks))
+    }
+
+    /// Wall clock of a moment, nanoseconds since 1970.
+    #[inline]
+    pub fn wall_clock(&self, ticks: u64) -> u64 {
+        self.header.realtime_ns.saturating_add(self.since_start(ticks))
+    }
+
+    /// Modules in the order they were recorded.
+    pub fn modules(&self) -> &[NamedModule] {
+        &self.found.notes.modules
+    }
+
+    /// The module that holds an address: the one recorded last, since an address may be used again.
+    pub fn module_of(&self, address: u64) -> Option<&NamedModule> {
+        let holds = |named: &&NamedModule| (named.module.start..named.module.end).contains(&address);
+        self.modules().iter().rev().find(holds)
+    }
+}
+
+impl Process {
+    /// The call in a slot, if one stands there.
+    pub fn call_at(&self, place: u32, index: u32) -> Option<Call> {
+        let mut slot = [0; SLOT_SIZE];
+        let offset = chunk_offset(place) + u64::from(index) * SLOT_SIZE as u64;
+        if place >= self.chunks || self.source.read(offset, &mut slot).ok()? < SLOT_SIZE {
+            return None;
+        }
+        match Record::decode(words(&slot)) {
+            Slot::Complete(Record::Call(call)) => Some(call),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! All records once, in pieces, on as many threads as there are processors.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use mremap_trace::layout::{CHUNK_SIZE, SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
+use mremap_trace::{ChunkHeader, Record, Slot};
+
+use super::process::{Found, Process};
+use super::source::chunk_offset;
+use super::survey::Traces;
+use crate::terminal::Progress;
+
+/// Chunks read at a time: 512 KiB, which stays in a core's own cache.
+const WINDOW: u32 = 128;
+/// Chunks of one piece of work: 32 MiB.
+const PIECE: u32 = 8192;
+
+/// Who wants records.
+pub trait Visitor: Send {
+    /// The records that follow are of this chunk. A slot's file-wide number is `place * 64 + index`.
+    fn chunk(&mut self, place: u32, header: &ChunkHeader);
+    /// A call, summary, part, gap or stack.
+    fn record(&mut self, index: u32, record: &Record);
+    /// The chunk has ended.
+    fn end_of_chunk(&mut self) {}
+}
+
+struct Piece {
+    process: usize,
+    chunks: Range<u32>,
+}
+
+fn pieces(processes: &[Process]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    for (process, of) in processes.iter().enumerate() {
+        // A hostile file may claim sixteen terabytes of chunks that are one hole.
+        let mut start = 0;
+        while start < of.chunks {
+            let offset = chunk_offset(start);
+            let data = of.source.next_data(offset).unwrap_or(u64::MAX);
+            let skipped = data.saturating_sub(offset) / CHUNK_SIZE as u64 / u64::from(PIECE);
+            let whole = skipped.saturating_mul(u64::from(PIECE));
+            let end = start
+                .saturating_add(u32::try_from(whole).unwrap_or(u32::MAX))
+                .saturating_add(PIECE)
+                .min(of.chunks);
+            pieces.push(Piece {
+                process,
+                chunks: start..end,
+            });
+            start = end;
+        }
+    }
+    pieces
+}
+
+/// Runs a visitor of its own over each piece, and hands the visitors back in the order of files and places.
+/// What was found besides is for [`Traces::take_found`].
+pub fn scan<'a, V: Visitor + 'a>(
+    traces: &'a Traces,
+    visitor: impl Fn(&'a Process, usize) -> V + Sync,
+    mut take: impl FnMut(usize, V),
+) -> Vec<Found> {
+    let pieces = pieces(&traces.processes);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let mut found: Vec<Found> = traces.processes.iter().map(|_| Found::default()).collect();
+    let progress = Progress::new(pieces.len() as u64, "reading");
+    let processes = &traces.processes;
+    std::thread::scope(|scope| {
+        let (sender, results) = mpsc::sync_channel(threads);
+        for _ in 0..threads.min(pieces.len()) {
+            let (sender, next, pieces, visitor) = (sender.clone(), &next, &pieces, &visitor);
+            scope.spawn(move || {
+                let mut window = vec![0; WINDOW as usize * CHUNK_SIZE];
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((piece, process)) = pieces
+                        .get(index)
+                        .and_then(|piece| Some((piece, processes.get(piece.process)?)))
+                    else {
+                        return;
+                    };
+                    let mut worker = visitor(process, piece.process);
+                    let found = scan_piece(process, piece.chunks.clone(), &mut window, &mut worker);
+                    if sender.send((index, piece.process, worker, found)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        let mut wanted = 0;
+        for (index, process, worker, piece) in results {
+            early.insert(index, (process, worker, piece));
+            while let Some((process, worker, piece)) = early.remove(&wanted) {
+                if let Some(found) = found.get_mut(process) {
+                    found.append(piece);
+                }
+                take(process, worker);
+                wanted += 1;
+                progress.step();
+            }
+        }
+    });
+    found
+}
+
+impl Found {
+    fn append(&mut self, later: Self) {
+        self.notes.append(later.notes);
+        self.unbegun += later.unbegun;
+        self.unfinished += later.unfinished;
+        self.damage.append(later.damage);
+    }
+}
+
+fn scan_piece(process: &Process, chunks: Range<u32>, window: &mut [u8], visitor: &mut impl Visitor) -> Found {
+    let mut found = Found::default();
+    let mut place = chunks.start;
+    while place < chunks.end {
+        let offset = chunk_offset(place);
+        let hole = process
+            .source
+            .next_data(offset)
+            .map_or(u64::MAX, |data| data.saturating_sub(offset))
+            / CHUNK_SIZE as u64;
+        if hole > 0 {
+            let skipped = u32::try_from(hole).unwrap_or(u32::MAX).min(chunks.end - place);
+            found.unbegun += u64::from(skipped);
+            place += skipped;
+            continue;
+        }
+        let count = WINDOW.min(chunks.end - place);
+        let bytes = window.get_mut(..count as usize * CHUNK_SIZE).unwrap_or(&mut []);
+        let read = match process.source.read(offset, bytes) {
+            Ok(read) => read,
+            Err(error) => {
+                found.damage.add(offset, format!("cannot be read: {error}"));
+                0
+            }
+        };
+        let bytes = bytes.get(..read).unwrap_or(&[]);
+        for (chunk, place) in bytes.chunks(CHUNK_SIZE).zip(place..) {
+            take_chunk(process, chunk, place, visitor, &mut found);
+        }
+        place += count;
+    }
+    found
+}
+
+fn take_chunk(process: &Process, chunk: &[u8], place: u32, visitor: &mut impl Visitor, found: &mut Found) {
+    let Some(header) = ChunkHeader::decode(chunk) else {
+        return;
+    };
+    if header.tid == 0 {
+        found.unbegun += 1;
+        return;
+    }
+    if header.is_closed() {
+        return;
+    }
+    visitor.chunk(place, &header);
+    let claimed = header.claimed.min(SLOTS_PER_CHUNK) as usize;
+    let slots = chunk.as_chunks::<SLOT_SIZE>().0;
+    for (index, slot) in slots.iter().enumerate().take(claimed).skip(1) {
+        match Record::decode(words(slot)) {
+            Slot::Complete(
+                record @ (Record::Call(_)
+                | Record::Part(_)
+                | Record::Gap(_)
+                | Record::Summary(_)
+                | Record::Stack(_)),
+            ) => visitor.record(index as u32, &record),
+            Slot::Complete(record) => found.notes.take(&record),
+            Slot::Torn if process.alive => found.unfinished += 1,
+            Slot::Torn => found.damage.add(
+                chunk_offset(place) + (index * SLOT_SIZE) as u64,
+                "a record claimed and never finished (its writer was killed, or is still at it)",
+            ),
+            Slot::Unknown(tag) => found.damage.add(
+                chunk_offset(place) + (index * SLOT_SIZE) as u64,
+                format!(
+                    "a record of an unknown kind, {tag}; read it with the analyzer that came with its shim"
+                ),
+            ),
+        }
+    }
+    found.notes.end_of_text();
+    visitor.end_of_chunk();
+}
+
+/// A slot's bytes as the words they were written as.
+#[inline]
+pub fn words(slot: &[u8; SLOT_SIZE]) -> [u64; SLOT_WORDS] {
+    let mut words = [0; SLOT_WORDS];
+    for (word, bytes) in words.iter_mut().zip(slot.as_chunks::<8>().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    words
+}

@@ -1,0 +1,189 @@
+//! The first look at a file: header, length, clock.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
+use mremap_trace::{ChunkHeader, Header};
+use tracing::info;
+
+use super::damage::{Damage, Log};
+use super::process::{Found, Process};
+use super::source::{Source, chunk_offset};
+
+/// Chunks whose clock readings are looked at, spread over the file.
+const SAMPLES: u32 = 512;
+/// Slowest and fastest believable counter, in nanoseconds a tick: 10 MHz and 50 GHz.
+const BELIEVABLE_TICK: std::ops::RangeInclusive<f64> = 0.02..=100.0;
+
+/// Trace files, opened.
+#[derive(Default)]
+pub struct Traces {
+    /// One for each readable file, in the order of their start.
+    pub processes: Vec<Process>,
+    unreadable: Vec<Damage>,
+}
+
+impl Traces {
+    /// All that could not be read, as far as is known by now.
+    pub fn damage(&self) -> Vec<Damage> {
+        let of_process = |process: &Process| {
+            let logs = [&process.damage, &process.found.damage];
+            logs.into_iter()
+                .flat_map(|log| log.of_file(&process.file).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        let readable = self.processes.iter().flat_map(of_process);
+        self.unreadable.iter().cloned().chain(readable).collect()
+    }
+
+    /// Takes what a scan found besides calls.
+    pub fn take_found(&mut self, found: Vec<Found>) {
+        for (process, found) in self.processes.iter_mut().zip(found) {
+            process.found = found;
+        }
+    }
+
+    /// The moment the first of them started, wall clock in nanoseconds.
+    pub fn start(&self) -> u64 {
+        self.processes
+            .first()
+            .map_or(0, |process| process.header.realtime_ns)
+    }
+}
+
+/// Opens trace files and reads their headers.
+///
+/// # Errors
+/// One of them cannot be opened. Damage inside is no error: it is listed.
+pub fn open(files: &[PathBuf]) -> Result<Traces> {
+    let mut traces = Traces::default();
+    for path in files {
+        let file = File::open(path).with_context(|| format!("{}: cannot open the trace", path.display()))?;
+        let mut log = Log::default();
+        match survey(path, Source::new(file), &mut log) {
+            Some(mut process) => {
+                info!(file = %path.display(), chunks = process.chunks, "opened");
+                process.damage = log;
+                traces.processes.push(process);
+            }
+            None => traces.unreadable.extend(log.of_file(path)),
+        }
+    }
+    traces.processes.sort_by_key(|process| process.header.realtime_ns);
+    Ok(traces)
+}
+
+/// One file, if it holds a trace by now.
+pub fn open_one(path: &Path) -> Option<Process> {
+    survey(path, Source::new(File::open(path).ok()?), &mut Log::default())
+}
+
+/// Whether the process that wrote a header runs on this machine right now.
+pub fn is_alive(header: &Header) -> bool {
+    static OWN: std::sync::OnceLock<[u8; 16]> = std::sync::OnceLock::new();
+    let own = *OWN.get_or_init(boot_id);
+    header.boot_id == own && own != [0; 16] && Path::new("/proc").join(header.pid.to_string()).exists()
+}
+
+fn survey(path: &Path, source: Source, log: &mut Log) -> Option<Process> {
+    let mut head = vec![0; HEADER_SIZE];
+    match source.read(0, &mut head) {
+        Ok(read) => head.truncate(read),
+        Err(error) => {
+            log.add(0, format!("cannot be read: {error}"));
+            return None;
+        }
+    }
+    if head.is_empty() {
+        log.add(0, "the file is empty; record the program again");
+        return None;
+    }
+    let (header, text) = match Header::decode(&head) {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            log.add(error.offset, error.what);
+            return None;
+        }
+    };
+    let mut process = Process::new(path.to_owned(), source, header, &text);
+    process.chunks = readable_chunks(&header, process.source.len(), log);
+    process.alive = is_alive(&header);
+    set_clock(&mut process);
+    Some(process)
+}
+
+/// Chunks that were claimed and that the file reaches, a last one in part.
+fn readable_chunks(header: &Header, len: u64, log: &mut Log) -> u32 {
+    let room = header.capacity.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64;
+    let claimed = match u32::try_from(room).unwrap_or(u32::MAX) {
+        0 => header.chunks,
+        room => header.chunks.min(room),
+    };
+    if len >= chunk_offset(claimed) {
+        return claimed;
+    }
+    let whole = (len.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64) as u32;
+    log.add(
+        len,
+        format!(
+            "the file ends in chunk {} of {claimed}; what comes before was read",
+            whole + 1
+        ),
+    );
+    if len > chunk_offset(whole) {
+        whole + 1
+    } else {
+        whole
+    }
+}
+
+/// A counter's rate comes from the two readings of all clocks that lie furthest apart.
+pub fn set_clock(process: &mut Process) {
+    let header = process.header;
+    process.clock_note = None;
+    if header.clock == 2 {
+        return;
+    }
+    let (ticks, monotonic_ns) = latest_reading(process);
+    let ticks = ticks.wrapping_sub(header.ticks);
+    let rate = monotonic_ns.wrapping_sub(header.monotonic_ns) as f64 / ticks as f64;
+    if header.clock == 1 && ticks > 0 && BELIEVABLE_TICK.contains(&rate) {
+        process.ns_per_tick = rate;
+    } else {
+        process.clock_note = Some(format!(
+            "the rate of this trace's clock (kind {}) cannot be told; a tick is taken for a nanosecond",
+            header.clock
+        ));
+    }
+}
+
+fn latest_reading(process: &Process) -> (u64, u64) {
+    let mut latest = (process.header.ticks, process.header.monotonic_ns);
+    let step = (process.chunks / SAMPLES).max(1);
+    let tail = process.chunks.saturating_sub(SAMPLES)..process.chunks;
+    let mut slot = [0; SLOT_SIZE];
+    for place in (0..process.chunks).step_by(step as usize).chain(tail) {
+        let read = process.source.read(chunk_offset(place), &mut slot).unwrap_or(0);
+        let reading = ChunkHeader::decode(slot.get(..read).unwrap_or(&[]));
+        if let Some(chunk) = reading.filter(|chunk| chunk.tid != 0 && chunk.ticks > latest.0) {
+            latest = (chunk.ticks, chunk.monotonic_ns);
+        }
+    }
+    latest
+}
+
+/// This machine's boot, as the header holds it; zeros where it cannot be told.
+fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let mut digits = text.chars().filter_map(|letter| letter.to_digit(16));
+    let mut id = [0; 16];
+    for byte in &mut id {
+        let (Some(high), Some(low)) = (digits.next(), digits.next()) else {
+            return [0; 16];
+        };
+        *byte = (high << 4 | low) as u8;
+    }
+    id
+}

@@ -1,0 +1,167 @@
+//! A trace that is still being written, read as it grows.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use mremap_trace::layout::{HEADER_SIZE, SLOT_SIZE, SLOTS_PER_CHUNK};
+use mremap_trace::{Call, ChunkHeader, Gap, Header, Outcome, Part, Record, Slot, Summary};
+
+use super::process::Process;
+use super::scan::words;
+use super::survey::{self, open_one};
+use crate::model::Event;
+
+/// Chunks being filled at once; beyond, the oldest are given up.
+const MOST_OPEN: usize = 16_384;
+/// Calls whose parts are waited for.
+const MOST_WAITING: usize = 4096;
+/// Looks that a call waits for its summary.
+const PATIENCE: u32 = 3;
+
+/// A chunk that is not full yet.
+struct Open {
+    number: u32,
+    next_slot: u32,
+}
+
+/// Parts and gaps that came before their call was final.
+#[derive(Default)]
+struct Pieces {
+    parts: Vec<Part>,
+    gaps: Vec<Gap>,
+    summary: Option<Summary>,
+}
+
+/// One growing trace.
+pub struct Tail {
+    /// Its process; header and modules are kept up to date.
+    pub process: Process,
+    known_chunks: u32,
+    open: Vec<Open>,
+    pieces: HashMap<u32, Pieces>,
+    waiting: Vec<(u32, u32, Call, u32)>,
+}
+
+impl Tail {
+    /// Begins at the start of a trace; `None` where no trace is readable yet.
+    pub fn open(path: &Path) -> Option<Self> {
+        Some(Self {
+            process: open_one(path)?,
+            known_chunks: 0,
+            open: Vec::new(),
+            pieces: HashMap::new(),
+            waiting: Vec::new(),
+        })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &PathBuf {
+        &self.process.file
+    }
+
+    /// What has been written since the last look; `of` is the index given to the process.
+    pub fn poll(&mut self, of: usize) -> Vec<Event> {
+        self.read_header();
+        let mut events = Vec::new();
+        let mut still_open = Vec::new();
+        for chunk in std::mem::take(&mut self.open) {
+            still_open.extend(self.read_chunk(chunk, of, &mut events));
+        }
+        let excess = still_open.len().saturating_sub(MOST_OPEN);
+        still_open.drain(..excess);
+        self.open = still_open;
+        self.settle(of, &mut events);
+        events.sort_by_key(|event| event.call.ticks);
+        events
+    }
+
+    fn read_header(&mut self) {
+        let mut bytes = vec![0; HEADER_SIZE];
+        let read = self.process.source.read(0, &mut bytes).unwrap_or(0);
+        if let Ok((header, _)) = Header::decode(bytes.get(..read).unwrap_or(&[])) {
+            self.process.header = header;
+        }
+        self.process.alive = survey::is_alive(&self.process.header);
+        let chunks = self.process.header.chunks;
+        if chunks == self.known_chunks {
+            return;
+        }
+        let first = self.known_chunks.max(chunks.saturating_sub(MOST_OPEN as u32));
+        self.open
+            .extend((first..chunks).map(|number| Open { number, next_slot: 1 }));
+        self.known_chunks = chunks;
+        self.process.chunks = chunks.min(u32::try_from(self.process.header.positions()).unwrap_or(u32::MAX));
+        survey::set_clock(&mut self.process);
+    }
+
+    /// Reads on in a chunk; hands it back while more may come.
+    fn read_chunk(&mut self, mut chunk: Open, of: usize, events: &mut Vec<Event>) -> Option<Open> {
+        let positions = self.process.header.positions().max(1);
+        let place = (u64::from(chunk.number) % positions) as u32;
+        let bytes = self.process.source.chunk(place);
+        let header = ChunkHeader::decode(&bytes)?;
+        let alive = self.process.alive;
+        if header.tid == 0 || header.is_closed() {
+            return alive.then_some(chunk);
+        }
+        // Overwritten already, or not yet taken over from an older one.
+        if header.number != chunk.number && self.process.header.keep == 1 {
+            return (alive && header.number < chunk.number).then_some(chunk);
+        }
+        let slots = bytes.as_chunks::<SLOT_SIZE>().0;
+        let claimed = header.claimed.min(SLOTS_PER_CHUNK);
+        while chunk.next_slot < claimed {
+            let slot = slots.get(chunk.next_slot as usize)?;
+            let number = place * SLOTS_PER_CHUNK + chunk.next_slot;
+            match Record::decode(words(slot)) {
+                Slot::Torn if alive => return Some(chunk),
+                Slot::Complete(Record::Call(call)) if call.outcome == Outcome::Begun && alive => {
+                    return Some(chunk);
+                }
+                Slot::Complete(record) => self.take(number, header.tid, &record, of, events),
+                Slot::Torn | Slot::Unknown(_) => {}
+            }
+            chunk.next_slot += 1;
+        }
+        self.process.found.notes.end_of_text();
+        (alive && chunk.next_slot < SLOTS_PER_CHUNK).then_some(chunk)
+    }
+
+    fn take(&mut self, number: u32, tid: u32, record: &Record, of: usize, events: &mut Vec<Event>) {
+        if self.pieces.len() > MOST_WAITING {
+            self.pieces.clear();
+        }
+        match record {
+            Record::Call(call) if matches!(call.outcome, Outcome::Emulated | Outcome::Begun) => {
+                self.waiting.push((number, tid, *call, 0));
+            }
+            Record::Call(call) => events.push(Event::new(0, of, tid, *call)),
+            Record::Part(part) => self.pieces.entry(part.call).or_default().parts.push(*part),
+            Record::Gap(gap) => self.pieces.entry(gap.call).or_default().gaps.push(*gap),
+            Record::Summary(summary) => {
+                self.pieces.entry(summary.call).or_default().summary = Some(*summary);
+            }
+            other => self.process.found.notes.take(other),
+        }
+    }
+
+    /// Calls whose parts are all there become events.
+    fn settle(&mut self, of: usize, events: &mut Vec<Event>) {
+        let alive = self.process.alive;
+        for (number, tid, call, looks) in std::mem::take(&mut self.waiting) {
+            let whole = self
+                .pieces
+                .get(&number)
+                .is_some_and(|pieces| pieces.summary.is_some());
+            if !whole && alive && looks < PATIENCE && self.waiting.len() < MOST_WAITING {
+                self.waiting.push((number, tid, call, looks + 1));
+                continue;
+            }
+            let pieces = self.pieces.remove(&number).unwrap_or_default();
+            let mut event = Event::new(0, of, tid, call);
+            (event.parts, event.gaps, event.summary) = (pieces.parts, pieces.gaps, pieces.summary);
+            event.sort_pieces();
+            events.push(event);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A call with all that was recorded about it.
+
+use mremap_plan::{AddressSpace, Flags, Request};
+use mremap_trace::{Call, Gap, Part, Summary};
+
+/// A call with all that was recorded about it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Place by wall clock among all events of all processes read, from 1.
+    pub number: u64,
+    /// Index of its process among those read.
+    pub process: usize,
+    /// Thread that called.
+    pub tid: u32,
+    /// The call.
+    pub call: Call,
+    /// Parts, in address order.
+    pub parts: Vec<Part>,
+    /// Gaps, in address order.
+    pub gaps: Vec<Gap>,
+    /// Totals of the move, where it was taken apart.
+    pub summary: Option<Summary>,
+    /// Return addresses above the call's own caller, innermost first.
+    pub frames: Vec<u64>,
+    /// Where the record stands: its file-wide slot.
+    pub slot: u64,
+}
+
+impl Event {
+    /// An event of which only the call is known.
+    pub fn new(number: u64, process: usize, tid: u32, call: Call) -> Self {
+        Self {
+            number,
+            process,
+            tid,
+            call,
+            parts: Vec::new(),
+            gaps: Vec::new(),
+            summary: None,
+            frames: Vec::new(),
+            slot: 0,
+        }
+    }
+
+    /// Puts parts and gaps into the order of addresses.
+    pub fn sort_pieces(&mut self) {
+        self.parts.sort_by_key(|part| part.start);
+        self.gaps.sort_by_key(|gap| gap.start);
+    }
+
+    /// Where an address of the source goes.
+    pub fn target(&self, address: u64) -> u64 {
+        self.call.new.wrapping_add(address.wrapping_sub(self.call.old))
+    }
+
+    /// Whether an address lies in the source.
+    pub fn covers(&self, address: u64) -> bool {
+        address.wrapping_sub(self.call.old) < self.call.old_len.max(1)
+    }
+
+    /// The call as `plan` judges it.
+    pub fn request(&self) -> Request {
+        request(&self.call)
+    }
+
+    /// Bytes that moved, where that was counted.
+    pub fn bytes_moved(&self) -> Option<u64> {
+        self.summary.map(|summary| summary.bytes)
+    }
+}
+
+/// A call as `plan` judges it.
+pub fn request(call: &Call) -> Request {
+    Request {
+        old: call.old,
+        old_len: call.old_len,
+        new_len: call.new_len,
+        flags: Flags(call.flags),
+        new: call.new,
+    }
+}
+
+/// Whether the call is a move: `MREMAP_FIXED`, and lengths that are equal once rounded to pages.
+pub fn is_move(call: &Call, page_size: u32) -> bool {
+    let space = AddressSpace {
+        page_size: u64::from(page_size.max(1)).next_power_of_two(),
+        task_size: u64::MAX,
+    };
+    request(call).is_move(space)
+}

@@ -1,0 +1,118 @@
+//! Which calls are meant. The same filters stand behind every command; all given ones must hold.
+
+use std::collections::HashSet;
+
+use clap::Args;
+use mremap_trace::Call;
+
+use super::names;
+use super::units::{parse_addresses, parse_size, parse_time};
+use crate::load::Process;
+
+/// Which calls: all given filters must hold.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Which calls")]
+pub struct Filter {
+    /// Only calls with which this was done (several: separate them by commas).
+    #[arg(long, value_delimiter = ',', value_parser = names::OUTCOMES)]
+    pub outcome: Vec<String>,
+    /// Only failed calls with this errno (a name such as EFAULT, or a number).
+    #[arg(long, value_parser = errno)]
+    pub errno: Option<u32>,
+    /// Only failed calls.
+    #[arg(long)]
+    pub failed: bool,
+    /// Only this process.
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Only this thread.
+    #[arg(long)]
+    pub tid: Option<u32>,
+    /// Only call sites whose name (function, `file:line`, `module+offset`) contains this.
+    #[arg(long, value_name = "TEXT")]
+    pub site: Option<String>,
+    /// Only calls from this moment on, counted from the start of the first trace (1.5s, 200ms).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub since: Option<u64>,
+    /// Only calls before this moment.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub until: Option<u64>,
+    /// Only calls that took this long or longer (30us).
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub min_time: Option<u64>,
+    /// Only calls of at least this many bytes (K, M, G).
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    pub min_len: Option<u64>,
+    /// Only calls of at most this many bytes.
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    pub max_len: Option<u64>,
+    /// Only calls whose source or destination meets this address (0x...) or range (0x...0..0x...f).
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_addresses)]
+    pub addr: Option<(u64, u64)>,
+    /// Wall clock that `since` and `until` count from.
+    #[arg(skip)]
+    pub start: u64,
+    /// Call sites that `site` means, as index of the process and address; filled in by whoever can name them.
+    #[arg(skip)]
+    pub sites: Option<HashSet<(usize, u64)>>,
+}
+
+fn errno(text: &str) -> Result<u32, String> {
+    names::errno_number(text).ok_or_else(|| "write a name such as EFAULT, or a number".to_owned())
+}
+
+impl Filter {
+    /// Whether any filter is given.
+    pub fn is_set(&self) -> bool {
+        !self.outcome.is_empty()
+            || self.failed
+            || self.site.is_some()
+            || [self.errno, self.pid, self.tid].iter().any(Option::is_some)
+            || [self.since, self.until, self.min_time, self.min_len, self.max_len]
+                .iter()
+                .any(Option::is_some)
+            || self.addr.is_some()
+    }
+
+    /// Whether a call is meant. `of` is the index of its process.
+    pub fn passes(&self, process: &Process, of: usize, tid: u32, call: &Call) -> bool {
+        let len = call.old_len.max(call.new_len);
+        let meets = |wanted: Option<u32>, value: u32| wanted.is_none_or(|wanted| wanted == value);
+        (self.outcome.is_empty()
+            || self
+                .outcome
+                .iter()
+                .any(|name| name == names::outcome(call.outcome)))
+            && meets(self.pid, process.header.pid)
+            && meets(self.tid, tid)
+            && (!self.failed || call.errno().is_some())
+            && self.errno.is_none_or(|errno| call.errno() == Some(errno))
+            && self.min_len.is_none_or(|least| len >= least)
+            && self.max_len.is_none_or(|most| len <= most)
+            && self
+                .min_time
+                .is_none_or(|least| process.nanoseconds(call.duration) >= least)
+            && self.passes_time(process, call)
+            && self.addr.is_none_or(|range| meets_range(call, range))
+            && self
+                .sites
+                .as_ref()
+                .is_none_or(|sites| sites.contains(&(of, call.caller)))
+    }
+
+    fn passes_time(&self, process: &Process, call: &Call) -> bool {
+        if self.since.is_none() && self.until.is_none() {
+            return true;
+        }
+        let moment = process.wall_clock(call.ticks).saturating_sub(self.start);
+        self.since.is_none_or(|since| moment >= since) && self.until.is_none_or(|until| moment < until)
+    }
+}
+
+/// Whether the source, or what the call asked for or returned, meets a range.
+fn meets_range(call: &Call, (first, end): (u64, u64)) -> bool {
+    let meets = |start: u64, len: u64| start < end && start.saturating_add(len.max(1)) > first;
+    meets(call.old, call.old_len)
+        || (call.flags & 2 != 0 && meets(call.new, call.new_len))
+        || (call.errno().is_none() && meets(call.result as u64, call.new_len))
+}

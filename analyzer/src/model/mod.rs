@@ -1,0 +1,10 @@
+//! What people ask about: an [`Event`] is a call with its parts and gaps, a [`Filter`] picks some, and
+//! numbers have [`names`].
+
+mod event;
+mod filter;
+pub mod names;
+pub mod units;
+
+pub use event::{Event, is_move};
+pub use filter::Filter;

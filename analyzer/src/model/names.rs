@@ -1,0 +1,119 @@
+//! Numbers of the kernel and of the format, by name.
+
+use mremap_trace::Outcome;
+
+/// `MREMAP_SHIM_MODE` by its number in the trace.
+pub const MODES: [&str; 3] = ["auto", "emulate", "passthrough"];
+/// `MREMAP_SHIM_VMA_SOURCE` likewise.
+pub const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
+/// `MREMAP_SHIM_TRACE_DETAIL` likewise.
+pub const DETAILS: [&str; 2] = ["calls", "vmas"];
+/// Outcomes as people write them, in the order of their tags.
+pub const OUTCOMES: [&str; 6] = [
+    "passed-through",
+    "native",
+    "one-vma",
+    "emulated",
+    "refused",
+    "begun",
+];
+
+/// The outcome as people write it.
+pub fn outcome(outcome: Outcome) -> &'static str {
+    OUTCOMES
+        .get((outcome as usize).wrapping_sub(1))
+        .copied()
+        .unwrap_or("?")
+}
+
+const ERRNOS: [(u32, &str); 13] = [
+    (1, "EPERM"),
+    (2, "ENOENT"),
+    (4, "EINTR"),
+    (9, "EBADF"),
+    (11, "EAGAIN"),
+    (12, "ENOMEM"),
+    (13, "EACCES"),
+    (14, "EFAULT"),
+    (16, "EBUSY"),
+    (17, "EEXIST"),
+    (22, "EINVAL"),
+    (38, "ENOSYS"),
+    (95, "EOPNOTSUPP"),
+];
+
+/// `EFAULT` for 14, and so on for what mremap and the system calls around it answer.
+pub fn errno(errno: u32) -> String {
+    ERRNOS
+        .iter()
+        .find(|(number, _)| *number == errno)
+        .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).to_owned())
+}
+
+/// The number behind a name, or behind a number written out.
+pub fn errno_number(text: &str) -> Option<u32> {
+    let text = text.trim();
+    let named = ERRNOS.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
+    named
+        .map(|(number, _)| *number)
+        .or_else(|| text.trim_start_matches("errno ").parse().ok())
+}
+
+/// Why mremap answers so, and what to do.
+pub fn cause(errno: u32) -> &'static str {
+    match errno {
+        1 => "a sealed VMA (mseal) in the source or the destination; it can be neither moved nor replaced.",
+        11 => "locked memory beyond RLIMIT_MEMLOCK; raise the limit or unlock first.",
+        12 => {
+            "no room to grow in place, or a limit (mappings, address space) was reached; allow MREMAP_MAYMOVE or raise the limit."
+        }
+        14 => {
+            "nothing is mapped at the start of the range, or a VMA in it may not move with others (userfaultfd, a driver's own placing); move those alone."
+        }
+        22 => {
+            "the request itself is wrong: unaligned, overlapping, beyond the address space, or flags that do not go together; compare the arguments (`events --errno EINVAL`) with mremap(2)."
+        }
+        38 => "the kernel, or a seccomp filter, knows no mremap here; allow the system call.",
+        _ => {
+            "an answer that mremap(2) does not list; look for a seccomp filter or another preloaded library."
+        }
+    }
+}
+
+/// `MAYMOVE|FIXED`, unknown bits in hexadecimal.
+pub fn flags(flags: u32) -> String {
+    let mut names: Vec<String> = [(1, "MAYMOVE"), (2, "FIXED"), (4, "DONTUNMAP")]
+        .iter()
+        .filter(|(bit, _)| flags & bit != 0)
+        .map(|(_, name)| (*name).to_owned())
+        .collect();
+    if flags & !7 != 0 {
+        names.push(format!("{:#x}", flags & !7));
+    }
+    if names.is_empty() {
+        "0".to_owned()
+    } else {
+        names.join("|")
+    }
+}
+
+/// `rw-p` as in maps; `?` when it is not known.
+pub fn protection(bits: u8) -> String {
+    if bits & 1 << 7 == 0 {
+        return "?".to_owned();
+    }
+    let letter = |bit: u8, letter: char| if bits & 1 << bit == 0 { '-' } else { letter };
+    [
+        letter(0, 'r'),
+        letter(1, 'w'),
+        letter(2, 'x'),
+        if bits & 1 << 3 == 0 { 'p' } else { 's' },
+    ]
+    .iter()
+    .collect()
+}
+
+/// A setting by its number, `?` when this build does not know it.
+pub fn setting(names: &'static [&'static str], value: u32) -> &'static str {
+    names.get(value as usize).copied().unwrap_or("?")
+}

@@ -1,0 +1,162 @@
+//! Times, sizes and counts as people read and write them.
+
+/// Nanoseconds in a unit that fits.
+pub fn duration(ns: u64) -> String {
+    match ns {
+        0..10_000 => format!("{ns} ns"),
+        10_000..10_000_000 => format!("{:.1} us", ns as f64 / 1e3),
+        10_000_000..10_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
+        _ => format!("{:.1} s", ns as f64 / 1e9),
+    }
+}
+
+/// Bytes in the largest unit that keeps them whole, or nearly.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_240 if bytes == 0 || !bytes.is_multiple_of(1024) => format!("{bytes} B"),
+        0..10_485_760 => fraction(bytes, 10, "KiB"),
+        10_485_760..10_737_418_240 => fraction(bytes, 20, "MiB"),
+        10_737_418_240..10_995_116_277_760 => fraction(bytes, 30, "GiB"),
+        _ => fraction(bytes, 40, "TiB"),
+    }
+}
+
+fn fraction(bytes: u64, shift: u32, unit: &str) -> String {
+    if bytes.is_multiple_of(1 << shift) {
+        format!("{} {unit}", bytes >> shift)
+    } else {
+        format!("{:.1} {unit}", bytes as f64 / (1_u64 << shift) as f64)
+    }
+}
+
+/// `12,345,678`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// An address, `0x...` or decimal.
+///
+/// # Errors
+/// What to write instead.
+pub fn parse_address(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|error| format!("{error}; write it as 0x7f0000000000 or in decimal"))
+}
+
+/// An address, or `FIRST..END`.
+///
+/// # Errors
+/// What to write instead.
+pub fn parse_addresses(text: &str) -> Result<(u64, u64), String> {
+    let Some((first, end)) = text.split_once("..") else {
+        let address = parse_address(text)?;
+        return Ok((address, address.saturating_add(1)));
+    };
+    let (first, end) = (parse_address(first)?, parse_address(end)?);
+    if first < end {
+        Ok((first, end))
+    } else {
+        Err("the range is empty; write FIRST..END with END behind FIRST".to_owned())
+    }
+}
+
+/// Bytes, with K, M or G behind the number.
+///
+/// # Errors
+/// What to write instead.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let (digits, shift) = match upper.char_indices().last() {
+        Some((at, 'K')) => (upper.get(..at), 10),
+        Some((at, 'M')) => (upper.get(..at), 20),
+        Some((at, 'G')) => (upper.get(..at), 30),
+        _ => (Some(upper.as_str()), 0),
+    };
+    digits
+        .and_then(|digits| digits.parse::<u64>().ok())
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| "write a number of bytes, with K, M or G behind it if you like".to_owned())
+}
+
+/// A moment or a duration, in nanoseconds: `1.5s`, `200ms`, `30us`, `80ns`; seconds without a unit.
+///
+/// # Errors
+/// What to write instead.
+pub fn parse_time(text: &str) -> Result<u64, String> {
+    let at = text
+        .find(|letter: char| letter.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let scale = match unit {
+        "ns" => 1.0,
+        "us" => 1e3,
+        "ms" => 1e6,
+        "" | "s" => 1e9,
+        "m" | "min" => 60e9,
+        _ => return Err("write a time as 1.5s, 200ms, 30us or 80ns".to_owned()),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if number >= 0.0 => Ok((number * scale) as u64),
+        _ => Err("write a time as 1.5s, 200ms, 30us or 80ns".to_owned()),
+    }
+}
+
+/// `2026-11-24` of nanoseconds since 1970, by the proleptic Gregorian calendar, UTC.
+pub fn date(ns: u64) -> String {
+    let days = (ns / 86_400_000_000_000) as i64 + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// `2026-11-24 03:28:19` UTC.
+pub fn date_and_time(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000 % 86_400;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{} {hours:02}:{minutes:02}:{:02}", date(ns), seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{count, date_and_time, parse_addresses, parse_size, parse_time, size};
+
+    #[test]
+    fn what_people_write_is_understood() {
+        assert_eq!(parse_time("1.5"), Ok(1_500_000_000));
+        assert_eq!(parse_time("30us"), Ok(30_000));
+        assert!(parse_time("soon").is_err());
+        assert_eq!(parse_size("2M"), Ok(2 << 20));
+        assert!(parse_size("999999999999999G").is_err());
+        assert_eq!(parse_addresses("0x10..0x20"), Ok((16, 32)));
+        assert!(parse_addresses("0x20..0x10").is_err());
+    }
+
+    #[test]
+    fn what_people_read_is_right() {
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(size(3 << 40), "3072 GiB");
+        assert_eq!(date_and_time(1_700_000_000_000_000_000), "2023-11-14 22:13:20");
+        assert_eq!(date_and_time(951_782_400_000_000_000), "2000-02-29 00:00:00");
+    }
+}

@@ -1,0 +1,119 @@
+//! An event with everything spelt out: who, when by every clock, from where. It knows neither files nor
+//! symbols any more, so it can be handed to another thread.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::load::Process;
+use crate::model::Event;
+use crate::symbols::{Site, Symbols};
+
+/// The process an event comes from.
+pub struct Origin {
+    /// Process id.
+    pub pid: u32,
+    /// Host name.
+    pub host: String,
+    /// Executable.
+    pub exe: String,
+    /// Kernel release.
+    pub kernel: String,
+    ns_per_tick: f64,
+}
+
+impl Origin {
+    /// A number of clock ticks in nanoseconds.
+    pub fn nanoseconds(&self, ticks: u64) -> u64 {
+        (ticks as f64 * self.ns_per_tick) as u64
+    }
+}
+
+/// A call site and its texts, put together once.
+pub struct NamedPlace {
+    /// One line.
+    pub name: String,
+    /// `module+0xoffset`.
+    pub place: String,
+    /// The rest.
+    pub site: Arc<Site>,
+}
+
+/// An event with everything spelt out.
+pub struct Named {
+    /// The event.
+    pub event: Event,
+    /// Its process.
+    pub origin: Arc<Origin>,
+    /// Wall clock, nanoseconds since 1970.
+    pub wall_clock: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub monotonic: u64,
+    /// Nanoseconds since the trace's start.
+    pub since_start: u64,
+    /// Nanoseconds until return.
+    pub duration: u64,
+    /// Where the call came from.
+    pub site: Arc<NamedPlace>,
+    /// What called that, innermost first; empty where stacks were not recorded.
+    pub stack: Vec<Arc<NamedPlace>>,
+}
+
+/// Spells events out.
+pub struct Namer<'a> {
+    symbols: &'a Symbols,
+    origins: HashMap<usize, Arc<Origin>>,
+    places: HashMap<(usize, u64), Arc<NamedPlace>>,
+}
+
+impl<'a> Namer<'a> {
+    /// Knows nothing yet.
+    pub fn new(symbols: &'a Symbols) -> Self {
+        Self {
+            symbols,
+            origins: HashMap::new(),
+            places: HashMap::new(),
+        }
+    }
+
+    /// Spells an event out.
+    pub fn name(&mut self, process: &Process, event: Event) -> Named {
+        let of = event.process;
+        let origin = self.origins.entry(of).or_insert_with(|| {
+            Arc::new(Origin {
+                pid: process.header.pid,
+                host: process.host.clone(),
+                exe: process.exe.clone(),
+                kernel: process.kernel.clone(),
+                ns_per_tick: process.ns_per_tick,
+            })
+        });
+        let origin = Arc::clone(origin);
+        let ticks = event.call.ticks;
+        Named {
+            origin,
+            wall_clock: process.wall_clock(ticks),
+            monotonic: process.monotonic(ticks),
+            since_start: process.since_start(ticks),
+            duration: process.nanoseconds(event.call.duration),
+            site: self.place(process, of, event.call.caller),
+            stack: event
+                .frames
+                .iter()
+                .map(|address| self.place(process, of, *address))
+                .collect(),
+            event,
+        }
+    }
+
+    fn place(&mut self, process: &Process, of: usize, address: u64) -> Arc<NamedPlace> {
+        let place = self.places.entry((of, address)).or_insert_with(|| {
+            let site = self.symbols.site(process, of, address);
+            Arc::new(NamedPlace {
+                name: site.name(),
+                place: site.place(),
+                site,
+            })
+        });
+        Arc::clone(place)
+    }
+}

@@ -1,0 +1,216 @@
+//! The report as one JSON object. Fields are added over time, never renamed; `docs/json.md` lists them.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{Options, sorted};
+use crate::load::{Process, Traces};
+use crate::model::names::{self, DETAILS, MODES, SOURCES};
+use crate::stats::{Histogram, NamedSite, Overview};
+use crate::symbols::Symbols;
+
+/// Writes the report.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn write(
+    traces: &Traces,
+    overview: &Overview,
+    symbols: &Symbols,
+    options: &Options,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let mut report = of(traces, overview, options);
+    if let Some(object) = report.as_object_mut() {
+        object.insert("chains".to_owned(), chains(traces, overview, symbols, options));
+        object.insert("symbol_notes".to_owned(), json!(symbols.notes()));
+    }
+    serde_json::to_writer_pretty(&mut *out, &report)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+fn of(traces: &Traces, overview: &Overview, options: &Options) -> Value {
+    let damage: Vec<Value> = traces
+        .damage()
+        .iter()
+        .map(|damage| {
+            json!({"file": damage.file.display().to_string(), "offset": damage.offset, "what": damage.what})
+        })
+        .collect();
+    let sites = sorted(&overview.sites, options.sort);
+    json!({
+        "processes": processes(traces, overview),
+        "calls": overview.calls,
+        "outcomes": outcomes(overview),
+        "placement": {
+            "grown_in_place": overview.placement.grown_in_place,
+            "grown_and_moved": overview.placement.grown_and_moved,
+            "shrunk": overview.placement.shrunk,
+            "moved": overview.placement.moved,
+            "unchanged": overview.placement.unchanged,
+        },
+        "moves": moves(overview),
+        "failures": failures(overview),
+        "sites": sites.into_iter().take(options.top).map(site).collect::<Vec<_>>(),
+        "timeline": timeline(overview),
+        "damage": damage,
+    })
+}
+
+/// A call site's sums and names.
+pub fn site(named: &NamedSite) -> Value {
+    json!({
+        "site": named.site.name(),
+        "module": named.site.module,
+        "offset": format!("{:#x}", named.site.offset),
+        "build_id": named.site.build_id,
+        "frames": named.site.frames,
+        "calls": named.stats.calls(),
+        "time_ns": named.stats.times.sum(),
+        "p50_ns": named.stats.times.percentile(50.0),
+        "p99_ns": named.stats.times.percentile(99.0),
+        "bytes": named.stats.bytes,
+        "failed": named.stats.failed,
+    })
+}
+
+fn processes(traces: &Traces, overview: &Overview) -> Vec<Value> {
+    let share = |of: usize| overview.processes.iter().find(|stats| stats.process == of);
+    let value = |(of, traced): (usize, &Process)| {
+        let mut value = process(traced);
+        if let Some(object) = value.as_object_mut() {
+            let calls = share(of).map_or(0, |stats| stats.total.calls);
+            let threads = share(of).map_or(&[][..], |stats| &stats.threads);
+            let threads: Vec<Value> = threads
+                .iter()
+                .map(|(tid, share)| {
+                    json!({"tid": tid, "calls": share.calls, "time_ns": share.time, "bytes": share.bytes,
+                           "failed": share.failed})
+                })
+                .collect();
+            object.insert("calls".to_owned(), json!(calls));
+            object.insert("threads".to_owned(), json!(threads));
+        }
+        value
+    };
+    traces.processes.iter().enumerate().map(value).collect()
+}
+
+fn process(process: &Process) -> Value {
+    let header = &process.header;
+    let name = |names: &[&'static str], value: u32| names.get(value as usize).copied();
+    json!({
+        "file": process.file.display().to_string(),
+        "pid": header.pid,
+        "parent_pid": header.parent_pid,
+        "exe": process.exe,
+        "command_line": process.command_line,
+        "host": process.host,
+        "kernel": process.kernel,
+        "kernel_moves_several_vmas": match header.capability { 1 => Some(false), 2 => Some(true), _ => None },
+        "shim_version": process.shim_version,
+        "mode": name(&MODES, header.mode),
+        "vma_source": name(&SOURCES, header.vma_source),
+        "detail": name(&DETAILS, header.detail),
+        "started_ns": header.realtime_ns,
+        "running": process.alive,
+        "lost_full": header.lost_full,
+        "lost_early": header.lost_early,
+        "lost_overwritten": header.lost_overwritten,
+        "lost_no_space": header.lost_no_space,
+        "keep": if header.keep == 1 { "last" } else { "first" },
+        "forked_from": (header.forked_from > 0).then_some(header.forked_from),
+        "chunks_never_begun": process.found.unbegun,
+        "records_unfinished": process.found.unfinished,
+        "messages": process.found.notes.messages,
+        "clock_note": process.clock_note,
+    })
+}
+
+fn outcomes(overview: &Overview) -> Vec<Value> {
+    let named = names::OUTCOMES.iter().zip(&overview.outcomes);
+    named
+        .filter(|(_, outcome)| outcome.times.count() > 0)
+        .map(|(name, outcome)| {
+            let at = |percent| outcome.times.percentile(percent);
+            json!({
+                "outcome": name,
+                "calls": outcome.times.count(),
+                "failed": outcome.failed,
+                "p50_ns": at(50.0),
+                "p90_ns": at(90.0),
+                "p99_ns": at(99.0),
+                "p999_ns": at(99.9),
+                "max_ns": outcome.times.most(),
+                "time_ns": outcome.times.sum(),
+            })
+        })
+        .collect()
+}
+
+fn moves(overview: &Overview) -> Value {
+    let moves = &overview.moves;
+    let spread = |values: &Histogram| json!({"least": values.least(), "median": values.percentile(50.0), "most": values.most()});
+    json!({
+        "moves": moves.parts.count(),
+        "parts": moves.parts.sum(),
+        "gaps": moves.gaps.sum(),
+        "bytes": moves.bytes.sum(),
+        "retries": moves.retries.sum(),
+        "parts_per_move": spread(&moves.parts),
+        "gaps_per_move": spread(&moves.gaps),
+        "bytes_per_move": spread(&moves.bytes),
+    })
+}
+
+fn failures(overview: &Overview) -> Vec<Value> {
+    let value = |(errno, failure): (&u32, &crate::stats::NamedFailure)| {
+        json!({
+            "errno": names::errno(*errno),
+            "calls": failure.calls,
+            "cause": names::cause(*errno),
+            "first_site": failure.site.name(),
+        })
+    };
+    overview.failures.iter().map(value).collect()
+}
+
+fn timeline(overview: &Overview) -> Value {
+    let (bins, each) = overview.timeline.columns(200);
+    json!({
+        "start_ns": overview.timeline.base,
+        "bin_ns": each,
+        "calls": bins.iter().map(|bin| bin.calls).collect::<Vec<_>>(),
+        "failed": bins.iter().map(|bin| bin.failed).collect::<Vec<_>>(),
+    })
+}
+
+fn chains(traces: &Traces, overview: &Overview, symbols: &Symbols, options: &Options) -> Value {
+    let worth = overview
+        .chains
+        .iter()
+        .filter(|(_, chain)| chain.calls_saved() > 0);
+    let value = |(of, chain): &(usize, crate::stats::Chain)| {
+        let process = traces.processes.get(*of)?;
+        Some(json!({
+            "pid": process.header.pid,
+            "tid": chain.tid,
+            "site": symbols.site(process, *of, chain.caller).name(),
+            "first": format!("{:#x}", chain.first),
+            "last": format!("{:#x}", chain.last),
+            "first_len": chain.first_len,
+            "most_len": chain.most_len,
+            "growths": chain.growths,
+            "moves": chain.moves,
+            "time_ns": chain.time,
+            "begin_ns": chain.begin,
+            "end_ns": chain.end,
+            "growths_by_doubling": chain.growths_by_doubling(),
+            "time_saved_by_doubling_ns": chain.time_saved(),
+        }))
+    };
+    worth.take(options.top).filter_map(value).collect()
+}

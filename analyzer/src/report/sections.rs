@@ -1,0 +1,246 @@
+//! The report's tables, one function each, in the order in which they are read.
+
+use std::fmt::Write;
+
+use super::table::{Paper, Table};
+use super::{Options, Sort, sorted};
+use crate::load::Traces;
+use crate::model::names;
+use crate::model::units::{count, duration, size};
+use crate::stats::{Histogram, Overview};
+use crate::symbols::Symbols;
+
+/// What a table is made of.
+pub struct Section<'a> {
+    pub traces: &'a Traces,
+    pub overview: &'a Overview,
+    pub symbols: &'a Symbols,
+    pub options: &'a Options,
+    pub paper: Paper,
+}
+
+/// Every table; one that has nothing to say is empty text.
+pub const ALL: [fn(&Section<'_>) -> String; 7] =
+    [outcomes, placement, moves, failures, sites, processes, chains];
+
+fn headed(section: &Section<'_>, heading: &str, body: &str) -> String {
+    format!("\n{}\n{body}", section.paper.heading(heading))
+}
+
+fn outcomes(section: &Section<'_>) -> String {
+    let mut table = Table::new(&["outcome", "calls", "failed", "p50", "p90", "p99", "max", "total"]);
+    for (name, outcome) in names::OUTCOMES.iter().zip(&section.overview.outcomes) {
+        let times = &outcome.times;
+        if times.count() == 0 {
+            continue;
+        }
+        let at = |percent| duration(times.percentile(percent));
+        table.row([
+            (*name).to_owned(),
+            count(times.count()),
+            count(outcome.failed),
+            at(50.0),
+            at(90.0),
+            at(99.0),
+            duration(times.most()),
+            duration(times.sum()),
+        ]);
+    }
+    headed(
+        section,
+        "What was done, and how long it took",
+        &table.draw(&section.paper),
+    )
+}
+
+fn placement(section: &Section<'_>) -> String {
+    let placement = &section.overview.placement;
+    let kinds = [
+        ("grown in place", placement.grown_in_place),
+        ("grown and moved", placement.grown_and_moved),
+        ("shrunk", placement.shrunk),
+        ("moved, same size", placement.moved),
+        ("unchanged", placement.unchanged),
+    ];
+    let list: Vec<String> = kinds
+        .iter()
+        .filter(|(_, calls)| *calls > 0)
+        .map(|(name, calls)| format!("{} {name}", count(*calls)))
+        .collect();
+    if list.is_empty() {
+        return String::new();
+    }
+    let body = format!("{}\n", section.paper.wrap(&list.join(", "), 2));
+    headed(section, "Where the mappings came to lie", &body)
+}
+
+fn moves(section: &Section<'_>) -> String {
+    let moves = &section.overview.moves;
+    if moves.parts.count() == 0 {
+        return String::new();
+    }
+    let mut table = Table::new(&["per move", "least", "median", "most", "all"]);
+    let mut row = |name: &str, values: &Histogram| {
+        table.row([
+            name.to_owned(),
+            values.least().to_string(),
+            values.percentile(50.0).to_string(),
+            values.most().to_string(),
+            values.sum().to_string(),
+        ]);
+    };
+    row("VMAs", &moves.parts);
+    row("gaps", &moves.gaps);
+    row("bytes", &moves.bytes);
+    row("retries", &moves.retries);
+    headed(section, "Moves taken apart", &table.draw(&section.paper))
+}
+
+fn failures(section: &Section<'_>) -> String {
+    let mut body = String::new();
+    for (errno, failure) in &section.overview.failures {
+        let head = format!("{} x {}: ", count(failure.calls), names::errno(*errno));
+        let text = section.paper.wrap(&format!("{head}{}", names::cause(*errno)), 2);
+        let _ = writeln!(body, "{}", text.replacen(&head, &section.paper.bad(&head), 1));
+        let _ = writeln!(
+            body,
+            "    {}",
+            section
+                .paper
+                .faint(&format!("first from {}", failure.site.name()))
+        );
+    }
+    if body.is_empty() {
+        return body;
+    }
+    headed(section, "Failures", &body)
+}
+
+fn sites(section: &Section<'_>) -> String {
+    let mut table = Table::new(&["call site", "calls", "time", "p50", "p99", "bytes", "failed"]);
+    let sites = sorted(&section.overview.sites, section.options.sort);
+    for named in sites.iter().take(section.options.top) {
+        let stats = &named.stats;
+        table.row([
+            named.site.name(),
+            count(stats.calls()),
+            duration(stats.times.sum()),
+            duration(stats.times.percentile(50.0)),
+            duration(stats.times.percentile(99.0)),
+            size(stats.bytes),
+            count(stats.failed),
+        ]);
+    }
+    let by = match section.options.sort {
+        Sort::Calls => "calls",
+        Sort::Time => "time",
+        Sort::Bytes => "bytes",
+        Sort::Failures => "failures",
+    };
+    let mut body = table.draw(&section.paper);
+    more(&mut body, sites.len(), section.options.top, "--top N shows them");
+    headed(section, &format!("Call sites, by {by}"), &body)
+}
+
+fn more(body: &mut String, all: usize, shown: usize, how: &str) {
+    if all > shown {
+        let _ = writeln!(body, "  ... and {} more ({how})", all - shown);
+    }
+}
+
+fn processes(section: &Section<'_>) -> String {
+    let busy = section
+        .overview
+        .processes
+        .iter()
+        .filter(|process| process.total.calls > 0);
+    let mut rows = Vec::new();
+    let mut processes = 0;
+    for stats in busy {
+        processes += 1;
+        let Some(process) = section.traces.processes.get(stats.process) else {
+            continue;
+        };
+        let name = process.exe.rsplit('/').next().unwrap_or_default();
+        let pid = process.header.pid;
+        let threads = stats.threads.len();
+        rows.push((stats.total, format!("{name} (pid {pid}), {threads} threads")));
+        if threads > 1 {
+            rows.extend(
+                stats
+                    .threads
+                    .iter()
+                    .map(|(tid, share)| (*share, format!("  thread {tid} of {pid}"))),
+            );
+        }
+    }
+    if processes < 2 && rows.len() < 2 {
+        return String::new();
+    }
+    let mut table = Table::new(&["process, thread", "calls", "time", "bytes", "failed"]);
+    for (share, name) in rows.iter().take(section.options.top) {
+        table.row([
+            name.clone(),
+            count(share.calls),
+            duration(share.time),
+            size(share.bytes),
+            count(share.failed),
+        ]);
+    }
+    let mut body = table.draw(&section.paper);
+    more(&mut body, rows.len(), section.options.top, "--top N shows them");
+    headed(section, "Processes and threads", &body)
+}
+
+fn chains(section: &Section<'_>) -> String {
+    let chains = &section.overview.chains;
+    let worth = chains.iter().filter(|(_, chain)| chain.calls_saved() > 0);
+    let columns = [
+        "grown again and again at",
+        "calls",
+        "moved",
+        "from",
+        "to",
+        "doubling",
+        "saves",
+    ];
+    let mut table = Table::new(&columns);
+    let mut shown = 0;
+    let arrow = if section.paper.utf8 { "→" } else { "->" };
+    for (of, chain) in worth.clone().take(section.options.top) {
+        let Some(process) = section.traces.processes.get(*of) else {
+            continue;
+        };
+        shown += 1;
+        let site = section.symbols.site(process, *of, chain.caller);
+        table.row([
+            format!("{}: {:#x} {arrow} {:#x}", site.name(), chain.first, chain.last),
+            count(chain.growths),
+            count(chain.moves),
+            size(chain.first_len),
+            size(chain.most_len),
+            format!("{} calls", chain.growths_by_doubling()),
+            duration(chain.time_saved()),
+        ]);
+    }
+    if shown == 0 {
+        return String::new();
+    }
+    let mut body = table.draw(&section.paper);
+    let _ = writeln!(
+        body,
+        "{}",
+        section.paper.faint(&section.paper.wrap(
+            "one mapping, followed from address to address; \"doubling\" is how often it would have grown had it \
+             doubled each time, \"saves\" the time in mremap that this would have saved",
+            2
+        ))
+    );
+    more(
+        &mut body,
+        worth.count(),
+        section.options.top,
+        "--top N shows them",
+    );
+    headed(section, "Growth chains", &body)
+}

@@ -1,0 +1,127 @@
+//! The small sums: outcomes, failures, threads, moves, where a mapping came to lie.
+
+use mremap_trace::{Call, Summary};
+
+use super::histogram::Histogram;
+
+/// Calls with one outcome.
+#[derive(Clone, Debug, Default)]
+pub struct OutcomeStats {
+    /// Nanoseconds of each call.
+    pub times: Histogram,
+    /// Calls that failed.
+    pub failed: u64,
+}
+
+impl OutcomeStats {
+    /// Takes all calls of another one.
+    pub fn merge(&mut self, other: &Self) {
+        self.times.merge(&other.times);
+        self.failed += other.failed;
+    }
+}
+
+/// Calls that failed with one errno.
+#[derive(Clone, Debug, Default)]
+pub struct Failure {
+    /// How many.
+    pub calls: u64,
+    /// The address of the call site that the first of them came from.
+    pub caller: u64,
+}
+
+/// One thread's share.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThreadStats {
+    /// Its calls.
+    pub calls: u64,
+    /// Nanoseconds in them.
+    pub time: u64,
+    /// Calls that failed.
+    pub failed: u64,
+    /// Bytes of calls that succeeded.
+    pub bytes: u64,
+}
+
+impl ThreadStats {
+    /// Takes another one's calls.
+    pub fn merge(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.time = self.time.saturating_add(other.time);
+        self.failed += other.failed;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// Moves that were taken apart.
+#[derive(Clone, Debug, Default)]
+pub struct Moves {
+    /// VMAs of each.
+    pub parts: Histogram,
+    /// Gaps of each.
+    pub gaps: Histogram,
+    /// Bytes of each.
+    pub bytes: Histogram,
+    /// Parts discovered again, of each.
+    pub retries: Histogram,
+}
+
+impl Moves {
+    /// Takes a move.
+    pub fn add(&mut self, summary: &Summary) {
+        self.parts.add(summary.parts.into());
+        self.gaps.add(summary.gaps.into());
+        self.bytes.add(summary.bytes);
+        self.retries.add(summary.retries.into());
+    }
+
+    /// Takes another one's moves.
+    pub fn merge(&mut self, other: &Self) {
+        self.parts.merge(&other.parts);
+        self.gaps.merge(&other.gaps);
+        self.bytes.merge(&other.bytes);
+        self.retries.merge(&other.retries);
+    }
+}
+
+/// What became of the mappings of successful calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Placement {
+    /// Grew where they lay.
+    pub grown_in_place: u64,
+    /// Grew, and came to lie elsewhere.
+    pub grown_and_moved: u64,
+    /// Shrank.
+    pub shrunk: u64,
+    /// Moved with their size unchanged.
+    pub moved: u64,
+    /// Neither: nothing to do.
+    pub unchanged: u64,
+}
+
+impl Placement {
+    /// Takes a successful call; lengths count in whole pages.
+    #[inline]
+    pub fn add(&mut self, call: &Call, page_size: u32) {
+        let elsewhere = call.result as u64 != call.old;
+        let within = u64::from(page_size.saturating_sub(1));
+        let pages = |len: u64| len.saturating_add(within) & !within;
+        let place = match pages(call.new_len).cmp(&pages(call.old_len)) {
+            std::cmp::Ordering::Greater if elsewhere => &mut self.grown_and_moved,
+            std::cmp::Ordering::Greater => &mut self.grown_in_place,
+            std::cmp::Ordering::Less => &mut self.shrunk,
+            std::cmp::Ordering::Equal if elsewhere => &mut self.moved,
+            std::cmp::Ordering::Equal => &mut self.unchanged,
+        };
+        *place += 1;
+    }
+
+    /// Takes another one's calls.
+    pub fn merge(&mut self, other: &Self) {
+        self.grown_in_place += other.grown_in_place;
+        self.grown_and_moved += other.grown_and_moved;
+        self.shrunk += other.shrunk;
+        self.moved += other.moved;
+        self.unchanged += other.unchanged;
+    }
+}

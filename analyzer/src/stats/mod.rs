@@ -1,0 +1,16 @@
+//! Sums over calls, in bounded memory: made piece by piece on several threads, then put together.
+//!
+//! [`Stats`] is what one process came to; [`Overview`] what all of them did, with names for call sites.
+
+mod chains;
+mod counts;
+mod histogram;
+mod overview;
+mod process;
+mod sites;
+mod timeline;
+
+pub use chains::Chain;
+pub use counts::OutcomeStats;
+pub use histogram::Histogram;
+pub use overview::{NamedFailure, NamedSite, Overview, pick_sites};

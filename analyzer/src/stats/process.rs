@@ -1,0 +1,213 @@
+//! What one process came to, taken call by call.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mremap_trace::layout::SLOTS_PER_CHUNK;
+use mremap_trace::{Call, ChunkHeader, Record};
+
+use super::chains::Chains;
+use super::counts::{Failure, Moves, OutcomeStats, Placement, ThreadStats};
+use super::sites::Sites;
+use super::timeline::Timeline;
+use crate::load::{Process, Visitor};
+use crate::model::Filter;
+
+/// Threads told apart; the calls of any further one are counted for thread 0.
+const MOST_THREADS: usize = 16_384;
+
+/// The sums of a process, or of a piece of its trace.
+pub struct Stats {
+    /// Moves that were taken apart.
+    pub moves: Moves,
+    /// By errno.
+    pub failures: BTreeMap<u32, Failure>,
+    /// By return address.
+    pub sites: Sites,
+    /// By thread.
+    pub threads: HashMap<u32, ThreadStats>,
+    /// Over time.
+    pub timeline: Timeline,
+    /// In place or elsewhere.
+    pub placement: Placement,
+    /// Mappings grown again and again.
+    pub chains: Chains,
+}
+
+impl Stats {
+    /// Nothing yet.
+    pub fn new(base: u64) -> Self {
+        Self {
+            moves: Moves::default(),
+            failures: BTreeMap::new(),
+            sites: Sites::default(),
+            threads: HashMap::new(),
+            timeline: Timeline::new(base),
+            placement: Placement::default(),
+            chains: Chains::default(),
+        }
+    }
+
+    /// Calls by outcome, in the order of the tags.
+    pub fn outcomes(&self) -> [OutcomeStats; 6] {
+        let mut outcomes: [OutcomeStats; 6] = Default::default();
+        for (_, outcome, site) in self.sites.iter() {
+            if let Some(stats) = outcomes.get_mut(outcome) {
+                stats.times.merge(&site.times);
+                stats.failed += site.failed;
+            }
+        }
+        outcomes
+    }
+
+    /// Takes a call, and adds it to its thread's share.
+    #[inline]
+    pub fn add(&mut self, process: &Process, tid: u32, thread: &mut ThreadStats, call: &Call) {
+        let duration = process.nanoseconds(call.duration);
+        let moment = process.since_start(call.ticks);
+        let failed = call.errno();
+        // A refused length may be anything.
+        let bytes = match failed {
+            None => call.old_len.max(call.new_len),
+            Some(_) => 0,
+        };
+        let site = self.sites.get(call.caller, call.outcome as usize - 1);
+        site.times.add(duration);
+        site.bytes = site.bytes.saturating_add(bytes);
+        site.failed += u64::from(failed.is_some());
+        thread.calls += 1;
+        thread.time = thread.time.saturating_add(duration);
+        thread.bytes = thread.bytes.saturating_add(bytes);
+        thread.failed += u64::from(failed.is_some());
+        self.timeline.add(moment, duration, failed.is_some());
+        match failed {
+            None => {
+                self.placement.add(call, process.header.page_size);
+                self.chains.add(call, tid, moment, duration);
+            }
+            Some(errno) => {
+                let failure = self.failures.entry(errno).or_default();
+                if failure.calls == 0 {
+                    failure.caller = call.caller;
+                }
+                failure.calls += 1;
+            }
+        }
+    }
+
+    /// Adds a thread's share.
+    pub fn add_thread(&mut self, tid: u32, share: &ThreadStats) {
+        if share.calls == 0 {
+            return;
+        }
+        let known = self.threads.contains_key(&tid) || self.threads.len() < MOST_THREADS;
+        let tid = if known { tid } else { 0 };
+        self.threads.entry(tid).or_default().merge(share);
+    }
+
+    /// Takes what a later piece of the same trace came to.
+    pub fn merge(&mut self, later: &Self) {
+        self.moves.merge(&later.moves);
+        for (errno, more) in &later.failures {
+            let failure = self.failures.entry(*errno).or_default();
+            if failure.calls == 0 {
+                failure.caller = more.caller;
+            }
+            failure.calls += more.calls;
+        }
+        self.sites.merge(&later.sites);
+        for (tid, share) in &later.threads {
+            self.add_thread(*tid, share);
+        }
+        self.timeline.merge(&later.timeline);
+        self.placement.merge(&later.placement);
+        self.chains.merge(&later.chains);
+    }
+
+    /// Lets go of what has been handed on: no further call is taken.
+    pub fn seal(&mut self) {
+        self.moves = Moves::default();
+        self.timeline = Timeline::default();
+        self.chains.seal();
+    }
+}
+
+/// Takes records as a scan hands them out.
+pub struct Counter<'a> {
+    process: &'a Process,
+    of: usize,
+    filter: Option<&'a Filter>,
+    place: u32,
+    tid: u32,
+    thread: ThreadStats,
+    /// Whether the calls of this chunk's slots pass the filter; a move's summary follows its call.
+    passed: u64,
+    /// What it came to.
+    pub stats: Stats,
+}
+
+impl<'a> Counter<'a> {
+    /// Counts the calls of a process that pass a filter.
+    pub fn new(process: &'a Process, of: usize, filter: &'a Filter) -> Self {
+        Self {
+            process,
+            of,
+            filter: (filter.is_set() || filter.sites.is_some()).then_some(filter),
+            place: 0,
+            tid: 0,
+            thread: ThreadStats::default(),
+            passed: 0,
+            stats: Stats::new(process.header.realtime_ns),
+        }
+    }
+
+    /// Whether the call in a slot passes: known in this chunk, looked up elsewhere.
+    fn call_passes(&self, slot: u32) -> bool {
+        let Some(filter) = self.filter else { return true };
+        let (place, index) = (slot / SLOTS_PER_CHUNK, slot % SLOTS_PER_CHUNK);
+        if place == self.place {
+            return self.passed & 1 << index != 0;
+        }
+        let call = self.process.call_at(place, index);
+        call.is_some_and(|call| filter.passes(self.process, self.of, self.tid, &call))
+    }
+}
+
+impl Visitor for Counter<'_> {
+    fn chunk(&mut self, place: u32, header: &ChunkHeader) {
+        if header.tid != self.tid {
+            self.stats.add_thread(self.tid, &self.thread);
+            self.thread = ThreadStats::default();
+        }
+        (self.place, self.tid, self.passed) = (place, header.tid, 0);
+    }
+
+    #[inline]
+    fn record(&mut self, index: u32, record: &Record) {
+        match record {
+            Record::Call(call) => {
+                if let Some(filter) = self.filter {
+                    if !filter.passes(self.process, self.of, self.tid, call) {
+                        return;
+                    }
+                    self.passed |= 1 << index;
+                }
+                self.stats.add(self.process, self.tid, &mut self.thread, call);
+            }
+            Record::Summary(summary) if self.call_passes(summary.call) => self.stats.moves.add(summary),
+            _ => {}
+        }
+    }
+}
+
+impl Counter<'_> {
+    /// Wall clock of the trace's start.
+    pub fn base(&self) -> u64 {
+        self.process.header.realtime_ns
+    }
+
+    /// What it came to.
+    pub fn finish(mut self) -> Stats {
+        self.stats.add_thread(self.tid, &self.thread);
+        self.stats
+    }
+}

@@ -1,0 +1,199 @@
+//! One module's names: the file that was recorded, told by its build id, and its debug information.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use addr2line::Loader;
+use object::read::elf::{ElfFile64, ProgramHeader};
+use object::{Object, ObjectSection, ReadCache, elf};
+use tracing::debug;
+
+use super::debug_files::{debug_files, module_files};
+use super::{Frame, SymbolOptions};
+
+/// A file longer than this is no module.
+const MOST_BYTES: u64 = 8 << 30;
+/// Frames of one address; inlining is never this deep.
+const MOST_FRAMES: usize = 64;
+
+/// A module's names, as far as they were found.
+#[derive(Default)]
+pub struct ObjectFile {
+    /// Loaded segments: offset in the file, virtual address, length.
+    segments: Vec<(u64, u64, u64)>,
+    loaders: Vec<Loader>,
+    /// Why there are no names.
+    pub note: Option<String>,
+}
+
+/// What a file says of itself.
+struct Identity {
+    build_id: Vec<u8>,
+    link: Option<(String, u32)>,
+    has_lines: bool,
+    segments: Vec<(u64, u64, u64)>,
+}
+
+impl ObjectFile {
+    /// Looks for the module and its debug information.
+    pub fn find(options: &SymbolOptions, path: &str, build_id: &[u8]) -> Self {
+        let mut found = Self::default();
+        let mut other_build = None;
+        let mut module: Option<(PathBuf, Identity)> = None;
+        for file in module_files(options, path) {
+            match Identity::of(&file) {
+                Some(identity) if build_id.is_empty() || identity.build_id == build_id => {
+                    module = Some((file, identity));
+                    break;
+                }
+                Some(_) => other_build = other_build.or(Some(file)),
+                None => {}
+            }
+        }
+        let link = module.as_ref().and_then(|(_, identity)| identity.link.clone());
+        let candidates = debug_files(
+            options,
+            path,
+            build_id,
+            module.as_ref().map(|(file, _)| file.as_path()),
+            link.as_ref().map(|(name, _)| name.as_str()),
+        );
+        let fits = |file: &Path, identity: &Identity| {
+            if build_id.is_empty() {
+                link.as_ref().is_some_and(|(_, crc)| checksum(file) == Some(*crc))
+            } else {
+                identity.build_id == build_id
+            }
+        };
+        let debug = candidates.into_iter().find_map(|file| {
+            let identity = Identity::of(&file).filter(|identity| identity.has_lines)?;
+            fits(&file, &identity).then_some((file, identity))
+        });
+        // A debug file keeps the addresses of the segments, but not always their offsets in the file.
+        if let Some((_, identity)) = module.as_ref().or(debug.as_ref()) {
+            found.segments.clone_from(&identity.segments);
+        }
+        for (file, _) in debug.into_iter().chain(module) {
+            debug!(file = %file.display(), "names from");
+            found.loaders.extend(Loader::new(&file).ok());
+        }
+        if found.loaders.is_empty() {
+            found.note = Some(reason(path, other_build.as_deref()));
+        }
+        found
+    }
+
+    /// Frames at an offset in the module's file, innermost first.
+    pub fn frames(&self, offset: u64) -> Vec<Frame> {
+        let holds = |segment: &&(u64, u64, u64)| offset.wrapping_sub(segment.0) < segment.2;
+        let Some((start, address, _)) = self.segments.iter().find(holds) else {
+            return Vec::new();
+        };
+        let address = address.wrapping_add(offset.wrapping_sub(*start));
+        let with_lines = self.loaders.iter().find_map(|loader| frames_of(loader, address));
+        with_lines
+            .or_else(|| self.loaders.iter().find_map(|loader| symbol_of(loader, address)))
+            .unwrap_or_default()
+    }
+}
+
+fn reason(path: &str, other_build: Option<&Path>) -> String {
+    match other_build {
+        Some(file) => format!(
+            "{}: its build id is not the recorded one (rebuilt or replaced since), so {path} is shown by offset; \
+             name a directory with the recorded build with --debug-path or --sysroot",
+            file.display()
+        ),
+        None => format!(
+            "{path}: not found on this machine, so it is shown by offset; name its directory with --debug-path, or a \
+             copy of the machine's files with --sysroot"
+        ),
+    }
+}
+
+fn frames_of(loader: &Loader, address: u64) -> Option<Vec<Frame>> {
+    let mut found = Vec::new();
+    let mut frames = loader.find_frames(address).ok()?;
+    while let Ok(Some(frame)) = frames.next() {
+        if found.len() == MOST_FRAMES {
+            break;
+        }
+        let function = frame
+            .function
+            .as_ref()
+            .and_then(|function| function.demangle().ok());
+        found.push(Frame {
+            function: function.map(Cow::into_owned),
+            file: frame
+                .location
+                .as_ref()
+                .and_then(|place| place.file)
+                .map(str::to_owned),
+            line: frame.location.as_ref().and_then(|place| place.line),
+        });
+    }
+    let names = |frame: &Frame| frame.function.is_some() || frame.line.is_some();
+    if !found.iter().any(names) {
+        return None;
+    }
+    if let Some(last) = found.last_mut().filter(|last| last.function.is_none()) {
+        last.function = loader.find_symbol(address).map(demangle);
+    }
+    Some(found)
+}
+
+fn symbol_of(loader: &Loader, address: u64) -> Option<Vec<Frame>> {
+    let symbol = loader.find_symbol_info(address)?;
+    let within = address.wrapping_sub(symbol.address());
+    Some(vec![Frame {
+        function: Some(format!("{}+{within:#x}", demangle(symbol.name()))),
+        ..Frame::default()
+    }])
+}
+
+fn demangle(name: &str) -> String {
+    addr2line::demangle_auto(Cow::Borrowed(name), None).into_owned()
+}
+
+impl Identity {
+    fn of(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() || metadata.len() > MOST_BYTES {
+            return None;
+        }
+        let cache = ReadCache::new(file);
+        let file = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
+        let endian = file.endian();
+        let loaded = file
+            .elf_program_headers()
+            .iter()
+            .filter(|header| header.p_type(endian) == elf::PT_LOAD);
+        let link = file.gnu_debuglink().ok().flatten();
+        Some(Self {
+            build_id: file.build_id().ok().flatten().unwrap_or_default().to_vec(),
+            link: link.map(|(name, crc)| (String::from_utf8_lossy(name).into_owned(), crc)),
+            has_lines: file
+                .section_by_name(".debug_info")
+                .is_some_and(|section| section.size() > 0 && section.file_range().is_some()),
+            segments: loaded
+                .map(|h| (h.p_offset(endian), h.p_vaddr(endian), h.p_memsz(endian)))
+                .collect(),
+        })
+    }
+}
+
+/// The checksum that `.gnu_debuglink` holds of the file it names.
+fn checksum(path: &Path) -> Option<u32> {
+    let mut file = File::open(path).ok()?;
+    let mut hasher = crc32fast::Hasher::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).ok()? {
+            0 => return Some(hasher.finalize()),
+            read => hasher.update(buffer.get(..read)?),
+        }
+    }
+}

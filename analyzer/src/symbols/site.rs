@@ -1,0 +1,142 @@
+//! A call site as people read it.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+/// A function's share of an address; inlined functions come first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Frame {
+    /// Its name, demangled.
+    pub function: Option<String>,
+    /// Source file as the compiler was told it.
+    pub file: Option<String>,
+    /// Line in it.
+    pub line: Option<u32>,
+}
+
+/// Where a call came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// Path of the module; none where no module is known.
+    pub module: Option<String>,
+    /// Offset in the module's file, or the address itself.
+    pub offset: u64,
+    /// Build id, hexadecimal.
+    pub build_id: String,
+    /// Innermost first.
+    pub frames: Vec<Frame>,
+    /// Why there are no names, where that is worth saying.
+    pub note: Option<String>,
+}
+
+impl Site {
+    /// An address outside every known module.
+    pub fn bare(address: u64) -> Self {
+        Self {
+            offset: address,
+            ..Self::default()
+        }
+    }
+
+    /// A place in a module.
+    pub fn in_module(path: &str, offset: u64, build_id: &[u8]) -> Self {
+        Self {
+            module: Some(path.to_owned()),
+            offset,
+            build_id: hex(build_id),
+            ..Self::default()
+        }
+    }
+
+    /// `module+0xoffset`, the same on every machine; the bare address outside every module.
+    pub fn place(&self) -> String {
+        match &self.module {
+            Some(path) => format!("{}+{:#x}", base_name(path), self.offset),
+            None if self.offset == 0 => "unknown".to_owned(),
+            None => format!("{:#x}", self.offset),
+        }
+    }
+
+    /// One line: `function (file:line)`, as much of it as is known.
+    pub fn name(&self) -> String {
+        let Some(frame) = self.frames.first() else {
+            return self.place();
+        };
+        let function = frame
+            .function
+            .as_deref()
+            .map_or_else(|| self.place(), str::to_owned);
+        match location(frame) {
+            Some(location) => format!("{function} ({location})"),
+            None => match &self.module {
+                Some(path) => format!("{function} [{}]", base_name(path)),
+                None => function,
+            },
+        }
+    }
+
+    /// Frames from the outermost to the innermost, for flame graphs.
+    pub fn stack(&self) -> Vec<String> {
+        if self.frames.is_empty() {
+            return vec![self.place()];
+        }
+        let module = self.module.as_deref().map(base_name).unwrap_or_default();
+        let names = self.frames.iter().rev();
+        let mut stack: Vec<String> = names
+            .map(|frame| frame.function.clone().unwrap_or_else(|| module.to_owned()))
+            .collect();
+        if let (Some(last), Some(location)) = (stack.last_mut(), self.frames.first().and_then(location)) {
+            let _ = write!(last, " ({location})");
+        }
+        stack
+    }
+
+    /// Whether a text occurs in any of its names.
+    pub fn matches(&self, text: &str) -> bool {
+        let in_frame = |frame: &Frame| {
+            let function = frame.function.as_ref();
+            function.is_some_and(|name| name.contains(text))
+                || full_location(frame).is_some_and(|location| location.contains(text))
+                || location(frame).is_some_and(|location| location.contains(text))
+        };
+        self.place().contains(text)
+            || self.module.as_ref().is_some_and(|path| path.contains(text))
+            || self.frames.iter().any(in_frame)
+    }
+}
+
+/// Bytes as people write a build id.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn base_name(path: &str) -> &str {
+    Path::new(path)
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or(path)
+}
+
+/// `file.c:12`.
+fn location(frame: &Frame) -> Option<String> {
+    let file = base_name(frame.file.as_deref()?);
+    Some(
+        frame
+            .line
+            .map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")),
+    )
+}
+
+fn full_location(frame: &Frame) -> Option<String> {
+    let file = frame.file.as_deref()?;
+    Some(
+        frame
+            .line
+            .map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")),
+    )
+}

@@ -1,0 +1,94 @@
+//! What the terminal can show: width, colours, characters, progress.
+
+use std::cell::RefCell;
+use std::io::{IsTerminal, Stdout, stderr, stdout};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Columns when nobody says how wide the paper is.
+pub const DEFAULT_WIDTH: usize = 80;
+/// Work shorter than this shows no progress.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Columns of the terminal behind standard output; none in a pipe. `COLUMNS` says otherwise.
+pub fn width() -> Option<usize> {
+    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    said.or_else(|| width_of(&stdout()))
+        .filter(|columns| *columns >= 40)
+}
+
+fn width_of(terminal: &Stdout) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
+    Some(usize::from(size.ws_col))
+}
+
+/// Whether characters beyond ASCII may be printed.
+pub fn is_utf8() -> bool {
+    ["LC_ALL", "LC_CTYPE", "LANG"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .is_some_and(|value| value.to_ascii_lowercase().replace('-', "").contains("utf8"))
+}
+
+/// Whether colours may be printed to standard output: on a terminal that is not dumb, unless `NO_COLOR` is set.
+pub fn is_coloured() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    !refused && !dumb && stdout().is_terminal()
+}
+
+/// A bar on stderr, if that is a terminal and the work takes longer than a second.
+pub struct Progress {
+    start: Instant,
+    total: u64,
+    done: RefCell<u64>,
+    what: &'static str,
+    bar: RefCell<Option<ProgressBar>>,
+}
+
+impl Progress {
+    /// Work of so many steps.
+    pub fn new(total: u64, what: &'static str) -> Self {
+        Self {
+            start: Instant::now(),
+            total,
+            done: RefCell::new(0),
+            what,
+            bar: RefCell::new(None),
+        }
+    }
+
+    /// One step is done.
+    pub fn step(&self) {
+        let mut done = self.done.borrow_mut();
+        *done += 1;
+        let mut bar = self.bar.borrow_mut();
+        match &*bar {
+            Some(bar) => bar.set_position(*done),
+            // The clock is asked now and then only: a step may be short.
+            None if done.is_multiple_of(16) && self.start.elapsed() > PATIENCE => {
+                *bar = stderr().is_terminal().then(|| self.begin(*done));
+            }
+            None => {}
+        }
+    }
+
+    fn begin(&self, done: u64) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(Some(self.total), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}") {
+            bar.set_style(style);
+        }
+        bar.set_message(self.what);
+        bar.set_position(done);
+        bar
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.borrow_mut().take() {
+            bar.finish_and_clear();
+        }
+    }
+}

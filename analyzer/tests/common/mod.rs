@@ -1,0 +1,172 @@
+//! Traces made with the encoder, and the analyzer run on them.
+#![allow(missing_docs, dead_code)] // each test program uses what it needs
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
+use mremap_trace::{
+    Call, ChunkHeader, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Summary, Under,
+};
+use tempfile::TempDir;
+
+pub const OLD: u64 = 0x7f00_0000_0000;
+pub const NEW: u64 = 0x7f10_0000_0000;
+pub const PAGE: u64 = 4096;
+
+pub fn analyzer(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
+        .args(arguments)
+        .env_remove("MREMAP_SHIM_LIBRARY")
+        .env_remove("RUST_LOG")
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .expect("the analyzer starts")
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn text_slot(text: &str) -> Record {
+    let mut bytes = [0; mremap_trace::layout::TEXT_PER_SLOT];
+    bytes[..text.len()].copy_from_slice(text.as_bytes());
+    Record::Text(bytes)
+}
+
+pub fn header(pid: u32, chunks: u32) -> Header {
+    Header {
+        page_size: 4096,
+        capacity: 64 << 20,
+        pid,
+        ticks: 1_000,
+        monotonic_ns: 5_000,
+        realtime_ns: 1_700_000_000_000_000_000 + u64::from(pid),
+        clock: 2,
+        chunks,
+        capability: 1,
+        ..Header::default()
+    }
+}
+
+/// A trace file of these records, 63 to a chunk.
+pub fn trace_bytes(header: &Header, records: &[Record]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_SIZE];
+    let text = HeaderText {
+        shim_version: b"0.1.0",
+        kernel: b"6.1.0-test",
+        host: b"here",
+        exe: b"/usr/bin/mover",
+        argv: b"mover\0--fast\0",
+    };
+    header.encode(&text, &mut bytes);
+    for records in records.chunks(63) {
+        let mut chunk = vec![0; CHUNK_SIZE];
+        ChunkHeader {
+            tid: 77,
+            claimed: 1 + records.len() as u32,
+            ticks: 2_000,
+            monotonic_ns: 6_000,
+            ..ChunkHeader::default()
+        }
+        .encode(&mut chunk);
+        for (index, record) in records.iter().enumerate() {
+            for (word, value) in record.encode().iter().enumerate() {
+                let at = (index + 1) * SLOT_SIZE + word * 8;
+                chunk[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+            }
+        }
+        bytes.extend(chunk);
+    }
+    bytes
+}
+
+pub fn call(outcome: Outcome, ticks: u64, pages: u64, result: i64) -> Record {
+    Record::Call(Call {
+        outcome,
+        ticks,
+        duration: 1_500,
+        old: OLD,
+        old_len: pages * PAGE,
+        new_len: pages * PAGE,
+        flags: 3,
+        new: NEW,
+        result,
+        caller: 0x5555_0000_1234,
+    })
+}
+
+pub fn part(of: u32, from: u64, to: u64, errno: u32) -> Record {
+    let (start, end) = (OLD + from * PAGE, OLD + to * PAGE);
+    Record::Part(Part {
+        call: of,
+        errno,
+        start,
+        end,
+        vma_start: start,
+        vma_end: end,
+        protection: 0x83,
+        ..Part::default()
+    })
+}
+
+pub fn gap(of: u32, from: u64, to: u64, under: Under) -> Record {
+    Record::Gap(Gap {
+        call: of,
+        start: OLD + from * PAGE,
+        end: OLD + to * PAGE,
+        under,
+    })
+}
+
+/// Event 1: a move of three parts and two gaps. Event 2: a failed resize.
+pub fn sample() -> Vec<Record> {
+    vec![
+        Record::Module(Module {
+            start: 0x5555_0000_0000,
+            end: 0x5555_0001_0000,
+            offset: 0x1000,
+            path_len: 14,
+            ..Module::default()
+        }),
+        text_slot("/usr/bin/mover"),
+        Record::Message(Message {
+            level: 2,
+            text_len: 9,
+            ticks: 1_100,
+        }),
+        text_slot("watch out"),
+        call(Outcome::Emulated, 3_000, 20, NEW as i64),
+        part(5, 0, 8, 0),
+        gap(5, 8, 14, Under::Mapped),
+        part(5, 14, 17, 0),
+        gap(5, 17, 18, Under::Empty),
+        part(5, 18, 20, 0),
+        Record::Summary(Summary {
+            call: 5,
+            parts: 3,
+            gaps: 2,
+            bytes: 13 * PAGE,
+            source: 1,
+            ..Summary::default()
+        }),
+        call(Outcome::PassedThrough, 4_000, 1, -14),
+    ]
+}
+
+pub fn write(directory: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, bytes).expect("the trace is written");
+    path
+}
+
+pub fn sample_file() -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let path = write(&directory, "a.mremap", &trace_bytes(&header(42, 1), &sample()));
+    (directory, path.display().to_string())
+}

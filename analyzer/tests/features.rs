@@ -1,0 +1,579 @@
+//! Findings, comparisons, exports, names, and traces that are alive, sparse or huge.
+#![allow(missing_docs)]
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use common::*;
+use mremap_trace::layout::CHUNK_SIZE;
+use mremap_trace::{Call, Module, Outcome, Record, Under};
+use tempfile::TempDir;
+
+mod common;
+
+fn json(output: &std::process::Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+fn trace(records: &[Record]) -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let chunks = records.len().div_ceil(63) as u32;
+    let path = write(&directory, "t.mremap", &trace_bytes(&header(42, chunks), records));
+    (directory, path.display().to_string())
+}
+
+fn kinds(report: &serde_json::Value) -> Vec<&str> {
+    let findings = report["findings"].as_array().unwrap();
+    findings
+        .iter()
+        .map(|finding| finding["kind"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn check_recomputes_an_emulated_move_and_says_that_it_needs_a_new_kernel() {
+    let (_directory, file) = sample_file();
+    let output = analyzer(&["check", "--json", &file]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let report = json(&output);
+    assert_eq!(kinds(&report), ["needs-6.17"]);
+    assert_eq!(report["conforming"], 1);
+    let text = stdout(&analyzer(&["check", &file]));
+    assert!(text.contains("a move of 80 KiB over 3 VMAs and 2 gaps"), "{text}");
+}
+
+#[test]
+fn check_sees_a_part_that_was_moved_wrongly() {
+    let mut records = sample();
+    records[7] = part(5, 14, 16, 0);
+    let Record::Summary(summary) = &mut records[10] else {
+        panic!()
+    };
+    summary.bytes -= PAGE;
+    let (_directory, file) = trace(&records);
+    let output = analyzer(&["check", "--json", &file]);
+    assert!(
+        kinds(&json(&output)).contains(&"nonconforming"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn check_is_clean_on_plain_calls_and_cannot_say_without_vmas() {
+    let (_directory, file) = trace(&[call(Outcome::OneVma, 3_000, 4, NEW as i64)]);
+    let output = analyzer(&["check", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    let (_directory, file) = trace(&[call(Outcome::Native, 3_000, 4, NEW as i64)]);
+    let output = analyzer(&["check", "--json", &file]);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    assert_eq!(kinds(&json(&output)), ["native-unseen"]);
+}
+
+#[test]
+fn check_sees_what_a_failed_call_did_not_return_being_used() {
+    let Record::Call(failed) = call(Outcome::PassedThrough, 3_000, 4, -12) else {
+        panic!()
+    };
+    let used = Call {
+        ticks: 9_000,
+        old: u64::MAX,
+        result: -22,
+        ..failed
+    };
+    let (_directory, file) = trace(&[Record::Call(failed), Record::Call(used)]);
+    let report = json(&analyzer(&["check", "--json", &file]));
+    assert!(kinds(&report).contains(&"failed-and-used"), "{report}");
+}
+
+#[test]
+fn check_sees_a_partial_move() {
+    let records = [
+        call(Outcome::Emulated, 3_000, 20, -1),
+        part(1, 0, 8, 0),
+        part(1, 8, 12, 1),
+    ];
+    let (_directory, file) = trace(&records);
+    let report = json(&analyzer(&["check", "--json", &file]));
+    assert!(kinds(&report).contains(&"partial-move"), "{report}");
+}
+
+#[test]
+fn diff_tells_equal_runs_from_different_ones() {
+    let (_a, before) = sample_file();
+    let (_b, same) = sample_file();
+    assert_eq!(analyzer(&["diff", &before, &same]).status.code(), Some(0));
+    let mut records = sample();
+    records.pop();
+    let (_c, after) = trace(&records);
+    let output = analyzer(&["diff", "--json", &before, &after]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let report = json(&output);
+    assert_eq!(report["failures"][0]["name"], "EFAULT");
+    assert_eq!(report["failures"][0]["after"], 0);
+    assert!(stdout(&analyzer(&["diff", &before, &after])).contains("mover+0x2234"));
+}
+
+#[test]
+fn every_stream_format_can_be_read_back() {
+    let (_directory, file) = sample_file();
+    let export = |format: &str| stdout(&analyzer(&["export", "--format", format, &file]));
+    let lines = export("jsonl");
+    assert_eq!(lines, stdout(&analyzer(&["events", "--json", &file])));
+    let text = export("csv");
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    let columns = rows.headers().unwrap().clone();
+    let moved = columns.iter().position(|name| name == "bytes_moved").unwrap();
+    let rows: Vec<_> = rows.records().map(Result::unwrap).collect();
+    assert_eq!((rows.len(), &rows[0][moved]), (2, "53248"));
+    let chrome: serde_json::Value = serde_json::from_str(&export("chrome")).unwrap();
+    assert_eq!(chrome["traceEvents"].as_array().unwrap().len(), 3);
+    assert_eq!(export("folded"), "mover;mover+0x2234 2\n");
+    let time = analyzer(&["export", "--format", "folded", "--weight", "time", &file]);
+    assert_eq!(stdout(&time), "mover;mover+0x2234 3000\n");
+}
+
+#[test]
+fn ctf_is_read_by_babeltrace() {
+    let (directory, file) = sample_file();
+    let target = directory.path().join("ctf").display().to_string();
+    let output = analyzer(&["export", "--format", "ctf", "-o", &target, &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let Ok(read) = Command::new("babeltrace2").arg(&target).output() else {
+        eprintln!("SKIPPED: babeltrace2 is not installed (Debian: babeltrace2)");
+        return;
+    };
+    let text = stdout(&read);
+    assert!(read.status.success() && text.lines().count() == 2, "{read:?}");
+    assert!(
+        text.contains("bytes_moved = 53248") && text.contains("errno_name = \"EFAULT\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn parquet_is_read_by_duckdb_and_arrow() {
+    let (directory, file) = sample_file();
+    let lake = directory.path().join("lake");
+    let target = lake.display().to_string();
+    let output = analyzer(&["export", "--format", "parquet", "-o", &target, &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(lake.join("host=here/date=2023-11-14").is_dir());
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let script = format!(
+        "import duckdb, pyarrow.dataset as ds\n\
+         print(duckdb.sql(\"select count(*), sum(bytes_moved), max(errno), min(host) from \
+         read_parquet('{target}/**/*.parquet', hive_partitioning=true)\").fetchall()[0])\n\
+         print(ds.dataset('{target}', partitioning='hive').to_table(columns=['outcome', 'date']).to_pylist())"
+    );
+    let read = Command::new(python).args(["-c", &script]).output().unwrap();
+    if stderr(&read).contains("ModuleNotFoundError") {
+        eprintln!("SKIPPED: duckdb or pyarrow is not installed for PYTHON (pip install duckdb pyarrow)");
+        return;
+    }
+    let text = stdout(&read);
+    assert!(text.contains("(2, 53248, 'EFAULT', 'here')"), "{read:?}");
+    assert!(
+        text.contains("'outcome': 'emulated', 'date': '2023-11-14'"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_unusable_target_is_named_before_anything_is_read() {
+    let output = analyzer(&[
+        "export",
+        "--format",
+        "csv",
+        "-o",
+        "/no/such/place",
+        "/no/such/trace",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("/no/such/place: cannot be written"));
+    let output = analyzer(&["export", "--format", "ctf", "/no/such/trace"]);
+    assert!(
+        stderr(&output).contains("--output DIRECTORY"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let records: Vec<Record> = (0..20_000)
+        .map(|number| call(Outcome::PassedThrough, 3_000 + number, 1, NEW as i64))
+        .collect();
+    let (_directory, file) = trace(&records);
+    for arguments in [&["export", "--format", "jsonl", &file][..], &["events", &file]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_page_stands_alone_and_its_script_sorts_and_zooms() {
+    let (directory, file) = sample_file();
+    let page = directory.path().join("page.html");
+    let output = analyzer(&["html", "-o", page.to_str().unwrap(), &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = fs::read_to_string(&page).unwrap();
+    for expected in [
+        "/usr/bin/mover",
+        "id=\"timeline\"",
+        "kept</text>",
+        "EFAULT",
+        "mover+0x2234",
+    ] {
+        assert!(text.contains(expected), "{expected}");
+    }
+    let links = text.replace("http://www.w3.org/2000/svg", "");
+    assert!(
+        !links.contains("http://") && !links.contains("https://"),
+        "it loads nothing"
+    );
+    let harness = "<script>onerror=e=>{document.title='ERROR '+e};\
+        const h=document.querySelector('#event th button');h.click();\
+        const first=document.querySelector('#event tbody tr').cells[0].textContent;\
+        time.dispatchEvent(new KeyboardEvent('keydown',{key:'+'}));\
+        document.title='first '+first+', '+time.getAttribute('viewBox')</script></body>";
+    let tested = directory.path().join("tested.html");
+    fs::write(&tested, text.replace("</body>", harness)).unwrap();
+    let url = format!("file://{}", tested.display());
+    let options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &url];
+    let Ok(browser) = Command::new("chromium").args(options).output() else {
+        eprintln!("SKIPPED: chromium is not installed (Debian: chromium)");
+        return;
+    };
+    let dom = stdout(&browser);
+    assert!(dom.contains("<title>first 2, "), "{dom}");
+}
+
+#[test]
+fn growth_chains_show_what_doubling_would_have_saved() {
+    let records: Vec<Record> = (1..=64)
+        .map(|pages| {
+            Record::Call(Call {
+                outcome: Outcome::PassedThrough,
+                ticks: 3_000 + pages,
+                duration: 1_000,
+                old: OLD,
+                old_len: pages * PAGE,
+                new_len: (pages + 1) * PAGE,
+                flags: 1,
+                new: 0,
+                result: OLD as i64,
+                caller: 0x5555_0000_1234,
+            })
+        })
+        .collect();
+    let (_directory, file) = trace(&records);
+    let report = json(&analyzer(&["report", "--json", &file]));
+    let chain = &report["chains"][0];
+    assert_eq!(
+        (&chain["growths"], &chain["growths_by_doubling"]),
+        (&64.into(), &7.into())
+    );
+    assert_eq!(report["placement"]["grown_in_place"], 64);
+    assert!(stdout(&analyzer(&["report", &file])).contains("Growth chains"));
+}
+
+#[test]
+fn filters_hold_for_the_report_too() {
+    let (_directory, file) = sample_file();
+    for (filter, calls) in [
+        (&["--failed"][..], 1),
+        (&["--outcome", "emulated,refused"], 1),
+        (&["--site", "mover+0x2"], 2),
+        (&["--site", "elsewhere"], 0),
+        (&["--since", "2500ns"], 1),
+        (&["--addr", "0x7f0000001000..0x7f0000002000"], 1),
+    ] {
+        let output = analyzer(&[&["report", "--json", &file], filter].concat());
+        assert_eq!(json(&output)["calls"], calls, "{filter:?}");
+    }
+}
+
+#[test]
+fn a_chunk_that_was_never_begun_is_no_damage() {
+    let directory = TempDir::new().unwrap();
+    let mut bytes = trace_bytes(&header(42, 2), &sample());
+    bytes.extend(vec![0; CHUNK_SIZE]);
+    let path = write(&directory, "live.mremap", &bytes).display().to_string();
+    let output = analyzer(&["report", &path]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("1 chunks were claimed and never begun"));
+}
+
+#[test]
+fn terabytes_of_holes_are_skipped() {
+    let directory = TempDir::new().unwrap();
+    let mut huge = header(42, u32::MAX);
+    huge.capacity = 16 << 40;
+    let path = write(&directory, "huge.mremap", &trace_bytes(&huge, &sample()));
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    if file.set_len(8 << 40).is_err() {
+        eprintln!("SKIPPED: this file system has no files of 8 TiB");
+        return;
+    }
+    let output = analyzer(&["report", "--json", path.to_str().unwrap()]);
+    let report = json(&output);
+    assert_eq!(report["calls"], 2);
+    assert_eq!(
+        report["processes"][0]["chunks_never_begun"],
+        (8u64 << 40) / 4096 - 4 - 1
+    );
+}
+
+#[test]
+fn following_a_trace_that_has_ended_prints_it_and_ends() {
+    let (_directory, file) = sample_file();
+    let output = analyzer(&["events", "--follow", "--json", &file]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let lines = stdout(&output);
+    assert_eq!(lines.lines().count(), 2);
+    assert!(
+        lines.contains("\"gaps\":2") && lines.contains("\"site\":\"mover+0x2234\""),
+        "{lines}"
+    );
+}
+
+#[test]
+fn a_picture_can_be_had_as_svg_and_names_what_was_split() {
+    let mut records = sample();
+    let Record::Part(first) = &mut records[5] else {
+        panic!()
+    };
+    first.vma_start -= 2 * PAGE;
+    let (_directory, file) = trace(&records);
+    let svg = stdout(&analyzer(&["show", "--event", "1", "--svg", &file]));
+    assert!(svg.starts_with("<svg") && svg.contains("kept") && svg.trim_end().ends_with("</svg>"));
+    let text = stdout(&analyzer(&["show", "--event", "1", &file]));
+    assert!(
+        text.contains("split from the VMA") && text.contains("8 KiB before it stays"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    for command in [
+        "run", "report", "events", "show", "check", "diff", "export", "html", "top",
+    ] {
+        let help = stdout(&analyzer(&[command, "--help"]));
+        assert!(
+            help.contains("Examples:\n") && help.contains("Exit status:"),
+            "{command}: {help}"
+        );
+        assert!(stdout(&analyzer(&["man", command])).contains(".TH"), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            stdout(&analyzer(&["completions", shell])).contains("mremap-analyzer"),
+            "{shell}"
+        );
+    }
+    let top = analyzer(&["top", "/"]);
+    assert!(top.status.code() == Some(2) && stderr(&top).contains("events --follow"));
+}
+
+/// A library with debug information, its build id, and the place of a call in it: path, id, file offset.
+fn library(directory: &TempDir) -> (String, Vec<u8>, u64) {
+    use object::{Object, ObjectSegment, ObjectSymbol};
+    let source = write(
+        directory,
+        "grow.c",
+        b"int grow_pool(int n)\n{\n    return n * 3 + 1;\n}\n",
+    );
+    let path = directory.path().join("libgrow.so");
+    let built = Command::new("cc")
+        .args(["-g", "-O0", "-shared", "-fPIC", "-Wl,--build-id", "-o"])
+        .args([&path, &source])
+        .status()
+        .unwrap();
+    assert!(built.success());
+    let bytes = fs::read(&path).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let symbol = file
+        .symbols()
+        .find(|symbol| symbol.name() == Ok("grow_pool"))
+        .unwrap();
+    let holds = |start: u64, len: u64| (start..start + len).contains(&symbol.address());
+    let segment = file
+        .segments()
+        .find(|segment| holds(segment.address(), segment.size()))
+        .unwrap();
+    let offset = symbol.address() - segment.address() + segment.file_range().0;
+    let id = file.build_id().unwrap().unwrap().to_vec();
+    (path.display().to_string(), id, offset + 8)
+}
+
+fn trace_of_library(path: &str, id: &[u8], offset: u64) -> (TempDir, String) {
+    let mut build_id = [0; 20];
+    build_id[..id.len()].copy_from_slice(id);
+    let mut records = vec![Record::Module(Module {
+        start: 0x5555_0000_0000,
+        end: 0x5555_0100_0000,
+        offset: 0,
+        path_len: path.len() as u32,
+        build_id_len: id.len() as u8,
+        build_id,
+    })];
+    records.extend(
+        path.as_bytes()
+            .chunks(56)
+            .map(|piece| text_slot(str::from_utf8(piece).unwrap())),
+    );
+    let Record::Call(made) = call(Outcome::PassedThrough, 3_000, 1, NEW as i64) else {
+        panic!()
+    };
+    records.push(Record::Call(Call {
+        caller: 0x5555_0000_0000 + offset,
+        ..made
+    }));
+    trace(&records)
+}
+
+#[test]
+fn a_call_site_has_its_function_and_line() {
+    let directory = TempDir::new().unwrap();
+    let (path, id, offset) = library(&directory);
+    let (_trace, file) = trace_of_library(&path, &id, offset);
+    let site = |arguments: &[&str]| {
+        let output = analyzer(&[&["report", "--json", &file], arguments].concat());
+        let report = json(&output);
+        (
+            report["sites"][0]["site"].as_str().unwrap().to_owned(),
+            report["symbol_notes"].to_string(),
+        )
+    };
+    assert!(site(&[]).0.starts_with("grow_pool (grow.c:"), "{:?}", site(&[]));
+    assert_eq!(
+        json(&analyzer(&["report", "--json", "--site", "grow.c", &file]))["calls"],
+        1
+    );
+    assert_eq!(site(&["--no-symbols"]).0, format!("libgrow.so+{offset:#x}"));
+
+    // Elsewhere, as on another machine.
+    let elsewhere = TempDir::new().unwrap();
+    fs::rename(&path, elsewhere.path().join("libgrow.so")).unwrap();
+    let (name, note) = site(&[]);
+    assert!(
+        name.starts_with("libgrow.so+") && note.contains("--debug-path"),
+        "{name} {note}"
+    );
+    let debug_path = elsewhere.path().to_str().unwrap();
+    assert!(
+        site(&["--debug-path", debug_path])
+            .0
+            .starts_with("grow_pool (grow.c:")
+    );
+
+    // Stripped, with the debug information by build id.
+    let number = id.iter().map(|byte| format!("{byte:02x}"));
+    let hex = number.collect::<Vec<_>>().concat();
+    let by_id = elsewhere.path().join(".build-id").join(&hex[..2]);
+    fs::create_dir_all(&by_id).unwrap();
+    let debug = by_id.join(format!("{}.debug", &hex[2..]));
+    let moved = elsewhere.path().join("libgrow.so");
+    let objcopy = |arguments: &[&str]| {
+        Command::new("objcopy")
+            .args(arguments)
+            .status()
+            .unwrap()
+            .success()
+    };
+    assert!(objcopy(&[
+        "--only-keep-debug",
+        moved.to_str().unwrap(),
+        debug.to_str().unwrap()
+    ]));
+    assert!(objcopy(&["--strip-all", moved.to_str().unwrap(), &path]));
+    fs::remove_file(&moved).unwrap();
+    assert!(
+        site(&["--debug-path", debug_path])
+            .0
+            .starts_with("grow_pool (grow.c:")
+    );
+}
+
+#[test]
+fn another_build_is_not_believed() {
+    let directory = TempDir::new().unwrap();
+    let (path, mut id, offset) = library(&directory);
+    id[0] ^= 1;
+    let (_trace, file) = trace_of_library(&path, &id, offset);
+    let report = json(&analyzer(&["report", "--json", &file]));
+    assert_eq!(report["sites"][0]["site"], format!("libgrow.so+{offset:#x}"));
+    assert!(
+        report["symbol_notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("its build id is not the recorded one")
+    );
+}
+
+#[test]
+fn signals_reach_the_program_and_its_status_comes_back() {
+    let directory = TempDir::new().unwrap();
+    let library = write(&directory, "lib.so", b"").display().to_string();
+    let ready = directory.path().join("ready");
+    let script = format!(
+        "trap 'exit 9' TERM INT; touch {}; while :; do sleep 0.05; done",
+        ready.display()
+    );
+    for (signal, whom) in [("-TERM", ""), ("-INT", "-")] {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"));
+        std::os::unix::process::CommandExt::process_group(&mut run, 0);
+        let mut child = run
+            .args(["run", "--shim", &library, "--", "sh", "-c", &script])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !ready.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let target = format!("{whom}{}", child.id());
+        assert!(
+            Command::new("kill")
+                .args([signal, "--", &target])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(child.wait().unwrap().code(), Some(9), "{signal}");
+        fs::remove_file(&ready).unwrap();
+    }
+}
+
+#[test]
+fn the_numbers_of_a_move_survive_a_chunk_boundary() {
+    let mut records = vec![call(Outcome::PassedThrough, 2_500, 1, NEW as i64); 60];
+    records.push(call(Outcome::Emulated, 3_000, 20, NEW as i64));
+    records.extend([
+        part(61, 0, 8, 0),
+        gap(61, 8, 14, Under::Empty),
+        part(61, 14, 20, 0),
+    ]);
+    records.push(Record::Summary(mremap_trace::Summary {
+        call: 61,
+        parts: 2,
+        gaps: 1,
+        bytes: 14 * PAGE,
+        source: 1,
+        ..Default::default()
+    }));
+    assert!(records.len() > 63);
+    let (_directory, file) = trace(&records);
+    let report = json(&analyzer(&["check", "--json", &file]));
+    assert_eq!(
+        (&report["conforming"], &report["events"]),
+        (&1.into(), &61.into()),
+        "{report}"
+    );
+}
