@@ -2,7 +2,7 @@
 //! move. Version numbers do not tell, since vendors backport.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Request};
 
@@ -22,6 +22,7 @@ pub(crate) enum Capability {
 }
 
 static FOUND: AtomicU8 = AtomicU8::new(0);
+static TRIED: AtomicBool = AtomicBool::new(false);
 
 /// The largest page size served.
 const LARGEST_PAGE: usize = 65536;
@@ -56,6 +57,10 @@ fn try_once() -> Capability {
         0 => {}
         1 => return Capability::OneVma,
         _ => return Capability::MultiVma,
+    }
+    // Once: a trial that failed half-way may have left a hole, where something of the program's lies by now.
+    if TRIED.swap(true, Ordering::Relaxed) {
+        return Capability::Unknown;
     }
     let first = PAGES.0.get().addr() + LARGEST_PAGE;
     if sys::mprotect(first, LARGEST_PAGE, libc::PROT_READ).is_err() {

@@ -53,8 +53,9 @@ pub(crate) fn is_taken() -> bool {
 /// Held while parts are moved.
 pub(crate) struct Exclusive {
     signals: Option<SignalSet>,
-    /// False in a handler that interrupted its own thread's move, which only a filter makes possible.
-    is_owner: bool,
+    /// The owner's number; none when this thread had it already (a fork's child that opens its trace while it
+    /// moves, a handler under a filter).
+    owned_by: Option<u32>,
 }
 
 impl Exclusive {
@@ -67,16 +68,25 @@ impl Exclusive {
         let signals = sys::set_blocked_signals(SignalSet::MAX);
         advise_wipe_on_fork();
         let me = sys::tid();
+        let mut wanted = me;
         // Acquire pairs with the Release in `drop`: the former owner's moves are behind us.
         while let Err(owner) = WIPED
             .owner
-            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(0, wanted, Ordering::Acquire, Ordering::Relaxed)
         {
+            if owner & !WAITED_FOR == me {
+                return Self {
+                    signals,
+                    owned_by: None,
+                };
+            }
             wait_for(owner);
+            // Others may still sleep: whoever has slept wakes the next one.
+            wanted = me | WAITED_FOR;
         }
         Self {
             signals,
-            is_owner: true,
+            owned_by: Some(me),
         }
     }
 
@@ -92,14 +102,14 @@ impl Exclusive {
             if owner == me || rounds > MOST_ROUNDS {
                 return Self {
                     signals: None,
-                    is_owner: false,
+                    owned_by: None,
                 };
             }
             core::hint::spin_loop();
         }
         Self {
             signals: None,
-            is_owner: true,
+            owned_by: Some(me),
         }
     }
 }
@@ -126,15 +136,27 @@ fn wait_for(owner: u32) {
 
 impl Drop for Exclusive {
     fn drop(&mut self) {
-        // Release pairs with the Acquire in `enter`.
-        if self.is_owner
-            && WIPED.owner.swap(0, Ordering::Release) & WAITED_FOR != 0
-            && !sandbox::is_filtered()
-        {
-            sys::futex_wake_one(&WIPED.owner);
+        if let Some(me) = self.owned_by {
+            release(me);
         }
         if let Some(signals) = self.signals {
             sys::set_blocked_signals(signals);
+        }
+    }
+}
+
+/// Gives the lock up, unless somebody took this owner for dead.
+fn release(me: u32) {
+    for held in [me, me | WAITED_FOR] {
+        // Release pairs with the Acquire in `enter`.
+        let released = WIPED
+            .owner
+            .compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed);
+        if released.is_ok() {
+            if held & WAITED_FOR != 0 && !sandbox::is_filtered() {
+                sys::futex_wake_one(&WIPED.owner);
+            }
+            return;
         }
     }
 }
