@@ -17,7 +17,7 @@ use crate::{generate, picture};
 const DONTUNMAP: u32 = 4;
 /// Flags that every kernel shows alike.
 const SHOWN: [&[u8; 2]; 8] = [b"rd", b"wr", b"ex", b"sh", b"gd", b"dc", b"dd", b"wf"];
-/// A case that [`needs`] this cannot be reproduced by 5.10 to 5.12.
+/// A case that `needs` this cannot be reproduced by 5.10 to 5.12.
 pub const DONTUNMAP_OF_FILES: &str = "DONTUNMAP of shared memory or files";
 
 /// The cases of a transcript: numbered ones, without what is not portable.

@@ -1,4 +1,4 @@
-//! Traces that are still being written: [`follow`] prints events as they come, [`top`] shows rates, outcomes,
+//! Traces that are still being written: [`follow()`] prints events as they come, [`top()`] shows rates, outcomes,
 //! call sites and the last moves on a terminal.
 
 mod feed;

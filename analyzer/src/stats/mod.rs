@@ -1,6 +1,6 @@
 //! Sums over calls, in bounded memory: made piece by piece on several threads, then put together.
 //!
-//! [`Stats`] is what one process came to; [`Overview`] what all of them did, with names for call sites.
+//! `Stats` is what one process came to; `Overview` what all of them did, with names for call sites.
 
 mod chains;
 mod counts;
