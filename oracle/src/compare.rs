@@ -18,7 +18,7 @@ use crate::{generate, named, picture, runner, shrink};
 /// Cases asked for at once: enough to keep both runners busy, few enough to stop soon after a difference.
 const BATCH: u64 = 200;
 /// A run of fewer cases than this is not held to the rules' counts.
-const RUN_THAT_COUNTS: u64 = 20_000;
+const RUN_THAT_COUNTS: u64 = 40_000;
 
 /// What to compare.
 #[derive(Clone, Debug, clap::Args)]

@@ -18,7 +18,7 @@ const HUGE_PAGES: u32 = 64;
 /// What to compare.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// How many random cases; from 20,000 on every rule must have been met a hundred times.
+    /// How many random cases; from 40,000 on every rule must have been met a hundred times.
     #[arg(long, default_value_t = 20_000)]
     pub cases: u64,
     /// Names the cases: the same seed and number are the same case.

@@ -70,7 +70,8 @@ impl Chunk {
     pub(super) fn take_over(&self, number: u32, tid: u32, overwritten: impl FnOnce(u64)) -> bool {
         let claims = self.claims();
         let former = ClaimWord(claims.load(Ordering::Relaxed));
-        let closed = ClaimWord::new(number, ClaimWord::CLOSED).0;
+        // Whoever takes it over is a writer, too: nobody else may while it is being emptied.
+        let closed = ClaimWord::new(number, ClaimWord::CLOSED).0 + ClaimWord::ONE_WRITER;
         // Acquire pairs with the Release in `Claim::drop`: what the last writer stored is behind us.
         if former.writers() != 0
             || claims
@@ -84,9 +85,11 @@ impl Chunk {
         // Release: who sees slots claimed sees the header. It fails when the former owner has just tried to
         // claim here; it will have seen that the chunk is not its own, so leave it to that, closed.
         let open = ClaimWord::new(number, 1).0;
-        claims
-            .compare_exchange(closed, open, Ordering::Release, Ordering::Relaxed)
-            .is_ok()
+        let opened = claims.compare_exchange(closed, open, Ordering::Release, Ordering::Relaxed);
+        if opened.is_err() {
+            claims.fetch_sub(ClaimWord::ONE_WRITER, Ordering::Release);
+        }
+        opened.is_ok()
     }
 
     fn empty(&self) -> u64 {
