@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use super::smaps::{self, Entry, Watched};
 use super::sys::SharedWords;
 use crate::case::{PAGE, Request};
-use crate::observation::{ELSEWHERE, Mapping, State, UNREADABLE, UNTOUCHED};
+use crate::observation::{Class, ELSEWHERE, Mapping, State, UNREADABLE, UNTOUCHED};
 
 /// A program's own mappings lie above, those of the case below.
 const LOW: u64 = 0x5000_0000_0000;
@@ -16,7 +16,8 @@ const FIXED: u32 = 2;
 /// Looks at its own process through `/proc`, so that what cannot be read does not end it.
 pub(super) struct Observer {
     memory: File,
-    objects: Vec<(u64, u64)>,
+    /// Class, device and inode: a System V segment's inode is its number, which a memfd's may equal.
+    objects: Vec<(Class, (u64, u64))>,
     text: Vec<u8>,
     page: Vec<u8>,
 }
@@ -88,9 +89,10 @@ impl Observer {
     fn shown(&mut self, entry: &Entry, watched: Watched, is_elsewhere: bool) -> Mapping {
         let mut mapping = entry.mapping;
         if mapping.object != 0 {
-            let known = self.objects.iter().position(|&object| object == entry.inode);
+            let object = (mapping.class, entry.inode);
+            let known = self.objects.iter().position(|&known| known == object);
             let index = known.unwrap_or_else(|| {
-                self.objects.push(entry.inode);
+                self.objects.push(object);
                 self.objects.len() - 1
             });
             mapping.object = index as u64 + 1;
