@@ -53,7 +53,8 @@ pub fn matrix(
     filter: Option<&str>,
     timeout: Duration,
 ) -> Result<Counts> {
-    let executables = executables()?;
+    let mut executables = executables()?;
+    executables.retain(|executable| !extras.host_only.contains(&name(executable)));
     if executables.is_empty() {
         println!("guests: no system tests in tests/tests");
         return Ok(Counts::default());
