@@ -18,8 +18,10 @@ impl Preload {
     pub fn new(program: impl AsRef<Path>) -> Self {
         let mut command = Command::new(program.as_ref());
         command.env("LD_PRELOAD", Artifacts::get().shim());
-        for setting in ["MODE", "TRACE", "TRACE_SIZE", "TRACE_DETAIL", "VMA_SOURCE"] {
-            command.env_remove(format!("MREMAP_SHIM_{setting}"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("MREMAP_SHIM_") {
+                command.env_remove(name);
+            }
         }
         Self { command }
     }
@@ -147,7 +149,7 @@ impl Trace {
 
     /// How many calls were recorded or, where they could not be, counted.
     pub fn calls_and_losses(&self) -> u64 {
-        self.calls().len() as u64 + self.header.lost_full + self.header.lost_early
+        self.calls().len() as u64 + self.header.lost()
     }
 }
 

@@ -125,7 +125,7 @@ fn sixty_four_threads_at_full_rate_lose_nothing() {
         .args(&["64", each])
         .traced();
     assert_eq!(trace.calls().len() as u64, calls_made(&output));
-    assert_eq!((trace.header.lost_full, trace.header.lost_early), (0, 0));
+    assert_eq!(trace.header.lost(), 0);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_disk_that_fills_up_ends_the_trace_and_what_is_lost_is_counted() {
     };
     assert_eq!(trace.calls_and_losses(), 20_000);
     assert!(trace.calls().len() > 1000, "most of the disk is used");
-    assert!(trace.header.lost_full > 0, "the disk was full");
+    assert!(trace.header.lost_no_space > 0, "the disk was full");
     assert_eq!(
         text(&run.output.stderr),
         "",
