@@ -105,7 +105,7 @@ fn it_needs_libc_and_nothing_else() {
 #[test]
 fn it_exports_the_calls_it_stands_in_front_of_and_nothing_else() {
     let names = Library::read().symbols(true);
-    assert_eq!(names, ["ioctl", "mremap", "prctl", "syscall"]);
+    assert_eq!(names, ["ioctl", "mmap", "mmap64", "mremap", "prctl", "syscall"]);
 }
 
 #[test]
