@@ -146,6 +146,7 @@ static void check(char *start)
 	write_arena_code(code);
 	if (memcmp(start, code, sizeof code) != 0)
 		die_corrupt("code: it is not what was written");
+	expect_zeros("rest of the code's page", start + CODE_BYTES, bytes(arena[CODE].pages) - CODE_BYTES);
 	expect_pattern("constants", section(start, CONSTANTS)->rest, rest_bytes(CONSTANTS), CONSTANTS);
 	expect_pattern("variables", section(start, VARIABLES)->rest, rest_bytes(VARIABLES), VARIABLES);
 }

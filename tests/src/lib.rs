@@ -2,4 +2,5 @@
 //! the same executables run on this machine and, unchanged, in every guest kernel of `kernels.toml`.
 
 pub mod artifacts;
+pub mod need;
 pub mod preload;

@@ -1,7 +1,7 @@
 //! Runs a program under the preload library, and reads back what it recorded.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use mremap_trace::{Header, Record, Slot, layout};
@@ -18,8 +18,10 @@ impl Preload {
     pub fn new(program: impl AsRef<Path>) -> Self {
         let mut command = Command::new(program.as_ref());
         command.env("LD_PRELOAD", Artifacts::get().shim());
-        for setting in ["MODE", "TRACE", "TRACE_SIZE", "TRACE_DETAIL", "VMA_SOURCE"] {
-            command.env_remove(format!("MREMAP_SHIM_{setting}"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("MREMAP_SHIM_") {
+                command.env_remove(name);
+            }
         }
         Self { command }
     }
@@ -38,6 +40,25 @@ impl Preload {
         self
     }
 
+    /// Preloads other libraries too, in front of ours or behind it.
+    #[must_use]
+    pub fn beside(mut self, before: &[&Path], behind: &[&Path]) -> Self {
+        let shim = Artifacts::get().shim();
+        let list: Vec<String> = before
+            .iter()
+            .chain([&shim.as_path()])
+            .chain(behind)
+            .map(|library| library.display().to_string())
+            .collect();
+        self.command.env("LD_PRELOAD", list.join(":"));
+        self
+    }
+
+    /// The command, for what only `std` can say.
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
     /// Runs it to its end.
     pub fn output(mut self) -> Output {
         self.command
@@ -47,16 +68,34 @@ impl Preload {
 
     /// Runs it with a trace, and returns the one trace file's records too.
     pub fn traced(self) -> (Output, Trace) {
+        let (output, mut traces) = self.traced_with_children();
+        assert_eq!(traces.len(), 1, "one process, one trace");
+        (output, traces.remove(0))
+    }
+
+    /// Runs it with a trace, and returns the records of every process that left a trace.
+    pub fn traced_with_children(self) -> (Output, Vec<Trace>) {
         let directory = tempfile::tempdir().expect("a directory for the trace");
         let output = self.setting("TRACE", directory.path()).output();
-        let mut files = fs::read_dir(directory.path()).expect("the trace's directory is readable");
-        let file = files
-            .next()
-            .unwrap_or_else(|| panic!("no trace: the library was not loaded: {output:?}"));
-        assert!(files.next().is_none(), "one process, one trace");
-        let bytes = fs::read(file.expect("a file").path()).expect("the trace is readable");
-        (output, Trace::read(&bytes))
+        let traces = traces_in(directory.path());
+        assert!(
+            !traces.is_empty(),
+            "no trace: the library was not loaded: {output:?}"
+        );
+        (output, traces)
     }
+}
+
+/// The trace files of a directory.
+pub fn trace_files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("the trace's directory is readable");
+    entries.map(|entry| entry.expect("a file").path()).collect()
+}
+
+/// Every trace of a directory, all of them whole.
+pub fn traces_in(directory: &Path) -> Vec<Trace> {
+    let read = |path: &PathBuf| Trace::read(&fs::read(path).expect("the trace is readable"));
+    trace_files(directory).iter().map(read).collect()
 }
 
 /// A trace, read whole.
@@ -70,22 +109,30 @@ pub struct Trace {
 impl Trace {
     /// Reads a trace that must be whole.
     pub fn read(bytes: &[u8]) -> Self {
+        let (trace, torn) = Self::read_torn(bytes);
+        assert_eq!(torn, 0, "no record is torn");
+        trace
+    }
+
+    /// Reads what a process left behind that was killed; also returns how many records it never finished.
+    pub fn read_torn(bytes: &[u8]) -> (Self, usize) {
         let (header, _) = Header::decode(bytes).expect("a header");
-        let mut records = Vec::new();
+        let (mut records, mut torn) = (Vec::new(), 0);
         for chunk in bytes[layout::HEADER_SIZE..]
             .chunks(layout::CHUNK_SIZE)
             .take(header.chunks as usize)
         {
             let chunk_header = mremap_trace::ChunkHeader::decode(chunk).expect("a chunk");
-            assert_ne!(chunk_header.tid, 0, "a claimed chunk was begun");
+            torn += usize::from(chunk_header.tid == 0);
             for (index, slot) in chunk_header.slots(chunk) {
                 match slot {
                     Slot::Complete(record) => records.push(record),
-                    other => panic!("slot {index}: {other:?}"),
+                    Slot::Torn => torn += 1,
+                    Slot::Unknown(tag) => panic!("slot {index}: tag {tag}"),
                 }
             }
         }
-        Self { header, records }
+        (Self { header, records }, torn)
     }
 
     /// The calls.
@@ -98,6 +145,11 @@ impl Trace {
             }
         };
         self.records.iter().filter_map(call).collect()
+    }
+
+    /// How many calls were recorded or, where they could not be, counted.
+    pub fn calls_and_losses(&self) -> u64 {
+        self.calls().len() as u64 + self.header.lost()
     }
 }
 

@@ -37,6 +37,9 @@ pub struct GuestExtras {
     /// Directories, copied whole.
     #[serde(default)]
     pub directories: Vec<String>,
+    /// Files of tests/tests, without `.rs`, that guests leave out.
+    #[serde(default)]
+    pub host_only: Vec<String>,
 }
 
 /// The whole file.
@@ -57,7 +60,22 @@ impl Catalogue {
         let path = repo::root().join("tests/kernels.toml");
         let text =
             fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{}: not a kernel catalogue", path.display()))
+        let catalogue: Self =
+            toml::from_str(&text).with_context(|| format!("{}: not a kernel catalogue", path.display()))?;
+        for name in &catalogue.guest.host_only {
+            if !repo::root()
+                .join("tests/tests")
+                .join(name)
+                .with_extension("rs")
+                .is_file()
+            {
+                bail!(
+                    "{}: host_only names {name}, which is not in tests/tests",
+                    path.display()
+                );
+            }
+        }
+        Ok(catalogue)
     }
 
     /// The entries with these series, in the catalogue's order; all of them when none is named.

@@ -19,7 +19,10 @@ pub fn run() -> Result<ExitCode> {
         }
     }
     println!("== tests");
-    let tests = test::run(test::Options { require_guests: true })?;
+    let tests = test::run(test::Options {
+        require_all: true,
+        programs: true,
+    })?;
     println!("== oracle");
     if oracle::run(&oracle::Options::for_ci())? != ExitCode::SUCCESS {
         failed.push("oracle");

@@ -77,7 +77,7 @@ pub fn newest(entries: &[Entry]) -> Result<Vec<(Entry, Package)>> {
     for suite in suites(&entries.iter().collect::<Vec<_>>()) {
         let apt = Apt::update(suite, apt_home(suite))?;
         for entry in entries.iter().filter(|entry| entry.suite == suite) {
-            found.push((entry.clone(), newest_of(&apt, entry)?));
+            found.push((entry.clone(), newest_of(&|is_wanted| apt.find(is_wanted), entry)?));
         }
     }
     Ok(found)
@@ -135,7 +135,10 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
     if cached(entry).is_some() {
         return Ok(()); // Another process fetched it while this one waited for the lock.
     }
-    let package = choose(apt, entry)?;
+    let (package, warning) = choose(&|is_wanted| apt.find(is_wanted), entry)?;
+    if let Some(warning) = warning {
+        eprintln!("{warning}");
+    }
     eprintln!(
         "kernel {}: fetching {} {}",
         entry.series, package.name, package.version
@@ -158,12 +161,13 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
         .with_context(|| format!("{}: cannot be written", folder.display()))
 }
 
-/// The pinned package if the suite still has it, or else the newest one of the series.
-fn choose(apt: &Apt, entry: &Entry) -> Result<Package> {
-    let pinned = apt
-        .find(|name| name == entry.package)?
-        .into_iter()
-        .find(|it| it.version == entry.version);
+/// What a suite has, asked by name: apt, or a test in its place.
+type Find<'a> = dyn Fn(&dyn Fn(&str) -> bool) -> Result<Vec<Package>> + 'a;
+
+/// The pinned package if the suite still has it, or else the newest one of the series, and what to say about that.
+fn choose(find: &Find<'_>, entry: &Entry) -> Result<(Package, Option<String>)> {
+    let of_name = find(&|name| name == entry.package)?;
+    let pinned = of_name.into_iter().find(|it| it.version == entry.version);
     if let Some(package) = pinned {
         if package.sha256 != entry.sha256 {
             bail!(
@@ -175,22 +179,33 @@ fn choose(apt: &Apt, entry: &Entry) -> Result<Package> {
                 entry.sha256
             );
         }
-        return Ok(package);
+        return Ok((package, None));
     }
-    let package = newest_of(apt, entry)?;
-    eprintln!(
-        "kernel {}: {} {} is no longer in {}; {} stands in. To pin it: cargo xtask kernels pin",
+    let package = newest_of(find, entry)?;
+    let warning = format!(
+        "kernel {}: {} {} is no longer in {}; {} stands in. To pin it, put these lines into tests/kernels.toml:\n{}",
         entry.series,
         entry.package,
         entry.version,
         entry.suite,
-        shown(&package)
+        shown(&package),
+        pin_lines(&package)
     );
-    Ok(package)
+    Ok((package, Some(warning)))
 }
 
-fn newest_of(apt: &Apt, entry: &Entry) -> Result<Package> {
-    let packages = apt.find(|name| is_of_series(name, entry))?;
+/// The lines of `tests/kernels.toml` that pin a package.
+pub fn pin_lines(package: &Package) -> String {
+    let Package {
+        name,
+        version,
+        sha256,
+    } = package;
+    format!("package = \"{name}\"\nversion = \"{version}\"\nsha256 = \"{sha256}\"")
+}
+
+fn newest_of(find: &Find<'_>, entry: &Entry) -> Result<Package> {
+    let packages = find(&|name| is_of_series(name, entry))?;
     apt::newest(packages).with_context(|| {
         let Entry { series, suite, .. } = entry;
         format!("kernel {series}: {suite} has no cloud image of it any more; name another suite in tests/kernels.toml")
@@ -288,13 +303,69 @@ fn shown(package: &Package) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_series_takes_signed_cloud_images_of_the_pinned_kind() {
-        let entry = Catalogue::read()
+    fn pinned() -> Entry {
+        Catalogue::read()
             .unwrap()
             .select(&["6.1".to_owned()])
             .unwrap()
-            .remove(0);
+            .remove(0)
+    }
+
+    fn package(name: &str, version: &str, sha256: &str) -> Package {
+        Package {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            sha256: sha256.to_owned(),
+        }
+    }
+
+    fn choose_from(packages: &[Package], entry: &Entry) -> Result<(Package, Option<String>)> {
+        let find = |is_wanted: &dyn Fn(&str) -> bool| {
+            Ok(packages
+                .iter()
+                .filter(|it| is_wanted(&it.name))
+                .cloned()
+                .collect())
+        };
+        choose(&find, entry)
+    }
+
+    #[test]
+    fn the_pinned_package_is_taken_without_a_word_and_never_with_another_hash() {
+        let entry = pinned();
+        let same = package(&entry.package, &entry.version, &entry.sha256);
+        let newer = package("linux-image-6.1.0-99-cloud-amd64", "6.1.999-1", "ff");
+        assert_eq!(choose_from(&[newer, same.clone()], &entry).unwrap(), (same, None));
+        let forged = package(&entry.package, &entry.version, "00");
+        let error = choose_from(&[forged], &entry).unwrap_err().to_string();
+        assert!(
+            error.contains("sha256 00") && error.contains(&entry.sha256),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_superseded_pin_gives_way_to_the_newest_of_its_series_and_the_lines_to_paste() {
+        let entry = pinned();
+        let newer = package("linux-image-6.1.0-99-cloud-amd64", "6.1.999-1", "ff");
+        let stranger = package("linux-image-6.12.1+deb13-cloud-amd64", "6.12.1-1", "ee");
+        let (chosen, warning) = choose_from(&[stranger, newer.clone()], &entry).unwrap();
+        assert_eq!(chosen, newer);
+        let warning = warning.expect("the change is said");
+        assert!(warning.starts_with("kernel 6.1: "), "{warning}");
+        assert!(
+            warning.ends_with(
+                "package = \"linux-image-6.1.0-99-cloud-amd64\"\nversion = \"6.1.999-1\"\nsha256 = \"ff\""
+            ),
+            "{warning}"
+        );
+        let error = choose_from(&[], &entry).unwrap_err().to_string();
+        assert!(error.contains("no cloud image of it any more"), "{error}");
+    }
+
+    #[test]
+    fn a_series_takes_signed_cloud_images_of_the_pinned_kind() {
+        let entry = pinned();
         assert!(is_of_series("linux-image-6.1.0-57-cloud-amd64", &entry));
         assert!(!is_of_series("linux-image-6.12.117+deb13-cloud-amd64", &entry));
         assert!(!is_of_series("linux-image-6.1.0-57-cloud-amd64-unsigned", &entry));

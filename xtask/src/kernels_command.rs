@@ -9,28 +9,40 @@ use crate::kernels;
 
 /// What to do with the kernels.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(subcommand)]
     action: Option<Action>,
+    #[command(flatten)]
+    kernels: Kernels,
 }
 
-#[derive(Debug, Clone, Copy, clap::Subcommand)]
+/// Which kernels.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct Kernels {
+    /// Series from tests/kernels.toml, for example 6.1; all of them when none is named.
+    series: Vec<String>,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
 enum Action {
-    /// Get every kernel that is not here yet (the default).
-    Fetch,
+    /// Get the kernels that are not here yet (the default).
+    Fetch(Kernels),
     /// Say which kernels are here, without the network.
-    List,
-    /// Print the pins of the newest package of every series, for tests/kernels.toml.
-    Pin,
+    List(Kernels),
+    /// Print the pins of the newest packages, for tests/kernels.toml.
+    Pin(Kernels),
 }
 
 /// Does it; fails when a kernel cannot be had.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let entries = Catalogue::read()?.select(&[])?;
-    match options.action.unwrap_or(Action::Fetch) {
-        Action::Fetch => return Ok(fetch(&entries)),
-        Action::List => list(&entries),
-        Action::Pin => pin(&entries)?,
+    let catalogue = Catalogue::read()?;
+    let select = |kernels: &Kernels| catalogue.select(&kernels.series);
+    match &options.action {
+        None => return Ok(fetch(&select(&options.kernels)?)),
+        Some(Action::Fetch(kernels)) => return Ok(fetch(&select(kernels)?)),
+        Some(Action::List(kernels)) => list(&select(kernels)?),
+        Some(Action::Pin(kernels)) => pin(&select(kernels)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,12 +74,12 @@ fn list(entries: &[Entry]) {
 
 fn pin(entries: &[Entry]) -> Result<()> {
     for (entry, package) in kernels::newest(entries)? {
-        println!("# {} from {}", entry.series, entry.suite);
         println!(
-            "package = \"{}\"\nversion = \"{}\"",
-            package.name, package.version
+            "# {} from {}\n{}",
+            entry.series,
+            entry.suite,
+            kernels::pin_lines(&package)
         );
-        println!("sha256 = \"{}\"", package.sha256);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Where things are, and how other programs are run: the two questions every command here has.
 
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -55,8 +56,12 @@ pub fn which(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.is_file());
     }
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path)
+    which_in(program, &env::var_os("PATH")?)
+}
+
+/// The executable of that name in the directories of a `PATH`.
+pub fn which_in(program: &str, path: &OsStr) -> Option<PathBuf> {
+    env::split_paths(path)
         .map(|directory| directory.join(program))
         .find(|candidate| candidate.is_file())
 }

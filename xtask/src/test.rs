@@ -1,6 +1,11 @@
 //! `cargo xtask test`: every test there is, on this machine and then in the guests. The last line is the sum.
 
+use std::collections::BTreeSet;
+#[cfg(test)]
+use std::ffi::OsStr;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -13,28 +18,38 @@ use crate::libtest::{self, Counts};
 use crate::repo;
 use crate::test_vm;
 
-/// How long a guest may take.
-const GUEST_TIMEOUT: Duration = Duration::from_mins(15);
+/// How long a guest may take: one that is slower breaks the limit for all of them by itself.
+pub const GUEST_TIMEOUT: Duration = Duration::from_mins(3);
+
+/// The system tests of large programs, which `--programs` adds. They are ignored else, like the long ones of the rest.
+const PROGRAMS: [&str; 6] = ["test", "-p", "mremap-tests", "--no-fail-fast", "--", "--ignored"];
 
 /// How much is asked for.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Options {
-    /// Guests that cannot be run are a failure.
+    /// What cannot be run here (guests, tests of programs that are not installed) is a failure.
     #[arg(long)]
-    pub require_guests: bool,
+    pub require_all: bool,
+    /// The large programs and the long tests too, some minutes more: databases, servers, compilers, a browser.
+    #[arg(long)]
+    pub programs: bool,
 }
 
 /// Runs the tests.
 pub fn run(options: Options) -> Result<ExitCode> {
-    let mut sum = on_this_machine()?;
-    let (in_guests, skipped) = in_guests()?;
+    let list = tempfile::NamedTempFile::new().context("no temporary file")?;
+    let mut sum = on_this_machine(&["test", "--workspace", "--no-fail-fast"], list.path())?;
+    if options.programs {
+        sum += on_this_machine(&PROGRAMS, list.path())?;
+    }
+    let mut skipped = skipped_tests(list.path())?;
+    let (in_guests, skipped_guests) = in_guests()?;
     sum += in_guests;
+    skipped.extend(skipped_guests);
     for line in &skipped {
         println!("skipped: {line}");
-        if options.require_guests {
-            sum.failed += 1;
-        }
     }
+    sum += cost_of_skipping(&skipped, options.require_all);
     println!("{} passed, {} failed", sum.passed, sum.failed);
     Ok(if sum.failed == 0 {
         ExitCode::SUCCESS
@@ -43,11 +58,27 @@ pub fn run(options: Options) -> Result<ExitCode> {
     })
 }
 
-/// `cargo test`, whose output the user sees as it comes.
-fn on_this_machine() -> Result<Counts> {
+/// What was skipped, as counts: nothing, or a failure each.
+fn cost_of_skipping(skipped: &[String], all_is_required: bool) -> Counts {
+    Counts {
+        passed: 0,
+        failed: if all_is_required { skipped.len() } else { 0 },
+    }
+}
+
+/// The lines that skipped tests have left, each once: several tests may lack the same program.
+fn skipped_tests(list: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(list).with_context(|| format!("{}: cannot be read", list.display()))?;
+    let lines: BTreeSet<&str> = text.lines().collect();
+    Ok(lines.into_iter().map(str::to_owned).collect())
+}
+
+/// `cargo test`, whose output the user sees as it comes; `skipped` takes the lines of tests that lack something.
+fn on_this_machine(arguments: &[&str], skipped: &Path) -> Result<Counts> {
     let mut command = repo::cargo();
     command
-        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(arguments)
+        .env("MREMAP_SKIPPED", skipped)
         .stdout(Stdio::piped());
     let mut child = command.spawn().context("cargo test: cannot be run")?;
     let mut sum = Counts::default();
@@ -75,10 +106,7 @@ fn on_this_machine() -> Result<Counts> {
 fn in_guests() -> Result<(Counts, Vec<String>)> {
     let catalogue = Catalogue::read()?;
     if let Some(missing) = guest::missing() {
-        return Ok((
-            Counts::default(),
-            vec![format!("the system tests in all guest kernels: {missing}")],
-        ));
+        return Ok((Counts::default(), vec![all_guests_skipped(&missing)]));
     }
     let (mut kernels, mut skipped) = (Vec::new(), Vec::new());
     for (entry, kernel) in catalogue
@@ -95,4 +123,40 @@ fn in_guests() -> Result<(Counts, Vec<String>)> {
         test_vm::matrix(&kernels, &catalogue.guest, None, GUEST_TIMEOUT)?,
         skipped,
     ))
+}
+
+fn all_guests_skipped(missing: &str) -> String {
+    format!("the system tests in all guest kernels: {missing}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_qemu_the_line_says_what_is_skipped_and_how_to_get_it() {
+        let missing = guest::missing_in(OsStr::new("/nowhere")).expect("nothing is there");
+        assert_eq!(
+            all_guests_skipped(&missing),
+            "the system tests in all guest kernels: qemu-system-x86_64 is not installed \
+             (apt-get install qemu-system-x86)"
+        );
+    }
+
+    #[test]
+    fn what_is_skipped_is_a_failure_where_all_is_required() {
+        let skipped = ["one".to_owned(), "two".to_owned()];
+        assert_eq!(cost_of_skipping(&skipped, false), Counts::default());
+        assert_eq!(cost_of_skipping(&skipped, true), Counts { passed: 0, failed: 2 });
+    }
+
+    #[test]
+    fn a_program_that_several_tests_lack_is_named_once() {
+        let list = tempfile::NamedTempFile::new().unwrap();
+        fs::write(list.path(), "what needs b\nwhat needs a\nwhat needs b\n").unwrap();
+        assert_eq!(
+            skipped_tests(list.path()).unwrap(),
+            ["what needs a", "what needs b"]
+        );
+    }
 }

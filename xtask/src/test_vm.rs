@@ -13,6 +13,7 @@ use crate::guest::{self, Guest, GuestRun};
 use crate::kernels::{self, Kernel};
 use crate::libtest::{self, Counts};
 use crate::repo;
+use crate::test::GUEST_TIMEOUT;
 
 /// Where the programs under test are in a guest.
 const ARTIFACTS: &str = "/artifacts";
@@ -26,7 +27,7 @@ pub struct Options {
     #[arg(long)]
     filter: Option<String>,
     /// Seconds until a guest is given up.
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = GUEST_TIMEOUT.as_secs())]
     timeout: u64,
 }
 
@@ -53,7 +54,8 @@ pub fn matrix(
     filter: Option<&str>,
     timeout: Duration,
 ) -> Result<Counts> {
-    let executables = executables()?;
+    let mut executables = executables()?;
+    executables.retain(|executable| !extras.host_only.contains(&name(executable)));
     if executables.is_empty() {
         println!("guests: no system tests in tests/tests");
         return Ok(Counts::default());

@@ -56,8 +56,10 @@ fn run() -> Result<String, Failure> {
         traffic.pass(&mut ring, 1)?;
     }
 
+    let former = ring.base;
     ring.relocate()?;
     ring.expect_mirrored()?;
+    expect_unmapped(former, VIEWS * ring.capacity)?;
 
     traffic.pass(&mut ring, MESSAGES)?;
     while traffic.in_flight() > 0 {
@@ -282,6 +284,27 @@ fn reserve(length: usize) -> Result<*mut u8, Failure> {
         return Err(refused("mmap of a reservation"));
     }
     Ok(start.cast())
+}
+
+/// Where the ring was, there must be nothing: `mincore` of a page that is not mapped fails.
+fn expect_unmapped(former: *mut u8, length: usize) -> Result<(), Failure> {
+    for page in 0..length / page_size() {
+        let mut resident = 0_u8;
+        // SAFETY: mincore is a foreign function; it looks at no memory of ours, and writes one byte for one page.
+        let answer = unsafe {
+            libc::mincore(
+                former.wrapping_add(page * page_size()).cast(),
+                1,
+                &raw mut resident,
+            )
+        };
+        if answer == 0 {
+            return Err(Failure::Corrupt(format!(
+                "page {page} of the ring is still at its old place"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Numbered messages of varying lengths, which must come out as they went in and in the same order.

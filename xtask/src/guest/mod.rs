@@ -11,6 +11,8 @@ mod qemu;
 mod script;
 
 use std::collections::VecDeque;
+use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
@@ -226,7 +228,12 @@ fn next(queue: &Mutex<VecDeque<usize>>) -> Option<usize> {
 
 /// What is missing on this machine for running guests, as a sentence; nothing when nothing is.
 pub fn missing() -> Option<String> {
-    if repo::which(qemu::PROGRAM).is_none() {
+    missing_in(&env::var_os("PATH").unwrap_or_default())
+}
+
+/// As [`missing`], with programs looked for in these directories.
+pub fn missing_in(path: &OsStr) -> Option<String> {
+    if repo::which_in(qemu::PROGRAM, path).is_none() {
         return Some(format!(
             "{} is not installed (apt-get install qemu-system-x86)",
             qemu::PROGRAM

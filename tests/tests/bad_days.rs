@@ -1,0 +1,299 @@
+//! The worst days of a trace: killed writers, full disks, vanished directories, crowds of children and threads. The
+//! program must end as it would have, every call that returned must be in the trace, and what is lost must be counted.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::{Preload, Trace, trace_files, traces_in};
+use mremap_trace::Outcome;
+
+/// Calls that a stage of the fixtures makes.
+const CALLS_OF_A_STAGE: u64 = 4;
+
+/// What the fixture `confine` says with when the machine does not let it.
+const NOT_PERMITTED: i32 = 77;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A guest emulates its processor, and its disk is its memory: less there.
+fn is_guest() -> bool {
+    std::env::var_os("MREMAP_KERNEL").is_some()
+}
+
+/// The number in the fixture's `NAME: N calls`.
+fn calls_made(output: &Output) -> u64 {
+    let said = text(&output.stdout);
+    let words: Vec<&str> = said.lines().last().unwrap_or_default().split(' ').collect();
+    match words.as_slice() {
+        [_, count, "calls"] if output.status.success() => count.parse().expect("a number"),
+        _ => panic!("no count of calls: {output:?}"),
+    }
+}
+
+fn sum_of_calls(traces: &[Trace]) -> u64 {
+    traces.iter().map(Trace::calls_and_losses).sum()
+}
+
+/// The counts of `busy.c`: how many calls have returned in each thread.
+fn counts(path: &Path) -> Vec<u64> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let words = bytes.chunks_exact(8);
+    words
+        .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")))
+        .collect()
+}
+
+/// Starts threads that call for ever, and waits until the first call has returned.
+fn start_busy(threads: &str, directory: &Path, counters: &Path) -> Child {
+    let mut run = Preload::new(Artifacts::get().fixture("busy"))
+        .args(&[threads, "0", counters.to_str().expect("a path in UTF-8")])
+        .setting("TRACE_SIZE", "8M")
+        .setting("TRACE", directory);
+    let child = run
+        .command()
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the fixture runs");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while counts(counters).iter().all(|&count| count == 0) {
+        assert!(Instant::now() < deadline, "no call returns");
+        thread::sleep(Duration::from_micros(200));
+    }
+    child
+}
+
+/// Kills the writers `kills` times, each time at another instant.
+fn kill_at_random_instants(kills: u32) {
+    const THREADS: u64 = 2;
+    // Any odd multiplier makes the instants differ; they need not be secret.
+    let mut state = std::process::id().wrapping_mul(2_654_435_761);
+    for kill in 0..kills {
+        let directory = tempfile::tempdir().expect("a directory for the trace");
+        let traces = directory.path().join("traces");
+        fs::create_dir(&traces).expect("a directory");
+        let counters = directory.path().join("counters");
+        let mut child = start_busy(&THREADS.to_string(), &traces, &counters);
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        thread::sleep(Duration::from_micros(u64::from(state >> 20)));
+        child.kill().expect("it is alive");
+        child.wait().expect("it ends");
+
+        let returned: u64 = counts(&counters).iter().sum();
+        let files = trace_files(&traces);
+        let bytes = fs::read(&files[0]).expect("the trace is readable");
+        let (trace, torn) = Trace::read_torn(&bytes);
+        let recorded = trace.calls_and_losses();
+        // A thread may have recorded one call more than it could count, and begun another.
+        assert!(
+            (returned..=returned + THREADS).contains(&recorded),
+            "kill {kill}: {returned} calls returned, {recorded} are in the trace"
+        );
+        assert!(torn as u64 <= THREADS, "kill {kill}: {torn} torn records");
+        assert!(
+            trace
+                .calls()
+                .iter()
+                .all(|call| call.outcome == Outcome::PassedThrough),
+            "kill {kill}: a record that nobody wrote"
+        );
+    }
+}
+
+#[test]
+fn every_call_that_returned_before_a_kill_is_in_the_trace() {
+    kill_at_random_instants(if is_guest() { 5 } else { 40 });
+}
+
+#[test]
+#[ignore = "ten times as many kills; cargo xtask test --programs runs it"]
+fn every_call_that_returned_before_one_of_500_kills_is_in_the_trace() {
+    kill_at_random_instants(500);
+}
+
+#[test]
+fn sixty_four_threads_at_full_rate_lose_nothing() {
+    let each = if is_guest() { "100" } else { "3000" };
+    let (output, trace) = Preload::new(Artifacts::get().fixture("busy"))
+        .args(&["64", each])
+        .traced();
+    assert_eq!(trace.calls().len() as u64, calls_made(&output));
+    assert_eq!(trace.header.lost(), 0);
+}
+
+#[test]
+fn a_thousand_short_lived_children_leave_a_trace_each() {
+    let kinds = [
+        ("fork", 2, 1),
+        ("fork-exec", 2, 1),
+        ("between", 3, 2),
+        ("vfork", 1, 0),
+        ("vfork-exec", 2, 1),
+        ("spawn", 2, 1),
+        ("clone", 1, 0),
+        ("daemon", 2, 1),
+    ];
+    let each: u64 = if is_guest() { 4 } else { 125 };
+    for (kind, stages, files) in kinds {
+        let (output, traces) = Preload::new(Artifacts::get().fixture("children"))
+            .args(&[kind, &each.to_string()])
+            .setting("MODE", "emulate")
+            .setting("TRACE_SIZE", "128K")
+            .traced_with_children();
+        assert_eq!(calls_made(&output), each * stages * CALLS_OF_A_STAGE, "{kind}");
+        assert_eq!(
+            sum_of_calls(&traces),
+            calls_made(&output),
+            "{kind}: calls in the traces"
+        );
+        assert_eq!(
+            traces.len() as u64,
+            1 + each * files,
+            "{kind}: one file a process"
+        );
+        let parent = traces.iter().filter(|trace| {
+            let others = traces
+                .iter()
+                .filter(|it| it.header.parent_pid == trace.header.pid);
+            others.count() > 0
+        });
+        assert!(
+            files == 0 || kind == "daemon" || parent.count() == 1,
+            "{kind}: each names its parent"
+        );
+    }
+}
+
+#[test]
+fn however_a_process_ends_its_calls_are_there() {
+    for (way, code, signal, stages) in [
+        ("return", Some(0), None, 1),
+        ("_exit", Some(0), None, 1),
+        ("abort", None, Some(6), 1),
+        ("signal", None, Some(15), 1),
+        ("fault", None, Some(11), 1),
+        ("main-thread-first", Some(0), None, 2),
+    ] {
+        let (output, trace) = Preload::new(Artifacts::get().fixture("ending"))
+            .args(&[way])
+            .setting("MODE", "emulate")
+            .traced();
+        assert_eq!(
+            (output.status.code(), output.status.signal()),
+            (code, signal),
+            "{way}"
+        );
+        assert_eq!(trace.calls_and_losses(), stages * CALLS_OF_A_STAGE, "{way}");
+    }
+}
+
+#[test]
+fn a_host_that_takes_the_traces_directory_or_descriptors_away_goes_on() {
+    for way in ["remove", "close"] {
+        for mode in ["auto", "emulate"] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let traces = directory.path().join("traces");
+            fs::create_dir(&traces).expect("a directory");
+            let output = Preload::new(Artifacts::get().fixture("hostile"))
+                .args(&[way, traces.to_str().expect("a path in UTF-8")])
+                .setting("MODE", mode)
+                .setting("TRACE", &traces)
+                .output();
+            assert_eq!(calls_made(&output), 3 * CALLS_OF_A_STAGE, "{way}, {mode}");
+            if way == "close" {
+                assert_eq!(sum_of_calls(&traces_in(&traces)), calls_made(&output), "{mode}");
+            }
+        }
+    }
+}
+
+/// What a confined program said, and the traces it left.
+struct Confined {
+    output: Output,
+    traces: Vec<Trace>,
+}
+
+/// Runs 20,000 calls with a trace in a confined place; nothing where this machine does not allow that.
+fn run_confined(what: &str, amount: &str) -> Option<Confined> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (small, kept) = (
+        directory.path().join("small"),
+        directory.path().join("small.kept"),
+    );
+    fs::create_dir(&small)
+        .and_then(|()| fs::create_dir(&kept))
+        .expect("two directories");
+    let busy = Artifacts::get().fixture("busy");
+    let arguments = [what, amount].map(Path::new);
+    let mut run = Preload::new(Artifacts::get().fixture("confine")).setting("TRACE", &small);
+    let output = run
+        .command()
+        .args(arguments)
+        .args([&small, &busy])
+        .args(["1", "20000"])
+        .env_remove("LD_PRELOAD")
+        .env("CONFINED_PRELOAD", Artifacts::get().shim())
+        .output()
+        .expect("the fixture runs");
+    if output.status.code() == Some(NOT_PERMITTED) {
+        let why = text(&output.stderr);
+        need::skip(&format!("{what} {amount}: {}; run as root", why.trim_end()));
+        return None;
+    }
+    assert_eq!(calls_made(&output), 20_000, "{what} {amount}");
+    Some(Confined {
+        output,
+        traces: traces_in(&kept),
+    })
+}
+
+#[test]
+fn a_disk_that_fills_up_ends_the_trace_and_what_is_lost_is_counted() {
+    let Some(run) = run_confined("disk", "600K") else {
+        return;
+    };
+    let [trace] = &run.traces[..] else {
+        panic!("one trace: {:?}", run.output);
+    };
+    assert_eq!(trace.calls_and_losses(), 20_000);
+    assert!(trace.calls().len() > 1000, "most of the disk is used");
+    assert!(trace.header.lost_no_space > 0, "the disk was full");
+    assert_eq!(
+        text(&run.output.stderr),
+        "",
+        "nothing is said while the program runs"
+    );
+}
+
+#[test]
+fn a_limit_on_file_sizes_ends_the_trace_and_sends_no_signal() {
+    let run = run_confined("file-size", "400000").expect("a limit can always be set");
+    let [trace] = &run.traces[..] else {
+        panic!("one trace: {:?}", run.output);
+    };
+    assert_eq!(trace.calls_and_losses(), 20_000);
+    assert!(trace.header.lost_full > 0, "the file was full");
+}
+
+#[test]
+fn where_no_trace_fits_one_line_says_so_and_the_program_runs() {
+    for (what, amount) in [("disk", "100K"), ("read-only", "-"), ("file-size", "1000")] {
+        let Some(run) = run_confined(what, amount) else {
+            continue;
+        };
+        assert!(run.traces.is_empty(), "{what} {amount}");
+        let said = text(&run.output.stderr);
+        assert_eq!(said.lines().count(), 1, "{what} {amount}: {said}");
+        assert!(
+            said.starts_with("mremap-shim: no trace: "),
+            "{what} {amount}: {said}"
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! The library in places where a careless one hangs, crashes or changes what the program does. Each fixture checks its
+//! own memory, and its last line says how many calls it made: all of them must be in the traces.
+
+use std::process::Output;
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::{Preload, Trace};
+
+const MODES: [&str; 2] = ["auto", "emulate"];
+
+/// What `confined.c` says with when the machine does not let it confine itself.
+const NOT_PERMITTED: i32 = 77;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The number in the fixture's `NAME: N calls`.
+fn calls_made(output: &Output) -> u64 {
+    let said = text(&output.stdout);
+    let words: Vec<&str> = said.lines().last().unwrap_or_default().split(' ').collect();
+    match words.as_slice() {
+        [_, count, "calls"] if output.status.success() => count.parse().expect("a number"),
+        _ => panic!("no count of calls: {output:?}"),
+    }
+}
+
+/// Runs a fixture in every mode, without a trace and with one; every call must be accounted for.
+fn check_fixture(name: &str, arguments: &[&str]) {
+    let program = Artifacts::get().fixture(name);
+    for mode in MODES {
+        let run = || Preload::new(&program).args(arguments).setting("MODE", mode);
+        calls_made(&run().output());
+        let (output, traces) = run().traced_with_children();
+        assert_eq!(
+            traces.iter().map(Trace::calls_and_losses).sum::<u64>(),
+            calls_made(&output),
+            "{name} {arguments:?}, {mode}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn before_constructors_and_after_main() {
+    check_fixture("early_and_late", &[]);
+}
+
+#[test]
+fn calls_before_the_library_is_loaded_are_counted() {
+    let (_, trace) = Preload::new(Artifacts::get().fixture("early_and_late")).traced();
+    assert_eq!(trace.header.lost_early, 4, "the four calls from .preinit_array");
+}
+
+#[test]
+fn on_the_smallest_stacks() {
+    check_fixture("small_stacks", &[]);
+}
+
+#[test]
+fn in_children_of_every_kind() {
+    for kind in [
+        "fork",
+        "fork-exec",
+        "between",
+        "vfork",
+        "vfork-exec",
+        "spawn",
+        "clone",
+        "daemon",
+    ] {
+        check_fixture("children", &[kind, "2"]);
+    }
+}
+
+#[test]
+fn in_constructors_and_threads_while_libraries_come_and_go() {
+    let plugin = Artifacts::get().fixture("libmoving_plugin.so");
+    check_fixture("plugins", &[plugin.to_str().expect("a path in UTF-8")]);
+}
+
+#[test]
+fn nothing_of_the_hosts_is_called_from_inside_the_hook() {
+    check_fixture("no_outside_calls", &[]);
+}
+
+#[test]
+fn with_memory_that_is_dirty_wherever_malloc_gives_it() {
+    for mode in MODES {
+        let mut run = Preload::new(Artifacts::get().example("signal_moves")).setting("MODE", mode);
+        run.command().env("MALLOC_PERTURB_", "165");
+        let (output, trace) = run.traced();
+        assert!(output.status.success(), "{mode}: {output:?}");
+        assert_eq!(trace.calls().len(), 100, "{mode}");
+    }
+}
+
+/// Fails when the fixture does; a machine that does not let it confine itself is a reason to skip.
+fn check_confined(way: &str, mode: &str) {
+    let directory = tempfile::tempdir().expect("a directory for the trace");
+    for traced in [false, true] {
+        let mut run = Preload::new(Artifacts::get().fixture("confined"))
+            .args(&[way])
+            .setting("MODE", mode);
+        if traced {
+            run = run.setting("TRACE", directory.path());
+        }
+        let output = run.output();
+        if output.status.code() == Some(NOT_PERMITTED) {
+            return need::skip(&format!(
+                "moves after {way}: {}; run as root",
+                text(&output.stderr).trim_end()
+            ));
+        }
+        assert!(output.status.success(), "{way}, {mode}: {output:?}");
+    }
+}
+
+#[test]
+fn after_the_program_has_given_things_up() {
+    for way in [
+        "chroot",
+        "setuid",
+        "unshare",
+        "close-range",
+        "no-descriptors",
+        "no-proc",
+        "seccomp-errno",
+    ] {
+        for mode in MODES {
+            check_confined(way, mode);
+        }
+    }
+}
+
+#[test]
+fn under_a_filter_that_kills_for_any_strange_call() {
+    for mode in ["passthrough", "auto", "emulate"] {
+        check_confined("seccomp-kill", mode);
+    }
+}
+
+/// The depths that `stack_depth.c` measured, each with its name.
+fn stack_depths(mode: &str, source: &str, traced: bool) -> Vec<(String, u64)> {
+    let directory = tempfile::tempdir().expect("a directory for the trace");
+    let mut run = Preload::new(Artifacts::get().fixture("stack_depth"))
+        .setting("MODE", mode)
+        .setting("VMA_SOURCE", source);
+    if traced {
+        run = run.setting("TRACE", directory.path());
+    }
+    let output = run.output();
+    assert!(output.status.success(), "{mode}, {source}: {output:?}");
+    let said = text(&output.stdout);
+    let depths = said.lines().map(|line| {
+        let (name, depth) = line.split_once(' ').expect("a name and a depth");
+        (name.to_owned(), depth.parse().expect("a depth"))
+    });
+    depths.collect()
+}
+
+#[test]
+fn the_hook_uses_little_stack() {
+    const PASSING: u64 = 2048;
+    const MOVING: u64 = 6144;
+    for mode in MODES {
+        for source in ["query", "maps", "bisect"] {
+            for traced in [false, true] {
+                let depths = stack_depths(mode, source, traced);
+                assert_eq!(depths.len(), 5, "{depths:?}");
+                for (name, depth) in depths {
+                    let is_passing = name.starts_with("passed-through");
+                    let limit = if is_passing { PASSING } else { MOVING };
+                    println!("{mode} {source} traced={traced} {name}: {depth} bytes of stack");
+                    assert!(
+                        depth <= limit,
+                        "{mode}, {source}, traced {traced}: {name} takes {depth} bytes"
+                    );
+                }
+            }
+        }
+    }
+}

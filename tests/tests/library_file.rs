@@ -1,0 +1,166 @@
+//! What the preload library asks of the programs it comes into, read from its file: what it needs, what it exports,
+//! what its pages may do.
+
+use std::fs;
+
+use mremap_tests::artifacts::Artifacts;
+use object::elf::{self, FileHeader64, ProgramHeader64};
+use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, Sym as _};
+use object::{Endianness, StringTable};
+
+/// The library's bytes, and what every question about them starts with.
+struct Library {
+    bytes: Vec<u8>,
+}
+
+impl Library {
+    fn read() -> Self {
+        let path = Artifacts::get().shim();
+        Self {
+            bytes: fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
+        }
+    }
+
+    fn header(&self) -> &FileHeader64<Endianness> {
+        FileHeader64::parse(&*self.bytes).expect("an ELF file")
+    }
+
+    fn endian(&self) -> Endianness {
+        self.header().endian().expect("a byte order")
+    }
+
+    fn segments(&self) -> &[ProgramHeader64<Endianness>] {
+        self.header()
+            .program_headers(self.endian(), &*self.bytes)
+            .expect("program headers")
+    }
+
+    fn segment(&self, kind: u32) -> Option<&ProgramHeader64<Endianness>> {
+        self.segments().iter().find(|it| it.p_type(self.endian()) == kind)
+    }
+
+    /// The values of one tag of the dynamic section.
+    fn dynamic(&self, tag: u32) -> Vec<u64> {
+        let segment = self.segment(elf::PT_DYNAMIC).expect("a dynamic segment");
+        let entries = segment
+            .dynamic(self.endian(), &*self.bytes)
+            .expect("readable")
+            .unwrap_or_default();
+        entries
+            .iter()
+            .filter(|entry| entry.tag32(self.endian()) == Some(tag))
+            .map(|entry| entry.d_val(self.endian()))
+            .collect()
+    }
+
+    fn strings(&self) -> StringTable<'_> {
+        let sections = self
+            .header()
+            .sections(self.endian(), &*self.bytes)
+            .expect("sections");
+        let (_, link) = sections
+            .dynamic(self.endian(), &*self.bytes)
+            .expect("readable")
+            .expect("a dynamic section");
+        sections
+            .strings(self.endian(), &*self.bytes, link)
+            .expect("its strings")
+    }
+
+    /// The names of dynamic symbols: those defined here, or those needed of others.
+    fn symbols(&self, defined: bool) -> Vec<String> {
+        let endian = self.endian();
+        let sections = self.header().sections(endian, &*self.bytes).expect("sections");
+        let table = sections
+            .symbols(endian, &*self.bytes, elf::SHT_DYNSYM)
+            .expect("dynamic symbols");
+        let wanted = table
+            .iter()
+            .filter(|symbol| symbol.st_name(endian) != 0 && symbol.is_undefined(endian) != defined);
+        let name = |symbol: &elf::Sym64<Endianness>| {
+            let name = table.symbol_name(endian, symbol).expect("a name");
+            String::from_utf8_lossy(name).into_owned()
+        };
+        let mut names: Vec<String> = wanted.map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn it_needs_libc_and_nothing_else() {
+    let library = Library::read();
+    let strings = library.strings();
+    for offset in library.dynamic(elf::DT_NEEDED) {
+        let name = strings.get(offset as u32).expect("a name");
+        let name = String::from_utf8_lossy(name);
+        // The loader itself is part of libc, and in every process that has one.
+        assert!(
+            name == "libc.so.6" || name.starts_with("ld-linux"),
+            "it needs {name}"
+        );
+    }
+}
+
+#[test]
+fn it_exports_the_calls_it_stands_in_front_of_and_nothing_else() {
+    let names = Library::read().symbols(true);
+    assert_eq!(names, ["ioctl", "mmap", "mmap64", "mremap", "prctl", "syscall"]);
+}
+
+#[test]
+fn it_asks_for_no_memory_and_no_lock_of_the_host() {
+    let needed = Library::read().symbols(false);
+    assert!(!needed.is_empty(), "it needs something of libc");
+    for name in [
+        "malloc",
+        "calloc",
+        "realloc",
+        "free",
+        "posix_memalign",
+        "mmap",
+        "mmap64",
+        "dl_open",
+    ] {
+        assert!(!needed.iter().any(|it| it == name), "it calls {name}: {needed:?}");
+    }
+    let threads: Vec<&String> = needed
+        .iter()
+        .filter(|name| name.starts_with("pthread_"))
+        .collect();
+    assert!(threads.is_empty(), "{threads:?}");
+}
+
+#[test]
+fn no_page_can_be_written_and_executed() {
+    let library = Library::read();
+    for segment in library.segments() {
+        let flags = segment.p_flags(library.endian());
+        assert_ne!(
+            flags & (elf::PF_W | elf::PF_X),
+            elf::PF_W | elf::PF_X,
+            "segment at {:#x}",
+            segment.p_vaddr(library.endian())
+        );
+    }
+    // Without this header the loader makes every stack executable.
+    assert!(library.segment(elf::PT_GNU_STACK).is_some());
+}
+
+#[test]
+fn it_is_bound_and_read_only_once_loaded_and_never_unloaded() {
+    let library = Library::read();
+    assert!(library.segment(elf::PT_GNU_RELRO).is_some(), "-z relro");
+    let flags: u64 = library.dynamic(elf::DT_FLAGS_1).iter().sum();
+    assert_ne!(flags & u64::from(elf::DF_1_NOW), 0, "-z now");
+    assert_ne!(flags & u64::from(elf::DF_1_NODELETE), 0, "-z nodelete");
+}
+
+#[test]
+fn it_has_hardly_any_thread_local_storage() {
+    let library = Library::read();
+    let size = library
+        .segment(elf::PT_TLS)
+        .map_or(0, |segment| segment.p_memsz(library.endian()));
+    assert!(size <= 64, "{size} bytes");
+}

@@ -1,0 +1,133 @@
+//! Beside other libraries that take libc's calls for themselves: allocators, profilers, sanitizers. Both sides must see
+//! every call that is theirs, and the program must not notice either.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::{Preload, Trace};
+
+/// Where Debian keeps libraries for this architecture.
+fn library(name: &str, package: &str) -> Option<PathBuf> {
+    let directory = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    need::file(&format!("{directory}/{name}"), package)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn assert_same_calls(output: &Output, traces: &[Trace], calls: u64, what: &str) {
+    assert!(output.status.success(), "{what}: {output:?}");
+    let seen: u64 = traces.iter().map(Trace::calls_and_losses).sum();
+    assert_eq!(seen, calls, "{what}: {output:?}");
+}
+
+#[test]
+fn allocators_that_replace_malloc() {
+    let allocators = [
+        ("libjemalloc.so.2", "libjemalloc2"),
+        ("libmimalloc.so.2.0", "libmimalloc2.0"),
+        ("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
+    ];
+    for (name, package) in allocators {
+        let Some(allocator) = library(name, package) else {
+            continue;
+        };
+        let allocator = allocator.as_path();
+        for (before, behind) in [(vec![allocator], vec![]), (vec![], vec![allocator])] {
+            if package == "libtcmalloc-minimal4" && before.is_empty() {
+                continue; // its own mremap calls syscall(): behind ours that is seen as a second call
+            }
+            // The signal handler of the first one moves while the allocator is in the middle of something.
+            let fixture = |name| Artifacts::get().fixture(name);
+            let programs = [
+                (Artifacts::get().example("signal_moves"), vec![], 100),
+                (fixture("children"), vec!["fork", "2"], 16),
+                (fixture("small_stacks"), vec![], 20),
+            ];
+            for (program, arguments, calls) in programs {
+                let (output, traces) = Preload::new(&program)
+                    .args(&arguments)
+                    .setting("MODE", "emulate")
+                    .beside(&before, &behind)
+                    .traced_with_children();
+                assert_same_calls(&output, &traces, calls, &format!("{name}, {}", program.display()));
+            }
+        }
+    }
+}
+
+/// The calls in memusage's line `mremap|  N  ...`, which is coloured.
+fn calls_in_table(table: &str) -> Option<u64> {
+    let (_, figures) = table.split_once("mremap|")?;
+    let figures = figures.strip_prefix("\u{1b}[0m").unwrap_or(figures);
+    figures.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn the_profiler_of_glibc_sees_every_call_too_in_front_and_behind() {
+    let Some(memusage) = library("libmemusage.so", "libc6") else {
+        return;
+    };
+    let memusage = memusage.as_path();
+    for (before, behind) in [(vec![memusage], vec![]), (vec![], vec![memusage])] {
+        let mut run = Preload::new(Artifacts::get().fixture("busy"))
+            .args(&["1", "1000"])
+            .beside(&before, &behind);
+        run.command().env("MEMUSAGE_TRACE_MMAP", "yes");
+        let (output, trace) = run.traced();
+        assert_same_calls(&output, &[trace], 1000, "ours");
+        let table = text(&output.stderr);
+        assert_eq!(calls_in_table(&table), Some(1000), "{table}");
+    }
+}
+
+/// An example compiled with a sanitizer, and that sanitizer's library; nothing where the compiler has none.
+fn sanitized(directory: &Path, sanitizer: &str, runtime: &str) -> Option<(PathBuf, PathBuf)> {
+    let compiler = need::program("gcc", "gcc")?;
+    let output = Command::new(&compiler)
+        .arg(format!("-print-file-name={runtime}"))
+        .output()
+        .expect("the compiler runs");
+    let found = fs::canonicalize(text(&output.stdout).trim()).ok();
+    let Some(found) = found else {
+        need::skip(&format!(
+            "programs under {runtime}: apt-get install libgcc-12-dev"
+        ));
+        return None;
+    };
+    let program = directory.join(sanitizer);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/compacting_heap.c");
+    let status = Command::new(compiler)
+        .args(["-std=gnu11", "-g", "-O1", "-pthread"])
+        .arg(format!("-fsanitize={sanitizer}"))
+        .arg("-o")
+        .args([&program, &source])
+        .status()
+        .expect("the compiler runs");
+    assert!(status.success(), "the example compiles with {sanitizer}");
+    Some((program, found))
+}
+
+#[test]
+fn sanitized_programs_run_when_their_library_comes_first() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (sanitizer, runtime) in [("address", "libasan.so"), ("thread", "libtsan.so")] {
+        let Some((program, runtime)) = sanitized(directory.path(), sanitizer, runtime) else {
+            continue;
+        };
+        for mode in ["auto", "emulate"] {
+            let mut run = Preload::new(&program)
+                .setting("MODE", mode)
+                .beside(&[&runtime], &[]);
+            // The leak checker reads all data of every library, and the trial has moved two pages of ours away.
+            let leaks = format!("detect_leaks={}", u8::from(mode == "emulate"));
+            run.command().env("ASAN_OPTIONS", leaks);
+            let (output, trace) = run.traced();
+            assert_same_calls(&output, &[trace], 1, sanitizer);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Programs that nobody here wrote and that call `mremap`: the same output, the same status and as many calls as without
+//! the library, whatever it does. How many calls there are, strace says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::{Preload, Trace};
+
+/// Calls of `mremap` in a log of `strace -f`: one line each, or two where another thread's came between.
+fn count_calls(log: &str) -> usize {
+    log.lines().filter(|line| line.contains("mremap(")).count()
+}
+
+/// Runs a program under strace, and whatever `settings` say under the library; returns its calls of `mremap`.
+fn run_under_strace(
+    strace: &Path,
+    settings: &[(&str, &str)],
+    program: &Path,
+    arguments: &[&str],
+) -> (Output, usize) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("strace.log");
+    let mut command = Command::new(strace);
+    command.args(["-f", "-e", "trace=mremap", "-o"]).arg(&log);
+    for (name, value) in settings {
+        command.arg("-E").arg(format!("{name}={value}"));
+    }
+    let output = command
+        .arg(program)
+        .args(arguments)
+        .current_dir(directory.path())
+        .output()
+        .expect("strace runs");
+    let log = fs::read_to_string(&log).expect("strace wrote its log");
+    (output, count_calls(&log))
+}
+
+/// As it runs by itself, in an empty directory of its own, with a trace.
+fn run_traced(mode: &str, program: &Path, arguments: &[&str]) -> (Output, Vec<Trace>) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut run = Preload::new(program).args(arguments).setting("MODE", mode);
+    run.command().current_dir(directory.path());
+    run.traced_with_children()
+}
+
+fn assert_same(got: &Output, expected: &Output, what: &str) {
+    assert_eq!(got.status, expected.status, "{what}: {got:?}");
+    assert_eq!(got.stdout, expected.stdout, "{what}");
+    assert_eq!(got.stderr, expected.stderr, "{what}");
+}
+
+/// Runs a program alone, in every mode with a trace, and in `emulate` under strace; all must agree.
+fn check(program: &Path, arguments: &[&str]) {
+    let Some(strace) = need::program("strace", "strace") else {
+        return;
+    };
+    let name = program.display();
+    let (alone, calls) = run_under_strace(&strace, &[], program, arguments);
+    assert!(alone.status.success(), "{name} {arguments:?}: {alone:?}");
+    assert!(calls > 0, "{name} {arguments:?} calls mremap: {alone:?}");
+
+    for mode in ["passthrough", "auto", "emulate"] {
+        let (output, traces) = run_traced(mode, program, arguments);
+        assert_same(&output, &alone, mode);
+        let recorded: usize = traces.iter().map(|trace| trace.calls().len()).sum();
+        assert_eq!(recorded, calls, "{name}, {mode}: calls in the traces");
+        let with_losses: u64 = traces.iter().map(Trace::calls_and_losses).sum();
+        assert_eq!(with_losses, calls as u64, "{name}, {mode}: nothing is lost");
+    }
+    let shim = Artifacts::get().shim();
+    let settings = [
+        ("LD_PRELOAD", shim.to_str().expect("a path in UTF-8")),
+        ("MREMAP_SHIM_MODE", "emulate"),
+    ];
+    let (output, calls_of_kernel) = run_under_strace(&strace, &settings, program, arguments);
+    assert_same(&output, &alone, "emulate under strace");
+    // None of these programs moves anything to a place of its own choosing: all is passed through.
+    assert_eq!(calls_of_kernel, calls, "{name}: what the kernel got");
+}
+
+#[test]
+fn python_resizes_a_mapping() {
+    let script = "
+import mmap
+m = mmap.mmap(-1, 4096)
+m[:5] = b'hello'
+for turn in range(12):
+    m.resize(4096 << turn)
+print(len(m), m[:5])
+for turn in reversed(range(12)):
+    m.resize(4096 << turn)
+print(len(m), m[:5])
+";
+    // Debian's own: what a version manager puts into PATH is a shell script.
+    if let Some(python) = need::file("/usr/bin/python3", "python3") {
+        check(&python, &["-S", "-c", script]);
+    }
+}
+
+#[test]
+fn sqlite_grows_a_mapped_database() {
+    let statements = "
+PRAGMA page_size=4096; PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF; PRAGMA mmap_size=268435456;
+DROP TABLE IF EXISTS t;
+CREATE TABLE t(id INTEGER PRIMARY KEY, text TEXT);
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<20000)
+INSERT INTO t(text) SELECT 'row ' || i || hex(zeroblob(40)) FROM n;
+INSERT INTO t(text) SELECT text FROM t;
+INSERT INTO t(text) SELECT text FROM t;
+SELECT count(*), sum(length(text)) FROM t;
+DELETE FROM t WHERE id % 3;
+VACUUM;
+SELECT count(*), sum(length(text)) FROM t;
+PRAGMA integrity_check;
+";
+    if let Some(sqlite) = need::program("sqlite3", "sqlite3") {
+        check(&sqlite, &["-batch", "base.sqlite", statements]);
+    }
+}
+
+#[test]
+fn apt_builds_its_cache() {
+    let arguments = [
+        "-o",
+        "Dir::Cache::pkgcache=",
+        "-o",
+        "Dir::Cache::srcpkgcache=",
+        "stats",
+    ];
+    if let Some(apt) = need::program("apt-cache", "apt") {
+        check(&apt, &arguments);
+    }
+}
+
+#[test]
+fn luajit_fills_a_large_table() {
+    let script = "local t = {} for i = 1, 2000000 do t[i] = i * 0.5 end \
+                  local s = 0 for i = 1, #t do s = s + t[i] end print(#t, s)";
+    if let Some(luajit) = need::program("luajit", "luajit") {
+        check(&luajit, &["-e", script]);
+    }
+}
+
+/// The calls of the system between the two of `sched_yield` in a log of strace.
+fn calls_between_markers(log: &str) -> Vec<&str> {
+    let markers: Vec<usize> = log
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.contains("sched_yield("))
+        .map(|(number, _)| number)
+        .collect();
+    let [first, last] = markers[..] else {
+        panic!("two calls of sched_yield, not {}", markers.len());
+    };
+    log.lines().skip(first + 1).take(last - first - 1).collect()
+}
+
+/// Every system call of the counted thousand, with a trace or without.
+fn calls_around(strace: &Path, traced: bool) -> Vec<String> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log: PathBuf = directory.path().join("strace.log");
+    let mut command = Command::new(strace);
+    command.arg("-o").arg(&log).arg("-E");
+    command.arg(format!("LD_PRELOAD={}", Artifacts::get().shim().display()));
+    if traced {
+        command.arg("-E");
+        command.arg(format!("MREMAP_SHIM_TRACE={}", directory.path().display()));
+    }
+    let status = command
+        .arg(Artifacts::get().fixture("counted_calls"))
+        .status()
+        .expect("strace runs");
+    assert!(status.success(), "the fixture runs");
+    let log = fs::read_to_string(&log).expect("strace wrote its log");
+    calls_between_markers(&log)
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_call_passed_through_makes_no_other() {
+    let Some(strace) = need::program("strace", "strace") else {
+        return;
+    };
+    for traced in [false, true] {
+        let calls = calls_around(&strace, traced);
+        let others: Vec<&String> = calls.iter().filter(|line| !line.starts_with("mremap(")).collect();
+        assert!(others.is_empty(), "traced {traced}: {others:#?}");
+        assert_eq!(calls.len(), 1000, "traced {traced}");
+    }
+}

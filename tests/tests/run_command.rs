@@ -1,0 +1,245 @@
+//! `mremap-analyzer run` from outside: the program's input, output, signals and status are its own, and what the library
+//! cannot reach is refused before it runs.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::{Trace, traces_in};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tempfile::TempDir;
+
+/// Calls that a stage of the fixtures makes.
+const CALLS_OF_A_STAGE: u64 = 4;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// `mremap-analyzer run OPTIONS -- PROGRAM ARGUMENTS`, with temporary files in a directory that goes away.
+fn run(home: &Path, options: &[&str], program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(Artifacts::get().analyzer());
+    command
+        .arg("run")
+        .args(options)
+        .arg("--")
+        .arg(program)
+        .args(arguments);
+    command.env_remove("LD_PRELOAD").env("TMPDIR", home);
+    command
+}
+
+fn output(options: &[&str], program: &Path, arguments: &[&str]) -> Output {
+    let home = tempfile::tempdir().expect("a directory");
+    run(home.path(), options, program, arguments)
+        .output()
+        .expect("the analyzer runs")
+}
+
+/// Runs a program that waits for a signal, sends it, and checks that program, trace and summary survived.
+fn check_signal(signal: Signal, send: impl Fn(Pid)) {
+    let home = tempfile::tempdir().expect("a directory");
+    let traces = home.path().join("traces");
+    let options = ["--trace", traces.to_str().expect("a path in UTF-8")];
+    let mut child = run(home.path(), &options, &Artifacts::get().fixture("on_signal"), &[])
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the analyzer runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("its stdout")).lines();
+    assert_eq!(lines.next().expect("a line").expect("text"), "ready");
+    send(Pid::from_child(&child));
+    let number = signal.as_raw();
+    assert_eq!(
+        lines.next().expect("a line").expect("text"),
+        format!("signal {number}")
+    );
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .expect("its stderr")
+        .read_to_string(&mut said)
+        .expect("text");
+    let status = child.wait().expect("it ends");
+    assert_eq!(status.code(), Some(40 + number), "{said}");
+    assert!(said.contains("mremap-analyzer report "), "{said}");
+    let calls: u64 = traces_in(&traces).iter().map(Trace::calls_and_losses).sum();
+    assert_eq!(calls, 2 * CALLS_OF_A_STAGE, "before the signal and after it");
+}
+
+#[test]
+fn ctrl_c_reaches_the_program_and_trace_and_report_survive() {
+    check_signal(Signal::INT, |group| {
+        kill_process_group(group, Signal::INT).expect("the group is there");
+    });
+}
+
+#[test]
+fn a_signal_to_run_alone_is_passed_on() {
+    check_signal(Signal::TERM, |process| {
+        kill_process(process, Signal::TERM).expect("it is there");
+    });
+}
+
+#[test]
+fn status_and_output_are_the_programs_own() {
+    let ending = Artifacts::get().fixture("ending");
+    for (way, status) in [
+        ("return", 0),
+        ("abort", 128 + 6),
+        ("signal", 128 + 15),
+        ("fault", 128 + 11),
+    ] {
+        let run = output(&[], &ending, &[way]);
+        assert_eq!(run.status.code(), Some(status), "{way}: {run:?}");
+        let said = text(&run.stderr);
+        assert!(said.contains("passed-through"), "{way}: the summary: {said}");
+    }
+    let busy = Artifacts::get().fixture("busy");
+    let run = output(&[], &busy, &["1", "5"]);
+    assert_eq!(text(&run.stdout), "busy: 5 calls\n");
+    assert_eq!(output(&[], &busy, &[]).status.code(), Some(1), "its own status");
+}
+
+#[test]
+fn where_no_trace_can_be_written_the_program_runs_all_the_same() {
+    let busy = Artifacts::get().fixture("busy");
+    let run = output(&["--trace", "/proc/no/such/place"], &busy, &["1", "5"]);
+    assert_eq!(
+        (run.status.code(), text(&run.stdout)),
+        (Some(0), "busy: 5 calls\n".to_owned())
+    );
+    let said = text(&run.stderr);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("/proc/no/such/place"), "{said}");
+}
+
+/// A directory of programs that must never run: each would say so on stdout.
+struct Unreachable {
+    directory: TempDir,
+    bytes: Vec<u8>,
+}
+
+impl Unreachable {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            bytes: fs::read(Artifacts::get().fixture("busy")).expect("the fixture is readable"),
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
+        let path = self.directory.path().join(name);
+        fs::write(&path, bytes).expect("the program is written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode is set");
+        path
+    }
+
+    /// A copy in which some bytes are replaced by as many others.
+    fn patched(&self, name: &str, at: usize, fresh: &[u8]) -> PathBuf {
+        let mut bytes = self.bytes.clone();
+        bytes[at..at + fresh.len()].copy_from_slice(fresh);
+        self.write(name, &bytes, 0o755)
+    }
+
+    /// Where the file names its loader.
+    fn loader(&self) -> usize {
+        let name = b"/lib";
+        let found = self.bytes.windows(name.len()).position(|window| window == name);
+        found.expect("a loader is named")
+    }
+
+    /// Where the header is of the segment that names the loader: after 64 bytes of file header, 56 bytes each.
+    fn loader_segment(&self) -> usize {
+        const PT_INTERP: [u8; 4] = 3_u32.to_ne_bytes();
+        (64..)
+            .step_by(56)
+            .take(16)
+            .find(|&at| self.bytes[at..at + 4] == PT_INTERP)
+            .expect("a segment names it")
+    }
+}
+
+/// `run` must refuse the program: no output of it, a status of its own, and these words.
+fn check_refused(program: &Path, words: &[&str]) {
+    let run = output(&[], program, &["1", "5"]);
+    let said = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(2), "{}: {said}", program.display());
+    assert_eq!(text(&run.stdout), "", "{} has run", program.display());
+    for word in words {
+        assert!(said.contains(word), "{}: {word:?} in: {said}", program.display());
+    }
+}
+
+#[test]
+fn what_cannot_be_reached_is_refused_with_the_reason() {
+    let programs = Unreachable::new();
+    let bytes = &programs.bytes;
+    let no_loader = programs.patched("static", programs.loader_segment(), &0_u32.to_ne_bytes());
+    check_refused(&no_loader, &["statically linked"]);
+    let musl = programs.patched("musl", programs.loader(), b"/lib/ld-musl-x86_64.so.1\0");
+    check_refused(&musl, &["ld-musl", "glibc"]);
+    check_refused(&programs.patched("narrow", 4, &[1]), &["32-bit"]);
+    check_refused(&programs.write("setuid", bytes, 0o4755), &["setuid", "cp"]);
+    check_refused(&programs.write("setgid", bytes, 0o2755), &["setgid"]);
+    check_refused(
+        &programs.write("plain", bytes, 0o644),
+        &["not executable", "chmod"],
+    );
+    check_refused(programs.directory.path(), &["directory"]);
+    check_refused(&programs.directory.path().join("missing"), &["no such"]);
+    check_refused(Path::new("mremap-no-such-program"), &["PATH"]);
+    let script = programs.write("script", b"#!/usr/bin/env mremap-no-such-program\n", 0o755);
+    check_refused(&script, &["mremap-no-such-program", "PATH"]);
+}
+
+#[test]
+fn a_program_with_file_capabilities_is_refused() {
+    let programs = Unreachable::new();
+    let program = programs.write("capable", &programs.bytes, 0o755);
+    let Some(setcap) = need::program("setcap", "libcap2-bin") else {
+        return;
+    };
+    let set = Command::new(setcap)
+        .arg("cap_net_raw+ep")
+        .arg(&program)
+        .output()
+        .expect("setcap runs");
+    if !set.status.success() {
+        return need::skip(
+            "a program with file capabilities: only root can give them, on a disk that keeps them",
+        );
+    }
+    check_refused(&program, &["capabilities"]);
+}
+
+#[test]
+fn a_real_program_of_musl_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some(compiler) = need::program("musl-gcc", "musl-tools") else {
+        return;
+    };
+    let source = directory.path().join("hello.c");
+    fs::write(&source, "int main(void) { return 0; }\n").expect("the source is written");
+    for (name, flags, word) in [
+        ("dynamic", [].as_slice(), "ld-musl"),
+        ("static", &["-static"], "statically"),
+    ] {
+        let program = directory.path().join(name);
+        let status = Command::new(&compiler)
+            .args(flags)
+            .arg("-o")
+            .args([&program, &source])
+            .status()
+            .expect("the compiler runs");
+        assert!(status.success(), "{name} compiles");
+        check_refused(&program, &[word]);
+    }
+}
