@@ -1,0 +1,11 @@
+//! What the measured programs (`src/bin/`) share, and what is made of their figures.
+//!
+//! A measured program runs its variants in turns and prints one [`rounds::Series`] for each: a figure a
+//! round, so that the figures of one round, taken within milliseconds of each other, can be divided by one
+//! another. Nothing here judges; goals and verdicts are in `table`.
+
+pub mod clock;
+pub mod kernel;
+pub mod layout;
+pub mod rounds;
+pub mod strategies;
