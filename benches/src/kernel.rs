@@ -1,8 +1,10 @@
 //! `mremap` by every way that is compared: through the program's own symbol (which a preload library
 //! interposes), through libc's function whoever interposes it, and as a bare system call.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::path::Path;
 
+use anyhow::{Context as _, Result};
 use mremap_plan::procmap::{PROCMAP_QUERY, ProcmapQuery};
 use syscalls::{Sysno, raw_syscall};
 
@@ -29,15 +31,30 @@ impl Way {
     /// # Panics
     /// The process has no `libc.so.6`.
     pub fn libc() -> Self {
-        // SAFETY: both names are C strings; libc is loaded already and stays so.
+        Self::of_loaded(c"libc.so.6").expect("this process has a libc.so.6 with an mremap")
+    }
+
+    /// The function of a preloaded library.
+    ///
+    /// # Errors
+    /// It is not loaded, or has no `mremap`.
+    pub fn of_library(library: &Path) -> Result<Self> {
+        let name = CString::new(library.as_os_str().as_encoded_bytes())?;
+        Self::of_loaded(&name)
+            .with_context(|| format!("{}: not preloaded, or without mremap", library.display()))
+    }
+
+    fn of_loaded(library: &CStr) -> Option<Self> {
+        // SAFETY: both names are C strings; the library is loaded already and stays so.
         let found = unsafe {
-            let libc = libc::dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
-            assert!(!libc.is_null(), "this process has no libc.so.6");
-            libc::dlsym(libc, c"mremap".as_ptr())
+            let handle = libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+            if handle.is_null() {
+                return None;
+            }
+            libc::dlsym(handle, c"mremap".as_ptr())
         };
-        assert!(!found.is_null(), "libc.so.6 has no mremap");
         // SAFETY: the symbol of this name is a function of this type.
-        Self::Libc(unsafe { std::mem::transmute::<*mut c_void, Mremap>(found) })
+        (!found.is_null()).then(|| Self::Libc(unsafe { std::mem::transmute::<*mut c_void, Mremap>(found) }))
     }
 
     /// Moves `[old, old + len)` to `new`.
@@ -47,7 +64,10 @@ impl Way {
     #[inline]
     pub fn move_range(self, old: usize, len: usize, new: usize) {
         let result = self.call(old, len, len, MOVE, new);
-        assert!(result == new as isize, "moving {len} bytes from {old:#x} to {new:#x}: {result}");
+        assert!(
+            result == new as isize,
+            "moving {len} bytes from {old:#x} to {new:#x}: {result}"
+        );
     }
 
     /// `mremap`: an address, or -1 or minus the errno.
@@ -85,7 +105,11 @@ pub fn close(fd: i32) {
 
 /// Start and end of the VMA at `address` or next above it; its name goes to `name`, if there is room for one.
 pub fn vma_at_or_above(fd: i32, address: usize, name: &mut [u8]) -> Option<(usize, usize)> {
-    let place = if name.is_empty() { 0 } else { name.as_mut_ptr().addr() as u64 };
+    let place = if name.is_empty() {
+        0
+    } else {
+        name.as_mut_ptr().addr() as u64
+    };
     let mut query = ProcmapQuery::at_or_above(address as u64, place, name.len() as u32);
     // SAFETY: lends the query, and the name's room through it.
     let failed = unsafe { raw_syscall!(Sysno::ioctl, fd, PROCMAP_QUERY, &raw mut query) } as isize;
@@ -96,5 +120,8 @@ pub fn vma_at_or_above(fd: i32, address: usize, name: &mut [u8]) -> Option<(usiz
 pub fn read(fd: i32, into: &mut [u8]) -> Option<&[u8]> {
     // SAFETY: lends the buffer.
     let count = unsafe { raw_syscall!(Sysno::read, fd, into.as_mut_ptr(), into.len()) } as isize;
-    usize::try_from(count).ok().filter(|&count| count > 0).map(|count| &into[..count])
+    usize::try_from(count)
+        .ok()
+        .filter(|&count| count > 0)
+        .map(|count| &into[..count])
 }

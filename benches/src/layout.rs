@@ -92,7 +92,9 @@ impl Layout {
     pub fn check(&self) -> Result<()> {
         let maps = std::fs::read_to_string("/proc/self/maps").context("/proc/self/maps: unreadable")?;
         let end = self.place() + self.len();
-        let starts = maps.lines().filter_map(|line| usize::from_str_radix(line.split('-').next()?, 16).ok());
+        let starts = maps
+            .lines()
+            .filter_map(|line| usize::from_str_radix(line.split('-').next()?, 16).ok());
         let found = starts.filter(|start| (self.place()..end).contains(start)).count();
         if found != self.shape.vmas {
             bail!("{} VMAs were mapped and {found} are there", self.shape.vmas);
@@ -118,7 +120,12 @@ pub fn map_unrelated(vmas: usize) -> Result<()> {
 fn map_each(place: usize, shape: Shape) -> Result<()> {
     for index in 0..shape.vmas {
         let start = place + index * (shape.pages + shape.gap_pages) * PAGE;
-        let protection = libc::PROT_READ | if index % 2 == 0 { libc::PROT_WRITE } else { libc::PROT_EXEC };
+        let protection = libc::PROT_READ
+            | if index % 2 == 0 {
+                libc::PROT_WRITE
+            } else {
+                libc::PROT_EXEC
+            };
         // SAFETY: NOREPLACE: takes no address that anyone has.
         let mapped = unsafe {
             libc::mmap(

@@ -30,7 +30,11 @@ pub fn run(rounds: usize, variants: &mut [Variant<'_>]) -> Vec<Series> {
     for round in 0..rounds {
         for step in 0..variants.len() {
             let index = (step + round / 2) % variants.len();
-            let index = if round % 2 == 0 { index } else { variants.len() - 1 - index };
+            let index = if round % 2 == 0 {
+                index
+            } else {
+                variants.len() - 1 - index
+            };
             series[index].figures.push(variants[index].1());
         }
     }

@@ -44,7 +44,8 @@ impl Strategy {
 
     /// Moves every VMA of `[old, old + len)` to its place in `[new, new + len)`.
     pub fn move_range(self, old: usize, len: usize, new: usize) {
-        let move_one = |start: usize, end: usize| Way::Inline.move_range(start, end - start, new + (start - old));
+        let move_one =
+            |start: usize, end: usize| Way::Inline.move_range(start, end - start, new + (start - old));
         let until = old + len;
         match self {
             Self::Query => by_query(old, until, &mut [], 1, move_one),
@@ -63,7 +64,8 @@ fn by_query(mut from: usize, until: usize, name: &mut [u8], ahead: usize, move_o
     loop {
         let mut count = 0;
         while count < ahead {
-            let Some((start, end)) = kernel::vma_at_or_above(fd, from, name).filter(|vma| vma.0 < until) else {
+            let Some((start, end)) = kernel::vma_at_or_above(fd, from, name).filter(|vma| vma.0 < until)
+            else {
                 break;
             };
             found[count] = (start.max(from), end.min(until));

@@ -56,6 +56,9 @@ fn main() -> Result<()> {
     let mut variants: Vec<Variant<'_>> = Vec::new();
     for name in &options.ways {
         let layout = &layout;
+        if name == "native" && !kernel_moves_whole(&mut layout.borrow_mut()) {
+            continue;
+        }
         let how = How::from_name(name)?;
         variants.push((
             name.clone(),
@@ -103,6 +106,18 @@ impl How {
             Self::Finding(strategy) => strategy.move_range(from, layout.len(), to),
         }
     }
+}
+
+/// Whether this kernel moves the layout in one call; if so, it has been moved. A kernel that refuses has
+/// unmapped the other place before, where nothing is.
+fn kernel_moves_whole(layout: &mut Layout) -> bool {
+    let (from, to) = layout.turn();
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    let is_moved = Way::Inline.call(from, layout.len(), layout.len(), flags, to) == to as isize;
+    if !is_moved {
+        layout.turn();
+    }
+    is_moved
 }
 
 /// ns for one move of the whole layout: there and back until the sample is long enough.
