@@ -75,10 +75,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     } else {
         &options.suites
     };
+    let mut status = ExitCode::SUCCESS;
     for suite in suites {
-        eprintln!("bench: {suite:?}");
-        let rows = rows(*suite, &subject, options)?;
-        results.rows.extend(rows);
+        match rows(*suite, &subject, options) {
+            Ok(rows) => {
+                eprint!("{}", mremap_benches::table::render(&rows, &[]));
+                results.rows.extend(rows);
+            }
+            // The others' figures are worth keeping.
+            Err(error) => {
+                eprintln!("bench: {suite:?}: {error:#}");
+                status = ExitCode::FAILURE;
+            }
+        }
     }
     let last = repo::root().join("benches/results");
     let table = if options.no_keep {
@@ -87,7 +96,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         results.keep(&last)?
     };
     print!("{table}");
-    Ok(ExitCode::SUCCESS)
+    Ok(status)
 }
 
 fn rows(suite: Suite, subject: &Subject, options: &Options) -> Result<Vec<Row>> {
