@@ -63,17 +63,25 @@ impl Results {
         )
     }
 
-    /// Ends the run; keeps it in `directory` and returns its table.
+    /// Ends the run.
+    ///
+    /// # Errors
+    /// `/proc` does not say what the load is.
+    pub fn end(mut self) -> Result<Self> {
+        self.load.1 = load()?;
+        Ok(self)
+    }
+
+    /// Keeps the run in `directory` and returns its table.
     ///
     /// # Errors
     /// The directory cannot be read or written.
-    pub fn keep(mut self, directory: &Path) -> Result<String> {
-        self.load.1 = load()?;
-        let last = last(directory, &self)?;
+    pub fn keep(&self, directory: &Path) -> Result<String> {
+        let last = last(directory, self)?;
         let text = self.render(last.as_ref());
         let name = self.date.replace(':', "-");
         for (extension, content) in [
-            ("json", serde_json::to_string_pretty(&self)? + "\n"),
+            ("json", serde_json::to_string_pretty(self)? + "\n"),
             ("txt", text.clone()),
         ] {
             let path = directory.join(format!("{name}.{extension}"));

@@ -89,11 +89,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             }
         }
     }
-    let last = repo::root().join("benches/results");
+    let results = results.end()?;
     let table = if options.no_keep {
         results.render(None)
     } else {
-        results.keep(&last)?
+        results.keep(&repo::root().join("benches/results"))?
     };
     print!("{table}");
     Ok(status)

@@ -14,6 +14,7 @@ use mremap_benches::strategies::Strategy;
 
 /// Which layout, how often, by which ways.
 #[derive(Debug, Parser)]
+#[command(args_override_self = true)]
 struct Options {
     /// VMAs to move.
     #[arg(long, default_value_t = 17)]

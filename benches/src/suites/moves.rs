@@ -126,6 +126,7 @@ fn in_a_large_process(subject: &Subject, source: &str) -> Result<Vec<Row>> {
     let (mut shim, mut bare) = (Vec::new(), Vec::new());
     for _ in 0..9 {
         let mut small = arguments(subject, 17, 1, "symbol,libc");
+        // Pairs are what is repeated here; the last one given counts.
         small.push("--rounds=5".to_owned());
         let mut large = small.clone();
         large.push(format!("--unrelated={MANY}"));
