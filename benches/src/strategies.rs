@@ -17,7 +17,7 @@ pub enum Strategy {
     Query,
     /// The same with a buffer for the name.
     QueryName,
-    /// [`AHEAD`] queries, then as many moves.
+    /// 64 queries, then as many moves.
     QueryAhead,
     /// maps as text, read 4096 bytes at a time, from its beginning.
     Text,

@@ -111,9 +111,9 @@ fn rows(suite: Suite, subject: &Subject, options: &Options) -> Result<Vec<Row>> 
         Suite::Report => report::rows(subject),
         Suite::Peers => {
             let (rows, skipped) = peers::rows(subject)?;
-            skipped
-                .iter()
-                .for_each(|line| eprintln!("bench: skipped: {line}"));
+            for line in skipped {
+                eprintln!("bench: skipped: {line}");
+            }
             Ok(rows)
         }
     }

@@ -19,6 +19,9 @@ pub const MOST_GROWTH: f64 = 1.10;
 /// Counts by path.
 pub type Counts = BTreeMap<String, u64>;
 
+/// A path's name, its call and setup, and the setup and call that it is counted above.
+type HookPath<'a> = (&'a str, &'a [&'a str], Setup, &'a Setup, &'a [&'a str]);
+
 /// Counts every path, each above the same program's call without the library.
 ///
 /// # Errors
@@ -36,7 +39,7 @@ pub fn counts(subject: &Subject) -> Result<Counts> {
     let resize = ["resize"].as_slice();
     let nothing = Setup::default();
     // What the call costs without the library: the stub's, or nothing (the program's own loop is the same).
-    let paths: [(&str, &[&str], Setup, &Setup, &[&str]); 8] = [
+    let paths: [HookPath<'_>; 8] = [
         ("passed-through", resize, stubbed.clone(), &stub, resize),
         ("passed-through-traced", resize, traced(&stubbed), &stub, resize),
         ("one-vma", one, emulating.clone(), &nothing, one),
@@ -65,7 +68,6 @@ fn count(subject: &Subject, arguments: &[&str], setup: &Setup) -> Result<u64> {
     let mut command = Command::new(subject.programs.join("bench-hook"));
     command.args(arguments);
     setup.apply(&mut command);
-    // Stable addresses: string routines take other branches at other alignments.
     stepping::count(&mut command).with_context(|| format!("bench-hook {}", arguments.join(" ")))
 }
 
