@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+use crate::bench;
 use crate::oracle;
 use crate::repo;
 use crate::test;
@@ -17,6 +18,11 @@ pub fn run() -> Result<ExitCode> {
             println!("{error:#}");
             failed.push(name);
         }
+    }
+    println!("== instructions");
+    if let Err(error) = bench::check_instructions() {
+        println!("{error:#}");
+        failed.push("instructions");
     }
     println!("== tests");
     let tests = test::run(test::Options {

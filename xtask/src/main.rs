@@ -1,6 +1,7 @@
 //! The project's commands. Each one is a function of a module of its own; CI calls nothing else.
 
 mod apt;
+mod bench;
 mod catalogue;
 mod ci;
 mod demo;
@@ -32,6 +33,8 @@ enum Command {
     Vm(vm::Options),
     /// The guest kernels: list, fetch, find newer ones.
     Kernels(kernels_command::Options),
+    /// What everything costs: one table, kept under benches/results.
+    Bench(bench::Options),
     /// The shim at work on an unmodified program.
     Demo(demo::Options),
     /// The shim against the kernel that runs here, on random layouts and requests.
@@ -53,6 +56,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::TestVm(options) => test_vm::run(&options),
         Command::Vm(options) => vm::run(&options),
         Command::Kernels(options) => kernels_command::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Oracle(options) => oracle::run(&options),
         Command::Ci => ci::run(),

@@ -1,0 +1,159 @@
+//! What each question costs that discovery can ask, and each step that surrounds a move: in ns of this
+//! thread's CPU time, asked of the same VMAs in turns.
+
+use anyhow::Result;
+use clap::Parser;
+use mremap_benches::clock;
+use mremap_benches::layout::{self, Layout, PAGE, Shape};
+use mremap_benches::rounds::{self, Variant};
+use mremap_plan::procmap::{PROCMAP_QUERY, ProcmapQuery};
+use syscalls::{Sysno, raw_syscall};
+
+/// Where, and how often.
+#[derive(Debug, Parser)]
+struct Options {
+    /// VMAs of the process that are not asked about.
+    #[arg(long, default_value_t = 0)]
+    unrelated: usize,
+    /// Rounds.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Questions for one figure.
+    #[arg(long, default_value_t = 2000)]
+    questions: usize,
+}
+
+/// Makes one system call; its arguments are all addresses of live memory, or numbers.
+macro_rules! ask {
+    ($name:ident $(, $argument:expr)*) => {{
+        // SAFETY: asks, or changes only what the question's comment says; lends memory that outlives the call.
+        unsafe { raw_syscall!(Sysno::$name $(, $argument)*) }
+    }};
+}
+
+/// Its name, how many times dearer than a plain one it is to ask, and how it is asked for the nth time.
+type Question<'a> = (&'a str, usize, &'a dyn Fn(usize) -> usize);
+
+const VMAS: usize = 64;
+/// No VMA can grow to it.
+const IMPOSSIBLE: usize = (1 << 47) - 65536;
+const NEVER: i32 = libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_ANONYMOUS;
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    layout::map_unrelated(options.unrelated)?;
+    let layout = Layout::new(Shape {
+        vmas: VMAS,
+        pages: 2,
+        gap_pages: 2,
+        is_touched: true,
+    })?;
+    let at = |index: usize| layout.place() + index % VMAS * layout.stride();
+    let maps = || {
+        ask!(
+            openat,
+            libc::AT_FDCWD,
+            c"/proc/thread-self/maps".as_ptr(),
+            libc::O_RDONLY,
+            0
+        )
+    };
+    let fd = maps();
+    let mut name = [0u8; 256];
+    let (name_place, name_room) = (name.as_mut_ptr().addr() as u64, name.len() as u32);
+    let program = (main as fn() -> Result<()> as *const ()).addr() as u64;
+    let mut mask = u64::MAX;
+    let mask_place = (&raw mut mask).addr();
+    let query = |address: u64, place: u64, room: u32| {
+        let mut query = ProcmapQuery::at_or_above(address, place, room);
+        ask!(ioctl, fd, PROCMAP_QUERY, &raw mut query)
+    };
+    let each = |question: &dyn Fn(usize) -> usize, times: usize| {
+        let start = clock::thread_cpu_ns();
+        for index in 0..times {
+            std::hint::black_box(question(index));
+        }
+        (clock::thread_cpu_ns() - start) as f64 / times as f64
+    };
+    let questions: [Question<'_>; 15] = [
+        ("gettid", 1, &|_| ask!(gettid)),
+        ("no-op resize", 1, &|i| {
+            ask!(mremap, at(i), 2 * PAGE, 2 * PAGE, 0, 0)
+        }),
+        ("growth, one VMA (ENOMEM)", 1, &|i| {
+            ask!(mremap, at(i), 2 * PAGE, IMPOSSIBLE, 0, 0)
+        }),
+        ("growth, crosses (EFAULT)", 1, &|i| {
+            ask!(mremap, at(i), 3 * PAGE, IMPOSSIBLE, 0, 0)
+        }),
+        ("growth, 64 VMAs (EFAULT)", 1, &|_| {
+            ask!(mremap, at(0), layout.len(), IMPOSSIBLE, 0, 0)
+        }),
+        ("mmap that never maps, mapped (EEXIST)", 1, &|i| {
+            ask!(mmap, at(i), PAGE, 0, NEVER, usize::MAX, 0)
+        }),
+        ("mmap that never maps, free (EINVAL)", 1, &|i| {
+            ask!(mmap, at(i) + 2 * PAGE, PAGE, 0, NEVER, usize::MAX, 0)
+        }),
+        ("mincore, mapped page", 1, &|i| {
+            ask!(mincore, at(i), PAGE, mask_place)
+        }),
+        ("mincore, free page", 1, &|i| {
+            ask!(mincore, at(i) + 2 * PAGE, PAGE, mask_place)
+        }),
+        ("PROCMAP_QUERY, no name, anonymous", 1, &|i| {
+            query(at(i) as u64, 0, 0)
+        }),
+        ("PROCMAP_QUERY, name, anonymous", 1, &|i| {
+            query(at(i) as u64, name_place, name_room)
+        }),
+        ("PROCMAP_QUERY, no name, file", 1, &|_| query(program, 0, 0)),
+        ("PROCMAP_QUERY, name, file", 1, &|_| {
+            query(program, name_place, name_room)
+        }),
+        ("open and close maps", 10, &|_| {
+            let fd = maps();
+            ask!(close, fd)
+        }),
+        ("rt_sigprocmask", 1, &|_| {
+            ask!(rt_sigprocmask, libc::SIG_BLOCK, 0, mask_place, 8)
+        }),
+    ];
+    let mut variants: Vec<Variant<'_>> = Vec::new();
+    for (label, dearer, question) in questions {
+        let times = options.questions / dearer;
+        variants.push((label.to_owned(), Box::new(move || each(question, times))));
+    }
+    // All of maps, by reads of several sizes, in ns for one line.
+    for room in [1024, 4096, 65536] {
+        variants.push((
+            format!("maps as text, a line, reads of {room}"),
+            Box::new(move || a_line_of_maps(room)),
+        ));
+    }
+    let series = rounds::run(options.rounds, &mut variants);
+    rounds::print(&series);
+    Ok(())
+}
+
+fn a_line_of_maps(room: usize) -> f64 {
+    let mut buffer = vec![0u8; room];
+    let mut lines = 0;
+    let start = clock::thread_cpu_ns();
+    let fd = ask!(
+        openat,
+        libc::AT_FDCWD,
+        c"/proc/thread-self/maps".as_ptr(),
+        libc::O_RDONLY,
+        0
+    );
+    loop {
+        let got = ask!(read, fd, buffer.as_mut_ptr(), room) as isize;
+        let Some(filled) = usize::try_from(got).ok().filter(|&got| got > 0) else {
+            break;
+        };
+        lines += buffer[..filled].split(|&byte| byte == b'\n').count() - 1;
+    }
+    ask!(close, fd);
+    (clock::thread_cpu_ns() - start) as f64 / lines as f64
+}

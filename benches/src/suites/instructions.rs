@@ -1,0 +1,169 @@
+//! Instructions of the hook's paths, held against `benches/instructions.toml`: what grows shows, however busy
+//! the machine.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::stepping;
+use crate::subject::{Setup, Subject};
+use crate::table::{Goal, Row};
+
+const SUITE: &str = "instructions";
+/// How much a path may grow before its recorded figure has to be changed.
+pub const MOST_GROWTH: f64 = 1.10;
+
+/// Counts by path.
+pub type Counts = BTreeMap<String, u64>;
+
+/// A path's name, its call and setup, and the setup and call that it is counted above.
+type HookPath<'a> = (&'a str, &'a [&'a str], Setup, &'a Setup, &'a [&'a str]);
+
+/// Counts every path, each above the same program's call without the library.
+///
+/// # Errors
+/// A measured program fails, or may not be traced.
+pub fn counts(subject: &Subject) -> Result<Counts> {
+    let directory = subject.trace_directory()?;
+    let stub = Setup::default().preload(&subject.stub);
+    let stubbed = subject.shim().preload(&subject.stub);
+    let emulating = subject.shim().set("MODE", "emulate");
+    let bisecting = emulating.clone().set("VMA_SOURCE", "bisect");
+    let traced = |setup: &Setup| setup.clone().set("TRACE", directory.path());
+    let one = ["move"].as_slice();
+    let several = ["move", "--vmas=17"].as_slice();
+    let gaps = ["move", "--vmas=17", "--gap-pages=1"].as_slice();
+    let resize = ["resize"].as_slice();
+    let nothing = Setup::default();
+    // What the call costs without the library: the stub's, or nothing (the program's own loop is the same).
+    let paths: [HookPath<'_>; 8] = [
+        ("passed-through", resize, stubbed.clone(), &stub, resize),
+        ("passed-through-traced", resize, traced(&stubbed), &stub, resize),
+        ("one-vma", one, emulating.clone(), &nothing, one),
+        ("one-vma-traced", one, traced(&emulating), &nothing, one),
+        ("17-vmas-bisect", several, bisecting.clone(), &nothing, one),
+        ("17-vmas-gaps-bisect", gaps, bisecting.clone(), &nothing, one),
+        (
+            "17-vmas-gaps-bisect-traced",
+            gaps,
+            traced(&bisecting),
+            &nothing,
+            one,
+        ),
+        ("17-vmas-gaps-auto", gaps, emulating, &nothing, one),
+    ];
+    let mut counts = Counts::new();
+    for (name, call, setup, bare, bare_call) in paths {
+        let with = count(subject, call, &setup)?;
+        let without = count(subject, bare_call, bare)?;
+        counts.insert(name.to_owned(), with.saturating_sub(without));
+    }
+    Ok(counts)
+}
+
+fn count(subject: &Subject, arguments: &[&str], setup: &Setup) -> Result<u64> {
+    let mut command = Command::new(subject.programs.join("bench-hook"));
+    command.args(arguments);
+    setup.apply(&mut command);
+    stepping::count(&mut command).with_context(|| format!("bench-hook {}", arguments.join(" ")))
+}
+
+/// The rows, held against the recorded counts.
+pub fn rows(counts: &Counts, recorded: &Counts) -> Vec<Row> {
+    let row = |(name, &count): (&String, &u64)| {
+        let row = Row::new(SUITE, name.clone(), "recorded + 10 %").measured("ins", vec![count as f64]);
+        match recorded.get(name) {
+            Some(&known) => row.goal(Goal::AtMost((known as f64 * MOST_GROWTH).floor())),
+            None => row,
+        }
+    };
+    counts.iter().map(row).collect()
+}
+
+/// What is wrong with the counts: paths that grew, paths without a record, records without a path.
+pub fn complaints(counts: &Counts, recorded: &Counts) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (name, &count) in counts {
+        match recorded.get(name) {
+            None => complaints.push(format!("{name}: {count} instructions, none recorded")),
+            Some(&known) if count as f64 > known as f64 * MOST_GROWTH => {
+                complaints.push(format!("{name}: {count} instructions, {known} recorded"));
+            }
+            Some(_) => {}
+        }
+    }
+    for name in recorded.keys().filter(|name| !counts.contains_key(*name)) {
+        complaints.push(format!("{name}: recorded, but no such path is counted"));
+    }
+    complaints
+}
+
+/// Reads the recorded counts: `name = count` lines, `#` comments.
+///
+/// # Errors
+/// The file cannot be read, or a line is none of these.
+pub fn read(path: &Path) -> Result<Counts> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{}: unreadable", path.display()))?;
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    let parsed = lines.map(|line| {
+        let (name, count) = line
+            .split_once(" = ")
+            .with_context(|| format!("{}: {line}", path.display()))?;
+        Ok((
+            name.to_owned(),
+            count
+                .parse()
+                .with_context(|| format!("{}: {line}", path.display()))?,
+        ))
+    });
+    parsed.collect()
+}
+
+/// Writes the counts as the recorded ones.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(path: &Path, counts: &Counts) -> Result<()> {
+    let mut text = String::from(
+        "# User-space instructions that the preload library adds to one call, by path; the program is release,\n\
+         # x86-64. CI fails when one grows by more than 10 %: record it anew in the commit that makes it grow\n\
+         # (cargo xtask bench instructions --record), and say there why.\n",
+    );
+    for (name, count) in counts {
+        let _ = writeln!(text, "{name} = {count}");
+    }
+    std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Counts, complaints};
+
+    fn counts(figures: &[(&str, u64)]) -> Counts {
+        figures
+            .iter()
+            .map(|&(name, count)| (name.to_owned(), count))
+            .collect()
+    }
+
+    #[test]
+    fn a_tenth_more_passes_and_a_little_above_it_does_not() {
+        let recorded = counts(&[("path", 100)]);
+        assert!(complaints(&counts(&[("path", 110)]), &recorded).is_empty());
+        assert_eq!(
+            complaints(&counts(&[("path", 111)]), &recorded),
+            ["path: 111 instructions, 100 recorded"]
+        );
+    }
+
+    #[test]
+    fn a_path_and_its_record_come_and_go_together() {
+        let (one, other) = (counts(&[("one", 1)]), counts(&[("other", 1)]));
+        assert_eq!(complaints(&one, &other).len(), 2);
+    }
+}

@@ -1,0 +1,9 @@
+//! One module a group of rows. Each runs what it needs in turns and returns its rows; none judges another's.
+
+pub mod calls;
+pub mod instructions;
+pub mod moves;
+pub mod peers;
+pub mod report;
+pub mod startup;
+pub mod trace;

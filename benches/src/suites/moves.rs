@@ -1,0 +1,248 @@
+//! Moves: of one VMA against a bare call, of many against a loop that knows the boundaries and against the
+//! kernel's own multi-VMA move.
+
+use anyhow::Result;
+
+use crate::rounds::Series;
+use crate::stats::{Summary, named, ratios};
+use crate::subject::{Setup, Subject};
+use crate::table::{Goal, Row};
+
+const SUITE: &str = "moves";
+const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
+const MANY: usize = 60_000;
+
+/// The rows.
+///
+/// # Errors
+/// A measured program fails: among other things when `vm.max_map_count` is below 65,000.
+pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
+    let mut rows = single(subject)?;
+    for vmas in [2, 17, 1000, 10_000, MANY] {
+        for gap_pages in [0, 1] {
+            // Seconds a figure: a quick run has them once.
+            let is_long = vmas >= 10_000 && subject.is_quick;
+            for source in if is_long { &SOURCES[..1] } else { &SOURCES } {
+                rows.extend(several(subject, vmas, gap_pages, source)?);
+            }
+        }
+    }
+    for source in ["auto", "query", "bisect"] {
+        rows.extend(in_a_large_process(subject, source)?);
+    }
+    for source in ["auto", "query", "maps", "bisect"] {
+        rows.extend(over_a_large_gap(subject, source)?);
+    }
+    rows.push(growth(subject)?);
+    Ok(rows)
+}
+
+/// The floors: what finding VMAs costs at least, by each way to find them.
+///
+/// # Errors
+/// A measured program fails.
+pub fn floors(subject: &Subject) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (vmas, gap_pages) in [(2, 0), (17, 0), (17, 1), (1000, 0), (1000, 1)] {
+        let mut strategies = vec!["query", "query-name", "query-ahead", "text", "speculate"];
+        if gap_pages == 0 {
+            strategies.push("growth");
+        }
+        let ways = format!("libc,inline,{}", strategies.join(","));
+        let series = subject.run(
+            "bench-moves",
+            &arguments(subject, vmas, gap_pages, &ways),
+            &Setup::default(),
+        )?;
+        for strategy in strategies {
+            let figures = ratios(named(&series, strategy), named(&series, "libc"));
+            rows.push(
+                Row::new(
+                    "floors",
+                    format!("{}, finding them by {strategy}", shape(vmas, gap_pages)),
+                    LOOP,
+                )
+                .measured("x", figures),
+            );
+        }
+    }
+    Ok(rows)
+}
+
+const LOOP: &str = "loop that knows them";
+
+fn single(subject: &Subject) -> Result<Vec<Row>> {
+    let series = subject.run(
+        "bench-moves",
+        &arguments(subject, 1, 0, "symbol,libc"),
+        &emulating(subject, "auto"),
+    )?;
+    Ok(vec![
+        Row::new(SUITE, "one VMA", "bare call")
+            .measured("x", ratios(named(&series, "symbol"), named(&series, "libc")))
+            .goal(Goal::AtMost(1.10)),
+        Row::new(SUITE, "one VMA, bare", "").measured("ns", named(&series, "libc").to_vec()),
+    ])
+}
+
+fn several(subject: &Subject, vmas: usize, gap_pages: usize, source: &str) -> Result<Vec<Row>> {
+    let arguments = arguments(subject, vmas, gap_pages, "symbol,libc,inline,native");
+    let series = subject.run("bench-moves", &arguments, &emulating(subject, source))?;
+    let what = format!("{}, {source}", shape(vmas, gap_pages));
+    let goal = if vmas == 2 { 1.25 } else { 1.03 };
+    let symbol = named(&series, "symbol");
+    let mut rows = vec![
+        Row::new(SUITE, what.clone(), LOOP)
+            .measured("x", ratios(symbol, named(&series, "libc")))
+            .goal(Goal::AtMost(goal)),
+    ];
+    if has_native(&series) {
+        let native = named(&series, "native");
+        let mut row = Row::new(SUITE, what, "native call").measured("x", ratios(symbol, native));
+        if vmas > 2 {
+            row = row.goal(Goal::AtMost(1.20));
+        }
+        rows.push(row);
+        if source == "auto" {
+            for way in ["libc", "inline"] {
+                rows.push(
+                    Row::new(
+                        SUITE,
+                        format!("{}, {way} loop", shape(vmas, gap_pages)),
+                        "native call",
+                    )
+                    .measured("x", ratios(named(&series, way), native)),
+                );
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Pairs of processes, with 60,000 VMAs more and without. The bare loop is shown too: the kernel's own work
+/// grows with the tree of VMAs.
+fn in_a_large_process(subject: &Subject, source: &str) -> Result<Vec<Row>> {
+    let setup = emulating(subject, source);
+    let (mut shim, mut bare) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        let mut small = arguments(subject, 17, 1, "symbol,libc");
+        // Pairs are what is repeated here; the last one given counts.
+        small.push("--rounds=5".to_owned());
+        let mut large = small.clone();
+        large.push(format!("--unrelated={MANY}"));
+        let (small, large) = (
+            subject.run("bench-moves", &small, &setup)?,
+            subject.run("bench-moves", &large, &setup)?,
+        );
+        let median = |series: &[Series], way| Summary::of(named(series, way).to_vec()).median;
+        shim.push(median(&large, "symbol") / median(&small, "symbol"));
+        bare.push(median(&large, "libc") / median(&small, "libc"));
+    }
+    let what = format!("17 VMAs, gaps, {source}, {MANY} other VMAs");
+    let mut rows = vec![
+        Row::new(SUITE, what, "without the others")
+            .measured("x", shim)
+            .goal(Goal::AtMost(1.10)),
+    ];
+    if source == "auto" {
+        let what = format!("17 VMAs, gaps, bare loop, {MANY} other VMAs");
+        rows.push(Row::new(SUITE, what, "without the others").measured("x", bare));
+    }
+    Ok(rows)
+}
+
+/// What the library adds to the loop over gaps of 1 TiB, against what it adds over gaps of 1 MiB.
+fn over_a_large_gap(subject: &Subject, source: &str) -> Result<Vec<Row>> {
+    let added = |gap_pages: usize| -> Result<Vec<f64>> {
+        let series = subject.run(
+            "bench-moves",
+            &arguments(subject, 3, gap_pages, "symbol,libc"),
+            &emulating(subject, source),
+        )?;
+        Ok(ratios(named(&series, "symbol"), named(&series, "libc")))
+    };
+    let (small, large) = (added(1 << 8)?, added(1 << 28)?);
+    let mut row = Row::new(
+        SUITE,
+        format!("3 VMAs, gaps of 1 TiB, {source}"),
+        "over loop, gaps of 1 MiB",
+    )
+    .measured("x", ratios(&large, &small));
+    if source != "bisect" {
+        row = row.goal(Goal::AtMost(1.0 + NOISE));
+    }
+    Ok(vec![row])
+}
+
+/// What two runs of the same thing differ by here.
+const NOISE: f64 = 0.03;
+
+/// Cost of a VMA among 60,000 against that of a VMA among 1,000, both over the loop's.
+fn growth(subject: &Subject) -> Result<Row> {
+    let over_loop = |vmas: usize| -> Result<Vec<f64>> {
+        let series = subject.run(
+            "bench-moves",
+            &arguments(subject, vmas, 0, "symbol,libc"),
+            &emulating(subject, "auto"),
+        )?;
+        Ok(ratios(named(&series, "symbol"), named(&series, "libc")))
+    };
+    let (few, many) = (over_loop(1000)?, over_loop(MANY)?);
+    Ok(
+        Row::new(SUITE, "growth: over loop, 60,000 VMAs", "over loop, 1,000 VMAs")
+            .measured("x", ratios(&many, &few))
+            .goal(Goal::AtMost(1.0 + NOISE)),
+    )
+}
+
+/// The arguments of `bench-moves`. Many VMAs are a page each and timed in fewer rounds.
+fn arguments(subject: &Subject, vmas: usize, gap_pages: usize, ways: &str) -> Vec<String> {
+    let rounds = if vmas >= 10_000 { 9 } else { subject.rounds(21) };
+    let mut arguments = vec![
+        format!("--vmas={vmas}"),
+        format!("--gap-pages={gap_pages}"),
+        format!("--ways={ways}"),
+        format!("--rounds={rounds}"),
+    ];
+    if vmas >= MANY {
+        arguments.push("--pages=1".to_owned());
+    }
+    arguments
+}
+
+fn emulating(subject: &Subject, source: &str) -> Setup {
+    subject.shim().set("MODE", "emulate").set("VMA_SOURCE", source)
+}
+
+fn shape(vmas: usize, gap_pages: usize) -> String {
+    format!("{vmas} VMAs{}", if gap_pages == 0 { "" } else { ", gaps" })
+}
+
+fn has_native(series: &[Series]) -> bool {
+    series.iter().any(|series| series.name == "native")
+}
+
+/// The programs' arguments and settings for a guest, and what to make of the figures there.
+pub mod guest {
+    use super::{LOOP, Row, Series, named, ratios};
+    use crate::table::Goal;
+
+    /// Each source without `PROCMAP_QUERY`, and `auto`.
+    pub const SOURCES: [&str; 3] = ["auto", "maps", "bisect"];
+
+    /// Arguments of `bench-moves`: an emulated machine needs longer samples.
+    pub const ARGUMENTS: [&str; 5] = [
+        "--vmas=17",
+        "--gap-pages=1",
+        "--rounds=9",
+        "--sample-us=20000",
+        "--ways=symbol,libc",
+    ];
+
+    /// The row of one guest kernel and one source.
+    pub fn row(kernel: &str, source: &str, series: &[Series]) -> Row {
+        Row::new("guests", format!("17 VMAs, gaps, {source}, Linux {kernel}"), LOOP)
+            .measured("x", ratios(named(series, "symbol"), named(series, "libc")))
+            .goal(Goal::AtMost(1.25))
+    }
+}

@@ -1,0 +1,105 @@
+//! What other tools add to the same call, where they are installed.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::stats::{Summary, differences, named};
+use crate::subject::{Setup, Subject, parse};
+use crate::table::Row;
+
+const SUITE: &str = "peers";
+const MEMUSAGE: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/libmemusage.so",
+    "/usr/lib/aarch64-linux-gnu/libmemusage.so",
+];
+
+/// The rows, and a line for each tool that is not here.
+///
+/// # Errors
+/// A tool that is here fails.
+pub fn rows(subject: &Subject) -> Result<(Vec<Row>, Vec<String>)> {
+    let (mut rows, mut skipped) = (Vec::new(), Vec::new());
+    match MEMUSAGE.iter().map(Path::new).find(|path| path.exists()) {
+        Some(library) => rows.push(memusage(subject, library)?),
+        None => skipped
+            .push("memusage: libmemusage.so is not installed (Debian: libc-devtools, libc6)".to_owned()),
+    }
+    let tools: [(&str, &[&str]); 2] = [
+        ("strace", &["-f", "-qq", "-o", "/dev/null", "-e", "trace=mremap"]),
+        ("perf", &["trace", "-e", "mremap", "-o", "/dev/null"]),
+    ];
+    for (tool, arguments) in tools {
+        match under(subject, tool, arguments) {
+            Ok(row) => rows.push(row),
+            Err(error) => skipped.push(format!("{tool}: {error:#}")),
+        }
+    }
+    Ok((rows, skipped))
+}
+
+fn memusage(subject: &Subject, library: &Path) -> Result<Row> {
+    let directory = subject.trace_directory()?;
+    let data = directory.path().join("memusage.dat");
+    let setup = Setup::default().preload(library);
+    let mut added = Vec::new();
+    for _ in 0..9 {
+        let mut command = Command::new(subject.programs.join("bench-calls"));
+        command.arg("--rounds=7");
+        setup.apply(&mut command);
+        command
+            .env("MEMUSAGE_OUTPUT", &data)
+            .env("MEMUSAGE_TRACE_MMAP", "1")
+            .stderr(Stdio::null());
+        let output = command.output().context("bench-calls: cannot be run")?;
+        let series = parse(&String::from_utf8_lossy(&output.stdout))?;
+        added.push(Summary::of(differences(named(&series, "symbol"), named(&series, "direct"))).median);
+    }
+    Ok(Row::new(SUITE, "glibc memusage, with its data file", "bare mremap").measured("ns", added))
+}
+
+/// A tool that traces from another process: wall-clock time, since it stops the program.
+fn under(subject: &Subject, tool: &str, arguments: &[&str]) -> Result<Row> {
+    const CALLS: f64 = 1000.0;
+    let wall = |calls: f64, is_traced: bool| -> Result<f64> {
+        let program = subject.programs.join("bench-calls");
+        let mut command = if is_traced {
+            let mut command = Command::new(tool);
+            command.args(arguments).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.arg("--rounds=1").arg(format!("--calls={calls}"));
+        let before = crate::clock::monotonic_ns();
+        let output = command
+            .output()
+            .with_context(|| format!("{tool} is not installed"))?;
+        let spent = crate::clock::monotonic_ns() - before;
+        anyhow::ensure!(
+            output.status.success(),
+            "{} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+                .lines()
+                .next()
+                .unwrap_or_default()
+        );
+        Ok(spent as f64)
+    };
+    let mut added = Vec::new();
+    for _ in 0..9 {
+        // Two variants, two figures each: four times `CALLS`. The difference of two lengths leaves the start out.
+        let of = |is_traced| -> Result<f64> {
+            Ok((wall(2.0 * CALLS, is_traced)? - wall(CALLS, is_traced)?) / (4.0 * CALLS))
+        };
+        added.push(of(true)? - of(false)?);
+    }
+    let name = std::iter::once(tool)
+        .chain(arguments.iter().copied())
+        .take(2)
+        .collect::<Vec<_>>()
+        .join(" ");
+    Ok(Row::new(SUITE, name, "the same untraced").measured("ns", added))
+}

@@ -1,0 +1,201 @@
+//! `mremap-analyzer report` over a large trace, against reading the same file from the page cache.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use mremap_trace::{Call, ChunkHeader, Header, HeaderText, Outcome, Record, layout};
+
+use crate::clock;
+use crate::rounds::{self, Variant};
+use crate::stats::{named, ratios};
+use crate::subject::Subject;
+use crate::table::{Goal, Row};
+
+const SUITE: &str = "report";
+/// Calls in the trace: a hundred million, in whole chunks.
+const CALLS: usize = 100_000_000;
+const CALLS_QUICK: usize = 5_000_000;
+const CALLS_PER_CHUNK: usize = layout::SLOTS_PER_CHUNK as usize - 1;
+/// Threads and call sites that the calls are spread over.
+const THREADS: usize = 4;
+const SITES: u64 = 64;
+
+/// The rows.
+///
+/// # Errors
+/// No room for the trace (6.5 GB), or the analyzer fails on it.
+pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
+    let chunks = if subject.is_quick { CALLS_QUICK } else { CALLS }.div_ceil(CALLS_PER_CHUNK);
+    let calls = chunks * CALLS_PER_CHUNK;
+    let trace = generate(subject, chunks)?;
+    let (mut wall, mut peak) = (Vec::new(), Vec::new());
+    let series = {
+        let mut variants: Vec<Variant<'_>> = vec![
+            (
+                "read".to_owned(),
+                Box::new(|| read_through(&trace).unwrap_or(f64::NAN)),
+            ),
+            (
+                "report".to_owned(),
+                Box::new(|| {
+                    let (seconds, peak_mib) = report(subject, &trace).unwrap_or((f64::NAN, f64::NAN));
+                    wall.push(seconds);
+                    peak.push(peak_mib);
+                    seconds
+                }),
+            ),
+        ];
+        rounds::run(9, &mut variants)
+    };
+    ensure!(
+        wall.iter().all(|seconds| seconds.is_finite()),
+        "the report of {} failed",
+        trace.display()
+    );
+    let (read, report) = (named(&series, "read"), named(&series, "report"));
+    let millions = calls as f64 / 1e6;
+    let what = format!("report over {millions:.0} million calls");
+    Ok(vec![
+        Row::new(SUITE, what.clone(), "reading the file, cached")
+            .measured("x", ratios(report, read))
+            .goal(Goal::AtMost(1.5)),
+        Row::new(SUITE, what.clone(), "")
+            .measured("M/s", report.iter().map(|seconds| millions / seconds).collect())
+            .goal(Goal::AtLeast(80.0)),
+        Row::new(SUITE, format!("{what}, peak memory"), "")
+            .measured("MiB", peak)
+            .goal(Goal::AtMost(64.0)),
+    ])
+}
+
+/// A trace as the library writes it, kept under the build's directory from one run to the next.
+fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
+    fs::create_dir_all(&subject.scratch)?;
+    let path = subject
+        .scratch
+        .join(format!("report-{chunks}.{}.mrt", layout::VERSION));
+    let len = (layout::HEADER_SIZE + chunks * layout::CHUNK_SIZE) as u64;
+    if fs::metadata(&path).is_ok_and(|file| file.len() == len) {
+        return Ok(path);
+    }
+    // Written beside and renamed: a run that was ended half-way leaves no trace that looks whole.
+    let fresh = path.with_extension("fresh");
+    let named = || format!("{}: cannot be written", fresh.display());
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(&fresh).with_context(named)?);
+    let mut bytes = vec![0; layout::HEADER_SIZE];
+    let header = Header {
+        page_size: 4096,
+        capacity: len,
+        pid: 1000,
+        parent_pid: 1,
+        clock: 2,
+        chunks: chunks as u32,
+        capability: 1,
+        ..Header::default()
+    };
+    let text = HeaderText {
+        shim_version: b"bench",
+        exe: b"/usr/bin/bench",
+        argv: b"bench\0",
+        ..HeaderText::default()
+    };
+    header.encode(&text, &mut bytes);
+    file.write_all(&bytes).with_context(named)?;
+    let mut random = 1;
+    for number in 0..chunks {
+        file.write_all(&chunk(number, &mut random)).with_context(named)?;
+    }
+    file.into_inner()
+        .map_err(std::io::IntoInnerError::into_error)
+        .with_context(named)?;
+    fs::rename(&fresh, &path).with_context(named)?;
+    Ok(path)
+}
+
+fn chunk(number: usize, random: &mut u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(layout::CHUNK_SIZE);
+    let ticks = (number * CALLS_PER_CHUNK * 400) as u64;
+    bytes.resize(layout::SLOT_SIZE, 0);
+    let header = ChunkHeader {
+        tid: (1000 + number % THREADS) as u32,
+        number: number as u32,
+        claimed: layout::SLOTS_PER_CHUNK,
+        ticks,
+        monotonic_ns: ticks,
+        realtime_ns: ticks,
+    };
+    header.encode(&mut bytes);
+    for index in 0..CALLS_PER_CHUNK {
+        let call = Record::Call(call(ticks + index as u64 * 400, next(random)));
+        bytes.extend(call.encode().iter().flat_map(|word| word.to_ne_bytes()));
+    }
+    bytes
+}
+
+/// A mixture: mostly resizes, some moves, one call in a hundred fails.
+fn call(ticks: u64, random: u64) -> Call {
+    let pages = 1 + random % 64;
+    let old = 0x7000_0000_0000 + (random >> 20 & 0xffff) * 4096;
+    let fails = random.is_multiple_of(100);
+    let outcome = [
+        Outcome::PassedThrough,
+        Outcome::PassedThrough,
+        Outcome::Native,
+        Outcome::OneVma,
+    ][(random >> 8 & 3) as usize];
+    Call {
+        outcome,
+        ticks,
+        duration: 200 + (random >> 40 & 0xfff),
+        old,
+        old_len: pages * 4096,
+        new_len: (pages + (random >> 16 & 1)) * 4096,
+        flags: if outcome == Outcome::PassedThrough { 1 } else { 3 },
+        new: old + (1 << 40),
+        result: if fails {
+            -i64::from(libc::ENOMEM)
+        } else {
+            old as i64
+        },
+        caller: 0x5555_0000_0000 + (random >> 32) % SITES * 64,
+    }
+}
+
+/// Marsaglia's xorshift64.
+fn next(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// Seconds to read the file to its end.
+fn read_through(path: &Path) -> Result<f64> {
+    let before = clock::monotonic_ns();
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    while file.read(&mut buffer)? > 0 {}
+    Ok((clock::monotonic_ns() - before) as f64 / 1e9)
+}
+
+/// Seconds of the report, and its peak memory in MiB.
+fn report(subject: &Subject, trace: &Path) -> Result<(f64, f64)> {
+    let mut command = Command::new(&subject.analyzer);
+    command.arg("report").arg(trace).stdout(Stdio::null());
+    let before = clock::monotonic_ns();
+    let child = command.spawn().context("mremap-analyzer: cannot be run")?;
+    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
+    // SAFETY: waits for our own child, which nobody else waits for, and fills in the two.
+    let pid = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, usage.as_mut_ptr()) };
+    let seconds = (clock::monotonic_ns() - before) as f64 / 1e9;
+    ensure!(
+        pid == child.id() as i32 && status == 0,
+        "mremap-analyzer report: status {status:#x}"
+    );
+    // SAFETY: zeros are an `rusage`, and the kernel filled it in.
+    let usage = unsafe { usage.assume_init() };
+    Ok((seconds, usage.ru_maxrss as f64 / 1024.0))
+}

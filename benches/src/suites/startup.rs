@@ -1,0 +1,70 @@
+//! What loading the library adds to a process that does nothing.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::clock;
+use crate::rounds::{self, Variant};
+use crate::stats::{differences, named};
+use crate::subject::{Setup, Subject};
+use crate::table::{Goal, Row};
+
+const SUITE: &str = "startup";
+/// Starts for one figure.
+const STARTS: usize = 10;
+
+/// The rows.
+///
+/// # Errors
+/// `/bin/true` cannot be run.
+pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
+    let directory = subject.trace_directory()?;
+    let traced = subject.shim().set("TRACE", directory.path());
+    start(&traced)?;
+    let mut files = std::fs::read_dir(directory.path())?;
+    ensure!(
+        files.next().is_some(),
+        "/bin/true under the library left no trace: it was not loaded"
+    );
+    let setups = [
+        ("bare", Setup::default()),
+        ("untraced", subject.shim()),
+        ("traced", traced),
+    ];
+    let mut variants: Vec<Variant<'_>> = Vec::new();
+    for (name, setup) in &setups {
+        variants.push((
+            (*name).to_owned(),
+            Box::new(move || {
+                // The quickest of them: starting a process is where the machine's other work shows most.
+                let starts = (0..STARTS).map(|_| start(setup).unwrap_or(f64::NAN));
+                starts.fold(f64::INFINITY, f64::min) / 1000.0
+            }),
+        ));
+    }
+    let series = rounds::run(subject.rounds(41), &mut variants);
+    let bare = named(&series, "bare");
+    let added = |name| differences(named(&series, name), bare);
+    Ok(vec![
+        Row::new(SUITE, "/bin/true, untraced", "without the library")
+            .measured("µs", added("untraced"))
+            .goal(Goal::AtMost(100.0)),
+        Row::new(SUITE, "/bin/true, traced", "without the library")
+            .measured("µs", added("traced"))
+            .goal(Goal::AtMost(250.0)),
+        Row::new(SUITE, "/bin/true, without the library", "").measured("µs", bare.to_vec()),
+    ])
+}
+
+/// ns from the spawn to the end.
+fn start(setup: &Setup) -> Result<f64> {
+    let mut command = Command::new("/bin/true");
+    command.stdin(Stdio::null());
+    setup.apply(&mut command);
+    let before = clock::monotonic_ns();
+    let status = command.status().context("/bin/true: cannot be run")?;
+    let spent = clock::monotonic_ns() - before;
+    ensure!(status.success(), "/bin/true: {status}");
+    Ok(spent as f64)
+}
