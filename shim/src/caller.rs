@@ -15,7 +15,7 @@ static TEXT_END: AtomicUsize = AtomicUsize::new(0);
 const MOST_FRAMES: usize = 6;
 const LARGEST_FRAME: usize = 1024;
 /// Frames of the program's own are let be this large.
-const LARGEST_FOREIGN_FRAME: usize = 1 << 20;
+const LARGEST_FOREIGN_FRAME: usize = 1 << 16;
 
 /// Remembers where this library's own code lies.
 pub(crate) fn set_own_text(start: usize, end: usize) {

@@ -28,7 +28,7 @@ static TRIED: AtomicBool = AtomicBool::new(false);
 const LARGEST_PAGE: usize = 65536;
 
 /// Pages to try on, touched by nobody before or after. In `.bss`, because under `RLIMIT_AS` nothing could
-/// be mapped. The trial leaves two of them unmapped; no one will miss them.
+/// be mapped anew.
 #[repr(C, align(65536))]
 struct TrialPages(UnsafeCell<[u8; 6 * LARGEST_PAGE]>);
 
@@ -74,6 +74,7 @@ fn try_once() -> Capability {
         flags: Flags(Flags::MAYMOVE.0 | Flags::FIXED.0),
         new: (first + 3 * LARGEST_PAGE) as u64,
     });
+    restore(first);
     let capability = if tried >= 0 {
         Capability::MultiVma
     } else if tried == -(libc::EFAULT as isize) {
@@ -92,6 +93,14 @@ fn try_once() -> Capability {
         None,
     );
     capability
+}
+
+/// Maps again what the trial unmapped, as it was: leak checkers read all of a library's memory.
+fn restore(first: usize) {
+    for start in [first, first + 3 * LARGEST_PAGE] {
+        sys::map_zeros_if_free(start, 2 * LARGEST_PAGE);
+        let _ = sys::mprotect(start, 2 * LARGEST_PAGE, libc::PROT_READ | libc::PROT_WRITE);
+    }
 }
 
 /// What was found so far, without trying.

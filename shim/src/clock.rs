@@ -58,8 +58,14 @@ fn nanoseconds(clock: libc::clockid_t) -> u64 {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: writes the one `timespec` it is given; async-signal-safe.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    // SAFETY: writes the one `timespec` it is given; async-signal-safe. Errno is put back: where the vDSO
+    // cannot serve, this is a system call, which a filter may refuse.
+    unsafe {
+        let errno = libc::__errno_location();
+        let former = *errno;
+        libc::clock_gettime(clock, &raw mut time);
+        *errno = former;
+    }
     (time.tv_sec as u64)
         .wrapping_mul(1_000_000_000)
         .wrapping_add(time.tv_nsec as u64)

@@ -8,8 +8,8 @@ use mremap_trace::{HeaderText, Module};
 
 use crate::{caller, decimal, ring, sys};
 
-/// Room for a trace file's path.
-const PATH_OF_TRACE_ROOM: usize = 4096 + 96;
+/// Room for a trace file's name.
+const NAME_OF_TRACE_ROOM: usize = 96;
 const MOST_MODULES: usize = 256;
 const PATH_ROOM: usize = 256;
 
@@ -96,7 +96,15 @@ fn identity() -> &'static Identity {
 pub(crate) unsafe fn gather<'a>(directory: &[u8], arguments: impl Iterator<Item = &'a [u8]>) {
     // SAFETY: by the contract above this is the only reference.
     let identity = unsafe { &mut *IDENTITY.0.get() };
+    // The program may change its working directory before it forks.
+    if directory.first() != Some(&b'/')
+        && let Ok(len) = sys::working_directory(&mut identity.directory.bytes)
+    {
+        identity.directory.len = len.saturating_sub(1);
+        identity.directory.push(b"/");
+    }
     identity.directory.push(directory);
+    identity.directory.push(b"\0");
     if let Ok(len) = sys::readlink(c"/proc/self/exe", &mut identity.exe.bytes) {
         identity.exe.len = len;
     }
@@ -251,37 +259,41 @@ pub(crate) fn record_modules() {
     }
 }
 
-struct WrittenExclusively(UnsafeCell<Text<PATH_OF_TRACE_ROOM>>);
+struct WrittenExclusively(UnsafeCell<Text<NAME_OF_TRACE_ROOM>>);
 
-// SAFETY: only `trace_path` touches it, whose callers take turns.
+// SAFETY: only `name_trace` writes it, whose callers take turns.
 unsafe impl Sync for WrittenExclusively {}
 
 /// Not on the stack: a fork's child opens its trace in the hook, maybe on an 8 KiB signal stack.
-static TRACE_PATH: WrittenExclusively = WrittenExclusively(UnsafeCell::new(Text::EMPTY));
+static TRACE_NAME: WrittenExclusively = WrittenExclusively(UnsafeCell::new(Text::EMPTY));
 
-/// `DIRECTORY/NAME.PID.NANOSECONDS.mremap`: a name that no other process of this boot can have. `None` when
-/// it is too long.
+/// The directory of the traces; `None` when its name is too long.
+pub(crate) fn directory() -> Option<&'static CStr> {
+    CStr::from_bytes_with_nul(identity().directory.get()).ok()
+}
+
+/// Names the trace of a process `NAME.PID.NANOSECONDS.mremap`, as no other process of this boot can be.
 ///
 /// # Safety
-/// Called at load, or by the thread that holds `Exclusive`; the path before is not in use any more.
-pub(crate) unsafe fn trace_path(pid: u32, monotonic_ns: u64) -> Option<&'static CStr> {
+/// Called at load, or by the thread that holds `Exclusive`; the name before is not in use any more.
+pub(crate) unsafe fn name_trace(pid: u32, monotonic_ns: u64) {
     let identity = identity();
     let exe = identity.exe.get();
     let base = exe.rsplit(|&byte| byte == b'/').next().unwrap_or(&[]);
     // SAFETY: by the contract above nobody else refers to it.
-    let path = unsafe { &mut *TRACE_PATH.0.get() };
-    path.len = 0;
-    for piece in [
-        identity.directory.get(),
-        b"/",
-        base.get(..32).unwrap_or(base),
-        b".",
-    ] {
-        path.push(piece);
-    }
-    decimal::with_digits(u64::from(pid), |digits| path.push(digits));
-    path.push(b".");
-    decimal::with_digits(monotonic_ns, |digits| path.push(digits));
-    path.push(b".mremap\0");
-    CStr::from_bytes_with_nul(path.get()).ok()
+    let name = unsafe { &mut *TRACE_NAME.0.get() };
+    name.len = 0;
+    name.push(base.get(..32).unwrap_or(base));
+    name.push(b".");
+    decimal::with_digits(u64::from(pid), |digits| name.push(digits));
+    name.push(b".");
+    decimal::with_digits(monotonic_ns, |digits| name.push(digits));
+    name.push(b".mremap\0");
+}
+
+/// The name given last.
+pub(crate) fn trace_name() -> &'static CStr {
+    // SAFETY: it is written before the trace it names is open, and not again in this process.
+    let name = unsafe { &*TRACE_NAME.0.get() };
+    CStr::from_bytes_with_nul(name.get()).unwrap_or(c"unnamed.mremap")
 }

@@ -32,10 +32,10 @@ pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
 }
 
 fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
-    let judgement = request.judge(discover::address_space_for(request));
-    if judgement == Judgement::NotAMove {
+    if !request.is_move(discover::smallest_address_space()) {
         return (Outcome::PassedThrough, next.forward_raw(request));
     }
+    let judgement = request.judge(discover::address_space_for(request));
     if config::mode() == Mode::Auto && capability::of_kernel() == Capability::MultiVma {
         if let Judgement::Move(wanted) = judgement {
             survey(wanted, record);

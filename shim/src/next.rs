@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use mremap_plan::Request;
 
-use crate::{ring, sys};
+use crate::{hooks, ring, sys};
 
 #[cfg(target_arch = "x86_64")]
 global_asm!(".symver mremap_shim_dlsym, dlsym@GLIBC_2.2.5");
@@ -46,10 +46,11 @@ pub(crate) fn resolve() {
     ];
     for (function, name) in functions {
         // SAFETY: the name is a C string; RTLD_NEXT asks for the symbol after this library's own.
-        function.store(
-            unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr()) },
-            Ordering::Release,
-        );
+        let found = unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+        // Where another tool relays `dlsym`, "next" counts from that tool, and may be this library itself.
+        if !hooks::are_at(found) {
+            function.store(found, Ordering::Release);
+        }
     }
 }
 
@@ -133,7 +134,9 @@ impl Next {
 pub(crate) fn raw(answer: *mut c_void) -> isize {
     if answer == libc::MAP_FAILED {
         // SAFETY: libc's errno of this thread, always there.
-        return -(unsafe { *libc::__errno_location() } as isize);
+        let errno = unsafe { *libc::__errno_location() };
+        // A tool behind us may fail without saying why.
+        return -(if errno == 0 { libc::ENOMEM } else { errno } as isize);
     }
     answer.addr() as isize
 }

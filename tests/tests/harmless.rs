@@ -135,8 +135,56 @@ fn after_the_program_has_given_things_up() {
 
 #[test]
 fn under_a_filter_that_kills_for_any_strange_call() {
+    for way in [
+        "seccomp-kill",
+        "seccomp-kill-by-number",
+        "seccomp-kill-by-number-of-prctl",
+    ] {
+        for mode in ["passthrough", "auto", "emulate"] {
+            check_confined(way, mode);
+        }
+    }
+}
+
+/// Runs a fixture in every mode, traced both ways and not at all; it must end well.
+fn check_ends_well(name: &str) {
     for mode in ["passthrough", "auto", "emulate"] {
-        check_confined("seccomp-kill", mode);
+        for detail in ["calls", "vmas"] {
+            for keep in ["first", "last"] {
+                let directory = tempfile::tempdir().expect("a directory for the traces");
+                let output = Preload::new(Artifacts::get().fixture(name))
+                    .setting("MODE", mode)
+                    .setting("TRACE", directory.path())
+                    .setting("TRACE_SIZE", "256K")
+                    .setting("TRACE_KEEP", keep)
+                    .setting("TRACE_DETAIL", detail)
+                    .output();
+                assert!(
+                    output.status.success(),
+                    "{name}, {mode}, {keep}, {detail}: {output:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn in_a_child_that_a_signal_handler_forked() {
+    check_ends_well("forking_handler");
+}
+
+#[test]
+fn in_a_child_whose_first_call_is_a_move() {
+    for mode in MODES {
+        let (output, traces) = Preload::new(Artifacts::get().fixture("first_move_in_child"))
+            .setting("MODE", mode)
+            .traced_with_children();
+        assert!(output.status.success(), "{mode}: {output:?}");
+        assert_eq!(
+            traces.iter().map(|trace| trace.calls().len()).sum::<usize>(),
+            2,
+            "{mode}"
+        );
     }
 }
 

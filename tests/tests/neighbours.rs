@@ -131,3 +131,17 @@ fn sanitized_programs_run_when_their_library_comes_first() {
         }
     }
 }
+
+#[test]
+fn a_tool_that_relays_dlsym() {
+    let relay = Artifacts::get().fixture("libdlsym_relay.so");
+    let relay = relay.as_path();
+    for (before, behind) in [(vec![relay], vec![]), (vec![], vec![relay])] {
+        let (output, traces) = Preload::new(Artifacts::get().fixture("children"))
+            .args(&["fork", "2"])
+            .setting("MODE", "emulate")
+            .beside(&before, &behind)
+            .traced_with_children();
+        assert_same_calls(&output, &traces, 16, "a relay of dlsym");
+    }
+}

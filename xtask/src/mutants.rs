@@ -38,7 +38,7 @@ const MUTANTS: [Mutant; 13] = [
         name: "the kernel is tried first, which unmaps the destination",
         file: "shim/src/moves.rs",
         code: "    let mut source = Source::new();\n    source.open();\n    record.emulation_begins",
-        instead: "    sys::munmap(wanted.destination as usize, wanted.len as usize);\n    let mut source = Source::new();\n    source.open();\n    record.emulation_begins",
+        instead: "    unsafe { libc::munmap(wanted.destination as *mut _, wanted.len as usize) };\n    let mut source = Source::new();\n    source.open();\n    record.emulation_begins",
         finder: Finder::Oracle,
     },
     Mutant {

@@ -28,11 +28,13 @@ pub(crate) enum OneVma {
 #[cfg(target_arch = "x86_64")]
 const IMPOSSIBLE_LENGTHS: [u64; 2] = [(1 << 56) - 65536, (1 << 47) - 65536];
 #[cfg(not(target_arch = "x86_64"))]
-const IMPOSSIBLE_LENGTHS: [u64; 4] = [
+const IMPOSSIBLE_LENGTHS: [u64; 6] = [
     (1 << 52) - 65536,
     (1 << 48) - 65536,
+    (1 << 47) - 65536,
     (1 << 42) - 65536,
     (1 << 39) - 65536,
+    (1 << 36) - 65536,
 ];
 
 /// Index of the length this kernel does not call silly (`EINVAL`, since 6.17, when above `TASK_SIZE`).
@@ -159,6 +161,8 @@ fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
     match sys::mmap_that_never_maps(start, len) {
         Failed(libc::EEXIST) => Ok(false),
         Failed(libc::EINVAL | libc::EAGAIN) => Ok(true),
+        // Below `mmap_min_addr` or beyond `TASK_SIZE`, where `mmap` cannot be asked: page by page then.
+        Failed(libc::EPERM | libc::ENOMEM) => Ok(len == page_size() && is_one_vma(start, len) == OneVma::No),
         failed => Err(failed),
     }
 }

@@ -34,9 +34,10 @@ pub(crate) fn names_matter(look: impl FnOnce() -> bool) -> bool {
         ALL_MOVABLE => false,
         WORTH_A_LOOK => {
             // Before the look: a file mapped meanwhile marks anew.
-            FILES.store(ALL_MOVABLE, Ordering::SeqCst);
-            let found = look();
-            if found {
+            let unmarked =
+                FILES.compare_exchange(WORTH_A_LOOK, ALL_MOVABLE, Ordering::SeqCst, Ordering::Relaxed);
+            let found = unmarked.is_err() || look();
+            if found && unmarked.is_ok() {
                 FILES.store(SOME_PLACED_BY_DRIVER, Ordering::Relaxed);
             }
             found

@@ -86,7 +86,8 @@ impl Text {
                 return;
             };
             if parsed.vma.range.end > address {
-                if parsed.vma.range.contains(address) {
+                let is_code = parsed.vma.protection.is_some_and(|known| known.execute);
+                if is_code && parsed.vma.range.contains(address) {
                     take(parsed.vma.range, module_of(&parsed.vma), parsed.path);
                 }
                 return;

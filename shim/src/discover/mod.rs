@@ -279,16 +279,21 @@ pub(crate) fn page_size() -> u64 {
 const SMALLEST_TASK_SIZE: u64 = if cfg!(target_arch = "x86_64") {
     (1 << 47) - 4096
 } else {
-    1 << 39
+    1 << 36
 };
+
+/// What is true of every kernel of this architecture.
+pub(crate) fn smallest_address_space() -> AddressSpace {
+    AddressSpace {
+        page_size: page_size(),
+        task_size: SMALLEST_TASK_SIZE,
+    }
+}
 
 /// The limits that a request is judged by. Only a destination near or beyond the smallest `TASK_SIZE`
 /// makes us ask the kernel for its own.
 pub(crate) fn address_space_for(request: &Request) -> AddressSpace {
-    let space = AddressSpace {
-        page_size: page_size(),
-        task_size: SMALLEST_TASK_SIZE,
-    };
+    let space = smallest_address_space();
     let len = space.page_align(request.new_len);
     let end = request.new.saturating_add(len);
     if len == 0 || end <= SMALLEST_TASK_SIZE {

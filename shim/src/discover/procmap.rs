@@ -179,7 +179,7 @@ pub(super) fn find_module(maps: &OpenFile, address: u64, take: impl FnOnce(Range
         return;
     }
     let vma = query.vma(&name);
-    if vma.range.contains(address) {
+    if vma.range.contains(address) && vma.protection.is_some_and(|known| known.execute) {
         let module = Module {
             build_id,
             build_id_len: query.build_id_size.min(20) as u8,

@@ -2,7 +2,9 @@
 
 use core::arch::naked_asm;
 
-use super::{USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number};
+use super::{
+    USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number, set_seccomp_by_number_of_prctl,
+};
 use crate::discover::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
 use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SYSCALL};
 
@@ -12,7 +14,7 @@ use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SYSCALL};
 /// As for libc's.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn syscall() {
+pub(super) unsafe extern "C" fn syscall() {
     naked_asm!(
         "hint #34", // bti c
         "cmp w0, #{mremap}",
@@ -25,6 +27,10 @@ unsafe extern "C" fn syscall() {
         "b.eq 3f",
         "cmp w0, #{mmap}",
         "b.eq 4f",
+        "cmp w0, #{prctl}",
+        "b.eq 5f",
+        "cmp w0, #{ioctl}",
+        "b.eq 6f",
         "2:",
         "adrp x16, {next}",
         "ldr x16, [x16, :lo12:{next}]",
@@ -42,12 +48,26 @@ unsafe extern "C" fn syscall() {
         "add x16, x16, :lo12:{files}",
         "strb w17, [x16]",
         "b 2b",
+        "5:",
+        "cmp w1, #{pr_set_seccomp}",
+        "b.eq {set_seccomp_by_number_of_prctl}",
+        "b 2b",
+        "6:",
+        "mov w16, #{new_userfaultfd}",
+        "cmp w2, w16",
+        "b.eq 3b",
+        "b 2b",
         mremap = const libc::SYS_mremap,
         mremap_by_number = sym mremap_by_number,
         seccomp = const libc::SYS_seccomp,
         set_seccomp_by_number = sym set_seccomp_by_number,
         userfaultfd = const libc::SYS_userfaultfd,
         mmap = const libc::SYS_mmap,
+        prctl = const libc::SYS_prctl,
+        pr_set_seccomp = const libc::PR_SET_SECCOMP,
+        set_seccomp_by_number_of_prctl = sym set_seccomp_by_number_of_prctl,
+        ioctl = const libc::SYS_ioctl,
+        new_userfaultfd = const USERFAULTFD_IOC_NEW,
         files = sym FILES,
         file_mapped_anew = const FILE_MAPPED_ANEW,
         userfaultfd_made = sym USERFAULTFD_MADE,
@@ -62,7 +82,7 @@ unsafe extern "C" fn syscall() {
 /// As for libc's.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ioctl() {
+pub(super) unsafe extern "C" fn ioctl() {
     naked_asm!(
         "hint #34", // bti c
         "mov w16, #{new_userfaultfd}",
@@ -100,7 +120,7 @@ unsafe extern "C" fn ioctl() {
 /// As for libc's.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn prctl() {
+pub(super) unsafe extern "C" fn prctl() {
     naked_asm!(
         "hint #34", // bti c
         "cmp w0, #{pr_set_seccomp}",
@@ -134,7 +154,7 @@ macro_rules! hook_mmap {
         /// As for libc's.
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name() {
+        pub(super) unsafe extern "C" fn $name() {
             naked_asm!(
                 "hint #34", // bti c
                 "tst w3, #{map_anonymous}",

@@ -14,10 +14,9 @@ use crate::caller;
 use crate::next::{self, Next};
 use crate::{moves, record, ring, sandbox};
 
-#[cfg(target_arch = "aarch64")]
-mod aarch64;
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
+#[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
+#[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
+mod naked;
 
 /// `_IO(0xAA, 0x00)` of `include/uapi/linux/userfaultfd.h`: an ioctl on `/dev/userfaultfd`.
 const USERFAULTFD_IOC_NEW: i32 = 0xaa00;
@@ -36,6 +35,19 @@ redhook::hook! {
         };
         enter(request, Next::Mremap)
     }
+}
+
+/// Whether one of the exported functions is at an address.
+pub(crate) fn are_at(address: *const c_void) -> bool {
+    let own: [*const c_void; 6] = [
+        mremap::mremap as *const c_void,
+        naked::syscall as *const c_void,
+        naked::ioctl as *const c_void,
+        naked::prctl as *const c_void,
+        naked::mmap as *const c_void,
+        naked::mmap64 as *const c_void,
+    ];
+    own.contains(&address)
 }
 
 /// `syscall(SYS_mremap, …)`, where `syscall` jumps with the registers as they were.
@@ -89,6 +101,16 @@ unsafe extern "C" fn set_seccomp_by_number(
     } else {
         ask()
     }
+}
+
+/// `syscall(SYS_prctl, PR_SET_SECCOMP, …)`.
+unsafe extern "C" fn set_seccomp_by_number_of_prctl(
+    number: isize,
+    option: usize,
+    mode: usize,
+    filter: usize,
+) -> isize {
+    filtered_by(|| next::syscall(number, [option, mode, filter]))
 }
 
 fn filtered_by(install: impl FnOnce() -> isize) -> isize {

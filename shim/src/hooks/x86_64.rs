@@ -2,7 +2,9 @@
 
 use core::arch::naked_asm;
 
-use super::{USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number};
+use super::{
+    USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number, set_seccomp_by_number_of_prctl,
+};
 use crate::discover::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
 use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SYSCALL};
 
@@ -12,7 +14,7 @@ use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SYSCALL};
 /// As for libc's.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn syscall() {
+pub(super) unsafe extern "C" fn syscall() {
     naked_asm!(
         "endbr64",
         "cmp edi, {mremap}",
@@ -23,6 +25,10 @@ unsafe extern "C" fn syscall() {
         "je 3f",
         "cmp edi, {mmap}",
         "je 4f",
+        "cmp edi, {prctl}",
+        "je 5f",
+        "cmp edi, {ioctl}",
+        "je 6f",
         "2:",
         "mov r11, qword ptr [rip + {next}]",
         "test r11, r11",
@@ -34,12 +40,25 @@ unsafe extern "C" fn syscall() {
         "4:",
         "mov byte ptr [rip + {files}], {file_mapped_anew}",
         "jmp 2b",
+        "5:",
+        "cmp esi, {pr_set_seccomp}",
+        "je {set_seccomp_by_number_of_prctl}",
+        "jmp 2b",
+        "6:",
+        "cmp edx, {new_userfaultfd}",
+        "je 3b",
+        "jmp 2b",
         mremap = const libc::SYS_mremap,
         mremap_by_number = sym mremap_by_number,
         seccomp = const libc::SYS_seccomp,
         set_seccomp_by_number = sym set_seccomp_by_number,
         userfaultfd = const libc::SYS_userfaultfd,
         mmap = const libc::SYS_mmap,
+        prctl = const libc::SYS_prctl,
+        pr_set_seccomp = const libc::PR_SET_SECCOMP,
+        set_seccomp_by_number_of_prctl = sym set_seccomp_by_number_of_prctl,
+        ioctl = const libc::SYS_ioctl,
+        new_userfaultfd = const USERFAULTFD_IOC_NEW,
         files = sym FILES,
         file_mapped_anew = const FILE_MAPPED_ANEW,
         userfaultfd_made = sym USERFAULTFD_MADE,
@@ -54,7 +73,7 @@ unsafe extern "C" fn syscall() {
 /// As for libc's.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ioctl() {
+pub(super) unsafe extern "C" fn ioctl() {
     naked_asm!(
         "endbr64",
         "cmp esi, {new_userfaultfd}",
@@ -88,7 +107,7 @@ unsafe extern "C" fn ioctl() {
 /// As for libc's.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn prctl() {
+pub(super) unsafe extern "C" fn prctl() {
     naked_asm!(
         "endbr64",
         "cmp edi, {pr_set_seccomp}",
@@ -122,7 +141,7 @@ macro_rules! hook_mmap {
         /// As for libc's.
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name() {
+        pub(super) unsafe extern "C" fn $name() {
             naked_asm!(
                 "endbr64",
                 "test ecx, {map_anonymous}",

@@ -11,6 +11,7 @@ use mremap_trace::{ChunkHeader, ClaimWord, Record};
 
 use super::keeps_last;
 use crate::clock;
+use crate::exclusive::WIPED;
 
 type Slot = [AtomicU64; SLOT_WORDS];
 
@@ -48,7 +49,7 @@ impl Chunk {
     /// `count` slots of this chunk, if it is still number `number` and has room. A handler may interrupt its
     /// own thread anywhere here: the one atomic addition gives each its own slots.
     #[inline]
-    pub(super) fn claim(self, number: u32, count: u32) -> Option<Claim> {
+    pub(super) fn claim(self, epoch: u32, number: u32, count: u32) -> Option<Claim> {
         let writer = if keeps_last() { ClaimWord::ONE_WRITER } else { 0 };
         let addition = u64::from(count) + writer;
         let former = ClaimWord(self.claims().fetch_add(addition, Ordering::Acquire));
@@ -57,6 +58,7 @@ impl Chunk {
             chunk: self,
             first,
             writer,
+            epoch,
         };
         if former.number() == number && first + count <= SLOTS_PER_CHUNK {
             return Some(claim);
@@ -130,9 +132,17 @@ pub(crate) struct Claim {
     first: u32,
     /// What this claim added to the chunk's count of writers.
     writer: u64,
+    epoch: u32,
 }
 
 impl Claim {
+    /// False in a child that was forked by a handler in the middle of a claim: the slots are the parent's, and
+    /// the file mapped there may be the parent's, or another.
+    #[inline]
+    fn is_of_this_process(&self) -> bool {
+        self.epoch == WIPED.trace_epoch.load(Ordering::Relaxed)
+    }
+
     /// File-wide number of the first slot.
     pub(crate) fn number(&self) -> u32 {
         self.chunk.position * SLOTS_PER_CHUNK + self.first
@@ -141,6 +151,9 @@ impl Claim {
     /// Writes a record to the claim's slot `index`, its tag last.
     #[inline]
     pub(crate) fn store(&self, index: usize, record: &Record) {
+        if !self.is_of_this_process() {
+            return;
+        }
         let Some(slot) = self.chunk.slots.get(self.first as usize + index) else {
             return;
         };
@@ -177,7 +190,7 @@ impl Claim {
 impl Drop for Claim {
     #[inline]
     fn drop(&mut self) {
-        if self.writer != 0 {
+        if self.writer != 0 && self.is_of_this_process() {
             // Release pairs with the Acquire in `take_over`.
             self.chunk.claims().fetch_sub(self.writer, Ordering::Release);
         }

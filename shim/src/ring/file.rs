@@ -1,13 +1,18 @@
-//! The file itself: made, mapped, headed, and given space.
+//! The file itself: made, mapped and headed.
 
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use mremap_trace::Header;
 
-use super::{ALLOCATED, BASE, CHUNK_SIZE, EARLY, HEADER_SIZE, KEEPS_LAST, NONE, PINNED, POSITIONS, WANTED};
+use super::{
+    ALLOCATED, BASE, CHUNK_SIZE, EARLY, HEADER_SIZE, KEEPS_LAST, NONE, OUT_OF_SPACE, PINNED, POSITIONS,
+    WANTED, space,
+};
 use crate::config::{self, TraceSettings};
 use crate::exclusive::{self, Exclusive, WIPED};
-use crate::{callers, capability, clock, discover, identity, sandbox, sys};
+use crate::sys::{self, FileId, OpenFile};
+use crate::{callers, capability, clock, discover, identity, sandbox};
 
 /// Number of the last trace opened by this process or the ones it was forked from.
 static LAST_EPOCH: AtomicU32 = AtomicU32::new(0);
@@ -16,10 +21,15 @@ static LAST_PID: AtomicU32 = AtomicU32::new(0);
 /// Bytes for one process.
 static SIZE: AtomicU64 = AtomicU64::new(0);
 
-/// Positions allocated at a time.
-const SEGMENT: u32 = 64;
-/// Positions allocated ahead of a sandbox: 4 MiB.
-const AHEAD: u32 = 1024;
+/// Positions for which there is address space.
+static MAPPED: AtomicU32 = AtomicU32::new(0);
+/// The directory of the traces, once it was opened.
+static DIRECTORY: WrittenExclusively = WrittenExclusively(UnsafeCell::new(None));
+
+struct WrittenExclusively(UnsafeCell<Option<FileId>>);
+
+// SAFETY: used at load and by threads that hold `Exclusive`.
+unsafe impl Sync for WrittenExclusively {}
 
 /// Why there will be no trace.
 pub(crate) enum OpenError {
@@ -64,12 +74,13 @@ fn create() -> Result<(), OpenError> {
     let now = clock::now();
     let pid = sys::pid();
     // SAFETY: at load, or called by `open_in_child`, which holds `Exclusive`.
-    let path = unsafe { identity::trace_path(pid, now.monotonic_ns) }.ok_or(OpenError::NameTooLong)?;
-    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
-    let fd = sys::open(path, flags, 0o600).map_err(|failed| OpenError::File(failed.0))?;
-    let mapped = map(fd);
-    sys::close(fd);
-    let (base, len) = mapped.inspect_err(|_| sys::unlink(path))?;
+    unsafe { identity::name_trace(pid, now.monotonic_ns) };
+    let directory = open_directory()?;
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+    let file = directory
+        .open_in(identity::trace_name(), flags, 0o600)
+        .map_err(|failed| OpenError::File(failed.0))?;
+    let (base, len) = map(&file).inspect_err(|_| directory.unlink_in(identity::trace_name()))?;
     let forked_from = LAST_PID.swap(pid, Ordering::Relaxed);
     write_header(base, len, &now, pid, forked_from);
     BASE.store(base, Ordering::Release);
@@ -81,72 +92,55 @@ fn create() -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Maps a new file at its full size, sparse, its first segment allocated.
-fn map(fd: i32) -> Result<(*mut u8, usize), OpenError> {
+/// The directory that the settings name: for a child, only if it is still the one that it was.
+fn open_directory() -> Result<OpenFile, OpenError> {
+    let path = identity::directory().ok_or(OpenError::NameTooLong)?;
+    let directory = OpenFile::open_directory(path).map_err(|failed| OpenError::File(failed.0))?;
+    let id = directory.id().map_err(|failed| OpenError::File(failed.0))?;
+    // SAFETY: at load, or called by the thread that holds `Exclusive`.
+    let known = unsafe { &mut *DIRECTORY.0.get() };
+    match *known.get_or_insert(id) == id {
+        true => Ok(directory),
+        false => Err(OpenError::File(libc::ENOENT)),
+    }
+}
+
+/// Maps a new file at its full size, sparse, its first segment written. A child's lies where its parent's
+/// was, so that whatever was interrupted there finds memory, and never in more than that.
+fn map(file: &OpenFile) -> Result<(*mut u8, usize), OpenError> {
+    let former = BASE.load(Ordering::Relaxed);
+    let most = if former.is_null() {
+        u32::MAX / 64
+    } else {
+        MAPPED.load(Ordering::Relaxed)
+    };
     let limit = SIZE
         .load(Ordering::Relaxed)
         .min(sys::file_size_limit())
-        .min(u64::from(u32::MAX / 64) * CHUNK_SIZE as u64);
+        .min(HEADER_SIZE as u64 + u64::from(most) * CHUNK_SIZE as u64);
     let positions = limit.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64;
     if positions == 0 {
         return Err(OpenError::Space(libc::EFBIG));
     }
     let len = HEADER_SIZE + positions as usize * CHUNK_SIZE;
-    sys::ftruncate(fd, len as u64).map_err(|failed| OpenError::File(failed.0))?;
-    let base = sys::map_file(fd, len).map_err(|failed| OpenError::File(failed.0))?;
-    let first = SEGMENT.min(positions as u32);
+    file.set_len(len as u64)
+        .map_err(|failed| OpenError::File(failed.0))?;
+    let first = space::SEGMENT.min(positions as u32);
     let first_len = HEADER_SIZE + first as usize * CHUNK_SIZE;
-    let allocated = match sys::madvise(base, first_len, libc::MADV_POPULATE_WRITE) {
-        Ok(_) => Ok(first),
-        // Before 5.14: all of it now, through the descriptor.
-        Err(sys::Failed(libc::EINVAL)) => sys::fallocate(fd, len as u64).map(|_| positions as u32),
-        Err(failed) => Err(failed),
-    };
-    // A child has no business in its parent's file.
-    let _ = sys::madvise(base, len, libc::MADV_DONTFORK);
-    match allocated {
-        Ok(allocated) => {
-            ALLOCATED.store(allocated, Ordering::Relaxed);
-            POSITIONS.store(positions as u32, Ordering::Relaxed);
-            PINNED.store(0, Ordering::Relaxed);
-            Ok((base as *mut u8, len))
-        }
-        Err(failed) => {
-            sys::munmap(base, len);
-            Err(OpenError::Space(failed.0))
-        }
+    space::write_zeros(file, 0, first_len).map_err(|failed| OpenError::Space(failed.0))?;
+    space::begin(file).map_err(|failed| OpenError::File(failed.0))?;
+    let over = (!former.is_null()).then(|| former.addr());
+    let base = file.map(len, over).map_err(|failed| OpenError::File(failed.0))?;
+    // The pages are there; this only spares the faults that would find them.
+    let _ = sys::madvise(base, first_len, libc::MADV_POPULATE_WRITE);
+    ALLOCATED.store(first, Ordering::Relaxed);
+    POSITIONS.store(positions as u32, Ordering::Relaxed);
+    if former.is_null() {
+        MAPPED.store(positions as u32, Ordering::Relaxed);
     }
-}
-
-/// Makes sure that `position` can be written without a fault: the kernel answers with an error here what
-/// would be a SIGBUS there.
-pub(super) fn allocate_for(base: *mut u8, position: u32) -> bool {
-    !sandbox::is_filtered() && allocate_to(base, position / SEGMENT * SEGMENT + SEGMENT)
-}
-
-/// Space for what a sandbox is going to record, since it may not ask for more.
-pub(crate) fn allocate_ahead() {
-    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
-    if epoch != 0 && epoch != NONE {
-        let end = ALLOCATED.load(Ordering::Relaxed).saturating_add(AHEAD);
-        allocate_to(BASE.load(Ordering::Acquire), end);
-    }
-}
-
-/// From where space ends now, so that it never has holes whoever comes first.
-fn allocate_to(base: *mut u8, end: u32) -> bool {
-    let end = end.min(POSITIONS.load(Ordering::Relaxed));
-    let allocated = ALLOCATED.load(Ordering::Acquire);
-    if allocated >= end {
-        return true;
-    }
-    let start = base.addr() + HEADER_SIZE + allocated as usize * CHUNK_SIZE;
-    let len = (end - allocated) as usize * CHUNK_SIZE;
-    let populated = sys::madvise(start, len, libc::MADV_POPULATE_WRITE).is_ok();
-    if populated {
-        ALLOCATED.fetch_max(end, Ordering::Release);
-    }
-    populated
+    OUT_OF_SPACE.store(false, Ordering::Relaxed);
+    PINNED.store(0, Ordering::Relaxed);
+    Ok((base as *mut u8, len))
 }
 
 fn write_header(base: *mut u8, len: usize, now: &clock::Moment, pid: u32, forked_from: u32) {

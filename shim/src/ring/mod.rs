@@ -9,6 +9,7 @@
 
 mod chunk;
 mod file;
+mod space;
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -20,7 +21,8 @@ use crate::thread;
 use chunk::Chunk;
 
 pub(crate) use chunk::Claim;
-pub(crate) use file::{OpenError, allocate_ahead, open};
+pub(crate) use file::{OpenError, open};
+pub(crate) use space::allocate_ahead;
 
 /// A trace was asked for and nothing has ended it.
 static WANTED: AtomicBool = AtomicBool::new(false);
@@ -32,6 +34,8 @@ static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 static POSITIONS: AtomicU32 = AtomicU32::new(0);
 /// Positions whose space is there.
 static ALLOCATED: AtomicU32 = AtomicU32::new(0);
+/// The file system refused space that the trace's size would have allowed.
+static OUT_OF_SPACE: AtomicBool = AtomicBool::new(false);
 /// Records that later ones must not overwrite.
 static PINNED: AtomicU32 = AtomicU32::new(0);
 /// Calls before the trace was open.
@@ -81,7 +85,7 @@ pub(crate) fn claim(slots: u32) -> Result<Claim, Loss> {
     if epoch != 0 && known == epoch && position != NO_POSITION {
         // SAFETY: the thread was given this position in this epoch, so it lies in the mapping at `BASE`.
         let chunk = unsafe { Chunk::at(BASE.load(Ordering::Relaxed), position) };
-        if let Some(claim) = chunk.claim(number, slots) {
+        if let Some(claim) = chunk.claim(epoch, number, slots) {
             return Ok(claim);
         }
         // Tried once: each try adds to the chunk's count.
@@ -117,7 +121,7 @@ fn claim_in_new_chunk(slots: u32) -> Result<Claim, Loss> {
             thread.tid.set(tid);
             thread.epoch.set(epoch);
         });
-        if let Some(claim) = chunk.claim(number, slots) {
+        if let Some(claim) = chunk.claim(epoch, number, slots) {
             return Ok(claim);
         }
     }
@@ -139,20 +143,18 @@ fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
         number
     };
     if position >= positions {
-        count.fetch_sub(1, Ordering::Relaxed);
         return Err(Loss::Full);
     }
-    let allocated = ALLOCATED.load(Ordering::Relaxed);
-    if position < allocated || file::allocate_for(base, position) {
+    if space::reaches(base, position) {
         return Ok((position, number));
     }
     if !keeps_last() {
-        count.fetch_sub(1, Ordering::Relaxed);
         return Err(Loss::NoSpace);
     }
     // Go round in the space there is.
-    POSITIONS.fetch_min(allocated, Ordering::Relaxed);
-    let position = number.checked_rem(allocated).ok_or(Loss::NoSpace)?;
+    let position = number
+        .checked_rem(ALLOCATED.load(Ordering::Relaxed))
+        .ok_or(Loss::NoSpace)?;
     Ok((position, number))
 }
 
@@ -161,8 +163,8 @@ fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
 pub(crate) fn count_lost(loss: Loss) {
     let field = match loss {
         Loss::NoTrace => return,
-        Loss::Full => layout::header::LOST_FULL,
-        Loss::NoSpace => layout::header::LOST_NO_SPACE,
+        Loss::Full if !OUT_OF_SPACE.load(Ordering::Relaxed) => layout::header::LOST_FULL,
+        Loss::Full | Loss::NoSpace => layout::header::LOST_NO_SPACE,
     };
     counter(BASE.load(Ordering::Acquire), field).fetch_add(1, Ordering::Relaxed);
 }

@@ -77,21 +77,32 @@ pub(crate) fn mmap_that_never_maps(address: u64, len: u64) -> Failed {
     .unwrap_or(Failed(0))
 }
 
-/// Maps `len` bytes of a file, shared and writable, where the kernel likes.
-pub(crate) fn map_file(fd: i32, len: usize) -> Answer {
+/// Maps `len` bytes of a file, shared and writable: where the kernel likes, or over what `over` names, which
+/// the caller must own.
+fn map_file(fd: i32, len: usize, over: Option<usize>) -> Answer {
+    let fixed = if over.is_some() { libc::MAP_FIXED } else { 0 };
     call!(
         mmap,
-        0,
+        over.unwrap_or(0),
         len,
         libc::PROT_READ | libc::PROT_WRITE,
-        libc::MAP_SHARED,
+        libc::MAP_SHARED | fixed,
         fd,
         0
     )
 }
 
-pub(crate) fn munmap(address: usize, len: usize) {
-    let _ = call!(munmap, address, len);
+/// Maps zeros where nothing is mapped; else changes nothing.
+pub(crate) fn map_zeros_if_free(address: usize, len: usize) {
+    let _ = call!(
+        mmap,
+        address,
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE,
+        -1i32,
+        0
+    );
 }
 
 pub(crate) fn madvise(address: usize, len: usize, advice: i32) -> Answer {
@@ -103,14 +114,11 @@ pub(crate) fn mprotect(address: usize, len: usize, protection: i32) -> Answer {
 }
 
 pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<i32, Failed> {
-    call!(
-        openat,
-        libc::AT_FDCWD,
-        path.as_ptr(),
-        flags | libc::O_CLOEXEC,
-        mode
-    )
-    .map(|fd| fd as i32)
+    open_in(libc::AT_FDCWD, path, flags, mode)
+}
+
+fn open_in(directory: i32, path: &CStr, flags: i32, mode: u32) -> Result<i32, Failed> {
+    call!(openat, directory, path.as_ptr(), flags | libc::O_CLOEXEC, mode).map(|fd| fd as i32)
 }
 
 pub(crate) fn close(fd: i32) {
@@ -120,9 +128,62 @@ pub(crate) fn close(fd: i32) {
 /// A file that is closed when it is dropped.
 pub(crate) struct OpenFile(i32);
 
+/// Device and inode.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// No file has it.
+    pub(crate) const UNKNOWN: Self = Self { device: 0, inode: 0 };
+}
+
 impl OpenFile {
     pub(crate) fn open(path: &CStr) -> Result<Self, Failed> {
         open(path, libc::O_RDONLY, 0).map(Self)
+    }
+
+    pub(crate) fn open_directory(path: &CStr) -> Result<Self, Failed> {
+        open(path, libc::O_PATH | libc::O_DIRECTORY, 0).map(Self)
+    }
+
+    /// A file in this directory; not through a link.
+    pub(crate) fn open_in(&self, name: &CStr, flags: i32, mode: u32) -> Result<Self, Failed> {
+        open_in(self.0, name, flags | libc::O_NOFOLLOW, mode).map(Self)
+    }
+
+    pub(crate) fn unlink_in(&self, name: &CStr) {
+        let _ = call!(unlinkat, self.0, name.as_ptr(), 0);
+    }
+
+    pub(crate) fn id(&self) -> Result<FileId, Failed> {
+        // SAFETY: all zeros is a `stat`.
+        let mut found: libc::stat = unsafe { core::mem::zeroed() };
+        call!(
+            newfstatat,
+            self.0,
+            c"".as_ptr(),
+            &raw mut found,
+            libc::AT_EMPTY_PATH
+        )?;
+        Ok(FileId {
+            device: found.st_dev,
+            inode: found.st_ino,
+        })
+    }
+
+    pub(crate) fn set_len(&self, len: u64) -> Answer {
+        call!(ftruncate, self.0, len)
+    }
+
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Answer {
+        call!(pwrite64, self.0, bytes.as_ptr(), bytes.len(), offset)
+    }
+
+    pub(crate) fn map(&self, len: usize, over: Option<usize>) -> Answer {
+        map_file(self.0, len, over)
     }
 
     pub(crate) fn read(&self, into: &mut [u8]) -> Answer {
@@ -158,8 +219,9 @@ pub(crate) fn readlink(path: &CStr, into: &mut [u8]) -> Answer {
     )
 }
 
-pub(crate) fn unlink(path: &CStr) {
-    let _ = call!(unlinkat, libc::AT_FDCWD, path.as_ptr(), 0);
+/// The working directory's path, NUL included; its length.
+pub(crate) fn working_directory(into: &mut [u8]) -> Answer {
+    call!(getcwd, into.as_mut_ptr(), into.len())
 }
 
 /// The magic number of the file system a path is on.
@@ -167,14 +229,6 @@ pub(crate) fn file_system(path: &CStr) -> Result<i64, Failed> {
     // SAFETY: all zeros is a `statfs`.
     let mut found: libc::statfs = unsafe { core::mem::zeroed() };
     call!(statfs, path.as_ptr(), &raw mut found).map(|_| found.f_type)
-}
-
-pub(crate) fn ftruncate(fd: i32, len: u64) -> Answer {
-    call!(ftruncate, fd, len)
-}
-
-pub(crate) fn fallocate(fd: i32, len: u64) -> Answer {
-    call!(fallocate, fd, 0, 0, len)
 }
 
 /// The soft limit on the size of a file.
@@ -245,11 +299,19 @@ pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32, mi
 }
 
 pub(crate) fn futex_wake_one(word: &core::sync::atomic::AtomicU32) {
+    futex_wake(word, 1);
+}
+
+pub(crate) fn futex_wake_all(word: &core::sync::atomic::AtomicU32) {
+    futex_wake(word, i32::MAX);
+}
+
+fn futex_wake(word: &core::sync::atomic::AtomicU32, most: i32) {
     let _ = call!(
         futex,
         word.as_ptr(),
         libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-        1,
+        most,
         0,
         0,
         0

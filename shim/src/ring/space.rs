@@ -1,0 +1,152 @@
+//! Space for the trace, made sure of before it is used: a disk that is full, or a limit that is reached, is an
+//! error of `write` here, not a SIGBUS of a store there.
+//!
+//! Zeros are written through the file. A mapping's own way to the same (`MADV_POPULATE_WRITE`, Linux 5.14)
+//! takes a millisecond for a segment of an ext4 file where writing takes some 40 microseconds; it stands in
+//! where the file cannot be opened any more.
+
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use super::{ALLOCATED, BASE, CHUNK_SIZE, HEADER_SIZE, NONE, OUT_OF_SPACE, POSITIONS};
+use crate::exclusive::WIPED;
+use crate::sys::{self, Failed, FileId, OpenFile, SignalSet};
+use crate::{identity, sandbox};
+
+/// Positions given space at a time.
+pub(super) const SEGMENT: u32 = 64;
+/// Positions given space ahead of a sandbox: 4 MiB.
+const AHEAD: u32 = 1024;
+
+/// Positions left when more are asked for.
+const HEADROOM: u32 = 16;
+/// Together a second, of which hardly a part will be needed.
+const MOST_WAITS: u32 = 100;
+const WAIT_MS: i64 = 10;
+
+/// 1 while a thread adds space.
+static EXTENDING: AtomicU32 = AtomicU32::new(0);
+static ZEROS: [u8; 65536] = [0; 65536];
+
+struct WrittenAtOpen(UnsafeCell<FileId>);
+
+// SAFETY: written by `remember` alone, before the trace that makes anyone read it is open.
+unsafe impl Sync for WrittenAtOpen {}
+
+/// The trace's own file.
+static OWN_FILE: WrittenAtOpen = WrittenAtOpen(UnsafeCell::new(FileId::UNKNOWN));
+
+/// Begins with a file: remembers which one the trace is, so that no other one of its name is ever written to.
+pub(super) fn begin(file: &OpenFile) -> Result<(), Failed> {
+    let id = file.id()?;
+    EXTENDING.store(0, Ordering::Relaxed);
+    // SAFETY: the trace is not open yet, and only one thread opens it.
+    unsafe { *OWN_FILE.0.get() = id };
+    Ok(())
+}
+
+/// Makes sure that `position` can be written without a fault, and that the next ones soon can: whoever comes
+/// near the end of what there is adds to it, before others stand there and wait.
+#[inline]
+pub(super) fn reaches(base: *mut u8, position: u32) -> bool {
+    position + HEADROOM < ALLOCATED.load(Ordering::Acquire) || extend_for(base, position)
+}
+
+#[cold]
+fn extend_for(base: *mut u8, position: u32) -> bool {
+    for _ in 0..MOST_WAITS {
+        let allocated = ALLOCATED.load(Ordering::Acquire);
+        if allocated >= POSITIONS.load(Ordering::Relaxed) || sandbox::is_filtered() {
+            return position < allocated;
+        }
+        if extend(base, allocated + SEGMENT) {
+            return position < ALLOCATED.load(Ordering::Acquire);
+        }
+        if position < ALLOCATED.load(Ordering::Acquire) {
+            return true;
+        }
+        sys::futex_wait(&EXTENDING, 1, WAIT_MS);
+    }
+    false
+}
+
+/// Space for what a sandbox is going to record, since it may not ask for more.
+pub(crate) fn allocate_ahead() {
+    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
+    if epoch != 0 && epoch != NONE {
+        let end = ALLOCATED.load(Ordering::Relaxed).saturating_add(AHEAD);
+        extend(BASE.load(Ordering::Acquire), end);
+    }
+}
+
+/// Adds space up to `end`, or finds that there is none; false when another thread is at it. One at a time:
+/// zeros must not be written where somebody already records. With signals blocked: a handler would wait for
+/// the thread that it has interrupted.
+fn extend(base: *mut u8, end: u32) -> bool {
+    let signals = sys::set_blocked_signals(SignalSet::MAX);
+    let is_ours = EXTENDING
+        .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+        .is_ok();
+    if is_ours {
+        let allocated = ALLOCATED.load(Ordering::Acquire);
+        let end = end.min(POSITIONS.load(Ordering::Relaxed));
+        if allocated < end {
+            if add(base, allocated, end) {
+                ALLOCATED.store(end, Ordering::Release);
+            } else {
+                // The trace stays as large as it is.
+                POSITIONS.fetch_min(allocated, Ordering::Relaxed);
+                OUT_OF_SPACE.store(true, Ordering::Relaxed);
+            }
+        }
+        EXTENDING.store(0, Ordering::Release);
+        sys::futex_wake_all(&EXTENDING);
+    }
+    if let Some(signals) = signals {
+        sys::set_blocked_signals(signals);
+    }
+    is_ours
+}
+
+fn add(base: *mut u8, allocated: u32, end: u32) -> bool {
+    let offset = HEADER_SIZE + allocated as usize * CHUNK_SIZE;
+    let len = (end - allocated) as usize * CHUNK_SIZE;
+    let written = reopen().map(|file| write_zeros(&file, offset, len).is_ok());
+    if written == Ok(false) {
+        return false;
+    }
+    // Also spares the faults that would find what was written.
+    let populated = sys::madvise(base.addr() + offset, len, libc::MADV_POPULATE_WRITE);
+    written == Ok(true) || populated.is_ok()
+}
+
+/// The trace's file once more, if its name still leads to it.
+fn reopen() -> Result<OpenFile, Failed> {
+    let path = identity::directory().ok_or(Failed(libc::ENAMETOOLONG))?;
+    let file = OpenFile::open_directory(path)?.open_in(identity::trace_name(), libc::O_WRONLY, 0)?;
+    // SAFETY: nobody writes it while a trace is open; see `WrittenAtOpen`.
+    if file.id()? == unsafe { *OWN_FILE.0.get() } {
+        Ok(file)
+    } else {
+        Err(Failed(libc::ENOENT))
+    }
+}
+
+/// Writes zeros over a part of the file that holds nothing yet.
+pub(super) fn write_zeros(file: &OpenFile, offset: usize, len: usize) -> Result<(), Failed> {
+    // Beyond the limit a write would be a SIGXFSZ.
+    if sys::file_size_limit() < (offset + len) as u64 {
+        return Err(Failed(libc::EFBIG));
+    }
+    let mut done = 0;
+    while done < len {
+        let piece = ZEROS.get(..len - done).unwrap_or(&ZEROS);
+        match file.write_at(piece, (offset + done) as u64) {
+            Ok(0) => return Err(Failed(libc::ENOSPC)),
+            Ok(written) => done += written,
+            Err(Failed(libc::EINTR)) => {}
+            Err(failed) => return Err(failed),
+        }
+    }
+    Ok(())
+}
