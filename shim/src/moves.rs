@@ -10,7 +10,7 @@ use crate::discover::{self, OneVma, Source};
 use crate::exclusive::{self, Exclusive};
 use crate::next::Next;
 use crate::record::CallRecord;
-use crate::sys;
+use crate::{ring, sys};
 
 /// A part that another thread changed between discovery and move is discovered again this often.
 const MOST_RETRIES: u32 = 8;
@@ -27,6 +27,9 @@ pub(crate) fn passes_through(request: &Request) -> bool {
 pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
     let mut record = CallRecord::begin(request, caller);
     let (outcome, result) = decide(request, next, &mut record);
+    if matches!(outcome, Outcome::Emulated | Outcome::Refused) && !next.is_known() {
+        ring::count_early();
+    }
     record.finish(outcome, result);
     result
 }

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use mremap_plan::Request;
 
-use crate::{hooks, ring, sys};
+use crate::{hooks, ring, sys, thread};
 
 #[cfg(target_arch = "x86_64")]
 global_asm!(".symver mremap_shim_dlsym, dlsym@GLIBC_2.2.5");
@@ -123,15 +123,41 @@ impl Next {
         }
     }
 
-    /// [`Self::forward`], with the answer as the kernel gives it.
+    /// [`Self::forward`] of a call that is recorded, with the answer as the kernel gives it. An allocator
+    /// behind us may make a `syscall` of it, which is the same call still.
+    #[inline]
     pub(crate) fn forward_raw(self, request: &Request) -> isize {
-        raw(self.forward(request))
+        thread::with_current(|thread| thread.passed_on.set(mark_of(request)));
+        let answer = raw(self.forward(request));
+        thread::with_current(|thread| thread.passed_on.set(0));
+        answer
     }
+
+    /// False before our constructor, when a call goes to the kernel straight away.
+    pub(crate) fn is_known(self) -> bool {
+        let next = match self {
+            Self::Mremap => &MREMAP,
+            Self::Syscall => &SYSCALL,
+        };
+        !next.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Whether a call is the one that this thread has passed on already, come back by another door.
+    pub(crate) fn has_come_back(self, request: &Request) -> bool {
+        self == Self::Syscall && thread::with_current(|thread| thread.passed_on.get()) == mark_of(request)
+    }
+}
+
+/// Tells calls apart well enough; never 0.
+#[inline]
+fn mark_of(request: &Request) -> u64 {
+    let lengths = request.old_len.rotate_left(17) ^ request.new_len.rotate_left(31);
+    (request.old ^ request.new.rotate_left(7) ^ lengths ^ u64::from(request.flags.0)) << 1 | 1
 }
 
 /// A C function's answer as the kernel gives it: an address, or minus the errno.
 #[inline]
-pub(crate) fn raw(answer: *mut c_void) -> isize {
+fn raw(answer: *mut c_void) -> isize {
     if answer == libc::MAP_FAILED {
         // SAFETY: libc's errno of this thread, always there.
         let errno = unsafe { *libc::__errno_location() };

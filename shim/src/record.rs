@@ -23,9 +23,8 @@ pub(crate) struct CallRecord {
 pub(crate) fn pass_through(request: &Request, next: Next, caller: Caller) -> *mut c_void {
     callers::see(caller.address);
     let ticks = clock::ticks();
-    let answer = next.forward(request);
+    let result = next.forward_raw(request);
     let duration = clock::ticks().wrapping_sub(ticks);
-    let result = next::raw(answer);
     match ring::claim(1) {
         Ok(claim) => {
             claim.store(
@@ -49,7 +48,7 @@ pub(crate) fn pass_through(request: &Request, next: Next, caller: Caller) -> *mu
         }
         Err(loss) => ring::count_lost(loss),
     }
-    answer
+    next::to_c(result)
 }
 
 impl CallRecord {

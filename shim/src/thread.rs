@@ -19,6 +19,8 @@ pub(crate) struct Thread {
     pub(crate) position: Cell<u32>,
     /// The thread's number, asked for once a trace.
     pub(crate) tid: Cell<u32>,
+    /// Mark of the call that this thread has passed on and that has not returned; 0 for none.
+    pub(crate) passed_on: Cell<u64>,
 }
 
 /// In the place of a thread's number that must not be asked for.

@@ -135,6 +135,9 @@ fn enter(request: Request, next: Next) -> *mut c_void {
 #[inline(never)]
 #[allow(clippy::needless_pass_by_value)] // a reference would put it on the stack of every call
 fn serve(request: Request, next: Next) -> *mut c_void {
+    if next.has_come_back(&request) {
+        return next.forward(&request);
+    }
     if moves::passes_through(&request) {
         return record::pass_through(&request, next, caller::find());
     }
