@@ -108,12 +108,10 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Html { output, traced } => page(output.as_deref(), &traced),
         Command::Man { command } => man(command.as_deref()),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "mremap-analyzer",
-                &mut std::io::stdout(),
-            );
+            // Into memory first: the generator panics when it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "mremap-analyzer", &mut script);
+            std::io::stdout().write_all(&script)?;
             Ok(ExitCode::SUCCESS)
         }
     }

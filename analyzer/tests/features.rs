@@ -378,6 +378,18 @@ fn every_command_explains_itself_with_examples() {
             "{shell}"
         );
     }
+    for arguments in [["completions", "bash"], ["man", "report"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let status = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
+            .args(arguments)
+            .stdout(writer)
+            .status();
+        assert!(
+            status.expect("it runs").success(),
+            "{arguments:?} into a closed pipe"
+        );
+    }
     let top = analyzer(&["top", "/"]);
     assert!(top.status.code() == Some(2) && stderr(&top).contains("events --follow"));
 }

@@ -24,7 +24,15 @@ pub struct Artifacts {
 }
 
 /// The flags that every C program here must compile with, silently.
-const C_FLAGS: [&str; 6] = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread"];
+const C_FLAGS: [&str; 7] = [
+    "-std=gnu11",
+    "-O2",
+    "-g",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-pthread",
+];
 
 impl Artifacts {
     /// The artifacts of this process: those that `MREMAP_ARTIFACTS` names, or else freshly built ones.

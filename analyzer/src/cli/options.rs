@@ -51,6 +51,18 @@ pub struct RunOptions {
     /// Most bytes of a process's trace, with K, M or G.
     #[arg(long, default_value = "64M", value_parser = size)]
     pub trace_size: String,
+    /// What a full trace keeps: its first calls or the last ones.
+    #[arg(long, default_value = "first", value_parser = ["first", "last"])]
+    pub trace_keep: String,
+    /// Record this many return addresses above each call's own (frame pointers), up to 60.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=60))]
+    pub stack: u8,
+    /// Leave the program's children out.
+    #[arg(long)]
+    pub no_children: bool,
+    /// Record only programs of these names, separated by commas.
+    #[arg(long, value_name = "NAMES")]
+    pub programs: Option<String>,
     /// The preload library (else beside this program, or in ../lib).
     #[arg(long, env = "MREMAP_SHIM_LIBRARY")]
     pub shim: Option<PathBuf>,

@@ -49,7 +49,17 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
         .env("MREMAP_SHIM_MODE", &options.mode)
         .env("MREMAP_SHIM_VMA_SOURCE", &options.vma_source)
         .env("MREMAP_SHIM_TRACE_DETAIL", &options.detail)
-        .env("MREMAP_SHIM_TRACE_SIZE", &options.trace_size);
+        .env("MREMAP_SHIM_TRACE_SIZE", &options.trace_size)
+        .env("MREMAP_SHIM_TRACE_KEEP", &options.trace_keep)
+        .env("MREMAP_SHIM_STACK", options.stack.to_string())
+        .env(
+            "MREMAP_SHIM_CHILDREN",
+            if options.no_children { "0" } else { "1" },
+        )
+        .env_remove("MREMAP_SHIM_PROGRAMS");
+    if let Some(programs) = &options.programs {
+        command.env("MREMAP_SHIM_PROGRAMS", programs);
+    }
     if let Some(place) = &place {
         command.env("MREMAP_SHIM_TRACE", &place.directory);
     }
