@@ -1,8 +1,14 @@
 //! The clock of the trace: the CPU's counter where it runs at one rate in every state, else nanoseconds.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::sys::OpenFile;
 
 static COUNTER_IS_INVARIANT: AtomicBool = AtomicBool::new(false);
+/// No more readings: the ones in [`LAST`] are given out for ever.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+/// The fields of the last [`Moment`].
+static LAST: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
 /// One moment on three clocks.
 pub(crate) struct Moment {
@@ -38,11 +44,53 @@ pub(crate) fn ticks() -> u64 {
         // SAFETY: RDTSC is there on every x86-64 CPU.
         return unsafe { core::arch::x86_64::_rdtsc() };
     }
+    if STOPPED.load(Ordering::Acquire) {
+        return LAST[0].load(Ordering::Relaxed);
+    }
     nanoseconds(libc::CLOCK_MONOTONIC)
+}
+
+/// A filter is coming. Where the kernel's clock cannot be read without a system call, which it might kill for,
+/// time stands still from here on.
+pub(crate) fn prepare_for_filter() {
+    if vdso_serves() {
+        return;
+    }
+    let moment = now();
+    for (place, value) in LAST
+        .iter()
+        .zip([moment.ticks, moment.monotonic_ns, moment.realtime_ns])
+    {
+        place.store(value, Ordering::Relaxed);
+    }
+    STOPPED.store(true, Ordering::Release);
+}
+
+/// Whether the vDSO can read the kernel's clock source.
+fn vdso_serves() -> bool {
+    const SERVED: [&[u8]; 4] = [
+        b"tsc",
+        b"kvm-clock",
+        b"hyperv_clocksource_tsc_page",
+        b"arch_sys_counter",
+    ];
+    let mut text = [0; 64];
+    let read = OpenFile::open(c"/sys/devices/system/clocksource/clocksource0/current_clocksource")
+        .and_then(|file| file.read(&mut text));
+    let named = text.get(..read.unwrap_or(0)).unwrap_or(&[]).trim_ascii_end();
+    SERVED.contains(&named)
 }
 
 /// All clocks at once.
 pub(crate) fn now() -> Moment {
+    if STOPPED.load(Ordering::Acquire) {
+        let [ticks, monotonic_ns, realtime_ns] = &LAST;
+        return Moment {
+            ticks: ticks.load(Ordering::Relaxed),
+            monotonic_ns: monotonic_ns.load(Ordering::Relaxed),
+            realtime_ns: realtime_ns.load(Ordering::Relaxed),
+        };
+    }
     let monotonic_ns = nanoseconds(libc::CLOCK_MONOTONIC);
     let ticks = if kind() == 1 { ticks() } else { monotonic_ns };
     Moment {

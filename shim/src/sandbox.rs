@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{capability, ring};
+use crate::{capability, clock, ring};
 
 static IS_FILTERED: AtomicBool = AtomicBool::new(false);
 
@@ -20,7 +20,10 @@ pub(crate) fn is_filtered() -> bool {
 pub(crate) fn about_to_filter() {
     if !is_filtered() {
         capability::of_kernel();
-        ring::allocate_ahead();
+        if ring::is_wanted() {
+            ring::allocate_ahead();
+            clock::prepare_for_filter();
+        }
     }
 }
 

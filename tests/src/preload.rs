@@ -153,6 +153,11 @@ impl Trace {
     }
 }
 
+/// Whether this is a guest, which emulates its processor and so takes its time.
+pub fn is_guest() -> bool {
+    std::env::var_os("MREMAP_KERNEL").is_some()
+}
+
 /// Whether the kernel that runs has the multi-VMA move, asked without the library.
 pub fn kernel_moves_several_vmas() -> bool {
     let status = Command::new(Artifacts::get().example("compacting_heap"))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace, trace_files, traces_in};
+use mremap_tests::preload::{Preload, Trace, is_guest, trace_files, traces_in};
 use mremap_trace::Outcome;
 
 /// Calls that a stage of the fixtures makes.
@@ -21,11 +21,6 @@ const NOT_PERMITTED: i32 = 77;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A guest emulates its processor, and its disk is its memory: less there.
-fn is_guest() -> bool {
-    std::env::var_os("MREMAP_KERNEL").is_some()
 }
 
 /// The number in the fixture's `NAME: N calls`.

@@ -5,11 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, Trace};
+use mremap_tests::preload::{Preload, Trace, is_guest};
 use mremap_trace::Record;
 
 const THREADS: usize = 4;
-const CALLS: usize = 20_000;
+
+/// Calls of each thread.
+fn calls() -> usize {
+    if is_guest() { 4_000 } else { 20_000 }
+}
 
 /// The traces in a directory, by process.
 fn traces_in(directory: &Path) -> BTreeMap<u32, Trace> {
@@ -25,7 +29,7 @@ fn traces_in(directory: &Path) -> BTreeMap<u32, Trace> {
 
 fn churn(then: &str, settings: &[(&str, &str)]) -> BTreeMap<u32, Trace> {
     let directory = tempfile::tempdir().expect("a directory for the trace");
-    let (threads, calls) = (THREADS.to_string(), CALLS.to_string());
+    let (threads, calls) = (THREADS.to_string(), calls().to_string());
     let mut preload = Preload::new(Artifacts::get().fixture("churn"))
         .args(&[&threads, &calls, then])
         .setting("TRACE", directory.path());
@@ -52,7 +56,7 @@ fn recorded_and_lost_calls_add_up_whichever_are_kept() {
             let header = trace.header;
             assert_eq!(
                 kept as u64 + header.lost(),
-                (THREADS * CALLS) as u64,
+                (THREADS * calls()) as u64,
                 "{keep}, {size}: {header:?}"
             );
             let overwrites = keep == "last" && size != "64M";
@@ -101,7 +105,7 @@ fn a_childs_calls_are_in_a_trace_of_its_own_or_left_out() {
         let traces = churn(then, &[]);
         assert_eq!(traces.len(), 2, "{then}: parent and child");
         for trace in traces.values() {
-            assert_eq!(trace.calls().len(), THREADS * CALLS, "{then}");
+            assert_eq!(trace.calls().len(), THREADS * calls(), "{then}");
         }
         let forked: Vec<_> = traces.values().map(|trace| trace.header.forked_from).collect();
         let parents: Vec<_> = traces

@@ -99,10 +99,10 @@ fn open_directory() -> Result<OpenFile, OpenError> {
     let id = directory.id().map_err(|failed| OpenError::File(failed.0))?;
     // SAFETY: at load, or called by the thread that holds `Exclusive`.
     let known = unsafe { &mut *DIRECTORY.0.get() };
-    match *known.get_or_insert(id) == id {
-        true => Ok(directory),
-        false => Err(OpenError::File(libc::ENOENT)),
+    if *known.get_or_insert(id) != id {
+        return Err(OpenError::File(libc::ENOENT));
     }
+    Ok(directory)
 }
 
 /// Maps a new file at its full size, sparse, its first segment written. A child's lies where its parent's
