@@ -54,7 +54,9 @@ fn pythons_own_tests_of_mmap_and_fork() {
     let tests = fs::read_dir("/usr/lib").expect("a directory").flatten();
     let has_tests = |path: &PathBuf| path.join("test/test_mmap.py").is_file();
     let Some(_) = tests.map(|entry| entry.path()).find(has_tests) else {
-        return need::skip("Python's own tests: apt-get install libpython3.N-testsuite, N as in python3 --version");
+        return need::skip(
+            "Python's own tests: apt-get install libpython3.N-testsuite, N as in python3 --version",
+        );
     };
     // The figures that it prints are times.
     check(

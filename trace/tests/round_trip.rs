@@ -102,6 +102,7 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
         lost_full: 2,
         lost_overwritten: 3,
         lost_no_space: 4,
+        lost_truncated: 5,
         keep: 1,
         forked_from: 6,
         ..Header::default()
