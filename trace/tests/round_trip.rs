@@ -115,7 +115,7 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
     };
     header.encode(&text, &mut bytes);
     assert_eq!(Header::decode(&bytes), Ok((header, text)));
-    assert_eq!(header.lost(), 9);
+    assert_eq!(header.lost(), 14);
 
     for (offset, size) in [
         (0, 16384),

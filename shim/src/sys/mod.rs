@@ -105,6 +105,36 @@ pub(crate) fn map_zeros_over(address: usize, len: usize) -> Answer {
     )
 }
 
+/// Maps zeros where the kernel likes.
+pub(crate) fn map_zeros(len: usize) -> Answer {
+    call!(
+        mmap,
+        0,
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        -1i32,
+        0
+    )
+}
+
+/// Moves a mapping of ours over others, whose fate the caller has decided.
+pub(crate) fn move_over(from: usize, len: usize, to: usize) -> Answer {
+    call!(
+        mremap,
+        from,
+        len,
+        len,
+        libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
+        to
+    )
+}
+
+/// Unmaps a mapping of ours.
+pub(crate) fn unmap(address: usize, len: usize) {
+    let _ = call!(munmap, address, len);
+}
+
 /// Maps zeros where nothing is mapped; else changes nothing.
 pub(crate) fn map_zeros_if_free(address: usize, len: usize) {
     let _ = call!(
@@ -180,6 +210,11 @@ impl OpenFile {
 
     pub(crate) fn len(&self) -> Result<usize, Failed> {
         self.status().map(|found| found.st_size as usize)
+    }
+
+    /// How many names it has; of a directory, two more than it has directories in it.
+    pub(crate) fn links(&self) -> Result<u64, Failed> {
+        self.status().map(|found| found.st_nlink as u64)
     }
 
     fn status(&self) -> Result<libc::stat, Failed> {
