@@ -219,6 +219,20 @@ fn where_libc_must_be_left_alone_one_line_says_why() {
 }
 
 #[test]
+fn run_passes_the_wish_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = Command::new(Artifacts::get().analyzer())
+        .args(["run", "--libc", "patch", "--trace"])
+        .arg(directory.path())
+        .arg("--")
+        .arg(Artifacts::get().fixture("growing"))
+        .output()
+        .expect("the analyzer runs");
+    assert_eq!(text(&output.stdout), "growing: done\n", "{output:?}");
+    assert!(recorded(&mremap_tests::preload::traces_in(directory.path())) > 5);
+}
+
+#[test]
 fn libc_is_left_alone_unless_it_is_asked_for() {
     let program = Artifacts::get().fixture("growing");
     let (_, traces) = Preload::new(&program).traced_with_children();
