@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod maps;
+pub mod mountinfo;
 mod plan;
 pub mod procmap;
 mod request;

@@ -7,6 +7,8 @@ use crate::vma::{Backing, Protection, Range, Vma};
 pub struct Line<'a> {
     /// The VMA it describes.
     pub vma: Vma,
+    /// Major and minor number of the file's device; zeros for memory.
+    pub device: (u32, u32),
     /// Inode of the file; 0 for memory.
     pub inode: u64,
     /// Path or `[name]`, as the kernel escaped it; empty for plain anonymous memory.
@@ -20,7 +22,7 @@ pub fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     let (letters, rest) = rest.strip_prefix(b" ")?.split_at_checked(4)?;
     let (offset, rest) = hex(rest.strip_prefix(b" ")?)?;
     let (major, rest) = hex(rest.strip_prefix(b" ")?)?;
-    let (_minor, rest) = hex(rest.strip_prefix(b":")?)?;
+    let (minor, rest) = hex(rest.strip_prefix(b":")?)?;
     let (inode, path) = decimal(rest.strip_prefix(b" ")?)?;
     let &[read, write, execute, sharing] = letters else {
         return None;
@@ -40,6 +42,7 @@ pub fn parse_line(line: &[u8]) -> Option<Line<'_>> {
             offset,
             userfaultfd: false,
         },
+        device: (major as u32, minor as u32),
         inode,
         path,
     })

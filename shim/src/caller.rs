@@ -23,6 +23,11 @@ pub(crate) fn set_own_text(start: usize, end: usize) {
     TEXT_END.store(end, Ordering::Relaxed);
 }
 
+/// Whether an address lies in this library's own code.
+pub(crate) fn is_own_code(address: usize) -> bool {
+    (TEXT_START.load(Ordering::Relaxed)..TEXT_END.load(Ordering::Relaxed)).contains(&address)
+}
+
 /// A call's origin.
 #[derive(Clone, Copy)]
 pub(crate) struct Caller {

@@ -27,6 +27,7 @@ static VMA_SOURCE: AtomicU8 = AtomicU8::new(VmaSource::Auto as u8);
 static DETAIL_VMAS: AtomicU8 = AtomicU8::new(0);
 static STACK_DEPTH: AtomicU8 = AtomicU8::new(0);
 static LEAVES_CHILDREN_OUT: AtomicBool = AtomicBool::new(false);
+static REDIRECTS_LIBC: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn mode() -> Mode {
     match MODE.load(Ordering::Relaxed) {
@@ -58,6 +59,11 @@ pub(crate) fn stack_depth() -> u8 {
 /// Whether the children of the process are recorded, too.
 pub(crate) fn records_children() -> bool {
     !LEAVES_CHILDREN_OUT.load(Ordering::Relaxed)
+}
+
+/// Whether the calls that libc makes to itself are to be seen.
+pub(crate) fn redirects_libc() -> bool {
+    REDIRECTS_LIBC.load(Ordering::Relaxed)
 }
 
 /// Where and how much to record.
@@ -141,6 +147,11 @@ pub(crate) fn take<'a>(
                 trace.only_process = Some(process as u32);
             }
             _ => complain("MREMAP_SHIM_CHILDREN", " must be 0 or 1; using 1"),
+        },
+        b"LIBC" => match value {
+            b"leave" => REDIRECTS_LIBC.store(false, Ordering::Relaxed),
+            b"patch" => REDIRECTS_LIBC.store(true, Ordering::Relaxed),
+            _ => complain("MREMAP_SHIM_LIBC", " must be leave or patch; using leave"),
         },
         b"PROGRAMS" => trace.programs = value,
         b"TRACE" => trace.directory = value,

@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::sys::{self, SignalSet};
-use crate::{sandbox, thread};
+use crate::{ring, sandbox, thread};
 
 /// A page that a fork's child finds zeroed, so that it can tell itself from its parent without a system
 /// call, and finds the lock free whatever another thread of the parent was doing.
@@ -65,7 +65,7 @@ impl Exclusive {
         if sandbox::is_filtered() {
             return Self::enter_without_system_calls();
         }
-        let signals = sys::set_blocked_signals(SignalSet::MAX);
+        let signals = sys::set_blocked_signals(ring::signals_to_block());
         advise_wipe_on_fork();
         let me = sys::tid();
         let mut wanted = me;

@@ -32,6 +32,7 @@ mod config;
 mod decimal;
 mod diagnostics;
 mod identity;
+mod libc_calls;
 mod load;
 mod sandbox;
 mod sys;

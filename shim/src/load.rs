@@ -3,6 +3,7 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use crate::config::{self, TraceSettings};
+use crate::libc_calls::{self, Refusal};
 use crate::ring::OpenError;
 use crate::{clock, decimal, diagnostics, identity, next, ring, sys};
 
@@ -29,21 +30,51 @@ unsafe extern "C" fn on_load(
             diagnostics::warn(name, expected, None);
         });
     }
-    if trace.directory.is_empty() || !trace.concerns_process(sys::pid()) {
-        return;
+    // SAFETY: the one call; the arrays are the loader's.
+    let concerns_us = trace.directory.is_empty() || unsafe { open(&trace, arguments, environment_array) };
+    if concerns_us && config::redirects_libc() {
+        redirect_libc();
+    }
+}
+
+/// Opens the trace, if this process is one to be recorded; else false.
+///
+/// # Safety
+/// Called once. `environment` is null or ended by a null pointer, and nobody else uses it now.
+unsafe fn open(
+    trace: &TraceSettings<'_>,
+    arguments: impl Iterator<Item = &'static [u8]>,
+    environment: *mut *const c_char,
+) -> bool {
+    if !trace.concerns_process(sys::pid()) {
+        return false;
     }
     if trace.only_process == Some(0) {
-        // SAFETY: the loader's array, before any other thread is there.
-        unsafe { name_process_to_children(environment_array) };
+        // SAFETY: by the contract above.
+        unsafe { name_process_to_children(environment) };
     }
     clock::choose();
     // SAFETY: this is the one call, and the trace is opened after it.
     unsafe { identity::gather(trace.directory, arguments) };
     if !trace.concerns_program(identity::exe()) {
-        return;
+        return false;
     }
-    if let Err(error) = ring::open(&trace) {
+    if let Err(error) = ring::open(trace) {
         complain(&error);
+    }
+    true
+}
+
+fn redirect_libc() {
+    match libc_calls::redirect() {
+        Ok(()) => diagnostics::inform("libc's own calls of mremap are seen", "", None),
+        Err(Refusal { why, errno }) => {
+            diagnostics::warn(
+                "libc's own calls of mremap are not seen: ",
+                why,
+                errno.map(i64::from),
+            );
+        }
     }
 }
 

@@ -8,16 +8,23 @@ use core::arch::global_asm;
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use mremap_plan::Request;
+use mremap_plan::{Flags, Request};
 
 use crate::{hooks, ring, sys, thread};
 
 #[cfg(target_arch = "x86_64")]
-global_asm!(".symver mremap_shim_dlsym, dlsym@GLIBC_2.2.5");
+global_asm!(
+    ".symver mremap_shim_dlsym, dlsym@GLIBC_2.2.5",
+    ".symver mremap_shim_dlopen, dlopen@GLIBC_2.2.5",
+);
 #[cfg(target_arch = "aarch64")]
-global_asm!(".symver mremap_shim_dlsym, dlsym@GLIBC_2.17");
-global_asm!(".weak mremap_shim_dlsym");
+global_asm!(
+    ".symver mremap_shim_dlsym, dlsym@GLIBC_2.17",
+    ".symver mremap_shim_dlopen, dlopen@GLIBC_2.17",
+);
+global_asm!(".weak mremap_shim_dlsym", ".weak mremap_shim_dlopen");
 
+type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
 /// libc's prototypes, variadic as they are, so that the register that counts vector arguments is right.
@@ -54,29 +61,82 @@ pub(crate) fn resolve() {
     }
 }
 
+/// The address of a weak symbol, null where there is none.
+macro_rules! address_of_weak {
+    ($symbol:literal) => {{
+        let found: *const c_void;
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: reads the word where the loader put the address.
+        unsafe {
+            core::arch::asm!(
+                concat!("mov {}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
+                out(reg) found,
+                options(nostack, pure, readonly, preserves_flags),
+            );
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: reads the word where the loader put the address.
+        unsafe {
+            core::arch::asm!(
+                concat!("adrp {0}, :got:", $symbol),
+                concat!("ldr {0}, [{0}, :got_lo12:", $symbol, "]"),
+                out(reg) found,
+                options(nostack, pure, readonly, preserves_flags),
+            );
+        }
+        found
+    }};
+}
+
 fn dlsym() -> Option<Dlsym> {
-    let found: *const c_void;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: reads the word where the loader put the address.
-    unsafe {
-        core::arch::asm!(
-            "mov {}, qword ptr [rip + mremap_shim_dlsym@GOTPCREL]",
-            out(reg) found,
-            options(nostack, pure, readonly, preserves_flags),
-        );
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: reads the word where the loader put the address.
-    unsafe {
-        core::arch::asm!(
-            "adrp {0}, :got:mremap_shim_dlsym",
-            "ldr {0}, [{0}, :got_lo12:mremap_shim_dlsym]",
-            out(reg) found,
-            options(nostack, pure, readonly, preserves_flags),
-        );
-    }
+    let found = address_of_weak!("mremap_shim_dlsym");
     // SAFETY: null or the address of `dlsym`, and null is `None`.
     unsafe { core::mem::transmute(found) }
+}
+
+fn dlopen() -> Option<Dlopen> {
+    let found = address_of_weak!("mremap_shim_dlopen");
+    // SAFETY: null or the address of `dlopen`, and null is `None`.
+    unsafe { core::mem::transmute(found) }
+}
+
+/// Where libc's own `mremap` is, whoever stands in front of it. At load.
+pub(crate) fn mremap_of_libc() -> Option<usize> {
+    let (dlopen, dlsym) = (dlopen()?, dlsym()?);
+    // SAFETY: both names are C strings; libc is there already, and never goes.
+    let found = unsafe {
+        let libc = dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        if libc.is_null() {
+            return None;
+        }
+        dlsym(libc, c"mremap".as_ptr())
+    };
+    (!found.is_null() && !hooks::are_at(found)).then(|| found.addr())
+}
+
+/// Calls do not go to libc's `mremap` any more, which will lead back to us.
+pub(crate) fn leave_out_libc(entry: usize) {
+    let next = MREMAP.load(Ordering::Acquire);
+    if next.is_null() || next.addr() == entry {
+        MREMAP.store(by_itself as *mut c_void, Ordering::Release);
+    }
+}
+
+/// What libc's `mremap` does.
+unsafe extern "C" fn by_itself(
+    old: *mut c_void,
+    old_len: usize,
+    new_len: usize,
+    flags: c_int,
+    new: *mut c_void,
+) -> *mut c_void {
+    to_c(sys::mremap(&Request {
+        old: old.addr() as u64,
+        old_len: old_len as u64,
+        new_len: new_len as u64,
+        flags: Flags(flags as u32),
+        new: new.addr() as u64,
+    }))
 }
 
 /// The way a call came, and goes on.
@@ -86,6 +146,9 @@ pub(crate) enum Next {
     Mremap,
     /// `syscall(SYS_mremap, …)`.
     Syscall,
+    /// libc's own entry, which was made to jump here: a call of libc's, or one that a library behind us passes on.
+    /// Nobody is next but the kernel.
+    Kernel,
 }
 
 impl Next {
@@ -100,6 +163,7 @@ impl Next {
         let next = match self {
             Self::Mremap => MREMAP.load(Ordering::Acquire),
             Self::Syscall => SYSCALL.load(Ordering::Acquire),
+            Self::Kernel => by_itself as *mut c_void,
         };
         if next.is_null() {
             ring::count_early();
@@ -109,7 +173,7 @@ impl Next {
         // are the program's own, and so is what they do to its memory.
         unsafe {
             match self {
-                Self::Mremap => {
+                Self::Mremap | Self::Kernel => {
                     let next: Mremap = core::mem::transmute(next);
                     let (old, new) = (old as *mut c_void, request.new as *mut c_void);
                     next(old, old_len, new_len, request.flags.0 as c_int, new)
@@ -123,8 +187,8 @@ impl Next {
         }
     }
 
-    /// [`Self::forward`] of a call that is recorded, with the answer as the kernel gives it. An allocator
-    /// behind us may make a `syscall` of it, which is the same call still.
+    /// [`Self::forward`] of a call that is recorded, with the answer as the kernel gives it. A library behind us
+    /// may make a `syscall` of it, or go to libc's entry, which is the same call still.
     #[inline]
     pub(crate) fn forward_raw(self, request: &Request) -> isize {
         thread::with_current(|thread| thread.passed_on.set(mark_of(request)));
@@ -138,21 +202,26 @@ impl Next {
         let next = match self {
             Self::Mremap => &MREMAP,
             Self::Syscall => &SYSCALL,
+            Self::Kernel => return true,
         };
         !next.load(Ordering::Relaxed).is_null()
     }
 
     /// Whether a call is the one that this thread has passed on already, come back by another door.
     pub(crate) fn has_come_back(self, request: &Request) -> bool {
-        self == Self::Syscall && thread::with_current(|thread| thread.passed_on.get()) == mark_of(request)
+        self != Self::Mremap && thread::with_current(|thread| thread.passed_on.get()) == mark_of(request)
     }
 }
 
-/// Tells calls apart well enough; never 0.
+/// Tells a call from what a handler may do meanwhile well enough; never 0. Without the fifth argument, of which
+/// others pass on as much as they know.
 #[inline]
 fn mark_of(request: &Request) -> u64 {
-    let lengths = request.old_len.rotate_left(17) ^ request.new_len.rotate_left(31);
-    (request.old ^ request.new.rotate_left(7) ^ lengths ^ u64::from(request.flags.0)) << 1 | 1
+    let lengths = request
+        .old_len
+        .wrapping_mul(2)
+        .wrapping_add(request.new_len.wrapping_mul(4));
+    request.old.wrapping_add(lengths) | 1
 }
 
 /// A C function's answer as the kernel gives it: an address, or minus the errno.

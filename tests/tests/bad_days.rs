@@ -4,14 +4,14 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, is_guest, trace_files, traces_in};
-use mremap_trace::Outcome;
+use mremap_trace::{Header, Outcome, layout};
 
 /// Calls that a stage of the fixtures makes.
 const CALLS_OF_A_STAGE: u64 = 4;
@@ -207,6 +207,140 @@ fn a_host_that_takes_the_traces_directory_or_descriptors_away_goes_on() {
             }
         }
     }
+}
+
+const KEPT: [&str; 2] = ["first", "last"];
+const DETAILS: [&str; 2] = ["calls", "vmas"];
+
+#[test]
+fn a_trace_truncated_under_its_writer_ends_and_the_program_does_not() {
+    for way in ["truncate", "cut"] {
+        for (mode, keep, detail) in [
+            ("auto", 0, 0),
+            ("auto", 1, 1),
+            ("emulate", 0, 1),
+            ("emulate", 1, 0),
+        ] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let output = Preload::new(Artifacts::get().fixture("hostile"))
+                .args(&[way, directory.path().to_str().expect("a path in UTF-8")])
+                .setting("MODE", mode)
+                .setting("TRACE_KEEP", KEPT[keep])
+                .setting("TRACE_DETAIL", DETAILS[detail])
+                .setting("TRACE", directory.path())
+                .output();
+            assert_eq!(
+                calls_made(&output),
+                3 * CALLS_OF_A_STAGE,
+                "{way}, {mode}: {output:?}"
+            );
+            assert_eq!(text(&output.stderr), "", "{way}, {mode}");
+            // A child has a trace of its own, whatever became of its parent's.
+            let whole = trace_files(directory.path())
+                .iter()
+                .map(|path| fs::read(path).expect("the trace is readable"))
+                .filter(|bytes| bytes.len() > layout::HEADER_SIZE)
+                .map(|bytes| Trace::read(&bytes).calls_and_losses())
+                .collect::<Vec<_>>();
+            assert_eq!(whole, [CALLS_OF_A_STAGE], "{way}, {mode}: the child's");
+        }
+    }
+}
+
+#[test]
+fn calls_after_a_truncation_are_counted_where_the_header_is_left() {
+    const THREADS: u64 = 4;
+    for (keep, detail) in [(0, 0), (1, 1)] {
+        let directory = tempfile::tempdir().expect("a directory for the trace");
+        let traces = directory.path().join("traces");
+        fs::create_dir(&traces).expect("a directory");
+        let counters = directory.path().join("counters");
+        let mut child = Preload::new(Artifacts::get().fixture("busy"))
+            .args(&[
+                &THREADS.to_string(),
+                "100000",
+                counters.to_str().expect("a path in UTF-8"),
+            ])
+            .setting("TRACE_KEEP", KEPT[keep])
+            .setting("TRACE_DETAIL", DETAILS[detail])
+            .setting("TRACE", &traces);
+        let child = child
+            .command()
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the fixture runs");
+        while counts(&counters).iter().sum::<u64>() < 1000 {
+            thread::sleep(Duration::from_micros(200));
+        }
+        let file = &trace_files(&traces)[0];
+        let cut = fs::OpenOptions::new().write(true).open(file).expect("it is ours");
+        cut.set_len(layout::HEADER_SIZE as u64)
+            .expect("it can be truncated");
+        let before = counts(&counters).iter().sum::<u64>();
+        let output = child.wait_with_output().expect("it ends");
+        let made = calls_made(&output);
+        let bytes = fs::read(file).expect("the trace is readable");
+        let (header, _) = Header::decode(&bytes).expect("a header");
+        // Each thread may have had a call in its hands.
+        assert!(header.lost_truncated <= made, "{header:?}");
+        assert!(
+            before > made - THREADS || header.lost_truncated > 0,
+            "of {made} calls {before} came before: {header:?}"
+        );
+    }
+}
+
+#[test]
+fn a_bus_error_of_the_programs_own_is_its_own() {
+    let program = Artifacts::get().fixture("bus_error");
+    for way in ["fault", "fault-blocked", "sent", "ignored", "handled", "chained"] {
+        let alone = Command::new(&program)
+            .arg(way)
+            .env_remove("LD_PRELOAD")
+            .output()
+            .expect("the fixture runs");
+        let directory = tempfile::tempdir().expect("a directory for the trace");
+        let traced = Preload::new(&program)
+            .args(&[way])
+            .setting("TRACE", directory.path())
+            .output();
+        assert_eq!(traced, alone, "{way}");
+    }
+}
+
+#[test]
+fn a_directory_replaced_by_a_link_is_not_followed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (traces, other) = (
+        directory.path().join("traces"),
+        directory.path().join("traces.other"),
+    );
+    for path in [&traces, &other] {
+        fs::create_dir(path).expect("a directory");
+    }
+    let output = Preload::new(Artifacts::get().fixture("hostile"))
+        .args(&["replace", traces.to_str().expect("a path in UTF-8")])
+        .setting("TRACE", &traces)
+        .output();
+    assert_eq!(calls_made(&output), 3 * CALLS_OF_A_STAGE);
+    assert_eq!(trace_files(&other).len(), 0, "no file where the link leads");
+}
+
+#[test]
+fn a_host_that_unmaps_the_trace_harms_itself_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = Preload::new(Artifacts::get().fixture("hostile"))
+        .args(&["unmap", directory.path().to_str().expect("a path in UTF-8")])
+        .setting("TRACE", directory.path())
+        .output();
+    // The parent meets the hole; its child, which would have mapped a trace there, leaves the place alone.
+    assert_eq!(output.status.signal(), Some(11), "{output:?}");
+    let traces = traces_in(directory.path());
+    assert_eq!(
+        sum_of_calls(&traces),
+        CALLS_OF_A_STAGE,
+        "what came before is there"
+    );
 }
 
 /// What a confined program said, and the traces it left.

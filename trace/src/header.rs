@@ -79,6 +79,8 @@ pub struct Header {
     pub lost_overwritten: u64,
     /// Calls not recorded because the file system had no space.
     pub lost_no_space: u64,
+    /// Calls not recorded because somebody had truncated the file.
+    pub lost_truncated: u64,
 }
 
 impl Header {
@@ -88,6 +90,7 @@ impl Header {
             .saturating_add(self.lost_early)
             .saturating_add(self.lost_overwritten)
             .saturating_add(self.lost_no_space)
+            .saturating_add(self.lost_truncated)
     }
 
     /// Chunks that the file has room for.
@@ -127,6 +130,7 @@ impl Header {
             (at::LOST_EARLY, self.lost_early),
             (at::LOST_OVERWRITTEN, self.lost_overwritten),
             (at::LOST_NO_SPACE, self.lost_no_space),
+            (at::LOST_TRUNCATED, self.lost_truncated),
         ] {
             put(bytes, offset, &value.to_ne_bytes());
         }
@@ -221,6 +225,7 @@ impl Header {
             lost_early: u64_of(at::LOST_EARLY),
             lost_overwritten: u64_of(at::LOST_OVERWRITTEN),
             lost_no_space: u64_of(at::LOST_NO_SPACE),
+            lost_truncated: u64_of(at::LOST_TRUNCATED),
         };
         let text = HeaderText {
             shim_version: text(at::SHIM_VERSION)?,

@@ -60,6 +60,8 @@ pub mod header {
     pub const LOST_NO_SPACE: usize = 136;
     pub const KEEP: usize = 144;
     pub const FORKED_FROM: usize = 148;
+    /// Calls not recorded because somebody had truncated the file.
+    pub const LOST_TRUNCATED: usize = 152;
     /// Text fields: a little `u16` length in the file's byte order, then the bytes.
     pub const SHIM_VERSION: (usize, usize) = (256, 62);
     pub const KERNEL: (usize, usize) = (320, 126);

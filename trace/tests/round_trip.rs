@@ -102,6 +102,7 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
         lost_full: 2,
         lost_overwritten: 3,
         lost_no_space: 4,
+        lost_truncated: 5,
         keep: 1,
         forked_from: 6,
         ..Header::default()
@@ -114,7 +115,7 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
     };
     header.encode(&text, &mut bytes);
     assert_eq!(Header::decode(&bytes), Ok((header, text)));
-    assert_eq!(header.lost(), 9);
+    assert_eq!(header.lost(), 14);
 
     for (offset, size) in [
         (0, 16384),

@@ -54,6 +54,10 @@ pub struct RunOptions {
     /// What a full trace keeps: its first calls or the last ones.
     #[arg(long, default_value = "first", value_parser = ["first", "last"])]
     pub trace_keep: String,
+    /// Record the calls of mremap that libc makes to itself (realloc) as well: `patch` has its own mremap jump to the
+    /// shim, where that is one the shim knows.
+    #[arg(long, default_value = "leave", value_parser = ["leave", "patch"])]
+    pub libc: String,
     /// Record this many return addresses above each call's own (frame pointers), up to 60.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=60))]
     pub stack: u8,

@@ -121,6 +121,7 @@ fn process(process: &Process) -> Value {
         "lost_early": header.lost_early,
         "lost_overwritten": header.lost_overwritten,
         "lost_no_space": header.lost_no_space,
+        "lost_truncated": header.lost_truncated,
         "keep": if header.keep == 1 { "last" } else { "first" },
         "forked_from": (header.forked_from > 0).then_some(header.forked_from),
         "chunks_never_begun": process.found.unbegun,

@@ -141,6 +141,7 @@ fn write_losses(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result
             "overwritten by later ones: raise MREMAP_SHIM_TRACE_SIZE",
         ),
         (header.lost_no_space, "the file system had no space"),
+        (header.lost_truncated, "somebody had truncated the file"),
     ];
     for (calls, why) in losses.into_iter().filter(|(calls, _)| *calls > 0) {
         let text = format!("NOT RECORDED: {} calls ({why})", count(calls));

@@ -51,6 +51,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
         .env("MREMAP_SHIM_TRACE_DETAIL", &options.detail)
         .env("MREMAP_SHIM_TRACE_SIZE", &options.trace_size)
         .env("MREMAP_SHIM_TRACE_KEEP", &options.trace_keep)
+        .env("MREMAP_SHIM_LIBC", &options.libc)
         .env("MREMAP_SHIM_STACK", options.stack.to_string())
         .env(
             "MREMAP_SHIM_CHILDREN",

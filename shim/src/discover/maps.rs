@@ -3,7 +3,8 @@
 use mremap_plan::{Backing, Range, Vma, maps};
 use mremap_trace::Module;
 
-use super::{module_of, settle_backing};
+use super::module_of;
+use super::mounts::Mounts;
 use crate::sys::{Failed, OpenFile};
 
 const READ_ROOM: usize = 768;
@@ -25,6 +26,7 @@ pub(crate) struct Text {
     filled: usize,
     taken: usize,
     line: [u8; LINE_ROOM],
+    mounts: Mounts,
 }
 
 impl Text {
@@ -34,6 +36,7 @@ impl Text {
             filled: 0,
             taken: 0,
             line: [0; LINE_ROOM],
+            mounts: Mounts::new(),
         }
     }
 
@@ -65,7 +68,8 @@ impl Text {
                 if parsed.vma.range.start >= until {
                     return Ok(None);
                 }
-                let mut vma = settle_backing(parsed.vma, parsed.path);
+                let mut vma = parsed.vma;
+                vma.backing = self.mounts.settle(vma.backing, parsed.device);
                 if detail == Detail::Flags {
                     vma.userfaultfd = self.next_flags_name_userfaultfd(file)?;
                 }

@@ -5,6 +5,7 @@
 mod bisect;
 pub(crate) mod evidence;
 mod maps;
+mod mounts;
 mod procmap;
 
 use core::ffi::CStr;
@@ -236,25 +237,6 @@ fn module_of(vma: &Vma) -> Module {
         offset: vma.offset,
         ..Module::default()
     }
-}
-
-/// Settles what a name alone does not tell: ramfs places its own mappings, the other file systems without
-/// a block device (tmpfs, overlayfs, btrfs, NFS) do not.
-fn settle_backing(mut vma: Vma, path: &[u8]) -> Vma {
-    const RAMFS_MAGIC: i64 = 0x8584_58f6;
-    if vma.backing == Backing::UnnumberedFile {
-        let mut buffer = [0u8; 256];
-        let on_ramfs = path.len() < buffer.len() && path.first() == Some(&b'/') && {
-            buffer[..path.len()].copy_from_slice(path);
-            CStr::from_bytes_until_nul(&buffer).is_ok_and(|path| sys::file_system(path) == Ok(RAMFS_MAGIC))
-        };
-        vma.backing = if on_ramfs {
-            Backing::PlacedByDriver
-        } else {
-            Backing::Movable
-        };
-    }
-    vma
 }
 
 /// Whether something is mapped in the page at `address`.

@@ -6,7 +6,8 @@ use mremap_plan::procmap::ProcmapQuery;
 use mremap_plan::{Backing, Range, Vma};
 use mremap_trace::Module;
 
-use super::{module_of, settle_backing};
+use super::module_of;
+use super::mounts::Mounts;
 use crate::sys::{Failed, OpenFile};
 
 /// Long enough for every name that matters; a longer path is cut by the kernel's `ENAMETOOLONG`.
@@ -54,6 +55,7 @@ pub(super) struct Names {
     asked: usize,
     taken: usize,
     last: Option<(File, Backing)>,
+    mounts: Mounts,
 }
 
 impl Names {
@@ -63,6 +65,7 @@ impl Names {
             asked: 0,
             taken: 0,
             last: None,
+            mounts: Mounts::new(),
         }
     }
 
@@ -158,12 +161,11 @@ impl Names {
         let mut named =
             ProcmapQuery::at_or_above(found.vma_start, room.as_mut_ptr().addr() as u64, len as u32);
         let backing = match maps.procmap_query(&mut named) {
-            Ok(_) if named.vma_start == found.vma_start => {
-                settle_backing(named.vma(room), name_in(room)).backing
-            }
+            Ok(_) if named.vma_start == found.vma_start => named.vma(room).backing,
             // A name too long to be one of those that matter, or a mapping that is gone.
-            _ => settle_backing(vma, &[]).backing,
+            _ => vma.backing,
         };
+        let backing = self.mounts.settle(backing, (found.dev_major, found.dev_minor));
         self.last = Some((file, backing));
         backing
     }

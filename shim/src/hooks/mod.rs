@@ -26,14 +26,34 @@ const USERFAULTFD_IOC_NEW: i32 = 0xaa00;
 redhook::hook! {
     unsafe fn mremap(old: *mut c_void, old_len: usize, new_len: usize, flags: c_int, new: *mut c_void)
         -> *mut c_void => mremap_hook {
-        let request = Request {
-            old: old.addr() as u64,
-            old_len: old_len as u64,
-            new_len: new_len as u64,
-            flags: Flags(flags as u32),
-            new: new.addr() as u64,
-        };
-        enter(request, Next::Mremap)
+        enter(request(old, old_len, new_len, flags, new), Next::Mremap)
+    }
+}
+
+/// Where libc's `mremap` is made to jump to, by `libc_calls`.
+pub(crate) fn entry_for_libc() -> usize {
+    (mremap_by_libc as *const ()).addr()
+}
+
+unsafe extern "C" fn mremap_by_libc(
+    old: *mut c_void,
+    old_len: usize,
+    new_len: usize,
+    flags: c_int,
+    new: *mut c_void,
+) -> *mut c_void {
+    enter(request(old, old_len, new_len, flags, new), Next::Kernel)
+}
+
+#[inline(always)]
+#[allow(clippy::inline_always)] // it stays in registers
+fn request(old: *mut c_void, old_len: usize, new_len: usize, flags: c_int, new: *mut c_void) -> Request {
+    Request {
+        old: old.addr() as u64,
+        old_len: old_len as u64,
+        new_len: new_len as u64,
+        flags: Flags(flags as u32),
+        new: new.addr() as u64,
     }
 }
 

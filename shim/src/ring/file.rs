@@ -3,13 +3,14 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use mremap_trace::Header;
+use mremap_trace::{Header, layout};
 
 use super::{
     ALLOCATED, BASE, CHUNK_SIZE, EARLY, HEADER_SIZE, KEEPS_LAST, NONE, OUT_OF_SPACE, PINNED, POSITIONS,
-    WANTED, space,
+    WANTED, space, truncation,
 };
 use crate::config::{self, TraceSettings};
+use crate::discover::OneVma;
 use crate::exclusive::{self, Exclusive, WIPED};
 use crate::sys::{self, FileId, OpenFile};
 use crate::{callers, capability, clock, discover, identity, sandbox};
@@ -22,7 +23,7 @@ static LAST_PID: AtomicU32 = AtomicU32::new(0);
 static SIZE: AtomicU64 = AtomicU64::new(0);
 
 /// Positions for which there is address space.
-static MAPPED: AtomicU32 = AtomicU32::new(0);
+pub(super) static MAPPED: AtomicU32 = AtomicU32::new(0);
 /// The directory of the traces, once it was opened.
 static DIRECTORY: WrittenExclusively = WrittenExclusively(UnsafeCell::new(None));
 
@@ -51,6 +52,7 @@ pub(crate) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
         return Err(OpenError::NoWipeOnFork);
     }
     create()?;
+    truncation::watch();
     WANTED.store(true, Ordering::Release);
     Ok(())
 }
@@ -130,17 +132,31 @@ fn map(file: &OpenFile) -> Result<(*mut u8, usize), OpenError> {
     space::write_zeros(file, 0, first_len).map_err(|failed| OpenError::Space(failed.0))?;
     space::begin(file).map_err(|failed| OpenError::File(failed.0))?;
     let over = (!former.is_null()).then(|| former.addr());
+    if over.is_some_and(|base| !is_still_ours(base)) {
+        return Err(OpenError::File(libc::EFAULT));
+    }
     let base = file.map(len, over).map_err(|failed| OpenError::File(failed.0))?;
     // The pages are there; this only spares the faults that would find them.
     let _ = sys::madvise(base, first_len, libc::MADV_POPULATE_WRITE);
     ALLOCATED.store(first, Ordering::Relaxed);
     POSITIONS.store(positions as u32, Ordering::Relaxed);
-    if former.is_null() {
-        MAPPED.store(positions as u32, Ordering::Relaxed);
-    }
+    MAPPED.store(positions as u32, Ordering::Relaxed);
     OUT_OF_SPACE.store(false, Ordering::Relaxed);
     PINNED.store(0, Ordering::Relaxed);
     Ok((base as *mut u8, len))
+}
+
+/// Whether the parent's trace is still mapped where it was. A host that has unmapped it may have put something of
+/// its own there.
+fn is_still_ours(base: usize) -> bool {
+    let len = HEADER_SIZE + MAPPED.load(Ordering::Relaxed) as usize * CHUNK_SIZE;
+    let is_trace = discover::is_one_vma(base as u64, len as u64) == OneVma::Yes && {
+        // SAFETY: a page of memory, as the kernel has just said. Beyond a truncated file's end its handler sees to
+        // it that there is some.
+        let magic = unsafe { &*(base as *const AtomicU64) };
+        magic.load(Ordering::Relaxed) == u64::from_ne_bytes(layout::MAGIC)
+    };
+    is_trace || truncation::has_been_met()
 }
 
 fn write_header(base: *mut u8, len: usize, now: &clock::Moment, pid: u32, forked_from: u32) {

@@ -10,6 +10,7 @@
 mod chunk;
 mod file;
 mod space;
+mod truncation;
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -23,6 +24,7 @@ use chunk::Chunk;
 pub(crate) use chunk::Claim;
 pub(crate) use file::{OpenError, open};
 pub(crate) use space::allocate_ahead;
+pub(crate) use truncation::signals_to_block;
 
 /// A trace was asked for and nothing has ended it.
 static WANTED: AtomicBool = AtomicBool::new(false);
@@ -43,6 +45,8 @@ static EARLY: AtomicU64 = AtomicU64::new(0);
 
 /// The epoch of a process that cannot have a trace.
 const NONE: u32 = u32::MAX;
+/// The epoch of a process whose trace somebody has truncated.
+const TRUNCATED: u32 = u32::MAX - 1;
 /// The position of a thread whose chunk is full.
 const NO_POSITION: u32 = u32::MAX;
 /// Where the last records are kept, this many positions are tried before a record is given up.
@@ -57,12 +61,18 @@ pub(crate) enum Loss {
     Full,
     /// The file system has no space.
     NoSpace,
+    /// Somebody has truncated the file.
+    Truncated,
 }
 
 /// Whether calls are to be recorded.
 #[inline]
 pub(crate) fn is_wanted() -> bool {
     WANTED.load(Ordering::Relaxed)
+}
+
+fn is_open(epoch: u32) -> bool {
+    epoch != 0 && epoch != NONE && epoch != TRUNCATED
 }
 
 fn keeps_last() -> bool {
@@ -100,8 +110,10 @@ fn claim_in_new_chunk(slots: u32) -> Result<Claim, Loss> {
     if epoch == 0 {
         epoch = file::open_in_child();
     }
-    if epoch == NONE {
-        return Err(Loss::NoTrace);
+    match epoch {
+        NONE => return Err(Loss::NoTrace),
+        TRUNCATED => return Err(Loss::Truncated),
+        _ => {}
     }
     let base = BASE.load(Ordering::Acquire);
     let tid = thread::tid_in(epoch);
@@ -148,6 +160,9 @@ fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
     if space::reaches(base, position) {
         return Ok((position, number));
     }
+    if WIPED.trace_epoch.load(Ordering::Relaxed) == TRUNCATED {
+        return Err(Loss::Truncated);
+    }
     if !keeps_last() {
         return Err(Loss::NoSpace);
     }
@@ -165,6 +180,7 @@ pub(crate) fn count_lost(loss: Loss) {
         Loss::NoTrace => return,
         Loss::Full if !OUT_OF_SPACE.load(Ordering::Relaxed) => layout::header::LOST_FULL,
         Loss::Full | Loss::NoSpace => layout::header::LOST_NO_SPACE,
+        Loss::Truncated => layout::header::LOST_TRUNCATED,
     };
     counter(BASE.load(Ordering::Acquire), field).fetch_add(1, Ordering::Relaxed);
 }
@@ -178,7 +194,7 @@ fn counter(base: *mut u8, field: usize) -> &'static AtomicU64 {
 /// Puts what the trial found into the header of an open trace.
 pub(crate) fn note_capability(capability: u32) {
     let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
-    if epoch != 0 && epoch != NONE {
+    if is_open(epoch) {
         let base = BASE.load(Ordering::Acquire);
         // SAFETY: a field of the mapped header, only ever accessed atomically once the trace is open.
         let field = unsafe { &*base.add(layout::header::CAPABILITY).cast::<AtomicU32>() };

@@ -8,9 +8,9 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::{ALLOCATED, BASE, CHUNK_SIZE, HEADER_SIZE, NONE, OUT_OF_SPACE, POSITIONS};
+use super::{ALLOCATED, BASE, CHUNK_SIZE, HEADER_SIZE, OUT_OF_SPACE, POSITIONS, is_open, truncation};
 use crate::exclusive::WIPED;
-use crate::sys::{self, Failed, FileId, OpenFile, SignalSet};
+use crate::sys::{self, Failed, FileId, OpenFile};
 use crate::{identity, sandbox};
 
 /// Positions given space at a time.
@@ -73,7 +73,7 @@ fn extend_for(base: *mut u8, position: u32) -> bool {
 /// Space for what a sandbox is going to record, since it may not ask for more.
 pub(crate) fn allocate_ahead() {
     let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
-    if epoch != 0 && epoch != NONE {
+    if is_open(epoch) {
         let end = ALLOCATED.load(Ordering::Relaxed).saturating_add(AHEAD);
         extend(BASE.load(Ordering::Acquire), end);
     }
@@ -83,7 +83,7 @@ pub(crate) fn allocate_ahead() {
 /// zeros must not be written where somebody already records. With signals blocked: a handler would wait for
 /// the thread that it has interrupted.
 fn extend(base: *mut u8, end: u32) -> bool {
-    let signals = sys::set_blocked_signals(SignalSet::MAX);
+    let signals = sys::set_blocked_signals(truncation::signals_to_block());
     let is_ours = EXTENDING
         .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
         .is_ok();
@@ -111,7 +111,14 @@ fn extend(base: *mut u8, end: u32) -> bool {
 fn add(base: *mut u8, allocated: u32, end: u32) -> bool {
     let offset = HEADER_SIZE + allocated as usize * CHUNK_SIZE;
     let len = (end - allocated) as usize * CHUNK_SIZE;
-    let written = reopen().map(|file| write_zeros(&file, offset, len).is_ok());
+    let file = reopen();
+    if let Ok(file) = &file
+        && file.len().is_ok_and(|found| found < offset + len)
+    {
+        truncation::end_trace();
+        return false;
+    }
+    let written = file.map(|file| write_zeros(&file, offset, len).is_ok());
     if written == Ok(false) {
         return false;
     }

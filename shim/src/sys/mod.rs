@@ -92,6 +92,49 @@ fn map_file(fd: i32, len: usize, over: Option<usize>) -> Answer {
     )
 }
 
+/// Maps zeros over what is there, which the caller must own.
+pub(crate) fn map_zeros_over(address: usize, len: usize) -> Answer {
+    call!(
+        mmap,
+        address,
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED,
+        -1i32,
+        0
+    )
+}
+
+/// Maps zeros where the kernel likes.
+pub(crate) fn map_zeros(len: usize) -> Answer {
+    call!(
+        mmap,
+        0,
+        len,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        -1i32,
+        0
+    )
+}
+
+/// Moves a mapping of ours over others, whose fate the caller has decided.
+pub(crate) fn move_over(from: usize, len: usize, to: usize) -> Answer {
+    call!(
+        mremap,
+        from,
+        len,
+        len,
+        libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
+        to
+    )
+}
+
+/// Unmaps a mapping of ours.
+pub(crate) fn unmap(address: usize, len: usize) {
+    let _ = call!(munmap, address, len);
+}
+
 /// Maps zeros where nothing is mapped; else changes nothing.
 pub(crate) fn map_zeros_if_free(address: usize, len: usize) {
     let _ = call!(
@@ -159,6 +202,22 @@ impl OpenFile {
     }
 
     pub(crate) fn id(&self) -> Result<FileId, Failed> {
+        self.status().map(|found| FileId {
+            device: found.st_dev,
+            inode: found.st_ino,
+        })
+    }
+
+    pub(crate) fn len(&self) -> Result<usize, Failed> {
+        self.status().map(|found| found.st_size as usize)
+    }
+
+    /// How many names it has; of a directory, two more than it has directories in it.
+    pub(crate) fn links(&self) -> Result<u64, Failed> {
+        self.status().map(|found| found.st_nlink as u64)
+    }
+
+    fn status(&self) -> Result<libc::stat, Failed> {
         // SAFETY: all zeros is a `stat`.
         let mut found: libc::stat = unsafe { core::mem::zeroed() };
         call!(
@@ -168,10 +227,7 @@ impl OpenFile {
             &raw mut found,
             libc::AT_EMPTY_PATH
         )?;
-        Ok(FileId {
-            device: found.st_dev,
-            inode: found.st_ino,
-        })
+        Ok(found)
     }
 
     pub(crate) fn set_len(&self, len: u64) -> Answer {
@@ -279,6 +335,50 @@ pub(crate) fn set_blocked_signals(blocked: SignalSet) -> Option<SignalSet> {
     )
     .ok()
     .map(|_| former)
+}
+
+/// The kernel's `struct sigaction`, the same on every architecture served; no handler is the default.
+#[repr(C)]
+pub(crate) struct SignalAction {
+    pub(crate) handler: Option<SignalHandler>,
+    pub(crate) flags: u64,
+    pub(crate) restorer: Option<unsafe extern "C" fn()>,
+    pub(crate) blocked: SignalSet,
+}
+
+/// What the kernel calls with `SA_SIGINFO`.
+pub(crate) type SignalHandler =
+    unsafe extern "C" fn(core::ffi::c_int, *mut libc::siginfo_t, *mut core::ffi::c_void);
+
+impl SignalAction {
+    pub(crate) const DEFAULT: Self = Self {
+        handler: None,
+        flags: 0,
+        restorer: None,
+        blocked: 0,
+    };
+}
+
+/// What a signal does now.
+pub(crate) fn signal_action(signal: i32) -> Result<SignalAction, Failed> {
+    let mut found = SignalAction::DEFAULT;
+    call!(rt_sigaction, signal, 0, &raw mut found, size_of::<SignalSet>()).map(|_| found)
+}
+
+/// Decides what a signal does from now on.
+pub(crate) fn set_signal_action(signal: i32, action: &SignalAction) -> Answer {
+    call!(
+        rt_sigaction,
+        signal,
+        &raw const *action,
+        0,
+        size_of::<SignalSet>()
+    )
+}
+
+/// Sends this thread a signal with all that came with the one it is handling.
+pub(crate) fn send_again(signal: i32, info: &libc::siginfo_t) {
+    let _ = call!(rt_tgsigqueueinfo, pid(), tid(), signal, &raw const *info);
 }
 
 /// Sleeps while `word` is `expected`, at most `milliseconds`.

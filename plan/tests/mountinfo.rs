@@ -1,0 +1,33 @@
+//! The type of a file system is found by its device, whatever else is mounted.
+
+use mremap_plan::mountinfo::{Device, TypeFinder};
+
+const MOUNTS: &[u8] = b"22 27 0:20 / /sys rw,relatime shared:7 - sysfs sysfs rw\n\
+    27 1 254:0 / / rw - ext4 /dev/vda rw\n\
+    40 27 0:35 / /mnt/a\\040-\\040b rw,noatime - ramfs ram rw\n\
+    41 27 0:36 / /x rw shared:1 master:2 propagate_from:3 - a.very.long.type.of.file.system none rw\n\
+    42 27 0:37 / /y rw - ramfs";
+
+fn type_of(device: Device) -> Option<String> {
+    let mut finder = TypeFinder::new(device);
+    MOUNTS.iter().find_map(|&byte| {
+        let found = finder.take(byte)?;
+        Some(String::from_utf8_lossy(found).into_owned())
+    })
+}
+
+#[test]
+fn a_type_is_found_by_its_device_and_only_so() {
+    for (device, expected) in [
+        ((0, 20), Some("sysfs")),
+        ((254, 0), Some("ext4")),
+        ((0, 35), Some("ramfs")),
+        ((0, 36), Some("a.very.long.type")),
+        ((0, 2), None),
+        ((35, 0), None),
+        // Cut off: nothing says that the type ends there.
+        ((0, 37), None),
+    ] {
+        assert_eq!(type_of(device).as_deref(), expected, "{device:?}");
+    }
+}

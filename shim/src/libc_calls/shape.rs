@@ -1,0 +1,157 @@
+//! What libc's `mremap` looks like on x86-64, byte for byte: the whole function, so that nothing of it is left to
+//! guessing. Pure; the tests hold it to a disassembler.
+
+/// A stretch of a function's code.
+#[derive(Clone, Copy)]
+pub enum Piece {
+    /// These bytes.
+    Code(&'static [u8]),
+    /// Four bytes that say how far away something is: each build has its own.
+    Distance,
+}
+
+use Piece::{Code, Distance};
+
+/// A library built for control-flow enforcement begins every function so.
+pub const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
+
+/// Made from a list of system calls (`sysdeps/unix/syscalls.list`), as every glibc before 2.41 has it.
+const STUB: &[Piece] = &[
+    Code(b"\x49\x89\xca"),             // mov r10, rcx
+    Code(b"\xb8\x19\x00\x00\x00"),     // mov eax, 25
+    Code(b"\x0f\x05"),                 // syscall
+    Code(b"\x48\x3d\x01\xf0\xff\xff"), // cmp rax, -4095
+    Code(b"\x73\x01"),                 // jae +1
+    Code(b"\xc3"),                     // ret
+    Code(b"\x48\x8b\x0d"),             // mov rcx, errno's place
+    Distance,
+    Code(b"\xf7\xd8"),         // neg eax
+    Code(b"\x64\x89\x01"),     // mov fs:[rcx], eax
+    Code(b"\x48\x83\xc8\xff"), // or rax, -1
+    Code(b"\xc3"),             // ret
+];
+
+/// `sysdeps/unix/sysv/linux/mremap.c` of 2.41 and of what took it over from there, compiled with a stack protector.
+const COMPILED: &[Piece] = &[
+    Code(b"\x48\x83\xec\x58"),                     // sub rsp, 88
+    Code(b"\x4c\x89\x44\x24\x40"),                 // mov [rsp + 64], r8
+    Code(b"\x64\x48\x8b\x04\x25\x28\x00\x00\x00"), // mov rax, fs:[40]
+    Code(b"\x48\x89\x44\x24\x18"),                 // mov [rsp + 24], rax
+    Code(b"\x31\xc0"),                             // xor eax, eax
+    Code(b"\x83\xf9\x07"),                         // cmp ecx, 7
+    Code(b"\x77\x5a"),                             // ja +90
+    Code(b"\x41\x89\xca"),                         // mov r10d, ecx
+    Code(b"\x45\x31\xc0"),                         // xor r8d, r8d
+    Code(b"\xf6\xc1\x06"),                         // test cl, 6
+    Code(b"\x75\x27"),                             // jne +39
+    Code(b"\xb8\x19\x00\x00\x00"),                 // mov eax, 25
+    Code(b"\x0f\x05"),                             // syscall
+    Code(b"\x48\x3d\x00\xf0\xff\xff"),             // cmp rax, -4096
+    Code(b"\x77\x58"),                             // ja +88
+    Code(b"\x48\x8b\x54\x24\x18"),                 // mov rdx, [rsp + 24]
+    Code(b"\x64\x48\x2b\x14\x25\x28\x00\x00\x00"), // sub rdx, fs:[40]
+    Code(b"\x75\x5d"),                             // jne +93
+    Code(b"\x48\x83\xc4\x58"),                     // add rsp, 88
+    Code(b"\xc3"),                                 // ret
+    Code(b"\x0f\x1f\x00"),                         // nop
+    Code(b"\x48\x8d\x44\x24\x60"),                 // lea rax, [rsp + 96]
+    Code(b"\xc7\x04\x24\x20\x00\x00\x00"),         // mov dword [rsp], 32
+    Code(b"\x4c\x8b\x44\x24\x40"),                 // mov r8, [rsp + 64]
+    Code(b"\x48\x89\x44\x24\x08"),                 // mov [rsp + 8], rax
+    Code(b"\x48\x8d\x44\x24\x20"),                 // lea rax, [rsp + 32]
+    Code(b"\x48\x89\x44\x24\x10"),                 // mov [rsp + 16], rax
+    Code(b"\xeb\xb7"),                             // jmp -73
+    TO_FAILURES,
+    Code(b"\x48\x8b\x05"), // mov rax, errno's place
+    Distance,
+    INVALID,
+    Code(b"\xeb\xa9"),     // jmp -87
+    Code(b"\x90"),         // nop
+    Code(b"\x48\x8b\x15"), // mov rdx, errno's place
+    Distance,
+    FAILED,
+    Code(b"\xeb\x93"), // jmp -109
+    Code(b"\xe8"),     // call __stack_chk_fail
+    Distance,
+];
+
+/// The same by a later compiler.
+const COMPILED_LATER: &[Piece] = &[
+    Code(b"\x48\x83\xec\x58"),                     // sub rsp, 88
+    Code(b"\x4c\x89\x44\x24\x40"),                 // mov [rsp + 64], r8
+    Code(b"\x64\x48\x8b\x04\x25\x28\x00\x00\x00"), // mov rax, fs:[40]
+    Code(b"\x48\x89\x44\x24\x18"),                 // mov [rsp + 24], rax
+    Code(b"\x31\xc0"),                             // xor eax, eax
+    Code(b"\x83\xf9\x07"),                         // cmp ecx, 7
+    Code(b"\x77\x5a"),                             // ja +90
+    Code(b"\x45\x31\xc0"),                         // xor r8d, r8d
+    Code(b"\xf6\xc1\x06"),                         // test cl, 6
+    Code(b"\x75\x2a"),                             // jne +42
+    Code(b"\x41\x89\xca"),                         // mov r10d, ecx
+    Code(b"\xb8\x19\x00\x00\x00"),                 // mov eax, 25
+    Code(b"\x0f\x05"),                             // syscall
+    Code(b"\x48\x3d\x00\xf0\xff\xff"),             // cmp rax, -4096
+    Code(b"\x77\x58"),                             // ja +88
+    Code(b"\x48\x8b\x54\x24\x18"),                 // mov rdx, [rsp + 24]
+    Code(b"\x64\x48\x2b\x14\x25\x28\x00\x00\x00"), // sub rdx, fs:[40]
+    Code(b"\x75\x5d"),                             // jne +93
+    Code(b"\x48\x83\xc4\x58"),                     // add rsp, 88
+    Code(b"\xc3"),                                 // ret
+    Code(b"\x0f\x1f\x00"),                         // nop
+    Code(b"\x48\x8d\x44\x24\x60"),                 // lea rax, [rsp + 96]
+    Code(b"\xc7\x04\x24\x20\x00\x00\x00"),         // mov dword [rsp], 32
+    Code(b"\x4c\x8b\x44\x24\x40"),                 // mov r8, [rsp + 64]
+    Code(b"\x48\x89\x44\x24\x08"),                 // mov [rsp + 8], rax
+    Code(b"\x48\x8d\x44\x24\x20"),                 // lea rax, [rsp + 32]
+    Code(b"\x48\x89\x44\x24\x10"),                 // mov [rsp + 16], rax
+    Code(b"\xeb\xb4"),                             // jmp -76
+    TO_FAILURES,
+    Code(b"\x48\x8b\x05"), // mov rax, errno's place
+    Distance,
+    INVALID,
+    Code(b"\xeb\xa9"),     // jmp -87
+    Code(b"\x90"),         // nop
+    Code(b"\x48\x8b\x15"), // mov rdx, errno's place
+    Distance,
+    FAILED,
+    Code(b"\xeb\x93"), // jmp -109
+    Code(b"\xe8"),     // call __stack_chk_fail
+    Distance,
+];
+
+/// nop
+const TO_FAILURES: Piece = Code(b"\x66\x0f\x1f\x44\x00\x00");
+/// mov dword fs:[rax], EINVAL; mov rax, -1
+const INVALID: Piece = Code(b"\x64\xc7\x00\x16\x00\x00\x00\x48\xc7\xc0\xff\xff\xff\xff");
+/// neg eax; mov fs:[rdx], eax; mov rax, -1
+const FAILED: Piece = Code(b"\xf7\xd8\x64\x89\x02\x48\xc7\xc0\xff\xff\xff\xff");
+
+/// Every function known.
+pub const SHAPES: [&[Piece]; 3] = [STUB, COMPILED, COMPILED_LATER];
+
+/// No function known is longer.
+pub const ROOM: usize = 192;
+
+/// Where in a function, given with what follows it, the first five bytes may give way to a jump; `None` when it is
+/// not one of those known.
+pub fn place_for_jump(code: &[u8]) -> Option<usize> {
+    let (place, body) = match code.strip_prefix(ENDBR64) {
+        Some(body) => (ENDBR64.len(), body),
+        None => (0, code),
+    };
+    SHAPES
+        .iter()
+        .any(|shape| begins_with(body, shape))
+        .then_some(place)
+}
+
+fn begins_with(mut code: &[u8], shape: &[Piece]) -> bool {
+    shape.iter().all(|piece| {
+        let rest = match piece {
+            Code(bytes) => code.strip_prefix(*bytes),
+            Distance => code.get(4..),
+        };
+        code = rest.unwrap_or(&[]);
+        rest.is_some()
+    })
+}

@@ -1,0 +1,249 @@
+//! The calls of `mremap` that libc makes to itself: all of them are in the trace, by either way to have them there, and
+//! nothing else changes. Where libc must be left as it is, one line says why.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::{Preload, Trace};
+
+const GROWS_A_BYTEARRAY: &str = "
+b = bytearray()
+for turn in range(300):
+    b.extend(b'x' * 100000)
+print(len(b))
+";
+const GROWS_A_STRING_OF_PERL: &str = "my $s = ''; $s .= 'x' x 100000 for 1 .. 300; print length $s, qq(\n)";
+const GROWS_AND_RESIZES: &str = "
+import mmap
+m = mmap.mmap(-1, 4096)
+for turn in range(12):
+    m.resize(4096 << turn)
+b = bytearray()
+for turn in range(300):
+    b.extend(b'x' * 100000)
+print(len(m), len(b))
+";
+
+/// No more calls of the library's own does it take to redirect libc: a question for each size of address space, and the
+/// move of the page.
+const MOST_CALLS_TO_REDIRECT: usize = 3;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// How often a program and its children call `mremap`, as strace says.
+fn count_by_strace(strace: &Path, command: &Command) -> (Output, usize) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("strace.log");
+    let mut traced = Command::new(strace);
+    traced.args(["-f", "-e", "trace=mremap", "-o"]).arg(&log);
+    for (name, value) in command.get_envs() {
+        // Into the program's environment, not strace's own.
+        let value = value
+            .map(|value| value.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        traced
+            .arg("-E")
+            .arg(format!("{}={value}", name.to_string_lossy()));
+    }
+    traced.arg(command.get_program()).args(command.get_args());
+    let output = traced.output().expect("strace runs");
+    let log = std::fs::read_to_string(&log).expect("strace wrote its log");
+    (
+        output,
+        log.lines().filter(|line| line.contains("mremap(")).count(),
+    )
+}
+
+fn recorded(traces: &[Trace]) -> usize {
+    traces.iter().map(|trace| trace.calls().len()).sum()
+}
+
+/// Runs a program alone under strace, then with libc patched and a trace: the same output, and as many calls.
+fn check(program: &Path, arguments: &[&str]) {
+    let Some(strace) = need::program("strace", "strace") else {
+        return;
+    };
+    let mut alone = Command::new(program);
+    alone.args(arguments);
+    let (expected, calls) = count_by_strace(&strace, &alone);
+    let name = program.display();
+    assert!(calls > 5, "{name} calls mremap {calls} times: {expected:?}");
+    for mode in ["auto", "emulate"] {
+        let run = || {
+            Preload::new(program)
+                .args(arguments)
+                .setting("LIBC", "patch")
+                .setting("MODE", mode)
+        };
+        let (output, traces) = run().traced_with_children();
+        assert_eq!(output, expected, "{name}, {mode}");
+        assert_eq!(recorded(&traces), calls, "{name}, {mode}");
+        let lost: u64 = traces.iter().map(|trace| trace.header.lost()).sum();
+        assert_eq!(lost, 0, "{name}, {mode}");
+        assert_eq!(run().output(), expected, "{name}, {mode}, without a trace");
+    }
+}
+
+#[test]
+fn of_a_program_that_reallocates_in_threads_handlers_and_children() {
+    check(&Artifacts::get().fixture("growing"), &[]);
+}
+
+#[test]
+fn of_python() {
+    // Debian's own: what a version manager puts into PATH is a shell script.
+    if let Some(python) = need::file("/usr/bin/python3", "python3") {
+        check(&python, &["-S", "-c", GROWS_A_BYTEARRAY]);
+        check(&python, &["-S", "-c", GROWS_AND_RESIZES]);
+    }
+}
+
+#[test]
+fn of_perl() {
+    if let Some(perl) = need::file("/usr/bin/perl", "perl") {
+        check(&perl, &["-e", GROWS_A_STRING_OF_PERL]);
+    }
+}
+
+#[test]
+fn of_ruby() {
+    if let Some(ruby) = need::file("/usr/bin/ruby", "ruby") {
+        check(
+            &ruby,
+            &[
+                "--disable-gems",
+                "-e",
+                "s = +''; 300.times { s << 'x' * 100_000 }; puts s.size",
+            ],
+        );
+    }
+}
+
+#[test]
+fn each_once_with_another_tool_before_or_behind() {
+    let memusage = "/usr/lib/x86_64-linux-gnu/libmemusage.so";
+    let (Some(memusage), Some(python), Some(strace)) = (
+        need::file(memusage, "libc6"),
+        need::file("/usr/bin/python3", "python3"),
+        need::program("strace", "strace"),
+    ) else {
+        return;
+    };
+    let arguments = ["-S", "-c", GROWS_AND_RESIZES];
+    let mut alone = Command::new(&python);
+    alone.args(arguments).env("LD_PRELOAD", &memusage);
+    let (expected, calls) = count_by_strace(&strace, &alone);
+    assert!(expected.status.success() && calls > 40, "{calls}: {expected:?}");
+    let memusage = [memusage.as_path()];
+    for (before, behind) in [(&memusage[..], &[][..]), (&[][..], &memusage[..])] {
+        for mode in ["auto", "emulate"] {
+            let run = || {
+                Preload::new(&python)
+                    .args(&arguments)
+                    .beside(before, behind)
+                    .setting("MODE", mode)
+                    .setting("LIBC", "patch")
+            };
+            // Without a trace nothing tells a call that comes back from another, and it must not go round.
+            let (output, made) = count_by_strace(&strace, run().command());
+            assert_eq!(output.stdout, expected.stdout, "{before:?}, {behind:?}, {mode}");
+            assert!(
+                (calls + 1..=calls + MOST_CALLS_TO_REDIRECT).contains(&made),
+                "{before:?}, {behind:?}, {mode}: {made} instead of {calls}"
+            );
+            let (output, traces) = run().traced_with_children();
+            assert_eq!(output.stdout, expected.stdout, "{before:?}, {behind:?}, {mode}");
+            assert_eq!(recorded(&traces), calls, "{before:?}, {behind:?}, {mode}");
+        }
+    }
+}
+
+#[test]
+fn through_the_allocator_that_calls_mremap_by_its_name() {
+    let library = "/usr/lib/x86_64-linux-gnu/libc_malloc_debug.so.0";
+    let (Some(library), Some(strace)) = (need::file(library, "libc6"), need::program("strace", "strace"))
+    else {
+        return;
+    };
+    // One thread: when memory is given back decides where later memory comes from.
+    let arguments = ["-e", GROWS_A_STRING_OF_PERL];
+    let mut alone = Command::new("/usr/bin/perl");
+    alone
+        .args(arguments)
+        .env("MALLOC_CHECK_", "1")
+        .env("LD_PRELOAD", &library);
+    let (expected, calls) = count_by_strace(&strace, &alone);
+    assert!(expected.status.success() && calls > 5, "{calls}: {expected:?}");
+    let mut run = Preload::new("/usr/bin/perl")
+        .args(&arguments)
+        .beside(&[], &[&library]);
+    run.command().env("MALLOC_CHECK_", "1");
+    let (output, traces) = run.traced_with_children();
+    assert_eq!(output, expected);
+    assert_eq!(recorded(&traces), calls);
+}
+
+/// What is said when libc may not be changed; the program must run as it would have.
+fn refusal(earlier: &str) -> Option<String> {
+    let strange = Artifacts::get().fixture("libearlier.so");
+    let mut run = Preload::new(Artifacts::get().fixture("growing"))
+        .beside(&[], &[&strange])
+        .setting("LIBC", "patch");
+    run.command().env("EARLIER", earlier);
+    let output = run.output();
+    if output.status.code() == Some(77) {
+        return None;
+    }
+    assert_eq!(text(&output.stdout), "growing: done\n", "{earlier}: {output:?}");
+    Some(text(&output.stderr))
+}
+
+#[test]
+fn where_libc_must_be_left_alone_one_line_says_why() {
+    const SEEN: &str = "mremap-shim: libc's own calls of mremap are not seen: ";
+    assert_eq!(refusal("").as_deref(), Some(""), "nothing is in the way");
+    for (earlier, why) in [
+        ("threads", "other threads may be running already\n"),
+        ("patched", "libc's mremap is none that this library knows\n"),
+        ("no-code", "no code may be made here, errno 13\n"),
+    ] {
+        // Linux 6.3 is the first that can refuse code.
+        if let Some(said) = refusal(earlier) {
+            assert_eq!(said, format!("{SEEN}{why}"), "{earlier}");
+        }
+    }
+}
+
+#[test]
+fn run_passes_the_wish_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = Command::new(Artifacts::get().analyzer())
+        .args(["run", "--libc", "patch", "--trace"])
+        .arg(directory.path())
+        .arg("--")
+        .arg(Artifacts::get().fixture("growing"))
+        .output()
+        .expect("the analyzer runs");
+    assert_eq!(text(&output.stdout), "growing: done\n", "{output:?}");
+    assert!(recorded(&mremap_tests::preload::traces_in(directory.path())) > 5);
+}
+
+#[test]
+fn libc_is_left_alone_unless_it_is_asked_for() {
+    let program = Artifacts::get().fixture("growing");
+    let (_, traces) = Preload::new(&program).traced_with_children();
+    assert_eq!(recorded(&traces), 0);
+    let (_, traces) = Preload::new(&program)
+        .setting("LIBC", "leave")
+        .traced_with_children();
+    assert_eq!(recorded(&traces), 0);
+    let output = Preload::new(&program).setting("LIBC", "patched").output();
+    assert_eq!(
+        text(&output.stderr),
+        "mremap-shim: MREMAP_SHIM_LIBC must be leave or patch; using leave\n"
+    );
+}
