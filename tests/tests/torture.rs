@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files};
@@ -32,7 +32,7 @@ const NAMES: [&str; 6] = [
     "STACK",
 ];
 
-/// The rounds, again from the start when there is time for more.
+/// A seed takes one of these, the next seed the next one.
 const ROUNDS: [Settings; 6] = [
     ["emulate", "auto", "calls", "first", "16M", "0"],
     ["emulate", "bisect", "vmas", "last", "64K", "8"],
@@ -140,33 +140,23 @@ fn await_end(child: &mut Child) -> ExitStatus {
 
 /// The processes of a group, with what each of their threads waits for.
 fn members_of(group: u32) -> String {
-    let mut text = String::new();
-    let is_number = |path: &Path| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok())
-    };
-    let processes = fs::read_dir("/proc")
-        .expect("processes")
-        .flatten()
-        .map(|entry| entry.path());
-    for process in processes.filter(|path| is_number(path)) {
-        let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-        let after_name: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        if after_name.get(2).and_then(|field| field.parse().ok()) != Some(group) {
-            continue;
-        }
-        text += &format!("{}\n", stat.trim_end());
-        for thread in fs::read_dir(process.join("task")).into_iter().flatten().flatten() {
-            let read = |name| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
-            text += &format!("  {} {}", read("wchan"), read("syscall"));
-        }
+    let processes = fs::read_dir("/proc").expect("processes").flatten();
+    processes
+        .filter_map(|process| describe_member(&process.path(), group))
+        .collect()
+}
+
+fn describe_member(process: &Path, group: u32) -> Option<String> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    let after_name = stat.rsplit(')').next()?;
+    if after_name.split_whitespace().nth(2)?.parse() != Ok(group) {
+        return None;
     }
-    text
+    let threads = fs::read_dir(process.join("task")).ok()?.flatten();
+    let read = |path: &Path, name| fs::read_to_string(path.join(name)).unwrap_or_default();
+    let describe = |path: &Path| format!("  {} {}", read(path, "wchan"), read(path, "syscall"));
+    let threads: String = threads.map(|thread| describe(&thread.path())).collect();
+    Some(format!("{stat}{threads}"))
 }
 
 /// A trace, or nothing where its process was killed before it had one: the magic number is written last.
@@ -204,20 +194,21 @@ fn run_round(seed: u64, settings: Settings) {
     );
 }
 
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 #[test]
 fn whatever_happens_every_call_is_recorded_once_or_counted_as_lost() {
-    let seconds = std::env::var("MREMAP_TORTURE_SECONDS")
-        .ok()
-        .and_then(|it| it.parse().ok());
-    let seconds = seconds.unwrap_or(if is_guest() { 1 } else { 16 });
+    let seconds = setting("MREMAP_TORTURE_SECONDS").unwrap_or(if is_guest() { 1 } else { 16 });
     let end = Instant::now() + Duration::from_secs(seconds);
-    // Another seed each time, and one to repeat: it is printed.
-    let first = std::env::var("MREMAP_TORTURE_SEED")
-        .ok()
-        .and_then(|it| it.parse().ok());
-    let first = first.unwrap_or_else(|| u64::from(std::process::id()));
-    for (settings, seed) in ROUNDS.iter().cycle().zip(first..) {
-        run_round(seed, *settings);
+    // Another one each time. It is printed: MREMAP_TORTURE_SEED repeats it, as far as threads can be made to.
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = clock.expect("a time after 1970").as_millis() as u64;
+    let first = setting("MREMAP_TORTURE_SEED").unwrap_or(now);
+    for seed in first.. {
+        run_round(seed, ROUNDS[seed as usize % ROUNDS.len()]);
         if Instant::now() >= end {
             break;
         }
