@@ -105,8 +105,9 @@ pub(crate) unsafe fn gather<'a>(directory: &[u8], arguments: impl Iterator<Item 
     }
     identity.directory.push(directory);
     identity.directory.push(b"\0");
-    if let Ok(len) = sys::readlink(c"/proc/self/exe", &mut identity.exe.bytes) {
-        identity.exe.len = len;
+    match sys::readlink(c"/proc/self/exe", &mut identity.exe.bytes) {
+        Ok(len) => identity.exe.len = len,
+        Err(_) => identity.exe.push(executed_path()),
     }
     for argument in arguments {
         identity.argv.push(argument);
@@ -120,6 +121,17 @@ pub(crate) unsafe fn gather<'a>(directory: &[u8], arguments: impl Iterator<Item 
     // SAFETY: the callback fits, and gets the identity it casts its argument to. At load the loader's lock
     // is this thread's own.
     unsafe { libc::dl_iterate_phdr(Some(take_module), (&raw mut *identity).cast()) };
+}
+
+/// The path that the program was executed by, which may be relative: what there is to know where `/proc` is missing.
+fn executed_path() -> &'static [u8] {
+    // SAFETY: no preconditions.
+    let path = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const core::ffi::c_char;
+    if path.is_null() {
+        return b"";
+    }
+    // SAFETY: the kernel has put a C string there, above the stack, for as long as the process lives.
+    unsafe { CStr::from_ptr(path) }.to_bytes()
 }
 
 fn c_bytes(text: &[core::ffi::c_char; 65]) -> &[u8] {

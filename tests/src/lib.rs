@@ -4,3 +4,4 @@
 pub mod artifacts;
 pub mod need;
 pub mod preload;
+pub mod script;

@@ -1,6 +1,7 @@
 //! Runs a program under the preload library, and reads back what it recorded.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -94,8 +95,23 @@ pub fn trace_files(directory: &Path) -> Vec<PathBuf> {
 
 /// Every trace of a directory, all of them whole.
 pub fn traces_in(directory: &Path) -> Vec<Trace> {
-    let read = |path: &PathBuf| Trace::read(&fs::read(path).expect("the trace is readable"));
+    let read = |path: &PathBuf| Trace::read(&read_trace_file(path));
     trace_files(directory).iter().map(read).collect()
+}
+
+/// The bytes of a trace as far as it has come. The file is as long as it may ever grow, with a hole at the end.
+pub fn read_trace_file(path: &Path) -> Vec<u8> {
+    let mut file = File::open(path).expect("the trace is readable");
+    let mut bytes = Vec::new();
+    let read = |file: &mut File, length: usize, bytes: &mut Vec<u8>| {
+        file.take(length as u64)
+            .read_to_end(bytes)
+            .expect("the trace is readable");
+    };
+    read(&mut file, layout::HEADER_SIZE, &mut bytes);
+    let chunks = Header::decode(&bytes).map_or(0, |(header, _)| header.chunks as usize);
+    read(&mut file, chunks * layout::CHUNK_SIZE, &mut bytes);
+    bytes
 }
 
 /// A trace, read whole.

@@ -144,6 +144,24 @@ fn luajit_fills_a_large_table() {
     }
 }
 
+#[test]
+fn php_grows_a_string() {
+    let script = "$text = ''; for ($i = 0; $i < 200; $i++) { $text .= str_repeat('x', 100000); } \
+                  echo strlen($text), ' ', crc32($text);";
+    if let Some(php) = need::program("php", "php-cli") {
+        check(&php, &["-n", "-r", script]);
+    }
+}
+
+#[test]
+fn ruby_resizes_a_buffer() {
+    let script = "b = IO::Buffer.new(1 << 16); b.set_string('hello'); \
+                  12.times { |i| b.resize(1 << (17 + i % 8)) }; puts b.size, b.get_string(0, 5)";
+    if let Some(ruby) = need::program("ruby", "ruby") {
+        check(&ruby, &["-W0", "--disable-gems", "-e", script]);
+    }
+}
+
 /// The calls of the system between the two of `sched_yield` in a log of strace.
 fn calls_between_markers(log: &str) -> Vec<&str> {
     let markers: Vec<usize> = log

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::repo;
 
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// What Debian signs its archives with.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One version of one package, as the suite's signed index has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +143,7 @@ fn is_newer(this: &Package, than: &Package) -> bool {
 }
 
 /// The address, in the machine's apt configuration, of the archive that holds a suite: security suites have their own.
-fn mirror(suite: &str) -> Result<String> {
+pub fn mirror(suite: &str) -> Result<String> {
     let mut command = Command::new("apt-get");
     command.args([
         "indextargets",

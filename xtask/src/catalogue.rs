@@ -42,6 +42,19 @@ pub struct GuestExtras {
     pub host_only: Vec<String>,
 }
 
+/// A distribution whose loader and libc the library must get along with.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Userland {
+    /// The Debian suite.
+    pub suite: String,
+    /// The series of the kernel to try it on as well.
+    #[serde(default)]
+    pub kernel: Option<String>,
+    /// Why it is in the list.
+    pub why: String,
+}
+
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,6 +62,9 @@ pub struct Catalogue {
     /// Every kernel, oldest first.
     #[serde(rename = "kernel")]
     pub entries: Vec<Entry>,
+    /// Userlands of older and newer distributions.
+    #[serde(rename = "userland", default)]
+    pub userlands: Vec<Userland>,
     /// What else the test guests contain.
     #[serde(default)]
     pub guest: GuestExtras,

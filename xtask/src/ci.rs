@@ -28,6 +28,7 @@ pub fn run() -> Result<ExitCode> {
     let tests = test::run(test::Options {
         require_all: true,
         programs: true,
+        torture: None,
     })?;
     println!("== oracle");
     if oracle::run(&oracle::Options::for_ci())? != ExitCode::SUCCESS {

@@ -14,6 +14,7 @@ mod oracle;
 mod repo;
 mod test;
 mod test_vm;
+mod userlands;
 mod vm;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Test(test::Options),
     /// The system tests in guest kernels.
     TestVm(test_vm::Options),
+    /// The library in userlands of other Debian releases.
+    TestUserlands,
     /// One program in one guest kernel.
     Vm(vm::Options),
     /// The guest kernels: list, fetch, find newer ones.
@@ -54,6 +57,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Test(options) => test::run(options),
         Command::TestVm(options) => test_vm::run(&options),
+        Command::TestUserlands => userlands::run(),
         Command::Vm(options) => vm::run(&options),
         Command::Kernels(options) => kernels_command::run(&options),
         Command::Bench(options) => bench::run(&options),

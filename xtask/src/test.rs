@@ -17,6 +17,7 @@ use crate::kernels;
 use crate::libtest::{self, Counts};
 use crate::repo;
 use crate::test_vm;
+use crate::userlands;
 
 /// How long a guest may take: one that is slower breaks the limit for all of them by itself.
 pub const GUEST_TIMEOUT: Duration = Duration::from_mins(3);
@@ -33,10 +34,16 @@ pub struct Options {
     /// The large programs and the long tests too, some minutes more: databases, servers, compilers, a browser.
     #[arg(long)]
     pub programs: bool,
+    /// Nothing but random torture on this machine, for so many seconds.
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["require_all", "programs"])]
+    pub torture: Option<u64>,
 }
 
 /// Runs the tests.
 pub fn run(options: Options) -> Result<ExitCode> {
+    if let Some(seconds) = options.torture {
+        return torture(seconds);
+    }
     let list = tempfile::NamedTempFile::new().context("no temporary file")?;
     let mut sum = on_this_machine(&["test", "--workspace", "--no-fail-fast"], list.path())?;
     if options.programs {
@@ -46,6 +53,12 @@ pub fn run(options: Options) -> Result<ExitCode> {
     let (in_guests, skipped_guests) = in_guests()?;
     sum += in_guests;
     skipped.extend(skipped_guests);
+    if options.programs {
+        match userlands::missing() {
+            Some(missing) => skipped.push(format!("the library in other userlands: {missing}")),
+            None => sum += userlands::test_all()?,
+        }
+    }
     for line in &skipped {
         println!("skipped: {line}");
     }
@@ -56,6 +69,23 @@ pub fn run(options: Options) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// One system test alone, and as long as is asked for.
+fn torture(seconds: u64) -> Result<ExitCode> {
+    let mut command = repo::cargo();
+    command
+        .args([
+            "test",
+            "-p",
+            "mremap-tests",
+            "--test",
+            "torture",
+            "--",
+            "--nocapture",
+        ])
+        .env("MREMAP_TORTURE_SECONDS", seconds.to_string());
+    repo::run(&mut command).map(|()| ExitCode::SUCCESS)
 }
 
 /// What was skipped, as counts: nothing, or a failure each.

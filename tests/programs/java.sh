@@ -1,0 +1,8 @@
+# One program under every collector of this virtual machine.
+javac Churn.java
+for collector in Serial Parallel G1 Shenandoah Z; do
+	if java -XX:+Use${collector}GC -version >/dev/null 2>&1; then
+		echo $collector
+		java -Xmx96m -XX:+Use${collector}GC Churn
+	fi
+done
