@@ -12,7 +12,7 @@ use crate::model::Filter;
 use crate::model::units::parse_time;
 use crate::report::Sort;
 use crate::symbols::SymbolOptions;
-pub use options::{RunOptions, Traced};
+pub use options::{DoctorOptions, RunOptions, Traced};
 
 /// See what programs do with mremap, and run them with the multi-VMA move of Linux 6.17 on older kernels.
 ///
@@ -37,6 +37,9 @@ pub enum Command {
     /// Run a program under the shim and record its calls.
     #[command(after_help = examples::RUN)]
     Run(RunOptions),
+    /// What this kernel can do, what the shim would do, whether it loads, whether a program can be reached.
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(DoctorOptions),
     /// What happened: calls by outcome, latencies, moves, failures, call sites, growth chains.
     #[command(after_help = examples::REPORT)]
     Report {
@@ -146,6 +149,13 @@ pub enum Command {
         /// Time between two readings of the rates.
         #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
         interval: u64,
+    },
+    /// Make three calls of mremap and tell what came of them (`doctor` starts this, with and without the shim).
+    #[command(hide = true)]
+    SelfTest {
+        /// Ask what else the kernel has, too.
+        #[arg(long)]
+        machine: bool,
     },
     /// Print a man page (of a subcommand, when one is named).
     #[command(hide = true)]

@@ -30,6 +30,11 @@ impl Paper {
         self.paint("1", text)
     }
 
+    /// Something good.
+    pub fn good(&self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
     /// Something bad.
     pub fn bad(&self, text: &str) -> String {
         self.paint("31", text)
