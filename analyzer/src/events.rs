@@ -8,6 +8,7 @@ use mremap_trace::{Gap, Part, Under};
 use serde::Serialize;
 
 use crate::load::{Index, Met, Traces, in_order};
+use crate::model::units::{counted, duration};
 use crate::model::{Event, Filter, names};
 use crate::named::{Named, Namer};
 use crate::symbols::Symbols;
@@ -42,6 +43,8 @@ struct JsonEvent<'a> {
     gaps: usize,
     part_list: Vec<JsonPart>,
     gap_list: Vec<JsonGap>,
+    reason: Option<&'static str>,
+    cause: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -138,6 +141,8 @@ fn as_json(named: &Named) -> JsonEvent<'_> {
         gaps: event.gaps.len(),
         part_list: event.parts.iter().map(|part| json_part(named, part)).collect(),
         gap_list: event.gaps.iter().map(|gap| json_gap(event, gap)).collect(),
+        reason: named.why.map(|why| why.reason.name()),
+        cause: named.why.map(|why| why.reason.cause()),
     }
 }
 
@@ -185,11 +190,15 @@ pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
     let taken_apart = if event.parts.is_empty() {
         String::new()
     } else {
-        format!(" parts={} gaps={}", event.parts.len(), event.gaps.len())
+        let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
+        format!(" ({}, {})", counted(parts, "part"), counted(gaps, "gap"))
     };
+    let why = named
+        .why
+        .map_or_else(String::new, |why| format!(": {}", why.reason.cause()));
     writeln!(
         out,
-        "{} {}/{} +{:.6}s mremap({:#x}, {}, {}, {}{target}) = {result} {}{taken_apart} {}ns {}",
+        "{} {}/{} +{:.6}s mremap({:#x}, {}, {}, {}{target}) = {result} {}{taken_apart} {} {}{why}",
         event.number,
         named.origin.pid,
         event.tid,
@@ -199,7 +208,7 @@ pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
         call.new_len,
         names::flags(call.flags),
         names::outcome(call.outcome),
-        named.duration,
+        duration(named.duration),
         named.site.name,
     )?;
     Ok(())

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use mremap_trace::{Outcome, Part, Under};
 
 use crate::load::{Index, Traces, in_order};
-use crate::model::units::size;
+use crate::model::units::{counted, duration, size};
 use crate::model::{Event, names};
 use crate::named::{Named, Namer};
 use crate::picture::{self, Pen, Stretch};
@@ -106,8 +106,11 @@ pub fn title_of(named: &Named) -> String {
     let moved = event
         .bytes_moved()
         .map_or_else(String::new, |bytes| format!(", {} moved", size(bytes)));
+    let why = named.why.map_or_else(String::new, |why| {
+        format!("\n{}; {}", why.reason.cause(), why.reason.remedy())
+    });
     format!(
-        "event {}: mremap({:#x}, {}, {}, {}, {:#x}) = {result}\n{}, {} parts, {} gaps{moved}, {:.1} us, called from {}",
+        "event {}: mremap({:#x}, {}, {}, {}, {:#x}) = {result}\n{}, {}, {}{moved}, {}, called from {}{why}",
         event.number,
         call.old,
         call.old_len,
@@ -115,9 +118,9 @@ pub fn title_of(named: &Named) -> String {
         names::flags(call.flags),
         call.new,
         names::outcome(call.outcome),
-        event.parts.len(),
-        event.gaps.len(),
-        named.duration as f64 / 1e3,
+        counted(event.parts.len() as u64, "part"),
+        counted(event.gaps.len() as u64, "gap"),
+        duration(named.duration),
         named.site.name
     )
 }

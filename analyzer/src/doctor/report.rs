@@ -59,7 +59,7 @@ fn write_check(check: &Check, paper: &Paper, out: &mut dyn Write) -> Result<()> 
     let blanks = " ".repeat(INDENT - 2 - name.len());
     writeln!(out, "  {label}{blanks}{rest}")?;
     if let Some(fix) = &check.fix {
-        writeln!(out, "{}", paper.wrap(&format!("-> {fix}"), INDENT))?;
+        writeln!(out, "{}", paper.item("->", fix, INDENT))?;
     }
     Ok(())
 }

@@ -108,13 +108,13 @@ fn heads(traces: &Traces, overview: &Overview) -> String {
     }
     let columns = ["outcome", "calls", "failed", "p50", "p90", "p99", "max", "total"];
     body.push_str(&table("outcomes", &columns, &rows));
-    for (errno, failure) in &overview.failures {
+    for (why, failure) in &overview.failures {
         let _ = write!(
             body,
             "<p><b class=\"bad\">{} x {}</b>: {} First from {}.</p>",
             count(failure.calls),
-            names::errno(*errno),
-            escape(names::cause(*errno)),
+            why.errno(),
+            escape(&format!("{}; {}.", why.reason.cause(), why.reason.remedy())),
             escape(&failure.site.name())
         );
     }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{Options, sorted};
 use crate::load::{Process, Traces};
 use crate::model::names::{self, DETAILS, MODES, SOURCES};
-use crate::stats::{Histogram, NamedSite, Overview};
+use crate::model::Why;
+use crate::stats::{Histogram, NamedFailure, NamedSite, Overview};
 use crate::symbols::Symbols;
 
 /// Writes the report.
@@ -167,12 +168,14 @@ fn moves(overview: &Overview) -> Value {
 }
 
 fn failures(overview: &Overview) -> Vec<Value> {
-    let value = |(errno, failure): (&u32, &crate::stats::NamedFailure)| {
+    let value = |(why, failure): (&Why, &NamedFailure)| {
         json!({
-            "errno": names::errno(*errno),
+            "errno": why.errno(),
             "calls": failure.calls,
-            "cause": names::cause(*errno),
+            "cause": why.reason.cause(),
             "first_site": failure.site.name(),
+            "reason": why.reason.name(),
+            "remedy": why.reason.remedy(),
         })
     };
     overview.failures.iter().map(value).collect()
