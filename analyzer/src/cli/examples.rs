@@ -58,7 +58,8 @@ Examples:
   mremap-analyzer show traces --event 1 --ascii --width 100
   mremap-analyzer show traces --event 1 --svg > move.svg
 
-Exit status: 0 drawn, 2 there is no such event, or its parts are not on record.";
+Where the VMAs of a call are not on record, its lengths are drawn (`run --detail vmas` records those of native moves).
+Exit status: 0 drawn, 2 there is no such event, or a trace was damaged or unreadable.";
 
 /// `check`.
 pub const CHECK: &str = "\

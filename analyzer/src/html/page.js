@@ -21,9 +21,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
 // Searching the events.
 const filter = document.getElementById("filter");
 filter.addEventListener("input", () => {
+  const wanted = filter.value.toLowerCase();
+  let shown = 0;
   for (const row of document.querySelectorAll("#event tbody tr")) {
-    row.hidden = !row.textContent.includes(filter.value);
+    row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    shown += !row.hidden;
   }
+  document.getElementById("shown").textContent = wanted ? `${shown} shown` : "";
 });
 // Zooming the timeline.
 const time = document.getElementById("time");
