@@ -9,7 +9,16 @@ use crate::program::{self, Elf, Program};
 
 const HERE: Group = Group::Program;
 /// Libraries whose calls are known: the loader's and libc's own `mremap` are hidden ones.
-const KNOWN: [&str; 4] = ["libc.so", "ld-linux", "linux-vdso", "libmremap_shim"];
+const KNOWN: [&str; 8] = [
+    "libc.so",
+    "ld-linux",
+    "linux-vdso",
+    "libmremap_shim",
+    "libasan",
+    "libtsan",
+    "liblsan",
+    "libhwasan",
+];
 
 /// Examines it.
 pub fn look(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
@@ -26,6 +35,13 @@ pub fn look(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
         }
     };
     let mut checks = vec![reachable(&program)];
+    if !program.scripts.is_empty() {
+        checks.push(Check::note(
+            HERE,
+            "script",
+            "what a script starts is not known before it runs: look at those programs with `doctor`, too",
+        ));
+    }
     let Some(elf) = &program.elf else {
         return checks;
     };
