@@ -17,9 +17,9 @@ pub use options::{DoctorOptions, RunOptions, Traced};
 /// See what programs do with mremap, and run them with the multi-VMA move of Linux 6.17 on older kernels.
 ///
 /// Exit status: 0 done; 1 `events` found no call that passes its filters, `check` found something, `diff` found a
-/// difference; 2 a trace was damaged or unreadable, or the command was wrong, or the program of `run` cannot be
-/// reached, or `check` cannot say; else `run` gives its program's own status, 128 and the signal's number when a
-/// signal killed it.
+/// difference, `doctor` a problem; 2 a trace was damaged or unreadable, or the command was wrong, or `check` cannot
+/// say. `run` gives its program's own status, 128 and the signal's number when a signal killed it, 127 when there is
+/// no such program, 126 when it cannot be run or reached.
 #[derive(Parser)]
 #[command(name = "mremap-analyzer", version, after_help = examples::ALL, max_term_width = 120)]
 pub struct Cli {

@@ -9,7 +9,7 @@ use super::{Options, sorted};
 use crate::load::{Process, Traces};
 use crate::model::names::{self, DETAILS, MODES, SOURCES};
 use crate::model::Why;
-use crate::stats::{Histogram, NamedFailure, NamedSite, Overview};
+use crate::stats::{Histogram, Moves, NamedFailure, NamedSite, Overview};
 use crate::symbols::Symbols;
 
 /// Writes the report.
@@ -164,7 +164,14 @@ fn moves(overview: &Overview) -> Value {
         "parts_per_move": spread(&moves.parts),
         "gaps_per_move": spread(&moves.gaps),
         "bytes_per_move": spread(&moves.bytes),
+        "vmas_learnt_from": learnt_from(moves),
     })
+}
+
+fn learnt_from(moves: &Moves) -> Value {
+    let sources = ["unknown", "query", "maps", "bisect", "smaps"];
+    let named = sources.iter().zip(moves.sources).filter(|(_, moves)| *moves > 0);
+    named.map(|(name, moves)| ((*name).to_owned(), Value::from(moves))).collect()
 }
 
 fn failures(overview: &Overview) -> Vec<Value> {

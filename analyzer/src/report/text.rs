@@ -33,7 +33,8 @@ pub fn write(
     if overview.calls == 0 {
         writeln!(
             out,
-            "\nNo call of mremap was recorded, or none passes the filters."
+            "\nNo call of mremap was recorded, or none passes the filters. `mremap-analyzer doctor PROGRAM` tells which \
+             calls can be seen."
         )?;
         return write_damage(traces, &paper, out);
     }

@@ -71,7 +71,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     signals::wait_and_pass_on(child.id());
     let status = child.wait().context("waiting for the program")?;
     if let Some(place) = place {
-        summarize(&place, options.keep, &library);
+        summarize(&place, options.keep, &library, &program);
     }
     Ok(ExitCode::from(status_of(status)))
 }
@@ -114,15 +114,17 @@ fn status_of(status: ExitStatus) -> u8 {
 }
 
 /// A line or two on stderr.
-fn summarize(place: &Place, keep: bool, library: &Path) {
+fn summarize(place: &Place, keep: bool, library: &Path, program: &Path) {
     let directory = place.directory.display();
     let mut files = load::traces_in(&place.directory);
     files.retain(|file| !place.former.contains(file));
     if files.is_empty() {
         eprintln!(
             "mremap-analyzer: no trace in {directory}: the loader did not load {} (its own message is above), or the \
-             program dropped LD_PRELOAD, changed its user or root, or could not write there",
-            library.display()
+             program dropped LD_PRELOAD, changed its user or root, or could not write there; next: mremap-analyzer \
+             doctor {}",
+            library.display(),
+            program.display()
         );
         discard(place, keep);
         return;
@@ -152,10 +154,12 @@ fn summarize(place: &Place, keep: bool, library: &Path) {
     let counts = names::OUTCOMES
         .iter()
         .zip(&overview.outcomes)
-        .map(|(name, outcome)| (name, outcome.times.count()))
-        .filter(|(_, count)| *count > 0);
+        .filter(|(_, outcome)| outcome.times.count() > 0);
     let list: Vec<String> = counts
-        .map(|(outcome, count)| format!("{count} {outcome}"))
+        .map(|(name, outcome)| match outcome.failed {
+            0 => format!("{} {name}", outcome.times.count()),
+            failed => format!("{} {name} ({failed} failed)", outcome.times.count()),
+        })
         .collect();
     let calls = if list.is_empty() {
         "no calls of mremap".to_owned()
