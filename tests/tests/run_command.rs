@@ -247,3 +247,33 @@ fn a_real_program_of_musl_is_refused() {
         check_refused(&program, &[word]);
     }
 }
+
+#[test]
+fn a_program_whose_loader_is_missing_is_told_from_one_that_fails() {
+    let programs = Unreachable::new();
+    let absent = programs.patched("absent", programs.loader(), b"/lib/ld-linux-0.so.0\0");
+    check_refused_with(127, &absent, &["cannot be started", "loader"]);
+}
+
+#[test]
+fn a_sanitizer_that_insists_on_being_first_is_put_first() {
+    let Some(compiler) = need::program("gcc", "gcc") else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, program) = (directory.path().join("grow.c"), directory.path().join("grow"));
+    let code = "#define _GNU_SOURCE\n#include <sys/mman.h>\nint main(void) {\n\
+        void *p = mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);\n\
+        return mremap(p, 4096, 8192, MREMAP_MAYMOVE) == MAP_FAILED;\n}\n";
+    fs::write(&source, code).expect("the source is written");
+    let compiled = Command::new(compiler)
+        .args(["-fsanitize=address", "-o"])
+        .args([&program, &source])
+        .output()
+        .expect("the compiler runs");
+    assert!(compiled.status.success(), "{compiled:?}");
+    let run = output(&[], &program, &[]);
+    let said = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{said}");
+    assert!(said.contains("1 passed-through"), "{said}");
+}

@@ -31,11 +31,9 @@ pub fn write(
     let paper = Paper::of_stdout();
     heads::write(traces, overview, &paper, out)?;
     if overview.calls == 0 {
-        writeln!(
-            out,
-            "\nNo call of mremap was recorded, or none passes the filters. `mremap-analyzer doctor PROGRAM` tells which \
-             calls can be seen."
-        )?;
+        let text = "No call of mremap was recorded, or none passes the filters. `mremap-analyzer doctor PROGRAM` tells \
+                    which calls can be seen.";
+        writeln!(out, "\n{}", paper.wrap(text, 0))?;
         return write_damage(traces, &paper, out);
     }
     write_summary(overview, &paper, out)?;
