@@ -11,6 +11,7 @@ use crate::load::{Index, Met, Traces, in_order};
 use crate::model::units::{counted, duration};
 use crate::model::{Event, Filter, names};
 use crate::named::{Named, Namer};
+use crate::report::table::Paper;
 use crate::symbols::Symbols;
 
 /// The JSON of an event. Fields are added over time, never renamed. Addresses are hexadecimal strings:
@@ -80,6 +81,7 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<usize> {
     let mut written = 0;
+    let paper = Paper::of_stdout();
     let mut namer = Namer::new(symbols);
     let wanted = |met: &Met<'_>| filter.passes(met.process, met.of, met.tid, met.call);
     in_order(traces, index, wanted, |process, event| {
@@ -88,7 +90,7 @@ pub fn write(
         if json {
             write_json(&named, out)?;
         } else {
-            write_line(&named, out)?;
+            write_line(&named, &paper, out)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -176,12 +178,12 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
+pub fn write_line(named: &Named, paper: &Paper, out: &mut dyn Write) -> Result<()> {
     let event = &named.event;
     let call = &event.call;
     let result = call
         .errno()
-        .map_or_else(|| format!("{:#x}", call.result), names::errno);
+        .map_or_else(|| format!("{:#x}", call.result), |errno| paper.bad(&names::errno(errno)));
     let target = if call.flags & 6 == 0 {
         String::new()
     } else {
@@ -195,7 +197,7 @@ pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
     };
     let why = named
         .why
-        .map_or_else(String::new, |why| format!(": {}", why.reason.cause()));
+        .map_or_else(String::new, |why| format!(": {}", paper.doubtful(why.reason.cause())));
     writeln!(
         out,
         "{} {}/{} +{:.6}s mremap({:#x}, {}, {}, {}{target}) = {result} {}{taken_apart} {} {}{why}",
@@ -209,7 +211,7 @@ pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
         names::flags(call.flags),
         names::outcome(call.outcome),
         duration(named.duration),
-        named.site.name,
+        paper.heading(&named.site.name),
     )?;
     Ok(())
 }

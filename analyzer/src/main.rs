@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(terminal::is_coloured_on(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
     match commands::run(cli.command) {

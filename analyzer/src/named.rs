@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::load::Process;
-use crate::model::{Event, Why};
+use crate::model::{Event, Filter, Why};
 use crate::symbols::{Site, Symbols};
 
 /// The process an event comes from.
@@ -58,6 +58,14 @@ pub struct Named {
     pub site: Arc<NamedPlace>,
     /// What called that, innermost first; empty where stacks were not recorded.
     pub stack: Vec<Arc<NamedPlace>>,
+}
+
+impl Named {
+    /// Whether its call site is meant: for who names events as they come, and cannot pick addresses beforehand.
+    pub fn passes_site(&self, filter: &Filter) -> bool {
+        let wanted = filter.site.as_ref();
+        wanted.is_none_or(|text| self.site.site.matches(text))
+    }
 }
 
 /// Spells events out.
