@@ -181,9 +181,10 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
 pub fn write_line(named: &Named, paper: &Paper, out: &mut dyn Write) -> Result<()> {
     let event = &named.event;
     let call = &event.call;
-    let result = call
-        .errno()
-        .map_or_else(|| format!("{:#x}", call.result), |errno| paper.bad(&names::errno(errno)));
+    let result = call.errno().map_or_else(
+        || format!("{:#x}", call.result),
+        |errno| paper.bad(&names::errno(errno)),
+    );
     let target = if call.flags & 6 == 0 {
         String::new()
     } else {
@@ -195,9 +196,9 @@ pub fn write_line(named: &Named, paper: &Paper, out: &mut dyn Write) -> Result<(
         let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
         format!(" ({}, {})", counted(parts, "part"), counted(gaps, "gap"))
     };
-    let why = named
-        .why
-        .map_or_else(String::new, |why| format!(": {}", paper.doubtful(why.reason.cause())));
+    let why = named.why.map_or_else(String::new, |why| {
+        format!(": {}", paper.doubtful(why.reason.cause()))
+    });
     writeln!(
         out,
         "{} {}/{} +{:.6}s mremap({:#x}, {}, {}, {}{target}) = {result} {}{taken_apart} {} {}{why}",

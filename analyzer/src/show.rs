@@ -112,7 +112,11 @@ fn draw_lengths(event: &Event, columns: usize, pen: &Pen, out: &mut dyn Write) -
         .flatten()
     {
         let end = start.wrapping_add(len);
-        writeln!(out, "\n{title:<11} {start:#x} .. {end:#x} {:>10}{fate}", size(len))?;
+        writeln!(
+            out,
+            "\n{title:<11} {start:#x} .. {end:#x} {:>10}{fate}",
+            size(len)
+        )?;
         let wide = (u128::from(len) * columns as u128).div_ceil(longest) as usize;
         for line in picture::single_box(pen, wide, "") {
             writeln!(out, "  {line}")?;
@@ -142,7 +146,6 @@ fn fate(event: &Event) -> &'static str {
 }
 
 /// The call and what it came to, in two lines.
-
 pub fn title_of(named: &Named) -> String {
     let event = &named.event;
     let call = &event.call;

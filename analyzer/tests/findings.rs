@@ -58,7 +58,9 @@ fn emulated(of: u32, ticks: u64, duration: u64, retries: u32) -> Vec<Record> {
 
 /// The call of slot 1 by other arguments.
 fn changed(of: Record, change: impl Fn(&mut Call)) -> Record {
-    let Record::Call(mut call) = of else { unreachable!() };
+    let Record::Call(mut call) = of else {
+        unreachable!()
+    };
     change(&mut call);
     Record::Call(call)
 }
@@ -70,7 +72,10 @@ fn a_move_of_several_vmas_needs_a_new_kernel_and_says_where_it_is_made() {
     assert_eq!(report["before_6_17"], "no");
     let evidence = &report["findings"][0]["evidence"][0];
     assert_eq!((&evidence["event"], &evidence["tid"]), (&1.into(), &77.into()));
-    assert_eq!(evidence["what"], "a move of 80 KiB over 2 VMAs and 1 gap, emulated");
+    assert_eq!(
+        evidence["what"],
+        "a move of 80 KiB over 2 VMAs and 1 gap, emulated"
+    );
 }
 
 #[test]
@@ -78,14 +83,26 @@ fn what_the_kernel_moved_by_itself_cannot_be_judged_without_its_vmas() {
     let plain = |outcome| call(outcome, 3_000, 4, NEW as i64);
     for outcome in [Outcome::Native, Outcome::PassedThrough] {
         let (status, report) = check(&header(42, 1), &[(77, vec![plain(outcome)])]);
-        assert_eq!((status, kinds(&report)), (Some(2), vec!["native-unseen"]), "{outcome:?}");
+        assert_eq!(
+            (status, kinds(&report)),
+            (Some(2), vec!["native-unseen"]),
+            "{outcome:?}"
+        );
         assert_eq!(report["before_6_17"], "cannot-say");
     }
-    let one = vec![plain(Outcome::Native), part(1, 0, 4, 0), summary(1, 1, 0, 4 * PAGE, 0)];
+    let one = vec![
+        plain(Outcome::Native),
+        part(1, 0, 4, 0),
+        summary(1, 1, 0, 4 * PAGE, 0),
+    ];
     let mut with_vmas = header(42, 1);
     with_vmas.detail = 1;
     let (status, report) = check(&with_vmas, &[(77, one)]);
-    assert_eq!((status, &report["before_6_17"]), (Some(0), &"yes".into()), "{report}");
+    assert_eq!(
+        (status, &report["before_6_17"]),
+        (Some(0), &"yes".into()),
+        "{report}"
+    );
     let resize = changed(plain(Outcome::PassedThrough), |call| call.new_len += PAGE);
     assert!(found(&header(42, 1), vec![resize]).is_empty());
 }
@@ -144,8 +161,13 @@ fn parts_looked_up_again_are_told() {
 fn a_move_that_ran_out_of_mappings_is_near_the_limit() {
     let kinds = found(&header(42, 1), vec![call(Outcome::OneVma, 3_000, 4, -12)]);
     assert!(kinds.contains(&"map-count".to_owned()), "{kinds:?}");
-    let growth = changed(call(Outcome::PassedThrough, 3_000, 4, -12), |call| call.new_len += PAGE);
-    assert!(found(&header(42, 1), vec![growth]).is_empty(), "no room in place is no limit");
+    let growth = changed(call(Outcome::PassedThrough, 3_000, 4, -12), |call| {
+        call.new_len += PAGE;
+    });
+    assert!(
+        found(&header(42, 1), vec![growth]).is_empty(),
+        "no room in place is no limit"
+    );
 }
 
 #[test]
@@ -167,7 +189,9 @@ fn neighbours_that_could_be_one_vma_are_fragments() {
 fn lost_calls_and_refusals_without_reason_on_record_leave_it_open() {
     let mut lossy = header(42, 1);
     lossy.lost_full = 5;
-    let resize = changed(call(Outcome::PassedThrough, 3_000, 4, NEW as i64), |call| call.new_len += PAGE);
+    let resize = changed(call(Outcome::PassedThrough, 3_000, 4, NEW as i64), |call| {
+        call.new_len += PAGE;
+    });
     let (status, report) = check(&lossy, &[(77, vec![resize])]);
     assert_eq!((status, kinds(&report)), (Some(2), vec!["not-recorded"]));
     assert_eq!(report["findings"][0]["count"], 5);

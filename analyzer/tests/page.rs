@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use common::*;
-use mremap_trace::Outcome;
 use mremap_tests::need;
+use mremap_trace::Outcome;
 use tempfile::TempDir;
 
 mod common;
@@ -55,8 +55,18 @@ fn page_of(directory: &TempDir, trace: &str) -> String {
 fn browse(chromium: &Path, page: &Path, width: u32) -> String {
     let profile = TempDir::new().unwrap();
     let output = Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
-        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("--window-size={width},900"))
         .arg("--dump-dom")
@@ -103,9 +113,13 @@ fn in_a_browser_it_sorts_zooms_filters_and_nothing_goes_wrong() {
     fs::write(&tested, text.replace("</body>", &format!("{USE}</body>"))).unwrap();
     for width in [1200, 500] {
         let dom = browse(&chromium, &tested, width);
-        let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
+        let title = dom
+            .split("<title>")
+            .nth(1)
+            .and_then(|rest| rest.split("</title>").next());
         let title = title.unwrap_or_default().replace("&amp;", "&");
-        let seen: serde_json::Value = serde_json::from_str(&title).unwrap_or_else(|error| panic!("{error}: {dom}"));
+        let seen: serde_json::Value =
+            serde_json::from_str(&title).unwrap_or_else(|error| panic!("{error}: {dom}"));
         assert_eq!(seen["wrong"], serde_json::json!([]), "{seen}");
         assert_eq!(seen["last"], serde_json::json!(["42", "41"]), "{seen}");
         assert_eq!(seen["first"], serde_json::json!(["1", "2"]), "{seen}");

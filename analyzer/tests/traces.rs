@@ -286,7 +286,11 @@ fn run_refuses_what_it_cannot_reach_and_says_why() {
         let said = refusal(&executable(&directory, name, &bytes, mode), status);
         assert!(said.contains(why), "{name}: {said}");
         let qemu = ["static", "narrow", "foreign"].contains(&name);
-        assert_eq!(said.contains("mremap-analyzer run -- qemu-"), qemu, "{name}: {said}");
+        assert_eq!(
+            said.contains("mremap-analyzer run -- qemu-"),
+            qemu,
+            "{name}: {said}"
+        );
     }
     assert!(refusal(directory.path(), 126).contains("a directory"));
     assert!(refusal(Path::new("no-such-program-anywhere"), 127).contains("not found in PATH"));

@@ -58,12 +58,19 @@ fn a_library_that_does_not_load_is_found_out_and_the_loaders_own_words_are_shown
     let directory = tempfile::tempdir().expect("a directory");
     let library = directory.path().join("libnone.so");
     fs::write(&library, b"no library").expect("it is written");
-    let output = output(&mut doctor(&["--json", "--shim", library.to_str().expect("text")]));
+    let output = output(&mut doctor(&[
+        "--json",
+        "--shim",
+        library.to_str().expect("text"),
+    ]));
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1), "{report}");
     let loads = check(&report, "loads");
     assert_eq!(loads["state"], "problem");
-    assert!(loads["what"].as_str().expect("words").contains("libnone.so"), "{loads}");
+    assert!(
+        loads["what"].as_str().expect("words").contains("libnone.so"),
+        "{loads}"
+    );
     assert!(loads["fix"].is_string());
 }
 
@@ -83,7 +90,10 @@ fn a_program_that_can_be_reached_is_told_from_one_that_cannot() {
     let setuid = directory.path().join("setuid");
     fs::copy(&busy, &setuid).expect("a copy");
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).expect("its mode is set");
-    for (program, why) in [(setuid.as_path(), "setuid"), (Path::new("/no/such"), "no such program")] {
+    for (program, why) in [
+        (setuid.as_path(), "setuid"),
+        (Path::new("/no/such"), "no such program"),
+    ] {
         let refused = output_of(program.to_str().expect("text"));
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
         let report = report(&refused);
@@ -101,5 +111,8 @@ fn a_setting_that_the_shim_does_not_know_is_a_problem() {
     assert_eq!(check(&report_of_it, "setting")["state"], "problem");
     let plain = output(doctor(&[]).env("MREMAP_SHIM_TRACES", "/tmp"));
     let text = String::from_utf8_lossy(&plain.stdout).into_owned();
-    assert!(text.contains("problem") && text.contains("One problem, with its fix above."), "{text}");
+    assert!(
+        text.contains("problem") && text.contains("One problem, with its fix above."),
+        "{text}"
+    );
 }

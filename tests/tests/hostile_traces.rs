@@ -82,7 +82,11 @@ fn real_traces() -> Vec<Vec<u8>> {
         &["--mode", "emulate", "--stack", "8"],
     );
     traces.extend(record(&artifacts.example("snapshot"), &[], &["--detail", "vmas"]));
-    traces.extend(record(&artifacts.fixture("busy"), &["3", "50"], &["--trace-keep", "last"]));
+    traces.extend(record(
+        &artifacts.fixture("busy"),
+        &["3", "50"],
+        &["--trace-keep", "last"],
+    ));
     traces
 }
 
@@ -92,7 +96,11 @@ fn change(bytes: &mut Vec<u8>, chance: &mut Chance) {
         return;
     }
     // The header is small and tells most: half of all changes go there.
-    let end = if chance.below(2) == 0 { 256.min(bytes.len()) } else { bytes.len() };
+    let end = if chance.below(2) == 0 {
+        256.min(bytes.len())
+    } else {
+        bytes.len()
+    };
     let word = chance.below(end / 8 - 1) * 8;
     match chance.below(8) {
         0 => bytes.truncate(chance.below(bytes.len())),
@@ -163,7 +171,10 @@ fn no_change_of_a_real_trace_brings_a_command_down() {
             fs::remove_dir_all(&directory).expect("it is removed");
         }
     }
-    assert!(damaged > number / 4, "only {damaged} of {number} were seen to be damaged");
+    assert!(
+        damaged > number / 4,
+        "only {damaged} of {number} were seen to be damaged"
+    );
 }
 
 /// The number of files that a report finds damaged.
@@ -194,14 +205,25 @@ fn read_with_every_command(home: &Path, directory: &Path, batch: usize) -> usize
         check(arguments, &output);
         if arguments == ["report", traces] {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let files: std::collections::BTreeSet<&str> =
-                said.lines().filter_map(|line| line.split(": offset ").next()).collect();
+            let files: std::collections::BTreeSet<&str> = said
+                .lines()
+                .filter_map(|line| line.split(": offset ").next())
+                .collect();
             damaged = files.len();
         }
     }
     for format in ["parquet", "ctf"] {
-        let place = home.join(format).join(format!("{traces}-{batch}").replace('/', "_"));
-        let arguments = ["export", "--format", format, "-o", place.to_str().expect("text"), traces];
+        let place = home
+            .join(format)
+            .join(format!("{traces}-{batch}").replace('/', "_"));
+        let arguments = [
+            "export",
+            "--format",
+            format,
+            "-o",
+            place.to_str().expect("text"),
+            traces,
+        ];
         check(&arguments, &limited(&arguments));
         let _ = fs::remove_dir_all(home.join(format));
     }

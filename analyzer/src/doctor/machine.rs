@@ -64,7 +64,10 @@ fn several(kernel: &str, answers: &Answers) -> Check {
         (libc::ENOSYS | libc::EPERM, _) => Check::problem(
             HERE,
             name,
-            format!("{kernel}: mremap itself is refused here ({})", names::errno(answers.grow as u32)),
+            format!(
+                "{kernel}: mremap itself is refused here ({})",
+                names::errno(answers.grow as u32)
+            ),
             "a seccomp filter or a container's profile forbids it; allow the system call mremap",
         ),
         (_, 0) if answers.intact => Check::fine(
@@ -101,9 +104,9 @@ fn available(name: &'static str, errno: i32, there: &str, absent: &str, meaning:
 }
 
 fn maps_file() -> Check {
-    match std::fs::read("/proc/thread-self/maps") {
+    match std::fs::read_to_string("/proc/thread-self/maps") {
         Ok(maps) if !maps.is_empty() => {
-            let vmas = maps.iter().filter(|byte| **byte == b'\n').count();
+            let vmas = maps.lines().count();
             Check::fine(
                 HERE,
                 "proc",
@@ -162,6 +165,10 @@ fn seccomp() -> Check {
             "a seccomp filter stands above this process, and programs inherit it: the self-test below tells whether \
              it lets the shim work",
         ),
-        _ => Check::note(HERE, "seccomp", "whether a seccomp filter stands above cannot be told"),
+        _ => Check::note(
+            HERE,
+            "seccomp",
+            "whether a seccomp filter stands above cannot be told",
+        ),
     }
 }

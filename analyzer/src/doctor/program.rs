@@ -80,22 +80,27 @@ pub fn look(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
 
 fn reachable(program: &Program) -> Check {
     let file = program.file.display();
-    let behind: String = program
+    let scripts: Vec<String> = program
         .scripts
         .iter()
         .map(|script| format!("{} is a script; ", script.display()))
         .collect();
+    let behind = scripts.concat();
     if program.elf.is_none() {
         return Check::note(
             HERE,
             "reach",
-            format!("{behind}{file} may be executed and not read, so whether a preload library gets there is not known"),
+            format!(
+                "{behind}{file} may be executed and not read, so whether a preload library gets there is not known"
+            ),
         );
     }
     Check::fine(
         HERE,
         "reach",
-        format!("{behind}{file} is dynamically linked with glibc, without privileges: the loader will preload the shim"),
+        format!(
+            "{behind}{file} is dynamically linked with glibc, without privileges: the loader will preload the shim"
+        ),
     )
 }
 
@@ -113,7 +118,11 @@ fn libraries(program: &Program, elf: &Elf, library: Option<&Path>) -> Result<Vec
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(if said.is_empty() { text.trim().to_owned() } else { said });
+        return Err(if said.is_empty() {
+            text.trim().to_owned()
+        } else {
+            said
+        });
     }
     Ok(text.lines().filter_map(listed).collect())
 }
@@ -140,10 +149,16 @@ fn loads(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<Check> {
         }
     }
     let shim = library.and_then(Path::file_name);
-    let listed = files.iter().any(|(name, _)| shim.is_some_and(|shim| shim.to_string_lossy() == *name));
+    let listed = files
+        .iter()
+        .any(|(name, _)| shim.is_some_and(|shim| shim.to_string_lossy() == *name));
     if !files.is_empty() && shim.is_some() {
         checks.push(if listed {
-            Check::fine(HERE, "preload", "the loader, asked what it would load, lists the shim among it")
+            Check::fine(
+                HERE,
+                "preload",
+                "the loader, asked what it would load, lists the shim among it",
+            )
         } else {
             Check::problem(
                 HERE,
@@ -158,7 +173,12 @@ fn loads(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<Check> {
 
 /// Who in it calls `mremap`, and how.
 fn callers(program: &Program, files: &[(String, PathBuf)]) -> Vec<Check> {
-    let own = program.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let own = program
+        .file
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let libraries = files.iter().filter(|(name, path)| {
         !path.as_os_str().is_empty() && !KNOWN.iter().any(|known| name.starts_with(known))
     });
@@ -199,14 +219,20 @@ fn told(by_symbol: &[String], by_number: &[String], hidden: &[String]) -> Vec<Ch
         checks.push(Check::fine(
             HERE,
             "callers",
-            format!("mremap is called by symbol, and will be seen, from {}", by_symbol.join(", ")),
+            format!(
+                "mremap is called by symbol, and will be seen, from {}",
+                by_symbol.join(", ")
+            ),
         ));
     }
     if !by_number.is_empty() {
         checks.push(Check::fine(
             HERE,
             "by-number",
-            format!("syscall() is called, and mremap through it will be seen, from {}", by_number.join(", ")),
+            format!(
+                "syscall() is called, and mremap through it will be seen, from {}",
+                by_number.join(", ")
+            ),
         ));
     }
     if !hidden.is_empty() {
@@ -236,7 +262,10 @@ mod tests {
         let line = |text| listed(text).expect("a library");
         assert_eq!(line("\tlinux-vdso.so.1 (0x7f00)").0, "linux-vdso.so.1");
         let (name, path) = line("\tlibm.so.6 => /lib/libm.so.6 (0x00007f)");
-        assert_eq!((name.as_str(), path.as_path()), ("libm.so.6", Path::new("/lib/libm.so.6")));
+        assert_eq!(
+            (name.as_str(), path.as_path()),
+            ("libm.so.6", Path::new("/lib/libm.so.6"))
+        );
         assert_eq!(line("\tlibx.so => not found").1, Path::new(""));
         assert_eq!(line("\t/opt/a b/libmremap_shim.so (0x7f)").0, "libmremap_shim.so");
     }

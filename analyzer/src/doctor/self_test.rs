@@ -183,7 +183,13 @@ fn ask_procmap_query() -> i32 {
     };
     let mut query = ProcmapQuery::at_or_above(0, 0, 0);
     // SAFETY: the ioctl reads and writes the one struct, whose size it is told, and no name or build id.
-    let answer = unsafe { libc::ioctl(maps.as_raw_fd(), libc::c_ulong::from(PROCMAP_QUERY), &raw mut query) };
+    let answer = unsafe {
+        libc::ioctl(
+            maps.as_raw_fd(),
+            libc::c_ulong::from(PROCMAP_QUERY),
+            &raw mut query,
+        )
+    };
     if answer == -1 { errno() } else { 0 }
 }
 

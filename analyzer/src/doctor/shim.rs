@@ -13,7 +13,15 @@ use crate::model::{Event, names};
 const HERE: Group = Group::Shim;
 /// Every variable that the shim knows, without its prefix.
 const SETTINGS: [&str; 9] = [
-    "MODE", "TRACE", "TRACE_SIZE", "TRACE_KEEP", "TRACE_DETAIL", "STACK", "CHILDREN", "PROGRAMS", "VMA_SOURCE",
+    "MODE",
+    "TRACE",
+    "TRACE_SIZE",
+    "TRACE_KEEP",
+    "TRACE_DETAIL",
+    "STACK",
+    "CHILDREN",
+    "PROGRAMS",
+    "VMA_SOURCE",
 ];
 /// What the analyzer knows beside them.
 const LIBRARY: &str = "LIBRARY";
@@ -99,7 +107,9 @@ fn not_loaded(library: &Path, said: &str) -> Check {
     Check::problem(
         HERE,
         "loads",
-        format!("a program started under it left no trace: the library was not loaded, or could not write ({loader})"),
+        format!(
+            "a program started under it left no trace: the library was not loaded, or could not write ({loader})"
+        ),
         "is it built for this machine and libc, readable for this user, and on a file system not mounted noexec?",
     )
 }
@@ -125,18 +135,26 @@ fn record(library: &Path, mode: &str) -> Result<(Answers, String, Option<Seen>)>
         },
     )?;
     let processes = traces.processes.iter();
-    let messages = processes.flat_map(|process| process.found.notes.messages.clone()).collect();
+    let messages = processes
+        .flat_map(|process| process.found.notes.messages.clone())
+        .collect();
     Ok((answers, said, Some(Seen { events, messages })))
 }
 
 fn hooks(answers: &Answers, seen: &Seen) -> Vec<Check> {
-    let failed = [("by symbol", answers.grow), ("through syscall()", answers.by_number)];
+    let failed = [
+        ("by symbol", answers.grow),
+        ("through syscall()", answers.by_number),
+    ];
     for (how, errno) in failed {
         if errno != 0 {
             return vec![Check::problem(
                 HERE,
                 "hooks",
-                format!("a plain call {how} failed under it ({})", names::errno(errno as u32)),
+                format!(
+                    "a plain call {how} failed under it ({})",
+                    names::errno(errno as u32)
+                ),
                 "does the same call work without it? then this is a defect of the shim: please report it",
             )];
         }
@@ -146,7 +164,9 @@ fn hooks(answers: &Answers, seen: &Seen) -> Vec<Check> {
         return vec![Check::fine(
             HERE,
             "hooks",
-            format!("its hooks fire: of {made} calls, by symbol and through syscall(), {recorded} are in the trace"),
+            format!(
+                "its hooks fire: of {made} calls, by symbol and through syscall(), {recorded} are in the trace"
+            ),
         )];
     }
     vec![Check::problem(
@@ -185,7 +205,9 @@ fn behaviour(seen: &Seen, kernel_can: bool) -> Check {
             name,
             format!(
                 "a move of two VMAs and a gap ended in {what}{}",
-                errno.map(|errno| format!(", {}", names::errno(errno))).unwrap_or_default()
+                errno
+                    .map(|errno| format!(", {}", names::errno(errno)))
+                    .unwrap_or_default()
             ),
             "a sandbox may forbid what the shim needs (mremap, mmap, mprotect); allow it, or report this",
         ),
@@ -201,7 +223,9 @@ fn emulation(library: &Path) -> Option<Check> {
         Check::fine(
             HERE,
             "emulation",
-            format!("asked to emulate all the same (--mode emulate), it moved {parts} parts and {gaps} gap, rightly"),
+            format!(
+                "asked to emulate all the same (--mode emulate), it moved {parts} parts and {gaps} gap, rightly"
+            ),
         )
     } else {
         Check::problem(

@@ -36,11 +36,18 @@ pub fn look(process: &Process, event: &Event) -> Vec<(Kind, String)> {
     match (call.outcome, call.errno()) {
         (Outcome::Begun, _) => found.push((
             Kind::KilledHalfWay,
-            format!("{} had moved when the trace was last written", counted(moved as u64, "part")),
+            format!(
+                "{} had moved when the trace was last written",
+                counted(moved as u64, "part")
+            ),
         )),
         (Outcome::Emulated, Some(errno)) if moved > 0 => found.push((
             Kind::PartialMove,
-            format!("{} moved, then {}", counted(moved as u64, "part"), names::errno(errno)),
+            format!(
+                "{} moved, then {}",
+                counted(moved as u64, "part"),
+                names::errno(errno)
+            ),
         )),
         (Outcome::Native | Outcome::PassedThrough, errno) if moves && event.parts.is_empty() => {
             found.extend(unseen(call, errno));

@@ -124,6 +124,9 @@ fn tell_once(this: &mut Former, other: &Former) -> Option<Overlap> {
     }
     this.told = true;
     let (parts, thread, event) = (this.parts, other.tid, other.number);
-    let what = format!("{} one by one, while thread {thread} was in event {event}", counted(parts as u64, "part"));
+    let what = format!(
+        "{} one by one, while thread {thread} was in event {event}",
+        counted(parts as u64, "part")
+    );
     Some(this.finding(Kind::NotAtomic, what))
 }

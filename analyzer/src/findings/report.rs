@@ -161,7 +161,10 @@ impl OldKernels {
                 counted(times(Kind::NativeUnseen), "move")
             ),
             Self::CannotSay => {
-                format!("unknown, {} were lost.", counted(times(Kind::NotRecorded), "call"))
+                format!(
+                    "unknown, {} were lost.",
+                    counted(times(Kind::NotRecorded), "call")
+                )
             }
         }
     }
@@ -186,7 +189,10 @@ fn write_finding(
         number => format!("{} times", count(number)),
     };
     let title = kind.title();
-    let text = paper.wrap(&format!("{} {}: {title} ({times})", severity.name(), kind.name()), 0);
+    let text = paper.wrap(
+        &format!("{} {}: {title} ({times})", severity.name(), kind.name()),
+        0,
+    );
     let text = text.replacen(severity.name(), &label, 1);
     writeln!(out, "{}", text.replacen(title, &paper.heading(title), 1))?;
     writeln!(out, "{}", paper.wrap(kind.advice(), 2))?;
@@ -195,7 +201,11 @@ fn write_finding(
             Some(site) => format!("event {} at {site}: ", evidence.event),
             None => String::new(),
         };
-        writeln!(out, "{}", paper.item("-", &format!("{place}{}", evidence.what), 4))?;
+        writeln!(
+            out,
+            "{}",
+            paper.item("-", &format!("{place}{}", evidence.what), 4)
+        )?;
     }
     let shown = finding.evidence.len().min(top) as u64;
     if finding.count > shown && finding.evidence.len() > 1 {

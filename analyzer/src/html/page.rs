@@ -46,7 +46,11 @@ pub fn render(traces: &Traces, overview: &Overview, examples: &Examples, symbols
     page.push_str(&section("timeline", "Timeline", &charts::timeline(overview)));
     page.push_str(&section("latency", "Latency", &charts::latency(overview)));
     page.push_str(&sites(overview));
-    page.push_str(&section("chains", "Growth chains", &chains(traces, overview, symbols)));
+    page.push_str(&section(
+        "chains",
+        "Growth chains",
+        &chains(traces, overview, symbols),
+    ));
     page.push_str(&events(examples));
     page.push_str(&moves(examples));
     let _ = writeln!(page, "</main><script>{SCRIPT}</script></body></html>");
@@ -210,7 +214,10 @@ fn findings(examples: &Examples) -> String {
             Severity::Warning => "warn",
             Severity::Note | Severity::CannotSay => "dim",
         };
-        let first = finding.evidence.first().map_or("", |evidence| evidence.what.as_str());
+        let first = finding
+            .evidence
+            .first()
+            .map_or("", |evidence| evidence.what.as_str());
         let _ = write!(
             body,
             "<p><b class=\"{class}\">{}: {}</b> ({} times). {} <span class=\"dim\">First: {}.</span></p>",
@@ -230,7 +237,10 @@ fn findings(examples: &Examples) -> String {
 /// Mappings grown again and again.
 fn chains(traces: &Traces, overview: &Overview, symbols: &Symbols) -> String {
     let mut rows = String::new();
-    let worth = overview.chains.iter().filter(|(_, chain)| chain.calls_saved() > 0);
+    let worth = overview
+        .chains
+        .iter()
+        .filter(|(_, chain)| chain.calls_saved() > 0);
     for (of, chain) in worth.take(MOST_CHAINS) {
         let Some(process) = traces.processes.get(*of) else {
             continue;
@@ -254,10 +264,18 @@ fn chains(traces: &Traces, overview: &Overview, symbols: &Symbols) -> String {
         return "<p>No mapping was grown again and again.</p>".to_owned();
     }
     let columns = [
-        "call site", ">calls", ">moved", ">from", ">to", ">calls by doubling", ">saves",
+        "call site",
+        ">calls",
+        ">moved",
+        ">from",
+        ">to",
+        ">calls by doubling",
+        ">saves",
     ];
     let table = table("chain", &columns, &rows);
-    format!("<p>One mapping each, followed from address to address, and what doubling it each time would have saved.</p>{table}")
+    format!(
+        "<p>One mapping each, followed from address to address, and what doubling it each time would have saved.</p>{table}"
+    )
 }
 
 fn sites(overview: &Overview) -> String {
@@ -289,7 +307,13 @@ fn sites(overview: &Overview) -> String {
         rows.push_str("</tr>");
     }
     let columns = [
-        "call site", ">calls", ">time", ">p50", ">p99", ">bytes", ">failed",
+        "call site",
+        ">calls",
+        ">time",
+        ">p50",
+        ">p99",
+        ">bytes",
+        ">failed",
     ];
     let body = format!(
         "{}<h3>As a tree, by time</h3>{}",

@@ -102,13 +102,21 @@ fn draw_rates(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let title = format!(" {:.0} calls/s ", state.per_second(last));
     let chart = Sparkline::default()
         .data(data)
-        .bar_set(if terminal::is_utf8() { bar::NINE_LEVELS } else { ASCII_BARS })
+        .bar_set(if terminal::is_utf8() {
+            bar::NINE_LEVELS
+        } else {
+            ASCII_BARS
+        })
         .block(block(title));
     frame.render_widget(chart, area);
 }
 
 fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
-    let numbers = if area.width < NARROW { 9 + 8 + 2 } else { 9 + 8 + 10 + 12 + 4 };
+    let numbers = if area.width < NARROW {
+        9 + 8 + 2
+    } else {
+        9 + 8 + 10 + 12 + 4
+    };
     let names = usize::from(area.width.saturating_sub(2 + numbers)).max(20);
     let paper = Paper::of_stdout();
     let rows = state
@@ -154,7 +162,11 @@ fn draw_moves(frame: &mut Frame<'_>, state: &State, area: Rect) {
     }
     let columns = usize::from(area.width.saturating_sub(4)).max(20);
     let room = usize::from(area.height.saturating_sub(2) / PICTURE).max(1);
-    let pictures = state.moves.iter().take(room).flat_map(|named| picture_of(named, columns));
+    let pictures = state
+        .moves
+        .iter()
+        .take(room)
+        .flat_map(|named| picture_of(named, columns));
     let text = pictures.collect::<Vec<String>>().join("\n");
     frame.render_widget(Paragraph::new(text).block(block), area);
 }

@@ -181,8 +181,18 @@ mod tests {
     fn what_people_read_is_right() {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(size(3 << 40), "3072 GiB");
-        let times = [999, 1_234, 45_600, 3_132_700, 9_999_000, 123_456_000, 7_000_000_000];
-        let read = ["999 ns", "1.23 us", "45.6 us", "3.13 ms", "10.0 ms", "123 ms", "7.00 s"];
+        let times = [
+            999,
+            1_234,
+            45_600,
+            3_132_700,
+            9_999_000,
+            123_456_000,
+            7_000_000_000,
+        ];
+        let read = [
+            "999 ns", "1.23 us", "45.6 us", "3.13 ms", "10.0 ms", "123 ms", "7.00 s",
+        ];
         assert_eq!(times.map(duration), read);
         assert_eq!(printable("a\u{1b}[31m\nb é"), "a\\u{1b}[31m\\nb é");
         assert_eq!(date_and_time(1_700_000_000_000_000_000), "2023-11-14 22:13:20");

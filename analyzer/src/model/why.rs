@@ -137,7 +137,9 @@ impl Reason {
     /// What was wrong, in a few words.
     pub fn cause(self) -> &'static str {
         match self {
-            Self::FailedResult => "MAP_FAILED was handed on as the source: an earlier call's failure went unnoticed",
+            Self::FailedResult => {
+                "MAP_FAILED was handed on as the source: an earlier call's failure went unnoticed"
+            }
             Self::UnknownFlags => "a flag that is none of mremap's",
             Self::UnalignedSource => "the source does not begin at a page",
             Self::NothingAsked => "the new length is 0",
@@ -182,13 +184,17 @@ impl Reason {
             Self::DontunmapResizes => "move first and resize afterwards",
             Self::Overlap => "move by way of a third place, or copy",
             Self::OtherInvalid => "compare the arguments (`events`) with mremap(2)",
-            Self::NotOneMapping => "resize each mapping by itself; one mmap and one set of rights make one mapping",
+            Self::NotOneMapping => {
+                "resize each mapping by itself; one mmap and one set of rights make one mapping"
+            }
             Self::SeveralMappings => {
                 "compare the range with /proc/PID/maps; before Linux 6.17 run without --mode passthrough"
             }
             Self::NotMovable => "move such a mapping alone, and begin the range where something is mapped",
             Self::NoRoom => "pass MREMAP_MAYMOVE, or reserve more address space first",
-            Self::Limit => "raise vm.max_map_count, RLIMIT_AS or the commit limit, or use fewer and larger mappings",
+            Self::Limit => {
+                "raise vm.max_map_count, RLIMIT_AS or the commit limit, or use fewer and larger mappings"
+            }
             Self::Locked => "raise the limit, or unlock first",
             Self::Sealed => "leave it where it is: it can be neither moved nor replaced",
             Self::NoSuchCall => "allow the system call",
@@ -236,18 +242,34 @@ mod tests {
             (call(old, (PAGE, PAGE), 8, 0, 22), Reason::UnknownFlags),
             (call(old + 1, (PAGE, PAGE), 1, 0, 22), Reason::UnalignedSource),
             (call(old, (PAGE, 0), 1, 0, 22), Reason::NothingAsked),
-            (call(old, (PAGE, PAGE), 3, 1 << 60, 22), Reason::BeyondAddressSpace),
+            (
+                call(old, (PAGE, PAGE), 3, 1 << 60, 22),
+                Reason::BeyondAddressSpace,
+            ),
             (call(old, (PAGE, PAGE), 2, 0x9000_0000, 22), Reason::FixedMustMove),
             (call(old, (PAGE, 2 * PAGE), 5, 0, 22), Reason::DontunmapResizes),
-            (call(old, (PAGE, PAGE), 3, 0x9000_0001, 22), Reason::UnalignedDestination),
-            (call(old, (4 * PAGE, 4 * PAGE), 3, old + PAGE, 22), Reason::Overlap),
+            (
+                call(old, (PAGE, PAGE), 3, 0x9000_0001, 22),
+                Reason::UnalignedDestination,
+            ),
+            (
+                call(old, (4 * PAGE, 4 * PAGE), 3, old + PAGE, 22),
+                Reason::Overlap,
+            ),
             (call(old, (0, PAGE), 1, 0, 22), Reason::OtherInvalid),
             (call(old, (PAGE, 2 * PAGE), 0, 0, 12), Reason::NoRoom),
             (call(old, (PAGE, 2 * PAGE), 1, 0, 12), Reason::Limit),
             (call(old, (PAGE, 2 * PAGE), 1, 0, 14), Reason::NotOneMapping),
-            (call(old, (PAGE, PAGE), 3, 0x9000_0000, 14), Reason::SeveralMappings),
+            (
+                call(old, (PAGE, PAGE), 3, 0x9000_0000, 14),
+                Reason::SeveralMappings,
+            ),
         ] {
-            assert_eq!(Why::of(&call, &header(1)).map(|why| why.reason), Some(reason), "{call:?}");
+            assert_eq!(
+                Why::of(&call, &header(1)).map(|why| why.reason),
+                Some(reason),
+                "{call:?}"
+            );
         }
         assert_eq!(Why::of(&call(old, (PAGE, PAGE), 0, 0, 0), &header(1)), None);
         let refused = call(old, (PAGE, PAGE), 3, 0x9000_0000, 14);

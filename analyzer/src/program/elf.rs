@@ -63,7 +63,9 @@ impl Elf {
         let damaged = |what: &str| refuse(what, "build or fetch it anew");
         let header = elf::FileHeader64::<Endianness>::parse(&bytes)
             .map_err(|_| damaged("its ELF header is damaged"))?;
-        let endian = header.endian().map_err(|_| damaged("its ELF header is damaged"))?;
+        let endian = header
+            .endian()
+            .map_err(|_| damaged("its ELF header is damaged"))?;
         let machine = header.e_machine(endian);
         if machine != OWN_MACHINE {
             let remedy = format!("run it on a machine of its own, or {}", under_qemu(machine, path));
@@ -121,15 +123,13 @@ pub fn calls_of(path: &Path) -> Option<Calls> {
     let bytes = ReadCache::new(File::open(path).ok()?);
     let object = ElfFile64::<Endianness, _>::parse(&bytes).ok()?;
     let names = imports(&object);
-    let code = object
+    let mut code = object
         .sections()
         .filter(|section| section.kind() == object::SectionKind::Text);
-    let own = code
-        .filter_map(|section| {
-            let at = Calls::find_own(section.data().ok()?)?;
-            Some(section.address().wrapping_add(at as u64))
-        })
-        .next();
+    let own = code.find_map(|section| {
+        let at = Calls::find_own(section.data().ok()?)?;
+        Some(section.address().wrapping_add(at as u64))
+    });
     Some(Calls {
         imports_mremap: names.contains(&&b"mremap"[..]),
         imports_syscall: names.contains(&&b"syscall"[..]),

@@ -162,4 +162,3 @@ fn write_losses(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result
     }
     Ok(())
 }
-

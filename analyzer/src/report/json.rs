@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Options, sorted};
 use crate::load::{Process, Traces};
-use crate::model::names::{self, DETAILS, MODES, SOURCES};
 use crate::model::Why;
+use crate::model::names::{self, DETAILS, MODES, SOURCES};
 use crate::stats::{Histogram, Moves, NamedFailure, NamedSite, Overview};
 use crate::symbols::Symbols;
 
@@ -171,7 +171,9 @@ fn moves(overview: &Overview) -> Value {
 fn learnt_from(moves: &Moves) -> Value {
     let sources = ["unknown", "query", "maps", "bisect", "smaps"];
     let named = sources.iter().zip(moves.sources).filter(|(_, moves)| *moves > 0);
-    named.map(|(name, moves)| ((*name).to_owned(), Value::from(moves))).collect()
+    named
+        .map(|(name, moves)| ((*name).to_owned(), Value::from(moves)))
+        .collect()
 }
 
 fn failures(overview: &Overview) -> Vec<Value> {

@@ -111,7 +111,12 @@ fn failures(section: &Section<'_>) -> String {
     if body.is_empty() {
         return body;
     }
-    more(&mut body, failures.len(), section.options.top, "--top N shows them");
+    more(
+        &mut body,
+        failures.len(),
+        section.options.top,
+        "--top N shows them",
+    );
     headed(section, "Failures, and what to do", &body)
 }
 

@@ -79,7 +79,12 @@ fn write_emulation(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> R
     );
     let long = emulated.times.above(LONG_WINDOW);
     if long > 0 {
-        let _ = write!(text, ", for more than {} in {}", duration(LONG_WINDOW), counted(long, "move"));
+        let _ = write!(
+            text,
+            ", for more than {} in {}",
+            duration(LONG_WINDOW),
+            counted(long, "move")
+        );
     }
     writeln!(out, "{}", paper.wrap(&text, 2))?;
     Ok(())

@@ -17,7 +17,12 @@ const SEPARATORS: &[u8] = b" :\t\n";
 /// There is none, or the loader could not be told its name.
 pub fn find_library(given: Option<&Path>) -> Result<PathBuf> {
     let library = locate(given.filter(|path| !path.as_os_str().is_empty()))?;
-    if library.as_os_str().as_bytes().iter().any(|byte| SEPARATORS.contains(byte)) {
+    if library
+        .as_os_str()
+        .as_bytes()
+        .iter()
+        .any(|byte| SEPARATORS.contains(byte))
+    {
         bail!(
             "{}: the loader takes blanks and colons in LD_PRELOAD for separators; move the library to a path without",
             library.display()
@@ -63,12 +68,18 @@ pub fn list<'a>(library: &Path, former: &OsStr, sanitizers: impl Iterator<Item =
     };
     let (mut first, rest): (Vec<&OsStr>, Vec<&OsStr>) = former.into_iter().partition(is_sanitizer);
     for sanitizer in sanitizers {
-        let known = first.iter().any(|name| name.to_string_lossy().ends_with(sanitizer));
+        let known = first
+            .iter()
+            .any(|name| name.to_string_lossy().ends_with(sanitizer));
         if !known {
             first.push(OsStr::new(sanitizer));
         }
     }
-    let all: Vec<&OsStr> = first.into_iter().chain([library.as_os_str()]).chain(rest).collect();
+    let all: Vec<&OsStr> = first
+        .into_iter()
+        .chain([library.as_os_str()])
+        .chain(rest)
+        .collect();
     all.join(OsStr::new(":"))
 }
 
@@ -87,8 +98,14 @@ mod tests {
         };
         assert_eq!(with("", &[]), "/s.so");
         assert_eq!(with("a.so b.so", &[]), "/s.so:a.so:b.so");
-        assert_eq!(with("a.so:/lib/libasan.so.8", &[]), "/lib/libasan.so.8:/s.so:a.so");
+        assert_eq!(
+            with("a.so:/lib/libasan.so.8", &[]),
+            "/lib/libasan.so.8:/s.so:a.so"
+        );
         assert_eq!(with("a.so", &["libasan.so.8"]), "libasan.so.8:/s.so:a.so");
-        assert_eq!(with("/lib/libasan.so.8", &["libasan.so.8"]), "/lib/libasan.so.8:/s.so");
+        assert_eq!(
+            with("/lib/libasan.so.8", &["libasan.so.8"]),
+            "/lib/libasan.so.8:/s.so"
+        );
     }
 }

@@ -167,7 +167,11 @@ mod tests {
             let read = histogram.percentile(percent) as f64;
             assert!((read - exact).abs() / exact < 0.008, "{percent}: {read}");
         }
-        assert!(histogram.above(900_000).abs_diff(10_000) < 200, "{}", histogram.above(900_000));
+        assert!(
+            histogram.above(900_000).abs_diff(10_000) < 200,
+            "{}",
+            histogram.above(900_000)
+        );
         assert_eq!((histogram.percentile(100.0), histogram.least()), (1_000_000, 10));
     }
 }

@@ -79,22 +79,20 @@ impl Stats {
         thread.bytes = thread.bytes.saturating_add(bytes);
         thread.failed += u64::from(failed.is_some());
         self.timeline.add(moment, duration, failed.is_some());
-        match failed {
-            None => {
-                self.placement.add(call, process.header.page_size);
-                self.chains.add(call, tid, moment, duration);
-            }
-            Some(_) => {
-                let Some(why) = Why::of(call, &process.header) else {
-                    return;
-                };
-                let failure = self.failures.entry(why).or_default();
-                if failure.calls == 0 {
-                    failure.caller = call.caller;
-                }
-                failure.calls += 1;
-            }
+        if let Some(why) = Why::of(call, &process.header) {
+            self.add_failure(why, call.caller);
+        } else {
+            self.placement.add(call, process.header.page_size);
+            self.chains.add(call, tid, moment, duration);
         }
+    }
+
+    fn add_failure(&mut self, why: Why, caller: u64) {
+        let failure = self.failures.entry(why).or_default();
+        if failure.calls == 0 {
+            failure.caller = caller;
+        }
+        failure.calls += 1;
     }
 
     /// Adds a thread's share.
