@@ -13,7 +13,7 @@ use crate::load::{self, Index, Traces};
 use crate::model::Filter;
 use crate::stats::{Overview, pick_sites};
 use crate::symbols::Symbols;
-use crate::{TROUBLE, diff, events, export, findings, html, live, report, run, show};
+use crate::{TROUBLE, diff, doctor, events, export, findings, html, live, report, run, show};
 
 /// Carries a command out.
 ///
@@ -22,6 +22,11 @@ use crate::{TROUBLE, diff, events, export, findings, html, live, report, run, sh
 pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(options) => run::run(&options),
+        Command::Doctor(options) => doctor::run(&options, &mut std::io::stdout()),
+        Command::SelfTest { machine } => {
+            doctor::self_test(machine, &mut std::io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Report {
             traced,
             json,

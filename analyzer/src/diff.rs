@@ -187,11 +187,14 @@ fn failure_changes(before: &Overview, after: &Overview) -> Vec<Pair> {
         .failures
         .keys()
         .chain(after.failures.keys())
-        .copied()
+        .map(|why| why.errno)
         .collect();
     errnos.sort_unstable();
     errnos.dedup();
-    let calls = |overview: &Overview, errno| overview.failures.get(&errno).map_or(0, |failure| failure.calls);
+    let calls = |overview: &Overview, errno| -> u64 {
+        let of_errno = overview.failures.iter().filter(|(why, _)| why.errno == errno);
+        of_errno.map(|(_, failure)| failure.calls).sum()
+    };
     errnos
         .into_iter()
         .map(|errno| {

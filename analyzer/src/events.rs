@@ -8,8 +8,10 @@ use mremap_trace::{Gap, Part, Under};
 use serde::Serialize;
 
 use crate::load::{Index, Met, Traces, in_order};
+use crate::model::units::{counted, duration};
 use crate::model::{Event, Filter, names};
 use crate::named::{Named, Namer};
+use crate::report::table::Paper;
 use crate::symbols::Symbols;
 
 /// The JSON of an event. Fields are added over time, never renamed. Addresses are hexadecimal strings:
@@ -42,6 +44,8 @@ struct JsonEvent<'a> {
     gaps: usize,
     part_list: Vec<JsonPart>,
     gap_list: Vec<JsonGap>,
+    reason: Option<&'static str>,
+    cause: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +81,7 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<usize> {
     let mut written = 0;
+    let paper = Paper::of_stdout();
     let mut namer = Namer::new(symbols);
     let wanted = |met: &Met<'_>| filter.passes(met.process, met.of, met.tid, met.call);
     in_order(traces, index, wanted, |process, event| {
@@ -85,7 +90,7 @@ pub fn write(
         if json {
             write_json(&named, out)?;
         } else {
-            write_line(&named, out)?;
+            write_line(&named, &paper, out)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -138,6 +143,8 @@ fn as_json(named: &Named) -> JsonEvent<'_> {
         gaps: event.gaps.len(),
         part_list: event.parts.iter().map(|part| json_part(named, part)).collect(),
         gap_list: event.gaps.iter().map(|gap| json_gap(event, gap)).collect(),
+        reason: named.why.map(|why| why.reason.name()),
+        cause: named.why.map(|why| why.reason.cause()),
     }
 }
 
@@ -171,12 +178,13 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
+pub fn write_line(named: &Named, paper: &Paper, out: &mut dyn Write) -> Result<()> {
     let event = &named.event;
     let call = &event.call;
-    let result = call
-        .errno()
-        .map_or_else(|| format!("{:#x}", call.result), names::errno);
+    let result = call.errno().map_or_else(
+        || format!("{:#x}", call.result),
+        |errno| paper.bad(&names::errno(errno)),
+    );
     let target = if call.flags & 6 == 0 {
         String::new()
     } else {
@@ -185,11 +193,15 @@ pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
     let taken_apart = if event.parts.is_empty() {
         String::new()
     } else {
-        format!(" parts={} gaps={}", event.parts.len(), event.gaps.len())
+        let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
+        format!(" ({}, {})", counted(parts, "part"), counted(gaps, "gap"))
     };
+    let why = named.why.map_or_else(String::new, |why| {
+        format!(": {}", paper.doubtful(why.reason.cause()))
+    });
     writeln!(
         out,
-        "{} {}/{} +{:.6}s mremap({:#x}, {}, {}, {}{target}) = {result} {}{taken_apart} {}ns {}",
+        "{} {}/{} +{:.6}s mremap({:#x}, {}, {}, {}{target}) = {result} {}{taken_apart} {} {}{why}",
         event.number,
         named.origin.pid,
         event.tid,
@@ -199,8 +211,8 @@ pub fn write_line(named: &Named, out: &mut dyn Write) -> Result<()> {
         call.new_len,
         names::flags(call.flags),
         names::outcome(call.outcome),
-        named.duration,
-        named.site.name,
+        duration(named.duration),
+        paper.heading(&named.site.name),
     )?;
     Ok(())
 }

@@ -3,12 +3,14 @@
 //! The data's way: [`load`] reads records, [`model`] makes events of them, [`symbols`] names their callers
 //! ([`named`] is an event with all its names), [`stats`] counts them, [`findings`] judges them, and
 //! [`report`], [`events`], [`show`] (drawn by [`picture`]), [`diff`], [`html`], [`export`] and [`live`] put
-//! them before people and programs. [`run`] makes the records come about. [`cli`] is the one definition of
+//! them before people and programs. [`run`] makes the records come about, after
+//! [`program`] has told whether a program can be reached, which [`doctor`] explains. [`cli`] is the one definition of
 //! all commands, [`commands`] what each of them does.
 
 mod cli;
 mod commands;
 mod diff;
+mod doctor;
 mod events;
 mod export;
 mod findings;
@@ -18,6 +20,7 @@ mod load;
 mod model;
 mod named;
 mod picture;
+mod program;
 mod report;
 mod run;
 mod show;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(terminal::is_coloured_on(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
     match commands::run(cli.command) {
@@ -48,7 +52,8 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mremap-analyzer: {error:#}");
-            ExitCode::from(TROUBLE)
+            let obstacle = error.downcast_ref::<program::Obstacle>();
+            ExitCode::from(obstacle.map_or(TROUBLE, |obstacle| obstacle.status))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::load::Process;
-use crate::model::Event;
+use crate::model::{Event, Filter, Why};
 use crate::symbols::{Site, Symbols};
 
 /// The process an event comes from.
@@ -52,10 +52,20 @@ pub struct Named {
     pub since_start: u64,
     /// Nanoseconds until return.
     pub duration: u64,
+    /// Why it failed, where it did.
+    pub why: Option<Why>,
     /// Where the call came from.
     pub site: Arc<NamedPlace>,
     /// What called that, innermost first; empty where stacks were not recorded.
     pub stack: Vec<Arc<NamedPlace>>,
+}
+
+impl Named {
+    /// Whether its call site is meant: for who names events as they come, and cannot pick addresses beforehand.
+    pub fn passes_site(&self, filter: &Filter) -> bool {
+        let wanted = filter.site.as_ref();
+        wanted.is_none_or(|text| self.site.site.matches(text))
+    }
 }
 
 /// Spells events out.
@@ -95,6 +105,7 @@ impl<'a> Namer<'a> {
             monotonic: process.monotonic(ticks),
             since_start: process.since_start(ticks),
             duration: process.nanoseconds(event.call.duration),
+            why: Why::of(&event.call, &process.header),
             site: self.place(process, of, event.call.caller),
             stack: event
                 .frames

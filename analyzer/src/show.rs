@@ -1,5 +1,6 @@
 //! One move before people: title, picture, legend. How it is laid out and drawn is [`picture`]'s business.
 
+use std::cmp::Ordering;
 use std::io::Write;
 use std::ops::ControlFlow;
 
@@ -7,13 +8,17 @@ use anyhow::{Result, bail};
 use mremap_trace::{Outcome, Part, Under};
 
 use crate::load::{Index, Traces, in_order};
-use crate::model::units::size;
+use crate::model::units::{counted, duration, size};
 use crate::model::{Event, names};
 use crate::named::{Named, Namer};
 use crate::picture::{self, Pen, Stretch};
+use crate::report::table::Paper;
 use crate::symbols::Symbols;
 use crate::terminal;
 
+/// Flags of mremap that ask for a place.
+const FIXED: u32 = 2;
+const DONTUNMAP: u32 = 4;
 /// Rows of the legend.
 const MOST_ROWS: usize = 30;
 
@@ -30,7 +35,7 @@ pub struct Options {
 /// Draws event `number`.
 ///
 /// # Errors
-/// There is no such event, its parts were not recorded, or standard output cannot be written.
+/// There is no such event, or standard output cannot be written.
 pub fn write(
     traces: &Traces,
     index: &Index,
@@ -62,21 +67,21 @@ pub fn write(
         return Ok(());
     }
     writeln!(out, "{title}")?;
+    if let Some(why) = named.why {
+        let text = format!("{}; {}.", why.reason.cause(), why.reason.remedy());
+        writeln!(out, "{}", Paper::of_stdout().wrap(&text, 0))?;
+    }
     draw(&named.event, options, out)
 }
 
 fn draw(event: &Event, options: &Options, out: &mut dyn Write) -> Result<()> {
     let stretches = stretches(event);
-    if !stretches.iter().any(Stretch::is_seen) {
-        bail!(
-            "event {} has no parts on record; only emulated moves have them, unless the program ran with \
-             MREMAP_SHIM_TRACE_DETAIL=vmas (run --detail vmas)",
-            event.number
-        );
-    }
     let pen = Pen::new(options.ascii || !terminal::is_utf8(), terminal::is_coloured());
     let width = options.width.map(usize::from).or_else(terminal::width);
     let columns = width.unwrap_or(terminal::DEFAULT_WIDTH);
+    if !stretches.iter().any(Stretch::is_seen) {
+        return draw_lengths(event, columns.saturating_sub(4), &pen, out);
+    }
     let layout = picture::lay_out(&stretches, columns.saturating_sub(4), &pen);
     let call = &event.call;
     for (title, start, destination) in [("source", call.old, false), ("destination", call.new, true)] {
@@ -96,6 +101,50 @@ fn draw(event: &Event, options: &Options, out: &mut dyn Write) -> Result<()> {
     write_legend(event, &stretches, &pen, out)
 }
 
+/// Of a call whose VMAs are not on record: what it was given, and what it gave back, to one scale.
+fn draw_lengths(event: &Event, columns: usize, pen: &Pen, out: &mut dyn Write) -> Result<()> {
+    let call = &event.call;
+    let longest = u128::from(call.old_len.max(call.new_len).max(1));
+    let lands = call.errno().is_none().then_some(call.result as u64);
+    let result = lands.map(|start| ("result", start, call.new_len, fate(event)));
+    for (title, start, len, fate) in [Some(("source", call.old, call.old_len, "")), result]
+        .into_iter()
+        .flatten()
+    {
+        let end = start.wrapping_add(len);
+        writeln!(
+            out,
+            "\n{title:<11} {start:#x} .. {end:#x} {:>10}{fate}",
+            size(len)
+        )?;
+        let wide = (u128::from(len) * columns as u128).div_ceil(longest) as usize;
+        for line in picture::single_box(pen, wide, "") {
+            writeln!(out, "  {line}")?;
+        }
+    }
+    let moves = call.flags & (FIXED | DONTUNMAP) != 0 && call.outcome != Outcome::Refused;
+    if moves {
+        writeln!(
+            out,
+            "\n  its VMAs are not on record: record with `run --detail vmas`, or with `run --mode emulate`"
+        )?;
+    }
+    Ok(())
+}
+
+/// What became of a mapping that was not taken apart.
+fn fate(event: &Event) -> &'static str {
+    let call = &event.call;
+    let moved = call.result as u64 != call.old;
+    match call.new_len.cmp(&call.old_len) {
+        Ordering::Greater if moved => ", grown and moved",
+        Ordering::Greater => ", grown in place",
+        Ordering::Less => ", shrunk",
+        Ordering::Equal if moved => ", moved",
+        Ordering::Equal => ", as it was",
+    }
+}
+
 /// The call and what it came to, in two lines.
 pub fn title_of(named: &Named) -> String {
     let event = &named.event;
@@ -106,18 +155,26 @@ pub fn title_of(named: &Named) -> String {
     let moved = event
         .bytes_moved()
         .map_or_else(String::new, |bytes| format!(", {} moved", size(bytes)));
+    let target = if call.flags & (FIXED | DONTUNMAP) == 0 {
+        String::new()
+    } else {
+        format!(", {:#x}", call.new)
+    };
+    let pieces = if event.parts.is_empty() {
+        String::new()
+    } else {
+        let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
+        format!(", {}, {}", counted(parts, "part"), counted(gaps, "gap"))
+    };
     format!(
-        "event {}: mremap({:#x}, {}, {}, {}, {:#x}) = {result}\n{}, {} parts, {} gaps{moved}, {:.1} us, called from {}",
+        "event {}: mremap({:#x}, {}, {}, {}{target}) = {result}\n{}{pieces}{moved}, {}, called from {}",
         event.number,
         call.old,
         call.old_len,
         call.new_len,
         names::flags(call.flags),
-        call.new,
         names::outcome(call.outcome),
-        event.parts.len(),
-        event.gaps.len(),
-        named.duration as f64 / 1e3,
+        duration(named.duration),
         named.site.name
     )
 }

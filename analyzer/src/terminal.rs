@@ -31,11 +31,16 @@ pub fn is_utf8() -> bool {
         .is_some_and(|value| value.to_ascii_lowercase().replace('-', "").contains("utf8"))
 }
 
-/// Whether colours may be printed to standard output: on a terminal that is not dumb, unless `NO_COLOR` is set.
+/// Whether colours may be printed to standard output.
 pub fn is_coloured() -> bool {
+    is_coloured_on(&stdout())
+}
+
+/// Whether colours may be printed there: on a terminal that is not dumb, unless `NO_COLOR` is set.
+pub fn is_coloured_on(place: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-    !refused && !dumb && stdout().is_terminal()
+    !refused && !dumb && place.is_terminal()
 }
 
 /// A bar on stderr, if that is a terminal and the work takes longer than a second.

@@ -217,44 +217,6 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-fn the_page_stands_alone_and_its_script_sorts_and_zooms() {
-    let (directory, file) = sample_file();
-    let page = directory.path().join("page.html");
-    let output = analyzer(&["html", "-o", page.to_str().unwrap(), &file]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let text = fs::read_to_string(&page).unwrap();
-    for expected in [
-        "/usr/bin/mover",
-        "id=\"timeline\"",
-        "kept</text>",
-        "EFAULT",
-        "mover+0x2234",
-    ] {
-        assert!(text.contains(expected), "{expected}");
-    }
-    let links = text.replace("http://www.w3.org/2000/svg", "");
-    assert!(
-        !links.contains("http://") && !links.contains("https://"),
-        "it loads nothing"
-    );
-    let harness = "<script>onerror=e=>{document.title='ERROR '+e};\
-        const h=document.querySelector('#event th button');h.click();\
-        const first=document.querySelector('#event tbody tr').cells[0].textContent;\
-        time.dispatchEvent(new KeyboardEvent('keydown',{key:'+'}));\
-        document.title='first '+first+', '+time.getAttribute('viewBox')</script></body>";
-    let tested = directory.path().join("tested.html");
-    fs::write(&tested, text.replace("</body>", harness)).unwrap();
-    let url = format!("file://{}", tested.display());
-    let options = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &url];
-    let Ok(browser) = Command::new("chromium").args(options).output() else {
-        eprintln!("SKIPPED: chromium is not installed (Debian: chromium)");
-        return;
-    };
-    let dom = stdout(&browser);
-    assert!(dom.contains("<title>first 2, "), "{dom}");
-}
-
-#[test]
 fn growth_chains_show_what_doubling_would_have_saved() {
     let records: Vec<Record> = (1..=64)
         .map(|pages| {

@@ -25,7 +25,7 @@ fn the_report_tells_who_what_and_why() {
         "mode auto, VMA source auto, detail calls, at most 64 MiB",
         "shim: watch out",
         "emulated",
-        "53248",
+        "52 KiB",
         "1 x EFAULT",
         "mover+0x2234",
     ] {
@@ -232,9 +232,9 @@ fn no_trace_is_an_error() {
     }
 }
 
-fn refusal(program: &Path) -> String {
+fn refusal(program: &Path, status: i32) -> String {
     let output = analyzer(&["run", "--", program.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(status), "{}", stderr(&output));
     stderr(&output)
 }
 
@@ -282,12 +282,19 @@ fn run_refuses_what_it_cannot_reach_and_says_why() {
             "not found in PATH",
         ),
     ] {
-        let said = refusal(&executable(&directory, name, &bytes, mode));
+        let status = if name == "script" { 127 } else { 126 };
+        let said = refusal(&executable(&directory, name, &bytes, mode), status);
         assert!(said.contains(why), "{name}: {said}");
+        let qemu = ["static", "narrow", "foreign"].contains(&name);
+        assert_eq!(
+            said.contains("mremap-analyzer run -- qemu-"),
+            qemu,
+            "{name}: {said}"
+        );
     }
-    assert!(refusal(directory.path()).contains("a directory"));
-    assert!(refusal(Path::new("no-such-program-anywhere")).contains("not found in PATH"));
-    assert!(refusal(Path::new("/no/such/program")).contains("no such program"));
+    assert!(refusal(directory.path(), 126).contains("a directory"));
+    assert!(refusal(Path::new("no-such-program-anywhere"), 127).contains("not found in PATH"));
+    assert!(refusal(Path::new("/no/such/program"), 127).contains("no such program"));
 }
 
 #[test]

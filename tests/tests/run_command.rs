@@ -167,11 +167,15 @@ impl Unreachable {
     }
 }
 
-/// `run` must refuse the program: no output of it, a status of its own, and these words.
+/// `run` must refuse the program: no output of it, a status as a shell gives it, and these words.
 fn check_refused(program: &Path, words: &[&str]) {
+    check_refused_with(126, program, words);
+}
+
+fn check_refused_with(status: i32, program: &Path, words: &[&str]) {
     let run = output(&[], program, &["1", "5"]);
     let said = text(&run.stderr);
-    assert_eq!(run.status.code(), Some(2), "{}: {said}", program.display());
+    assert_eq!(run.status.code(), Some(status), "{}: {said}", program.display());
     assert_eq!(text(&run.stdout), "", "{} has run", program.display());
     for word in words {
         assert!(said.contains(word), "{}: {word:?} in: {said}", program.display());
@@ -183,7 +187,7 @@ fn what_cannot_be_reached_is_refused_with_the_reason() {
     let programs = Unreachable::new();
     let bytes = &programs.bytes;
     let no_loader = programs.patched("static", programs.loader_segment(), &0_u32.to_ne_bytes());
-    check_refused(&no_loader, &["statically linked"]);
+    check_refused(&no_loader, &["statically linked", "qemu-"]);
     let musl = programs.patched("musl", programs.loader(), b"/lib/ld-musl-x86_64.so.1\0");
     check_refused(&musl, &["ld-musl", "glibc"]);
     check_refused(&programs.patched("narrow", 4, &[1]), &["32-bit"]);
@@ -194,10 +198,10 @@ fn what_cannot_be_reached_is_refused_with_the_reason() {
         &["not executable", "chmod"],
     );
     check_refused(programs.directory.path(), &["directory"]);
-    check_refused(&programs.directory.path().join("missing"), &["no such"]);
-    check_refused(Path::new("mremap-no-such-program"), &["PATH"]);
+    check_refused_with(127, &programs.directory.path().join("missing"), &["no such"]);
+    check_refused_with(127, Path::new("mremap-no-such-program"), &["PATH"]);
     let script = programs.write("script", b"#!/usr/bin/env mremap-no-such-program\n", 0o755);
-    check_refused(&script, &["mremap-no-such-program", "PATH"]);
+    check_refused_with(127, &script, &["mremap-no-such-program", "PATH"]);
 }
 
 #[test]
@@ -242,4 +246,34 @@ fn a_real_program_of_musl_is_refused() {
         assert!(status.success(), "{name} compiles");
         check_refused(&program, &[word]);
     }
+}
+
+#[test]
+fn a_program_whose_loader_is_missing_is_told_from_one_that_fails() {
+    let programs = Unreachable::new();
+    let absent = programs.patched("absent", programs.loader(), b"/lib/ld-linux-0.so.0\0");
+    check_refused_with(127, &absent, &["cannot be started", "loader"]);
+}
+
+#[test]
+fn a_sanitizer_that_insists_on_being_first_is_put_first() {
+    let Some(compiler) = need::program("gcc", "gcc") else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let (source, program) = (directory.path().join("grow.c"), directory.path().join("grow"));
+    let code = "#define _GNU_SOURCE\n#include <sys/mman.h>\nint main(void) {\n\
+        void *p = mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);\n\
+        return mremap(p, 4096, 8192, MREMAP_MAYMOVE) == MAP_FAILED;\n}\n";
+    fs::write(&source, code).expect("the source is written");
+    let compiled = Command::new(compiler)
+        .args(["-fsanitize=address", "-o"])
+        .args([&program, &source])
+        .output()
+        .expect("the compiler runs");
+    assert!(compiled.status.success(), "{compiled:?}");
+    let run = output(&[], &program, &[]);
+    let said = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{said}");
+    assert!(said.contains("1 passed-through"), "{said}");
 }

@@ -3,6 +3,7 @@
 /// All of it in four lines.
 pub const ALL: &str = "\
 Examples:
+  mremap-analyzer doctor ./program                         can it be reached? does the shim load?
   mremap-analyzer run --trace DIR -- ./program arguments   record a program
   mremap-analyzer report DIR --sort time                   which line of code makes the slow calls?
   mremap-analyzer events DIR --failed                      which call fails, and how?
@@ -16,8 +17,18 @@ Examples:
   mremap-analyzer run --trace traces --detail vmas -- make test    record the VMAs of native moves, too
   mremap-analyzer run --mode emulate -- ./program                  as an older kernel would have it
 
-Exit status: the program's own; 128 and the signal's number when a signal killed it; 2 when the program cannot be
-reached by a preload library (the reason is on stderr).";
+Exit status: the program's own; 128 and the signal's number when a signal killed it; 127 when there is no such program;
+126 when it cannot be run, or a preload library cannot reach it (the reason, and what would work, is on stderr).";
+
+/// `doctor`.
+pub const DOCTOR: &str = "\
+Examples:
+  mremap-analyzer doctor                     this machine and the shim, with a self-test
+  mremap-analyzer doctor ./program           and whether this program's calls will be seen
+  mremap-analyzer doctor --json python3 | jq '.checks[] | select(.state != \"ok\")'
+
+Nothing of the program runs: its files are read, and the loader is asked what it would load.
+Exit status: 0 nothing is in the way, 1 something is (each with its fix), 2 the command was wrong.";
 
 /// `report`.
 pub const REPORT: &str = "\
@@ -47,7 +58,8 @@ Examples:
   mremap-analyzer show traces --event 1 --ascii --width 100
   mremap-analyzer show traces --event 1 --svg > move.svg
 
-Exit status: 0 drawn, 2 there is no such event, or its parts are not on record.";
+Where the VMAs of a call are not on record, its lengths are drawn (`run --detail vmas` records those of native moves).
+Exit status: 0 drawn, 2 there is no such event, or a trace was damaged or unreadable.";
 
 /// `check`.
 pub const CHECK: &str = "\

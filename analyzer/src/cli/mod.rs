@@ -12,14 +12,14 @@ use crate::model::Filter;
 use crate::model::units::parse_time;
 use crate::report::Sort;
 use crate::symbols::SymbolOptions;
-pub use options::{RunOptions, Traced};
+pub use options::{DoctorOptions, RunOptions, Traced};
 
 /// See what programs do with mremap, and run them with the multi-VMA move of Linux 6.17 on older kernels.
 ///
 /// Exit status: 0 done; 1 `events` found no call that passes its filters, `check` found something, `diff` found a
-/// difference; 2 a trace was damaged or unreadable, or the command was wrong, or the program of `run` cannot be
-/// reached, or `check` cannot say; else `run` gives its program's own status, 128 and the signal's number when a
-/// signal killed it.
+/// difference, `doctor` a problem; 2 a trace was damaged or unreadable, or the command was wrong, or `check` cannot
+/// say. `run` gives its program's own status, 128 and the signal's number when a signal killed it, 127 when there is
+/// no such program, 126 when it cannot be run or reached.
 #[derive(Parser)]
 #[command(name = "mremap-analyzer", version, after_help = examples::ALL, max_term_width = 120)]
 pub struct Cli {
@@ -37,6 +37,9 @@ pub enum Command {
     /// Run a program under the shim and record its calls.
     #[command(after_help = examples::RUN)]
     Run(RunOptions),
+    /// What this kernel can do, what the shim would do, whether it loads, whether a program can be reached.
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(DoctorOptions),
     /// What happened: calls by outcome, latencies, moves, failures, call sites, growth chains.
     #[command(after_help = examples::REPORT)]
     Report {
@@ -146,6 +149,13 @@ pub enum Command {
         /// Time between two readings of the rates.
         #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
         interval: u64,
+    },
+    /// Make three calls of mremap and tell what came of them (`doctor` starts this, with and without the shim).
+    #[command(hide = true)]
+    SelfTest {
+        /// Ask what else the kernel has, too.
+        #[arg(long)]
+        machine: bool,
     },
     /// Print a man page (of a subcommand, when one is named).
     #[command(hide = true)]

@@ -74,3 +74,16 @@ pub struct RunOptions {
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub program: Vec<OsString>,
 }
+
+/// What to examine.
+#[derive(Args)]
+pub struct DoctorOptions {
+    /// A program, as `run` would be given it.
+    pub program: Option<OsString>,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// The preload library (else beside this program, or in ../lib).
+    #[arg(long, env = "MREMAP_SHIM_LIBRARY")]
+    pub shim: Option<PathBuf>,
+}

@@ -109,7 +109,7 @@ impl Kind {
             Self::MapCount => "near the limit on mappings",
             Self::Fragmented => "neighbouring VMAs with equal rights stayed apart",
             Self::NotRecorded => "calls were lost",
-            Self::NativeUnseen => "the VMAs of native moves were not recorded",
+            Self::NativeUnseen => "the VMAs of moves that the kernel made itself were not recorded",
             Self::NotRecomputed => "emulated calls could not be recomputed",
         }
     }
@@ -153,11 +153,11 @@ impl Kind {
                  before it was touched; map the range once, or set its rights in one mprotect."
             }
             Self::NotRecorded => {
-                "What was lost cannot be judged. Raise MREMAP_SHIM_TRACE_SIZE (run --trace-size) and record again."
+                "What was lost cannot be judged. Record again with a larger trace (`run --trace-size 1G`)."
             }
             Self::NativeUnseen => {
-                "Whether they would work before 6.17 cannot be told. Record with run --detail vmas, or with --mode \
-                 emulate."
+                "Whether they would work before Linux 6.17 cannot be told. Record with `run --detail vmas`, or with \
+                 `run --mode emulate`."
             }
             Self::NotRecomputed => {
                 "A VMA that may not move with others (userfaultfd, a driver's own placing) is not on record as such, \

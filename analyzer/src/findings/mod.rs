@@ -14,18 +14,25 @@ use anyhow::Result;
 
 use crate::load::{Index, Traces, in_order};
 use crate::model::Filter;
+pub use finding::Severity;
 pub use observer::Observer;
 pub use report::write;
+
+/// An observer who has seen no event yet.
+pub fn begin(traces: &Traces) -> Observer {
+    let mut observer = Observer::default();
+    for (of, process) in traces.processes.iter().enumerate() {
+        observer.start(of, process);
+    }
+    observer
+}
 
 /// Looks at the events that pass a filter.
 ///
 /// # Errors
 /// None of its own.
 pub fn observe(traces: &Traces, index: &Index, filter: &Filter) -> Result<Observer> {
-    let mut observer = Observer::default();
-    for (of, process) in traces.processes.iter().enumerate() {
-        observer.start(of, process);
-    }
+    let mut observer = begin(traces);
     in_order(
         traces,
         index,

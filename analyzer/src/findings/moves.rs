@@ -1,32 +1,34 @@
 //! What one event tells by itself.
 
-use mremap_trace::{Outcome, Part};
+use mremap_trace::{Call, Outcome, Part};
 
 use super::finding::Kind;
 use crate::load::Process;
-use crate::model::units::size;
+use crate::model::units::{counted, size};
 use crate::model::{Event, is_move, names};
 
+/// `MREMAP_DONTUNMAP`.
+const DONTUNMAP: u32 = 4;
 /// Half of the kernel's default limit on mappings.
 const MANY_VMAS: usize = 32_765;
 
 /// Findings of one event.
 pub fn look(process: &Process, event: &Event) -> Vec<(Kind, String)> {
     let call = &event.call;
-    if call.outcome == Outcome::PassedThrough && call.errno() != Some(12) {
+    let moves = is_move(call, process.header.page_size);
+    if call.outcome == Outcome::PassedThrough && !moves {
         return Vec::new();
     }
     let mut found = Vec::new();
-    let moves = is_move(call, process.header.page_size);
     let moved = event.parts.iter().filter(|part| part.errno == 0).count();
     if spans_several(event) {
         found.push((
             Kind::NeedsMultiVma,
             format!(
-                "a move of {} over {} VMAs and {} gaps, {}",
+                "a move of {} over {} and {}, {}",
                 size(call.old_len),
-                event.parts.len(),
-                event.gaps.len(),
+                counted(event.parts.len() as u64, "VMA"),
+                counted(event.gaps.len() as u64, "gap"),
                 names::outcome(call.outcome)
             ),
         ));
@@ -34,21 +36,28 @@ pub fn look(process: &Process, event: &Event) -> Vec<(Kind, String)> {
     match (call.outcome, call.errno()) {
         (Outcome::Begun, _) => found.push((
             Kind::KilledHalfWay,
-            format!("{moved} parts had moved when the trace was last written"),
+            format!(
+                "{} had moved when the trace was last written",
+                counted(moved as u64, "part")
+            ),
         )),
         (Outcome::Emulated, Some(errno)) if moved > 0 => found.push((
             Kind::PartialMove,
-            format!("{moved} parts moved, then {}", names::errno(errno)),
+            format!(
+                "{} moved, then {}",
+                counted(moved as u64, "part"),
+                names::errno(errno)
+            ),
         )),
-        (Outcome::Native, None) if moves && process.header.detail == 0 => {
-            found.push((Kind::NativeUnseen, format!("a move of {}", size(call.old_len))));
+        (Outcome::Native | Outcome::PassedThrough, errno) if moves && event.parts.is_empty() => {
+            found.extend(unseen(call, errno));
         }
         _ => {}
     }
     if let Some(summary) = event.summary.filter(|summary| summary.retries > 0) {
         found.push((
             Kind::Retried,
-            format!("{} parts discovered again", summary.retries),
+            format!("{} discovered again", counted(summary.retries.into(), "part")),
         ));
     }
     if event.parts.len() >= MANY_VMAS || (moves && call.errno() == Some(12)) {
@@ -74,6 +83,22 @@ pub fn look(process: &Process, event: &Event) -> Vec<(Kind, String)> {
         ));
     }
     found
+}
+
+/// A move that the kernel made itself, whose VMAs are not on record. Refused by the checks of every kernel, it
+/// would be so before 6.17, too.
+fn unseen(call: &Call, errno: Option<u32>) -> Option<(Kind, String)> {
+    const EFAULT: u32 = 14;
+    let what = match errno {
+        None if call.flags & DONTUNMAP != 0 && call.old_len != call.new_len => {
+            let what = "MREMAP_DONTUNMAP with lengths that are equal only once rounded to pages";
+            return Some((Kind::NeedsMultiVma, what.to_owned()));
+        }
+        None => format!("a move of {}", size(call.old_len)),
+        Some(EFAULT) => format!("a move of {} that failed with EFAULT", size(call.old_len)),
+        Some(_) => return None,
+    };
+    Some((Kind::NativeUnseen, what))
 }
 
 /// More than one VMA or a gap: what Linux refuses up to 6.16.

@@ -41,7 +41,7 @@ impl Observer {
         let lost = process.header.lost();
         if lost > 0 {
             let finding = self.findings.entry(Kind::NotRecorded).or_default();
-            finding.count += lost;
+            finding.count = finding.count.saturating_add(lost);
             finding.evidence.push(Evidence {
                 event: 0,
                 pid: process.header.pid,

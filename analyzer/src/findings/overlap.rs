@@ -7,6 +7,7 @@ use mremap_trace::Outcome;
 use super::finding::Kind;
 use crate::load::Process;
 use crate::model::Event;
+use crate::model::units::counted;
 
 /// Events remembered; older ones have nearly always ended.
 const MOST: usize = 128;
@@ -123,6 +124,9 @@ fn tell_once(this: &mut Former, other: &Former) -> Option<Overlap> {
     }
     this.told = true;
     let (parts, thread, event) = (this.parts, other.tid, other.number);
-    let what = format!("{parts} parts one by one, while thread {thread} was in event {event}");
+    let what = format!(
+        "{} one by one, while thread {thread} was in event {event}",
+        counted(parts as u64, "part")
+    );
     Some(this.finding(Kind::NotAtomic, what))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::finding::{Evidence, Finding, Kind, Severity};
 use super::observer::Observer;
 use crate::load::Traces;
-use crate::model::units::count;
+use crate::model::units::{count, counted};
 use crate::report::table::Paper;
 use crate::symbols::Symbols;
 
@@ -82,18 +82,92 @@ pub fn write(
             write_finding(kind, finding, top, &paper, &site, out)?;
         }
     }
-    writeln!(
-        out,
-        "{} events looked at, {} emulated calls recomputed and the same: {}",
-        count(observer.events),
-        count(observer.conforming),
-        match verdict {
-            Verdict::Clean => "nothing found",
-            Verdict::Findings => "see above",
-            Verdict::CannotSay => "nothing found, but not everything could be looked at",
-        }
-    )?;
+    write_sums(observer, verdict, &paper, out)?;
     Ok(verdict)
+}
+
+/// The answers in short, last, where a terminal leaves the eye.
+fn write_sums(observer: &Observer, verdict: Verdict, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+    let found = match verdict {
+        Verdict::Clean => "nothing found",
+        Verdict::Findings => "findings above",
+        Verdict::CannotSay => "nothing found, but not everything could be looked at",
+    };
+    let looked = format!("{} looked at: {found}.", counted(observer.events, "event"));
+    writeln!(out, "{}", paper.wrap(&looked, 0))?;
+    if observer.conforming > 0 {
+        let recomputed = counted(observer.conforming, "emulated call");
+        let text = format!("{recomputed} recomputed by the rules of Linux 6.17: the same.");
+        writeln!(out, "{}", paper.wrap(&text, 0))?;
+    }
+    let old = OldKernels::of(observer);
+    let text = paper.wrap(&format!("{}: {}", OldKernels::QUESTION, old.answer(observer)), 0);
+    let answer = format!(" {}", old.word());
+    let painted = match old {
+        OldKernels::No => paper.bad(&answer),
+        OldKernels::Yes => paper.good(&answer),
+        OldKernels::CannotSay => paper.doubtful(&answer),
+    };
+    writeln!(out, "{}", text.replacen(&answer, &painted, 1))?;
+    Ok(())
+}
+
+/// Whether the program would run on a kernel without the multi-VMA move and without the shim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OldKernels {
+    Yes,
+    No,
+    CannotSay,
+}
+
+impl OldKernels {
+    const QUESTION: &'static str = "On Linux 6.16 and older, without the shim";
+
+    fn of(observer: &Observer) -> Self {
+        let found = |kind| observer.findings.contains_key(&kind);
+        if found(Kind::NeedsMultiVma) {
+            Self::No
+        } else if found(Kind::NativeUnseen) || found(Kind::NotRecorded) {
+            Self::CannotSay
+        } else {
+            Self::Yes
+        }
+    }
+
+    /// In JSON.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::CannotSay => "cannot-say",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::CannotSay => "unknown",
+        }
+    }
+
+    fn answer(self, observer: &Observer) -> String {
+        let times = |kind| observer.findings.get(&kind).map_or(0, |finding| finding.count);
+        match self {
+            Self::Yes => "yes, as far as these calls go.".to_owned(),
+            Self::No => format!("no, {} would fail.", counted(times(Kind::NeedsMultiVma), "call")),
+            Self::CannotSay if times(Kind::NativeUnseen) > 0 => format!(
+                "unknown, the VMAs of {} were not recorded (run --detail vmas).",
+                counted(times(Kind::NativeUnseen), "move")
+            ),
+            Self::CannotSay => {
+                format!(
+                    "unknown, {} were lost.",
+                    counted(times(Kind::NotRecorded), "call")
+                )
+            }
+        }
+    }
 }
 
 fn write_finding(
@@ -110,25 +184,28 @@ fn write_finding(
         Severity::Warning => paper.doubtful(severity.name()),
         Severity::Note | Severity::CannotSay => paper.faint(severity.name()),
     };
-    let times = if finding.count == 1 { "" } else { " times" };
-    let counted = if finding.count == 1 {
-        "once".to_owned()
-    } else {
-        count(finding.count)
+    let times = match finding.count {
+        1 => "once".to_owned(),
+        number => format!("{} times", count(number)),
     };
-    writeln!(
-        out,
-        "{label} {}: {} ({counted}{times})",
-        kind.name(),
-        paper.heading(kind.title())
-    )?;
+    let title = kind.title();
+    let text = paper.wrap(
+        &format!("{} {}: {title} ({times})", severity.name(), kind.name()),
+        0,
+    );
+    let text = text.replacen(severity.name(), &label, 1);
+    writeln!(out, "{}", text.replacen(title, &paper.heading(title), 1))?;
     writeln!(out, "{}", paper.wrap(kind.advice(), 2))?;
     for evidence in finding.evidence.iter().take(top) {
         let place = match site(evidence) {
             Some(site) => format!("event {} at {site}: ", evidence.event),
             None => String::new(),
         };
-        writeln!(out, "{}", paper.wrap(&format!("- {place}{}", evidence.what), 4))?;
+        writeln!(
+            out,
+            "{}",
+            paper.item("-", &format!("{place}{}", evidence.what), 4)
+        )?;
     }
     let shown = finding.evidence.len().min(top) as u64;
     if finding.count > shown && finding.evidence.len() > 1 {
@@ -176,5 +253,6 @@ fn as_json(
         "events": observer.events,
         "conforming": observer.conforming,
         "findings": findings,
+        "before_6_17": OldKernels::of(observer).name(),
     })
 }

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 
+use crate::findings::{self, Observer};
 use crate::load::{Index, Traces, in_order};
 use crate::model::Filter;
 use crate::named::{Named, Namer};
@@ -31,6 +32,8 @@ pub struct Examples {
     pub drawn: Vec<u64>,
     /// Events that the page stands for.
     pub of: u64,
+    /// What was found in all of them.
+    pub observer: Observer,
 }
 
 /// Picks events in one pass.
@@ -41,12 +44,14 @@ pub fn examples(traces: &Traces, index: &Index, filter: &Filter, symbols: &Symbo
     let mut slowest: BTreeMap<Reverse<(u64, u64)>, Named> = BTreeMap::new();
     let (mut failed, mut moves, mut of) = (0, 0, 0);
     let mut drawn = Vec::new();
+    let mut observer = findings::begin(traces);
     in_order(
         traces,
         index,
         |met| filter.passes(met.process, met.of, met.tid, met.call),
         |process, event| {
             of += 1;
+            observer.take(process, &event);
             let taken_apart = !event.parts.is_empty();
             let wanted = if taken_apart && moves < MOVES {
                 moves += 1;
@@ -77,5 +82,6 @@ pub fn examples(traces: &Traces, index: &Index, filter: &Filter, symbols: &Symbo
         events: kept.into_values().collect(),
         drawn,
         of,
+        observer,
     })
 }

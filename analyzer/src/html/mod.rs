@@ -1,6 +1,7 @@
 //! One page that holds everything, opens without a network, and is readable without scripts: tables and
 //! drawings stand in the markup, a small script sorts and zooms.
 
+mod charts;
 mod collect;
 mod page;
 
@@ -26,6 +27,6 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<()> {
     let examples = collect::examples(traces, index, filter, symbols)?;
-    out.write_all(page::render(traces, overview, &examples).as_bytes())?;
+    out.write_all(page::render(traces, overview, &examples, symbols).as_bytes())?;
     Ok(())
 }

@@ -21,9 +21,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
 // Searching the events.
 const filter = document.getElementById("filter");
 filter.addEventListener("input", () => {
+  const wanted = filter.value.toLowerCase();
+  let shown = 0;
   for (const row of document.querySelectorAll("#event tbody tr")) {
-    row.hidden = !row.textContent.includes(filter.value);
+    row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    shown += !row.hidden;
   }
+  document.getElementById("shown").textContent = wanted ? `${shown} shown` : "";
 });
 // Zooming the timeline.
 const time = document.getElementById("time");
@@ -32,8 +36,8 @@ const all = time.viewBox.baseVal.width;
 let [from, to] = [0, all];
 const said = (bins) => {
   const ns = bins * Number(range.dataset.bin);
-  const [scale, unit] = ns < 1e4 ? [1, "ns"] : ns < 1e7 ? [1e3, "us"] : ns < 1e10 ? [1e6, "ms"] : [1e9, "s"];
-  return (ns / scale).toFixed(1) + " " + unit;
+  const [scale, unit] = ns < 1e3 ? [1, "ns"] : ns < 1e6 ? [1e3, "us"] : ns < 1e9 ? [1e6, "ms"] : [1e9, "s"];
+  return Number((ns / scale).toPrecision(3)) + " " + unit;
 };
 const look = (a, b) => {
   const width = Math.min(all, Math.max(Math.min(all, 4), b - a));

@@ -10,6 +10,7 @@ use super::feed::Feed;
 use crate::events;
 use crate::model::Filter;
 use crate::named::Namer;
+use crate::report::table::Paper;
 use crate::symbols::Symbols;
 
 /// Between two looks.
@@ -30,6 +31,7 @@ pub fn follow(
 ) -> Result<()> {
     let mut feed = Feed::open(paths)?;
     let mut namer = Namer::new(symbols);
+    let paper = Paper::of_stdout();
     let mut idle = 0;
     loop {
         let seen = feed.poll();
@@ -47,17 +49,13 @@ pub fn follow(
                 continue;
             }
             let named = namer.name(process, event);
-            if filter
-                .site
-                .as_ref()
-                .is_some_and(|text| !named.site.site.matches(text))
-            {
+            if !named.passes_site(filter) {
                 continue;
             }
             if json {
                 events::write_json(&named, out)?;
             } else {
-                events::write_line(&named, out)?;
+                events::write_line(&named, &paper, out)?;
             }
         }
         out.flush()?;

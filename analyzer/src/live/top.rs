@@ -48,7 +48,10 @@ fn show(
                     continue;
                 };
                 if filter.passes(process, event.process, event.tid, &event.call) {
-                    state.take(namer.name(process, event));
+                    let named = namer.name(process, event);
+                    if named.passes_site(filter) {
+                        state.take(named);
+                    }
                 }
             }
             state.processes = feed.processes();

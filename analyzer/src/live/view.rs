@@ -3,32 +3,68 @@
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
+use ratatui::symbols::{bar, border};
 use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
 
 use super::state::State;
-use crate::model::units::{count, duration};
+use crate::model::units::{count, counted, duration};
+use crate::named::Named;
 use crate::picture::{self, Pen};
+use crate::report::table::Paper;
 use crate::show::stretches;
 use crate::terminal;
 
+/// Lines of one picture: a title, source and destination.
+const PICTURE: u16 = 7;
+/// Pictures, where there is room.
+const MOST_PICTURES: u16 = 4;
+/// Lines that call sites keep.
+const LEAST_SITES: u16 = 14;
+/// Columns below which two of the table are left out.
+const NARROW: u16 = 72;
+const ASCII_BORDER: border::Set<'_> = border::Set {
+    top_left: "+",
+    top_right: "+",
+    bottom_left: "+",
+    bottom_right: "+",
+    vertical_left: "|",
+    vertical_right: "|",
+    horizontal_top: "-",
+    horizontal_bottom: "-",
+};
+const ASCII_BARS: bar::Set<'_> = bar::Set {
+    full: "#",
+    seven_eighths: "#",
+    three_quarters: "#",
+    five_eighths: "+",
+    half: "+",
+    three_eighths: "=",
+    one_quarter: "-",
+    one_eighth: ".",
+    empty: " ",
+};
+
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
+    let area = frame.area();
+    // Every picture takes its room from the call sites, of which as many lines stay.
+    let pictures = (area.height.saturating_sub(8 + LEAST_SITES) / PICTURE).clamp(1, MOST_PICTURES);
     let rows = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(5),
         Constraint::Min(6),
-        Constraint::Length(9),
+        Constraint::Length(pictures * PICTURE + 2),
         Constraint::Length(1),
     ])
-    .split(frame.area());
+    .split(area);
     let [head, rates, sites, moves, keys] = rows[..] else {
         return;
     };
     frame.render_widget(Paragraph::new(summary(state)), head);
     draw_rates(frame, state, rates);
     draw_sites(frame, state, sites);
-    draw_move(frame, state, moves);
+    draw_moves(frame, state, moves);
     frame.render_widget(Paragraph::new(help(state)).style(faint()), keys);
 }
 
@@ -66,33 +102,45 @@ fn draw_rates(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let title = format!(" {:.0} calls/s ", state.per_second(last));
     let chart = Sparkline::default()
         .data(data)
-        .block(Block::bordered().title(title));
+        .bar_set(if terminal::is_utf8() {
+            bar::NINE_LEVELS
+        } else {
+            ASCII_BARS
+        })
+        .block(block(title));
     frame.render_widget(chart, area);
 }
 
 fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
+    let numbers = if area.width < NARROW {
+        9 + 8 + 2
+    } else {
+        9 + 8 + 10 + 12 + 4
+    };
+    let names = usize::from(area.width.saturating_sub(2 + numbers)).max(20);
+    let paper = Paper::of_stdout();
     let rows = state
         .sites()
         .into_iter()
         .take(usize::from(area.height))
         .map(|row| {
-            let cells = [
-                row.name.clone(),
+            Row::new([
+                paper.fit(&row.name, names),
                 format!("{:>9.0}", state.per_second(row.rate)),
-                format!("{:>12}", count(row.calls)),
-                format!("{:>10}", duration(row.time)),
                 format!("{:>8}", count(row.failed)),
-            ];
-            Row::new(cells)
+                format!("{:>10}", duration(row.time)),
+                format!("{:>12}", count(row.calls)),
+            ])
         });
+    // The last columns are the first to go where the terminal is narrow.
     let widths = [
         Constraint::Min(20),
         Constraint::Length(9),
-        Constraint::Length(12),
-        Constraint::Length(10),
         Constraint::Length(8),
+        Constraint::Length(if area.width < NARROW { 0 } else { 10 }),
+        Constraint::Length(if area.width < NARROW { 0 } else { 12 }),
     ];
-    let heads = ["call site", "  calls/s", "       calls", "      time", "  failed"];
+    let heads = ["call site", "  calls/s", "  failed", "      time", "       calls"];
     let shown = if state.filter.is_empty() {
         String::new()
     } else {
@@ -101,34 +149,52 @@ fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let title = format!(" call sites by {}{shown} ", state.order.name());
     let table = Table::new(rows, widths)
         .header(Row::new(heads).style(faint()))
-        .block(Block::bordered().title(title));
+        .block(block(title));
     frame.render_widget(table, area);
 }
 
-fn draw_move(frame: &mut Frame<'_>, state: &State, area: Rect) {
-    let block = Block::bordered().title(" last move ");
-    let Some(named) = state.moves.front() else {
-        frame.render_widget(
-            Paragraph::new("none was taken apart yet")
-                .style(faint())
-                .block(block),
-            area,
-        );
-        return;
-    };
-    let pen = Pen::new(!terminal::is_utf8(), false);
+/// The last moves that were taken apart, the latest first, as many as there is room for.
+fn draw_moves(frame: &mut Frame<'_>, state: &State, area: Rect) {
+    let block = block(" last moves ".to_owned());
+    if state.moves.is_empty() {
+        let nothing = Paragraph::new("none was taken apart yet").style(faint());
+        return frame.render_widget(nothing.block(block), area);
+    }
     let columns = usize::from(area.width.saturating_sub(4)).max(20);
+    let room = usize::from(area.height.saturating_sub(2) / PICTURE).max(1);
+    let pictures = state
+        .moves
+        .iter()
+        .take(room)
+        .flat_map(|named| picture_of(named, columns));
+    let text = pictures.collect::<Vec<String>>().join("\n");
+    frame.render_widget(Paragraph::new(text).block(block), area);
+}
+
+fn picture_of(named: &Named, columns: usize) -> Vec<String> {
+    let pen = Pen::new(!terminal::is_utf8(), false);
     let layout = picture::lay_out(&stretches(&named.event), columns, &pen);
     let mut lines = vec![format!(
-        "{} parts, {} gaps, {}, {}",
-        named.event.parts.len(),
-        named.event.gaps.len(),
+        "pid {}: {}, {}, {}, {}",
+        named.origin.pid,
+        counted(named.event.parts.len() as u64, "part"),
+        counted(named.event.gaps.len() as u64, "gap"),
         duration(named.duration),
         named.site.name
     )];
     lines.extend(picture::draw(&layout, &pen, false));
     lines.extend(picture::draw(&layout, &pen, true));
-    frame.render_widget(Paragraph::new(lines.join("\n")).block(block), area);
+    lines
+}
+
+/// A frame in characters that the terminal has.
+fn block(title: String) -> Block<'static> {
+    let block = Block::bordered().title(title);
+    if terminal::is_utf8() {
+        block
+    } else {
+        block.border_set(ASCII_BORDER)
+    }
 }
 
 fn help(state: &State) -> String {

@@ -4,6 +4,7 @@
 use mremap_trace::{Message, Module, Record};
 
 use super::process::NamedModule;
+use crate::model::units::printable;
 
 const MOST_MODULES: usize = 16_384;
 const MOST_MESSAGES: usize = 1_000;
@@ -67,7 +68,7 @@ impl Notes {
             return;
         };
         pending.bytes.truncate(pending.wanted);
-        let text = String::from_utf8_lossy(&pending.bytes).into_owned();
+        let text = printable(&String::from_utf8_lossy(&pending.bytes));
         match pending.owner {
             Owner::Module(module) if self.modules.len() < MOST_MODULES => {
                 self.modules.push(NamedModule { module, path: text });

@@ -9,6 +9,7 @@ use super::damage::Log;
 use super::notes::Notes;
 use super::scan::words;
 use super::source::{Source, chunk_offset};
+use crate::model::units::printable;
 
 /// A module and its path.
 #[derive(Clone)]
@@ -64,16 +65,23 @@ pub struct Process {
     pub ns_per_tick: f64,
 }
 
+/// Arguments, joined by blanks.
+fn command_line(argv: &[u8]) -> String {
+    let arguments = argv.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let joined = arguments.collect::<Vec<_>>().join(" ");
+    printable(joined.trim_end())
+}
+
 impl Process {
     /// A process whose header was read and nothing else.
     pub fn new(file: PathBuf, source: Source, header: Header, text: &HeaderText<'_>) -> Self {
-        let string = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let string = |bytes: &[u8]| printable(&String::from_utf8_lossy(bytes));
         Self {
             file,
             source,
             header,
             exe: string(text.exe),
-            command_line: string(text.argv).replace('\0', " ").trim_end().to_owned(),
+            command_line: command_line(text.argv),
             kernel: string(text.kernel),
             host: string(text.host),
             shim_version: string(text.shim_version),

@@ -5,6 +5,8 @@ mod event;
 mod filter;
 pub mod names;
 pub mod units;
+mod why;
 
 pub use event::{Event, is_move};
 pub use filter::Filter;
+pub use why::Why;

@@ -8,6 +8,14 @@ pub const MODES: [&str; 3] = ["auto", "emulate", "passthrough"];
 pub const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 /// `MREMAP_SHIM_TRACE_DETAIL` likewise.
 pub const DETAILS: [&str; 2] = ["calls", "vmas"];
+/// Where the VMAs of a move were learnt from, by the number in its summary.
+pub const LEARNT_FROM: [&str; 5] = [
+    "a source not told",
+    "PROCMAP_QUERY",
+    "maps text",
+    "bisection",
+    "smaps text",
+];
 /// Outcomes as people write them, in the order of their tags.
 pub const OUTCOMES: [&str; 6] = [
     "passed-through",
@@ -57,27 +65,6 @@ pub fn errno_number(text: &str) -> Option<u32> {
     named
         .map(|(number, _)| *number)
         .or_else(|| text.trim_start_matches("errno ").parse().ok())
-}
-
-/// Why mremap answers so, and what to do.
-pub fn cause(errno: u32) -> &'static str {
-    match errno {
-        1 => "a sealed VMA (mseal) in the source or the destination; it can be neither moved nor replaced.",
-        11 => "locked memory beyond RLIMIT_MEMLOCK; raise the limit or unlock first.",
-        12 => {
-            "no room to grow in place, or a limit (mappings, address space) was reached; allow MREMAP_MAYMOVE or raise the limit."
-        }
-        14 => {
-            "nothing is mapped at the start of the range, or a VMA in it may not move with others (userfaultfd, a driver's own placing); move those alone."
-        }
-        22 => {
-            "the request itself is wrong: unaligned, overlapping, beyond the address space, or flags that do not go together; compare the arguments (`events --errno EINVAL`) with mremap(2)."
-        }
-        38 => "the kernel, or a seccomp filter, knows no mremap here; allow the system call.",
-        _ => {
-            "an answer that mremap(2) does not list; look for a seccomp filter or another preloaded library."
-        }
-    }
 }
 
 /// `MAYMOVE|FIXED`, unknown bits in hexadecimal.

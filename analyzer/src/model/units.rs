@@ -1,12 +1,18 @@
 //! Times, sizes and counts as people read and write them.
 
-/// Nanoseconds in a unit that fits.
+/// Nanoseconds in a unit that fits, three digits of them.
 pub fn duration(ns: u64) -> String {
-    match ns {
-        0..10_000 => format!("{ns} ns"),
-        10_000..10_000_000 => format!("{:.1} us", ns as f64 / 1e3),
-        10_000_000..10_000_000_000 => format!("{:.1} ms", ns as f64 / 1e6),
-        _ => format!("{:.1} s", ns as f64 / 1e9),
+    let (scale, unit) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..1_000_000 => (1e3, "us"),
+        1_000_000..1_000_000_000 => (1e6, "ms"),
+        _ => (1e9, "s"),
+    };
+    let value = ns as f64 / scale;
+    match value {
+        ..9.995 => format!("{value:.2} {unit}"),
+        ..99.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
     }
 }
 
@@ -27,6 +33,25 @@ fn fraction(bytes: u64, shift: u32, unit: &str) -> String {
     } else {
         format!("{:.1} {unit}", bytes as f64 / (1_u64 << shift) as f64)
     }
+}
+
+/// Text of a trace or of a program's symbols, fit for a terminal: what would steer one is spelt out.
+pub fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            clean.extend(letter.escape_default());
+        } else {
+            clean.push(letter);
+        }
+    }
+    clean
+}
+
+/// `1 gap`, `2 gaps`.
+pub fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
 }
 
 /// `12,345,678`.
@@ -139,7 +164,7 @@ pub fn date_and_time(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, date_and_time, parse_addresses, parse_size, parse_time, size};
+    use super::{count, date_and_time, duration, parse_addresses, parse_size, parse_time, printable, size};
 
     #[test]
     fn what_people_write_is_understood() {
@@ -156,6 +181,20 @@ mod tests {
     fn what_people_read_is_right() {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(size(3 << 40), "3072 GiB");
+        let times = [
+            999,
+            1_234,
+            45_600,
+            3_132_700,
+            9_999_000,
+            123_456_000,
+            7_000_000_000,
+        ];
+        let read = [
+            "999 ns", "1.23 us", "45.6 us", "3.13 ms", "10.0 ms", "123 ms", "7.00 s",
+        ];
+        assert_eq!(times.map(duration), read);
+        assert_eq!(printable("a\u{1b}[31m\nb é"), "a\\u{1b}[31m\\nb é");
         assert_eq!(date_and_time(1_700_000_000_000_000_000), "2023-11-14 22:13:20");
         assert_eq!(date_and_time(951_782_400_000_000_000), "2000-02-29 00:00:00");
     }

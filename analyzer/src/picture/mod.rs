@@ -47,6 +47,19 @@ impl Pen {
     }
 }
 
+/// A box of so many columns with a word in its middle, in three lines.
+pub fn single_box(pen: &Pen, columns: usize, word: &str) -> [String; 3] {
+    let inner = columns.max(3) - 2;
+    let [left, right, below_left, below_right] = pen.corners;
+    let line = String::from(pen.horizontal).repeat(inner);
+    let word = if word.len() <= inner { word } else { "" };
+    [
+        format!("{left}{line}{right}"),
+        format!("{0}{word:^inner$}{0}", pen.vertical),
+        format!("{below_left}{line}{below_right}"),
+    ]
+}
+
 /// A stretch of the source range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stretch {

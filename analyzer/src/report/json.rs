@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Options, sorted};
 use crate::load::{Process, Traces};
+use crate::model::Why;
 use crate::model::names::{self, DETAILS, MODES, SOURCES};
-use crate::stats::{Histogram, NamedSite, Overview};
+use crate::stats::{Histogram, Moves, NamedFailure, NamedSite, Overview};
 use crate::symbols::Symbols;
 
 /// Writes the report.
@@ -164,16 +165,27 @@ fn moves(overview: &Overview) -> Value {
         "parts_per_move": spread(&moves.parts),
         "gaps_per_move": spread(&moves.gaps),
         "bytes_per_move": spread(&moves.bytes),
+        "vmas_learnt_from": learnt_from(moves),
     })
 }
 
+fn learnt_from(moves: &Moves) -> Value {
+    let sources = ["unknown", "query", "maps", "bisect", "smaps"];
+    let named = sources.iter().zip(moves.sources).filter(|(_, moves)| *moves > 0);
+    named
+        .map(|(name, moves)| ((*name).to_owned(), Value::from(moves)))
+        .collect()
+}
+
 fn failures(overview: &Overview) -> Vec<Value> {
-    let value = |(errno, failure): (&u32, &crate::stats::NamedFailure)| {
+    let value = |(why, failure): (&Why, &NamedFailure)| {
         json!({
-            "errno": names::errno(*errno),
+            "errno": why.errno(),
             "calls": failure.calls,
-            "cause": names::cause(*errno),
+            "cause": why.reason.cause(),
             "first_site": failure.site.name(),
+            "reason": why.reason.name(),
+            "remedy": why.reason.remedy(),
         })
     };
     overview.failures.iter().map(value).collect()

@@ -1,5 +1,6 @@
 //! What happened, in a page: as text ([`text`]) or as one JSON object ([`json`]).
 
+mod heads;
 pub mod json;
 mod sections;
 pub mod table;

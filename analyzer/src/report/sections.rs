@@ -6,7 +6,7 @@ use super::table::{Paper, Table};
 use super::{Options, Sort, sorted};
 use crate::load::Traces;
 use crate::model::names;
-use crate::model::units::{count, duration, size};
+use crate::model::units::{count, counted, duration, size};
 use crate::stats::{Histogram, Overview};
 use crate::symbols::Symbols;
 
@@ -80,40 +80,44 @@ fn moves(section: &Section<'_>) -> String {
         return String::new();
     }
     let mut table = Table::new(&["per move", "least", "median", "most", "all"]);
-    let mut row = |name: &str, values: &Histogram| {
+    let mut row = |name: &str, values: &Histogram, text: fn(u64) -> String| {
         table.row([
             name.to_owned(),
-            values.least().to_string(),
-            values.percentile(50.0).to_string(),
-            values.most().to_string(),
-            values.sum().to_string(),
+            text(values.least()),
+            text(values.percentile(50.0)),
+            text(values.most()),
+            text(values.sum()),
         ]);
     };
-    row("VMAs", &moves.parts);
-    row("gaps", &moves.gaps);
-    row("bytes", &moves.bytes);
-    row("retries", &moves.retries);
+    row("VMAs", &moves.parts, count);
+    row("gaps", &moves.gaps, count);
+    row("memory", &moves.bytes, size);
+    row("retries", &moves.retries, count);
     headed(section, "Moves taken apart", &table.draw(&section.paper))
 }
 
 fn failures(section: &Section<'_>) -> String {
+    let mut failures: Vec<_> = section.overview.failures.iter().collect();
+    failures.sort_by_key(|(_, failure)| std::cmp::Reverse(failure.calls));
     let mut body = String::new();
-    for (errno, failure) in &section.overview.failures {
-        let head = format!("{} x {}: ", count(failure.calls), names::errno(*errno));
-        let text = section.paper.wrap(&format!("{head}{}", names::cause(*errno)), 2);
+    for (why, failure) in failures.iter().take(section.options.top) {
+        let head = format!("{} x {}:", count(failure.calls), why.errno());
+        let text = format!("{head} {}; {}.", why.reason.cause(), why.reason.remedy());
+        let text = section.paper.wrap(&text, 2);
         let _ = writeln!(body, "{}", text.replacen(&head, &section.paper.bad(&head), 1));
-        let _ = writeln!(
-            body,
-            "    {}",
-            section
-                .paper
-                .faint(&format!("first from {}", failure.site.name()))
-        );
+        let site = format!("first from {}", failure.site.name());
+        let _ = writeln!(body, "{}", section.paper.faint(&section.paper.wrap(&site, 4)));
     }
     if body.is_empty() {
         return body;
     }
-    headed(section, "Failures", &body)
+    more(
+        &mut body,
+        failures.len(),
+        section.options.top,
+        "--top N shows them",
+    );
+    headed(section, "Failures, and what to do", &body)
 }
 
 fn sites(section: &Section<'_>) -> String {
@@ -164,7 +168,8 @@ fn processes(section: &Section<'_>) -> String {
         let name = process.exe.rsplit('/').next().unwrap_or_default();
         let pid = process.header.pid;
         let threads = stats.threads.len();
-        rows.push((stats.total, format!("{name} (pid {pid}), {threads} threads")));
+        let threads_of_it = counted(threads as u64, "thread");
+        rows.push((stats.total, format!("{name} (pid {pid}), {threads_of_it}")));
         if threads > 1 {
             rows.extend(
                 stats
@@ -219,7 +224,7 @@ fn chains(section: &Section<'_>) -> String {
             count(chain.moves),
             size(chain.first_len),
             size(chain.most_len),
-            format!("{} calls", chain.growths_by_doubling()),
+            counted(chain.growths_by_doubling(), "call"),
             duration(chain.time_saved()),
         ]);
     }

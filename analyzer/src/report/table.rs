@@ -1,4 +1,4 @@
-//! Tables of text that fit the paper: the first column is words and gives way, the others are numbers.
+//! Tables of text that fit the paper: the first column is words, the others are numbers.
 
 use std::fmt::Write;
 
@@ -28,6 +28,11 @@ impl Paper {
     /// A heading.
     pub fn heading(&self, text: &str) -> String {
         self.paint("1", text)
+    }
+
+    /// Something good.
+    pub fn good(&self, text: &str) -> String {
+        self.paint("32", text)
     }
 
     /// Something bad.
@@ -90,6 +95,16 @@ impl Paper {
         lines.join("\n")
     }
 
+    /// A sentence behind a mark, its further lines under its words.
+    pub fn item(&self, mark: &str, text: &str, indent: usize) -> String {
+        let words = self.wrap(text, indent + mark.len() + 1);
+        format!(
+            "{}{mark}{}",
+            " ".repeat(indent),
+            words.get(indent + mark.len()..).unwrap_or_default()
+        )
+    }
+
     /// A bar chart in one line.
     pub fn spark(&self, values: &[u64]) -> String {
         let steps: Vec<char> = if self.utf8 {
@@ -129,26 +144,28 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Draws it, two blanks in front.
+    /// Draws it, two blanks in front. A name longer than the numbers leave room for gets a line of its own.
     pub fn draw(&self, paper: &Paper) -> String {
         let columns = self.rows.first().map_or(0, Vec::len);
         let wide = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
-        let numbers: usize = (1..columns).map(|column| wide(column) + 2).sum();
-        let words = wide(0).min(paper.width.saturating_sub(numbers + 2).max(16));
+        let widths: Vec<usize> = (1..columns).map(|column| wide(column) + 2).collect();
+        let room = paper.width.saturating_sub(widths.iter().sum::<usize>() + 2);
+        let words = wide(0).min(room.max(16));
         let mut text = String::new();
         for (index, row) in self.rows.iter().enumerate() {
+            let name = row.first().map_or("", String::as_str);
             let mut line = String::from("  ");
-            for (column, cell) in row.iter().enumerate() {
-                if column == 0 {
-                    let cell = paper.fit(cell, words);
-                    let _ = write!(line, "{cell:<words$}");
-                } else {
-                    let width = wide(column) + 2;
-                    let _ = write!(line, "{cell:>width$}");
-                }
+            if name.chars().count() > words {
+                let _ = writeln!(text, "  {}", paper.fit(name, paper.width.saturating_sub(2)));
+                let _ = write!(line, "{:<words$}", "");
+            } else {
+                let _ = write!(line, "{name:<words$}");
+            }
+            for (cell, width) in row.iter().skip(1).zip(&widths) {
+                let _ = write!(line, "{cell:>width$}");
             }
             let line = line.trim_end();
             text.push_str(&if index == 0 {
@@ -173,16 +190,16 @@ mod tests {
     };
 
     #[test]
-    fn a_long_name_gives_way_to_numbers() {
+    fn a_long_name_gets_a_line_of_its_own() {
         let mut table = Table::new(&["site", "calls"]);
         table.row([
-            "a_function_with_a_name_longer_than_the_paper (file.c:123)".to_owned(),
+            "a_function_with_a_long_name (file.c:123)".to_owned(),
             "7".to_owned(),
         ]);
         let drawn = table.draw(&PAPER);
         assert!(drawn.lines().all(|line| line.len() <= 40), "{drawn}");
         assert!(
-            drawn.contains("c:123)") && drawn.ends_with("      7\n"),
+            drawn.contains("c:123)\n") && drawn.ends_with("      7\n"),
             "{drawn}"
         );
     }

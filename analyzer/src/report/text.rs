@@ -1,20 +1,21 @@
 //! The report for people.
 
+use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::Result;
+use mremap_trace::Outcome;
 
-use super::sections;
 use super::table::Paper;
-use super::{Options, sections::Section};
-use crate::load::{Process, Traces};
-use crate::model::names::{DETAILS, MODES, SOURCES, setting};
-use crate::model::units::{count, date_and_time, duration, size};
+use super::{Options, heads, sections, sections::Section};
+use crate::load::Traces;
+use crate::model::names::LEARNT_FROM;
+use crate::model::units::{count, counted, duration};
 use crate::stats::Overview;
 use crate::symbols::Symbols;
 
-/// Processes introduced in full; the table of processes names the rest.
-const MOST_HEADS: usize = 4;
+/// Nanoseconds of an emulated move that are worth telling: so long others can see the range half moved.
+const LONG_WINDOW: u64 = 1_000_000;
 
 /// Writes the report.
 ///
@@ -28,24 +29,15 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<()> {
     let paper = Paper::of_stdout();
-    for process in traces.processes.iter().take(MOST_HEADS) {
-        write_process(process, &paper, out)?;
-    }
-    if traces.processes.len() > MOST_HEADS {
-        writeln!(
-            out,
-            "... and {} more processes",
-            traces.processes.len() - MOST_HEADS
-        )?;
-    }
+    heads::write(traces, overview, &paper, out)?;
     if overview.calls == 0 {
-        writeln!(
-            out,
-            "\nNo call of mremap was recorded, or none passes the filters."
-        )?;
+        let text = "No call of mremap was recorded, or none passes the filters. `mremap-analyzer doctor PROGRAM` tells \
+                    which calls can be seen.";
+        writeln!(out, "\n{}", paper.wrap(text, 0))?;
         return write_damage(traces, &paper, out);
     }
     write_summary(overview, &paper, out)?;
+    write_emulation(overview, &paper, out)?;
     let section = Section {
         traces,
         overview,
@@ -63,6 +55,41 @@ pub fn write(
     write_damage(traces, &paper, out)
 }
 
+/// What the shim did of its own, where it emulated.
+fn write_emulation(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+    let Some(emulated) = overview.outcomes.get(Outcome::Emulated as usize - 1) else {
+        return Ok(());
+    };
+    if emulated.times.count() == 0 {
+        return Ok(());
+    }
+    let moves = &overview.moves;
+    let sources: Vec<String> = LEARNT_FROM
+        .iter()
+        .zip(moves.sources)
+        .filter(|(_, moves)| *moves > 0)
+        .map(|(source, moves)| format!("{source} {}", count(moves)))
+        .collect();
+    let mut text = format!(
+        "emulated {}, the VMAs learnt from {}; {} looked up again; others could see a range half moved for {} at most",
+        counted(emulated.times.count(), "move"),
+        sources.join(", "),
+        counted(moves.retries.sum(), "part"),
+        duration(emulated.times.most()),
+    );
+    let long = emulated.times.above(LONG_WINDOW);
+    if long > 0 {
+        let _ = write!(
+            text,
+            ", for more than {} in {}",
+            duration(LONG_WINDOW),
+            counted(long, "move")
+        );
+    }
+    writeln!(out, "{}", paper.wrap(&text, 2))?;
+    Ok(())
+}
+
 fn write_damage(traces: &Traces, paper: &Paper, out: &mut dyn Write) -> Result<()> {
     let damage = traces.damage();
     if damage.is_empty() {
@@ -75,87 +102,6 @@ fn write_damage(traces: &Traces, paper: &Paper, out: &mut dyn Write) -> Result<(
     )?;
     for damage in damage {
         writeln!(out, "  {damage}")?;
-    }
-    Ok(())
-}
-
-fn write_process(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result<()> {
-    let header = &process.header;
-    let ability = match header.capability {
-        _ if header.mode == 1 => "was not relied on: emulation was asked for (MREMAP_SHIM_MODE=emulate)",
-        _ if header.mode == 2 => "got every call as it came (MREMAP_SHIM_MODE=passthrough)",
-        1 => "moves one VMA at a time (the shim splits moves)",
-        2 => "moves several VMAs itself",
-        _ => "was not asked for a move of several VMAs",
-    };
-    let command = paper.fit(&process.command_line, paper.width.max(120) * 2);
-    writeln!(
-        out,
-        "{} on {}: {command}",
-        paper.heading(&format!("{} (pid {})", process.exe, header.pid)),
-        process.host
-    )?;
-    writeln!(
-        out,
-        "  kernel {} {ability}; shim {}",
-        process.kernel, process.shim_version
-    )?;
-    writeln!(
-        out,
-        "  mode {}, VMA source {}, detail {}, {} {}",
-        setting(&MODES, header.mode),
-        setting(&SOURCES, header.vma_source),
-        setting(&DETAILS, header.detail),
-        if header.keep == 1 { "the last" } else { "at most" },
-        size(header.capacity)
-    )?;
-    let running = if process.alive { ", still running" } else { "" };
-    writeln!(
-        out,
-        "  started {} UTC{running}",
-        date_and_time(header.realtime_ns)
-    )?;
-    if let Some(note) = &process.clock_note {
-        writeln!(
-            out,
-            "{}",
-            paper.doubtful(&paper.wrap(&format!("CLOCK: {note}"), 2))
-        )?;
-    }
-    for message in &process.found.notes.messages {
-        writeln!(out, "  shim: {message}")?;
-    }
-    write_losses(process, paper, out)
-}
-
-fn write_losses(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result<()> {
-    let header = &process.header;
-    let losses = [
-        (
-            header.lost_full,
-            "the trace was full: raise MREMAP_SHIM_TRACE_SIZE",
-        ),
-        (header.lost_early, "made before the trace was open"),
-        (
-            header.lost_overwritten,
-            "overwritten by later ones: raise MREMAP_SHIM_TRACE_SIZE",
-        ),
-        (header.lost_no_space, "the file system had no space"),
-        (header.lost_truncated, "somebody had truncated the file"),
-    ];
-    for (calls, why) in losses.into_iter().filter(|(calls, _)| *calls > 0) {
-        let text = format!("NOT RECORDED: {} calls ({why})", count(calls));
-        writeln!(out, "{}", paper.bad(&paper.wrap(&text, 2)))?;
-    }
-    let (unbegun, unfinished) = (process.found.unbegun, process.found.unfinished);
-    if unbegun > 0 {
-        writeln!(
-            out,
-            "  {unbegun} chunks were claimed and never begun; they hold no call"
-        )?;
-    }
-    if unfinished > 0 {
-        writeln!(out, "  {unfinished} records are being written right now")?;
     }
     Ok(())
 }
@@ -195,6 +141,5 @@ fn write_summary(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> Res
 }
 
 fn calls(number: u64) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} call{plural}", count(number))
+    counted(number, "call")
 }

@@ -1,7 +1,5 @@
 //! `run`: a program under the shim, its input, output, signals and status its own.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
@@ -9,10 +7,11 @@ use std::process::{Command, ExitCode, ExitStatus};
 use anyhow::{Context, Result, bail};
 use tracing::{debug, info};
 
-use super::{program, signals};
+use super::{preload, signals};
 use crate::cli::RunOptions;
 use crate::load;
 use crate::model::{Filter, names};
+use crate::program::{self, Elf, Obstacle};
 use crate::stats::Overview;
 use crate::symbols::{SymbolOptions, Symbols};
 
@@ -34,8 +33,11 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
         bail!("no program given")
     };
     let program = program::find(name)?;
-    program::check(&program)?;
-    let library = find_library(options.shim.as_deref())?;
+    let inspected = program::inspect(&program)?;
+    let library = preload::find_library(options.shim.as_deref())?;
+    let sanitizers = inspected.elf.iter().flat_map(Elf::sanitizers);
+    let former = std::env::var_os("LD_PRELOAD").unwrap_or_default();
+    let preloaded = preload::list(&library, &former, sanitizers);
     let place = trace_place(options)
         .inspect_err(|error| eprintln!("mremap-analyzer: {error:#}; the program runs without a trace"))
         .ok();
@@ -44,7 +46,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     command
         .arg0(name)
         .args(arguments)
-        .env("LD_PRELOAD", preload_list(&library))
+        .env("LD_PRELOAD", preloaded)
         .env_remove("MREMAP_SHIM_TRACE")
         .env("MREMAP_SHIM_MODE", &options.mode)
         .env("MREMAP_SHIM_VMA_SOURCE", &options.vma_source)
@@ -66,52 +68,22 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     }
     debug!(?command, "running");
     signals::pass_on_to_child();
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("{}: cannot be started", program.display()))?;
+    let mut child = command.spawn().map_err(|error| cannot_start(&program, &error))?;
     signals::wait_and_pass_on(child.id());
     let status = child.wait().context("waiting for the program")?;
     if let Some(place) = place {
-        summarize(&place, options.keep, &library);
+        summarize(&place, options.keep, &library, &program);
     }
     Ok(ExitCode::from(status_of(status)))
 }
 
-fn find_library(given: Option<&Path>) -> Result<PathBuf> {
-    let library = locate_library(given.filter(|path| !path.as_os_str().is_empty()))?;
-    if library
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .any(|byte| b" :\t\n".contains(byte))
-    {
-        bail!(
-            "{}: the loader takes blanks and colons in LD_PRELOAD for separators; move the library to a path without",
-            library.display()
-        );
+fn cannot_start(program: &Path, error: &std::io::Error) -> Obstacle {
+    let reason = format!("cannot be started ({error})");
+    if error.kind() == std::io::ErrorKind::NotFound {
+        Obstacle::absent(program, &reason, "its loader or interpreter is not installed")
+    } else {
+        Obstacle::new(program, &reason, "see whether it runs without the shim")
     }
-    Ok(library)
-}
-
-fn locate_library(given: Option<&Path>) -> Result<PathBuf> {
-    const NAME: &str = "libmremap_shim.so";
-    if let Some(path) = given {
-        return path
-            .canonicalize()
-            .with_context(|| format!("{}: no such preload library", path.display()));
-    }
-    let own = std::env::current_exe().context("cannot find this program's own path")?;
-    let directory = own.parent().unwrap_or(Path::new("/"));
-    let places = [directory.join(NAME), directory.join("../lib").join(NAME)];
-    places
-        .iter()
-        .find_map(|place| place.canonicalize().ok())
-        .with_context(|| {
-            format!(
-                "{NAME} is neither in {} nor in ../lib from there; name it with --shim",
-                directory.display()
-            )
-        })
 }
 
 /// A directory that can be written, found out by writing.
@@ -135,24 +107,6 @@ fn trace_place(options: &RunOptions) -> Result<Place> {
     })
 }
 
-/// Ours first; but `AddressSanitizer` insists on being first itself.
-fn preload_list(library: &Path) -> OsString {
-    let former = std::env::var_os("LD_PRELOAD").unwrap_or_default();
-    let mut list = OsString::new();
-    if former.is_empty() {
-        list.push(library);
-    } else if former.to_string_lossy().contains("libasan") {
-        list.push(&former);
-        list.push(":");
-        list.push(library);
-    } else {
-        list.push(library);
-        list.push(":");
-        list.push(&former);
-    }
-    list
-}
-
 fn status_of(status: ExitStatus) -> u8 {
     status
         .code()
@@ -161,15 +115,17 @@ fn status_of(status: ExitStatus) -> u8 {
 }
 
 /// A line or two on stderr.
-fn summarize(place: &Place, keep: bool, library: &Path) {
+fn summarize(place: &Place, keep: bool, library: &Path, program: &Path) {
     let directory = place.directory.display();
     let mut files = load::traces_in(&place.directory);
     files.retain(|file| !place.former.contains(file));
     if files.is_empty() {
         eprintln!(
             "mremap-analyzer: no trace in {directory}: the loader did not load {} (its own message is above), or the \
-             program dropped LD_PRELOAD, changed its user or root, or could not write there",
-            library.display()
+             program dropped LD_PRELOAD, changed its user or root, or could not write there; next: mremap-analyzer \
+             doctor {}",
+            library.display(),
+            program.display()
         );
         discard(place, keep);
         return;
@@ -199,10 +155,12 @@ fn summarize(place: &Place, keep: bool, library: &Path) {
     let counts = names::OUTCOMES
         .iter()
         .zip(&overview.outcomes)
-        .map(|(name, outcome)| (name, outcome.times.count()))
-        .filter(|(_, count)| *count > 0);
+        .filter(|(_, outcome)| outcome.times.count() > 0);
     let list: Vec<String> = counts
-        .map(|(outcome, count)| format!("{count} {outcome}"))
+        .map(|(name, outcome)| match outcome.failed {
+            0 => format!("{} {name}", outcome.times.count()),
+            failed => format!("{} {name} ({failed} failed)", outcome.times.count()),
+        })
         .collect();
     let calls = if list.is_empty() {
         "no calls of mremap".to_owned()

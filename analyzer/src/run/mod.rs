@@ -1,8 +1,8 @@
-//! `run`: a program under the shim. [`launch`] starts it, after [`program`] has told whether a preload
-//! library can reach it; [`signals`] keeps Ctrl-C the program's own.
+//! `run`: a program under the shim. [`launch`] starts it, with the [`preload`] library in its place;
+//! [`signals`] keeps Ctrl-C the program's own.
 
 mod launch;
-mod program;
+pub mod preload;
 mod signals;
 
 pub use launch::run;

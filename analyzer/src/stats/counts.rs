@@ -64,6 +64,8 @@ pub struct Moves {
     pub bytes: Histogram,
     /// Parts discovered again, of each.
     pub retries: Histogram,
+    /// Moves by where their VMAs were learnt from, in the order of the summary's numbers.
+    pub sources: [u64; 5],
 }
 
 impl Moves {
@@ -73,6 +75,9 @@ impl Moves {
         self.gaps.add(summary.gaps.into());
         self.bytes.add(summary.bytes);
         self.retries.add(summary.retries.into());
+        if let Some(moves) = self.sources.get_mut(summary.source as usize) {
+            *moves += 1;
+        }
     }
 
     /// Takes another one's moves.
@@ -81,6 +86,9 @@ impl Moves {
         self.gaps.merge(&other.gaps);
         self.bytes.merge(&other.bytes);
         self.retries.merge(&other.retries);
+        for (moves, more) in self.sources.iter_mut().zip(other.sources) {
+            *moves += more;
+        }
     }
 }
 

@@ -116,6 +116,11 @@ impl Histogram {
         self.most
     }
 
+    /// How many values exceed a bound, give or take those within 1.6 % of it.
+    pub fn above(&self, bound: u64) -> u64 {
+        self.counts.iter().skip(bucket_of(bound) + 1).sum()
+    }
+
     /// Values between two powers of `base`, as (from, to, count), for drawing: the non-empty span only.
     pub fn coarse(&self, per_octave: u32) -> Vec<(u64, u64, u64)> {
         let step = (1usize << FINE) / (per_octave.clamp(1, 1 << FINE) as usize);
@@ -162,6 +167,11 @@ mod tests {
             let read = histogram.percentile(percent) as f64;
             assert!((read - exact).abs() / exact < 0.008, "{percent}: {read}");
         }
+        assert!(
+            histogram.above(900_000).abs_diff(10_000) < 200,
+            "{}",
+            histogram.above(900_000)
+        );
         assert_eq!((histogram.percentile(100.0), histogram.least()), (1_000_000, 10));
     }
 }

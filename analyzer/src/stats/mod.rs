@@ -11,6 +11,6 @@ mod sites;
 mod timeline;
 
 pub use chains::Chain;
-pub use counts::OutcomeStats;
+pub use counts::{Moves, OutcomeStats};
 pub use histogram::Histogram;
 pub use overview::{NamedFailure, NamedSite, Overview, pick_sites};

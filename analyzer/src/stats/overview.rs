@@ -9,7 +9,7 @@ use super::process::{Counter, Stats};
 use super::sites::SiteStats;
 use super::timeline::Timeline;
 use crate::load::{Traces, scan};
-use crate::model::Filter;
+use crate::model::{Filter, Why};
 use crate::symbols::{Site, Symbols};
 
 /// A call site by name, over all processes.
@@ -47,8 +47,8 @@ pub struct Overview {
     pub outcomes: [OutcomeStats; 6],
     /// Moves that were taken apart.
     pub moves: Moves,
-    /// By errno.
-    pub failures: BTreeMap<u32, NamedFailure>,
+    /// By errno and reason.
+    pub failures: BTreeMap<Why, NamedFailure>,
     /// By call site.
     pub sites: Vec<NamedSite>,
     /// By process.
@@ -109,8 +109,8 @@ impl Overview {
         let Some(process) = traces.processes.get(index) else {
             return;
         };
-        for (errno, failure) in &stats.failures {
-            let named = self.failures.entry(*errno).or_insert_with(|| NamedFailure {
+        for (why, failure) in &stats.failures {
+            let named = self.failures.entry(*why).or_insert_with(|| NamedFailure {
                 calls: 0,
                 site: symbols.site(process, index, failure.caller),
             });

@@ -10,7 +10,7 @@ use super::counts::{Failure, Moves, OutcomeStats, Placement, ThreadStats};
 use super::sites::Sites;
 use super::timeline::Timeline;
 use crate::load::{Process, Visitor};
-use crate::model::Filter;
+use crate::model::{Filter, Why};
 
 /// Threads told apart; the calls of any further one are counted for thread 0.
 const MOST_THREADS: usize = 16_384;
@@ -19,8 +19,8 @@ const MOST_THREADS: usize = 16_384;
 pub struct Stats {
     /// Moves that were taken apart.
     pub moves: Moves,
-    /// By errno.
-    pub failures: BTreeMap<u32, Failure>,
+    /// By errno and reason.
+    pub failures: BTreeMap<Why, Failure>,
     /// By return address.
     pub sites: Sites,
     /// By thread.
@@ -79,19 +79,20 @@ impl Stats {
         thread.bytes = thread.bytes.saturating_add(bytes);
         thread.failed += u64::from(failed.is_some());
         self.timeline.add(moment, duration, failed.is_some());
-        match failed {
-            None => {
-                self.placement.add(call, process.header.page_size);
-                self.chains.add(call, tid, moment, duration);
-            }
-            Some(errno) => {
-                let failure = self.failures.entry(errno).or_default();
-                if failure.calls == 0 {
-                    failure.caller = call.caller;
-                }
-                failure.calls += 1;
-            }
+        if let Some(why) = Why::of(call, &process.header) {
+            self.add_failure(why, call.caller);
+        } else {
+            self.placement.add(call, process.header.page_size);
+            self.chains.add(call, tid, moment, duration);
         }
+    }
+
+    fn add_failure(&mut self, why: Why, caller: u64) {
+        let failure = self.failures.entry(why).or_default();
+        if failure.calls == 0 {
+            failure.caller = caller;
+        }
+        failure.calls += 1;
     }
 
     /// Adds a thread's share.
@@ -107,8 +108,8 @@ impl Stats {
     /// Takes what a later piece of the same trace came to.
     pub fn merge(&mut self, later: &Self) {
         self.moves.merge(&later.moves);
-        for (errno, more) in &later.failures {
-            let failure = self.failures.entry(*errno).or_default();
+        for (why, more) in &later.failures {
+            let failure = self.failures.entry(*why).or_default();
             if failure.calls == 0 {
                 failure.caller = more.caller;
             }

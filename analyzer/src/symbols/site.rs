@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::model::units::printable;
+
 /// A function's share of an address; inlined functions come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Frame {
@@ -61,6 +63,10 @@ impl Site {
 
     /// One line: `function (file:line)`, as much of it as is known.
     pub fn name(&self) -> String {
+        printable(&self.raw_name())
+    }
+
+    fn raw_name(&self) -> String {
         let Some(frame) = self.frames.first() else {
             return self.place();
         };

@@ -56,6 +56,23 @@ pub fn header(pid: u32, chunks: u32) -> Header {
 
 /// A trace file of these records, 63 to a chunk.
 pub fn trace_bytes(header: &Header, records: &[Record]) -> Vec<u8> {
+    let mut bytes = header_bytes(header);
+    for records in records.chunks(63) {
+        bytes.extend(chunk_bytes(77, records));
+    }
+    bytes
+}
+
+/// A trace file of several threads, a chunk each: slots of the second chunk are numbered from 64 on.
+pub fn trace_of_threads(header: &Header, threads: &[(u32, Vec<Record>)]) -> Vec<u8> {
+    let mut bytes = header_bytes(header);
+    for (tid, records) in threads {
+        bytes.extend(chunk_bytes(*tid, records));
+    }
+    bytes
+}
+
+fn header_bytes(header: &Header) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_SIZE];
     let text = HeaderText {
         shim_version: b"0.1.0",
@@ -65,25 +82,26 @@ pub fn trace_bytes(header: &Header, records: &[Record]) -> Vec<u8> {
         argv: b"mover\0--fast\0",
     };
     header.encode(&text, &mut bytes);
-    for records in records.chunks(63) {
-        let mut chunk = vec![0; CHUNK_SIZE];
-        ChunkHeader {
-            tid: 77,
-            claimed: 1 + records.len() as u32,
-            ticks: 2_000,
-            monotonic_ns: 6_000,
-            ..ChunkHeader::default()
-        }
-        .encode(&mut chunk);
-        for (index, record) in records.iter().enumerate() {
-            for (word, value) in record.encode().iter().enumerate() {
-                let at = (index + 1) * SLOT_SIZE + word * 8;
-                chunk[at..at + 8].copy_from_slice(&value.to_ne_bytes());
-            }
-        }
-        bytes.extend(chunk);
-    }
     bytes
+}
+
+fn chunk_bytes(tid: u32, records: &[Record]) -> Vec<u8> {
+    let mut chunk = vec![0; CHUNK_SIZE];
+    ChunkHeader {
+        tid,
+        claimed: 1 + records.len() as u32,
+        ticks: 2_000,
+        monotonic_ns: 6_000,
+        ..ChunkHeader::default()
+    }
+    .encode(&mut chunk);
+    for (index, record) in records.iter().enumerate() {
+        for (word, value) in record.encode().iter().enumerate() {
+            let at = (index + 1) * SLOT_SIZE + word * 8;
+            chunk[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+        }
+    }
+    chunk
 }
 
 pub fn call(outcome: Outcome, ticks: u64, pages: u64, result: i64) -> Record {

@@ -1,0 +1,86 @@
+//! The answers before people, or as JSON.
+
+use std::io::Write;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::check::{Check, Group, State};
+use crate::cli::DoctorOptions;
+use crate::report::table::Paper;
+
+/// Columns before the words.
+const INDENT: usize = 11;
+
+/// Writes the answers.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn write(checks: &[Check], options: &DoctorOptions, out: &mut dyn Write) -> Result<()> {
+    if options.json {
+        serde_json::to_writer_pretty(&mut *out, &as_json(checks))?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let paper = Paper::of_stdout();
+    for group in Group::ALL {
+        let mut of_group = checks.iter().filter(|check| check.group == group).peekable();
+        if of_group.peek().is_none() {
+            continue;
+        }
+        writeln!(out, "{}", paper.heading(group.title()))?;
+        for check in of_group {
+            write_check(check, &paper, out)?;
+        }
+        writeln!(out)?;
+    }
+    let problems = checks.iter().filter(|check| check.is_problem()).count();
+    let verdict = match problems {
+        0 if checks.iter().any(|check| check.group == Group::Program) => {
+            "Nothing is in the way: mremap-analyzer run -- PROGRAM".to_owned()
+        }
+        0 => "Nothing is in the way; `mremap-analyzer doctor PROGRAM` looks at a program, too.".to_owned(),
+        1 => paper.bad("One problem, with its fix above."),
+        _ => paper.bad(&format!("{problems} problems, each with its fix above.")),
+    };
+    writeln!(out, "{verdict}")?;
+    Ok(())
+}
+
+fn write_check(check: &Check, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+    let name = check.state.name();
+    let label = match check.state {
+        State::Fine => paper.good(name),
+        State::Note => paper.doubtful(name),
+        State::Problem => paper.bad(name),
+    };
+    let words = paper.wrap(&check.what, INDENT);
+    let rest = words.get(INDENT..).unwrap_or(&words);
+    let blanks = " ".repeat(INDENT - 2 - name.len());
+    writeln!(out, "  {label}{blanks}{rest}")?;
+    if let Some(fix) = &check.fix {
+        writeln!(out, "{}", paper.item("->", fix, INDENT))?;
+    }
+    Ok(())
+}
+
+fn as_json(checks: &[Check]) -> Value {
+    let problems = checks.iter().filter(|check| check.is_problem()).count();
+    let list: Vec<Value> = checks
+        .iter()
+        .map(|check| {
+            json!({
+                "group": check.group.name(),
+                "check": check.name,
+                "state": check.state.name(),
+                "what": check.what,
+                "fix": check.fix,
+            })
+        })
+        .collect();
+    json!({
+        "verdict": if problems == 0 { "ok" } else { "problems" },
+        "problems": problems,
+        "checks": list,
+    })
+}

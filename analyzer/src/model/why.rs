@@ -1,0 +1,279 @@
+//! Why a call failed, as far as its own arguments tell: the errno, narrowed down in the kernel's own order.
+
+use mremap_trace::{Call, Header, Outcome};
+
+use super::event::is_move;
+use super::names;
+
+const MAYMOVE: u32 = 1;
+const FIXED: u32 = 2;
+const DONTUNMAP: u32 = 4;
+/// No process has memory there, on any machine that the shim is built for.
+const BEYOND_ANY_TASK: u64 = 1 << 56;
+
+/// The header's word for a kernel that moves several VMAs itself.
+const MOVES_SEVERAL: u32 = 2;
+
+/// What was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)] // `cause` says what each is
+pub enum Reason {
+    FailedResult,
+    UnknownFlags,
+    UnalignedSource,
+    NothingAsked,
+    BeyondAddressSpace,
+    FixedMustMove,
+    UnalignedDestination,
+    DontunmapResizes,
+    Overlap,
+    OtherInvalid,
+    NotOneMapping,
+    SeveralMappings,
+    NotMovable,
+    NoRoom,
+    Limit,
+    Locked,
+    Sealed,
+    NoSuchCall,
+    Unlisted,
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Why {
+    /// What it answered.
+    pub errno: u32,
+    /// What was wrong.
+    pub reason: Reason,
+}
+
+impl Why {
+    /// Of a call that failed.
+    #[cold]
+    pub fn of(call: &Call, header: &Header) -> Option<Self> {
+        let page_size = header.page_size;
+        let native = matches!(call.outcome, Outcome::PassedThrough | Outcome::Native);
+        let errno = call.errno()?;
+        let reason = match errno {
+            1 => Reason::Sealed,
+            11 => Reason::Locked,
+            12 if call.flags & MAYMOVE == 0 && call.new_len > call.old_len => Reason::NoRoom,
+            12 => Reason::Limit,
+            14 if !is_move(call, page_size) => Reason::NotOneMapping,
+            14 if native && header.capability != MOVES_SEVERAL => Reason::SeveralMappings,
+            14 => Reason::NotMovable,
+            22 => invalid(call, u64::from(page_size.max(1)).next_power_of_two()),
+            38 => Reason::NoSuchCall,
+            _ => Reason::Unlisted,
+        };
+        Some(Self { errno, reason })
+    }
+
+    /// `EINVAL` and so on.
+    pub fn errno(self) -> String {
+        names::errno(self.errno)
+    }
+}
+
+/// In the order in which the kernel looks (`check_mremap_params`).
+fn invalid(call: &Call, page: u64) -> Reason {
+    let places = call.flags & (FIXED | DONTUNMAP) != 0;
+    let beyond = |start: u64, len: u64| start.checked_add(len).is_none_or(|end| end > BEYOND_ANY_TASK);
+    let rounded = |len: u64| len.saturating_add(page - 1) & !(page - 1);
+    let (old_len, new_len) = (rounded(call.old_len), rounded(call.new_len));
+    if call.old == u64::MAX {
+        Reason::FailedResult
+    } else if call.flags & !(MAYMOVE | FIXED | DONTUNMAP) != 0 {
+        Reason::UnknownFlags
+    } else if !call.old.is_multiple_of(page) {
+        Reason::UnalignedSource
+    } else if call.new_len == 0 {
+        Reason::NothingAsked
+    } else if beyond(0, call.new_len) || (places && beyond(call.new, new_len)) {
+        Reason::BeyondAddressSpace
+    } else if places && call.flags & MAYMOVE == 0 {
+        Reason::FixedMustMove
+    } else if call.flags & DONTUNMAP != 0 && old_len != new_len {
+        Reason::DontunmapResizes
+    } else if call.flags & FIXED != 0 && !call.new.is_multiple_of(page) {
+        Reason::UnalignedDestination
+    } else if call.flags & FIXED != 0
+        && call.old < call.new.saturating_add(new_len)
+        && call.new < call.old.saturating_add(old_len)
+    {
+        Reason::Overlap
+    } else {
+        Reason::OtherInvalid
+    }
+}
+
+impl Reason {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FailedResult => "failed-result",
+            Self::UnknownFlags => "unknown-flags",
+            Self::UnalignedSource => "unaligned-source",
+            Self::NothingAsked => "nothing-asked",
+            Self::BeyondAddressSpace => "beyond-address-space",
+            Self::FixedMustMove => "fixed-must-move",
+            Self::UnalignedDestination => "unaligned-destination",
+            Self::DontunmapResizes => "dontunmap-resizes",
+            Self::Overlap => "overlap",
+            Self::OtherInvalid => "other-invalid",
+            Self::NotOneMapping => "not-one-mapping",
+            Self::SeveralMappings => "several-mappings",
+            Self::NotMovable => "not-movable",
+            Self::NoRoom => "no-room",
+            Self::Limit => "limit",
+            Self::Locked => "locked",
+            Self::Sealed => "sealed",
+            Self::NoSuchCall => "no-such-call",
+            Self::Unlisted => "unlisted",
+        }
+    }
+
+    /// What was wrong, in a few words.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::FailedResult => {
+                "MAP_FAILED was handed on as the source: an earlier call's failure went unnoticed"
+            }
+            Self::UnknownFlags => "a flag that is none of mremap's",
+            Self::UnalignedSource => "the source does not begin at a page",
+            Self::NothingAsked => "the new length is 0",
+            Self::BeyondAddressSpace => "the new range ends beyond the address space",
+            Self::FixedMustMove => "MREMAP_FIXED or MREMAP_DONTUNMAP without MREMAP_MAYMOVE",
+            Self::UnalignedDestination => "the destination does not begin at a page",
+            Self::DontunmapResizes => "MREMAP_DONTUNMAP with two different lengths",
+            Self::Overlap => "source and destination overlap",
+            Self::OtherInvalid => {
+                "the request does not suit the mapping (old length 0 of private memory, hugetlb alignment, or the end \
+                 of the address space)"
+            }
+            Self::NotOneMapping => {
+                "the range to resize is not one mapping: part of it is unmapped, or has other rights or another file"
+            }
+            Self::SeveralMappings => {
+                "nothing is mapped at the start of the range, or it holds several mappings and this kernel was asked \
+                 to move them itself"
+            }
+            Self::NotMovable => {
+                "nothing is mapped at the start of the range, or a mapping in it may not move with others \
+                 (userfaultfd, a driver's own placing)"
+            }
+            Self::NoRoom => "no room to grow in place, and moving was not allowed",
+            Self::Limit => "a limit was reached: mappings, address space, or memory that may be promised",
+            Self::Locked => "locked memory beyond RLIMIT_MEMLOCK",
+            Self::Sealed => "a sealed mapping (mseal) in the source or the destination",
+            Self::NoSuchCall => "the kernel, or a seccomp filter, knows no mremap here",
+            Self::Unlisted => "an answer that mremap(2) does not list",
+        }
+    }
+
+    /// What to do.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::FailedResult => "test every result against MAP_FAILED before using it",
+            Self::UnknownFlags => "pass MREMAP_MAYMOVE, MREMAP_FIXED and MREMAP_DONTUNMAP only",
+            Self::UnalignedSource | Self::UnalignedDestination => "round the address down to the page size",
+            Self::NothingAsked => "use munmap to give memory back",
+            Self::BeyondAddressSpace => "ask for a place below the end of user space, or for less",
+            Self::FixedMustMove => "add MREMAP_MAYMOVE",
+            Self::DontunmapResizes => "move first and resize afterwards",
+            Self::Overlap => "move by way of a third place, or copy",
+            Self::OtherInvalid => "compare the arguments (`events`) with mremap(2)",
+            Self::NotOneMapping => {
+                "resize each mapping by itself; one mmap and one set of rights make one mapping"
+            }
+            Self::SeveralMappings => {
+                "compare the range with /proc/PID/maps; before Linux 6.17 run without --mode passthrough"
+            }
+            Self::NotMovable => "move such a mapping alone, and begin the range where something is mapped",
+            Self::NoRoom => "pass MREMAP_MAYMOVE, or reserve more address space first",
+            Self::Limit => {
+                "raise vm.max_map_count, RLIMIT_AS or the commit limit, or use fewer and larger mappings"
+            }
+            Self::Locked => "raise the limit, or unlock first",
+            Self::Sealed => "leave it where it is: it can be neither moved nor replaced",
+            Self::NoSuchCall => "allow the system call",
+            Self::Unlisted => "look for a seccomp filter or another preloaded library",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mremap_trace::{Call, Header, Outcome};
+
+    use super::{Reason, Why};
+
+    const PAGE: u64 = 4096;
+
+    fn header(capability: u32) -> Header {
+        Header {
+            page_size: 4096,
+            capability,
+            ..Header::default()
+        }
+    }
+
+    fn call(old: u64, lens: (u64, u64), flags: u32, new: u64, errno: i64) -> Call {
+        Call {
+            outcome: Outcome::PassedThrough,
+            ticks: 0,
+            duration: 0,
+            old,
+            old_len: lens.0,
+            new_len: lens.1,
+            flags,
+            new,
+            result: -errno,
+            caller: 0,
+        }
+    }
+
+    #[test]
+    fn the_arguments_tell_which_check_refused_the_call() {
+        let old = 0x7000_0000;
+        for (call, reason) in [
+            (call(u64::MAX, (PAGE, PAGE), 1, 0, 22), Reason::FailedResult),
+            (call(old, (PAGE, PAGE), 8, 0, 22), Reason::UnknownFlags),
+            (call(old + 1, (PAGE, PAGE), 1, 0, 22), Reason::UnalignedSource),
+            (call(old, (PAGE, 0), 1, 0, 22), Reason::NothingAsked),
+            (
+                call(old, (PAGE, PAGE), 3, 1 << 60, 22),
+                Reason::BeyondAddressSpace,
+            ),
+            (call(old, (PAGE, PAGE), 2, 0x9000_0000, 22), Reason::FixedMustMove),
+            (call(old, (PAGE, 2 * PAGE), 5, 0, 22), Reason::DontunmapResizes),
+            (
+                call(old, (PAGE, PAGE), 3, 0x9000_0001, 22),
+                Reason::UnalignedDestination,
+            ),
+            (
+                call(old, (4 * PAGE, 4 * PAGE), 3, old + PAGE, 22),
+                Reason::Overlap,
+            ),
+            (call(old, (0, PAGE), 1, 0, 22), Reason::OtherInvalid),
+            (call(old, (PAGE, 2 * PAGE), 0, 0, 12), Reason::NoRoom),
+            (call(old, (PAGE, 2 * PAGE), 1, 0, 12), Reason::Limit),
+            (call(old, (PAGE, 2 * PAGE), 1, 0, 14), Reason::NotOneMapping),
+            (
+                call(old, (PAGE, PAGE), 3, 0x9000_0000, 14),
+                Reason::SeveralMappings,
+            ),
+        ] {
+            assert_eq!(
+                Why::of(&call, &header(1)).map(|why| why.reason),
+                Some(reason),
+                "{call:?}"
+            );
+        }
+        assert_eq!(Why::of(&call(old, (PAGE, PAGE), 0, 0, 0), &header(1)), None);
+        let refused = call(old, (PAGE, PAGE), 3, 0x9000_0000, 14);
+        let by_new_kernel = Why::of(&refused, &header(2)).map(|why| why.reason);
+        assert_eq!(by_new_kernel, Some(Reason::NotMovable));
+    }
+}

@@ -1,0 +1,189 @@
+//! What an ELF file says of the program in it.
+
+use std::fs::File;
+use std::path::Path;
+
+use object::elf;
+use object::read::ReadCache;
+use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader, Sym};
+use object::{Endianness, Object, ObjectSection};
+
+use super::calls::Calls;
+use super::obstacle::Obstacle;
+
+/// Sanitizers that insist on being the first library of a process.
+const SANITIZERS: [&str; 4] = ["libasan.so", "libhwasan.so", "libtsan.so", "liblsan.so"];
+/// Machines of ELF, as QEMU names them.
+const QEMU_NAMES: [(elf::Machine, &str); 8] = [
+    (elf::EM_X86_64, "x86_64"),
+    (elf::EM_AARCH64, "aarch64"),
+    (elf::EM_386, "i386"),
+    (elf::EM_ARM, "arm"),
+    (elf::EM_RISCV, "riscv64"),
+    (elf::EM_PPC64, "ppc64le"),
+    (elf::EM_S390, "s390x"),
+    (elf::EM_LOONGARCH, "loongarch64"),
+];
+const OWN_MACHINE: elf::Machine = if cfg!(target_arch = "x86_64") {
+    elf::EM_X86_64
+} else {
+    elf::EM_AARCH64
+};
+
+/// A dynamically linked glibc program for this machine.
+#[derive(Debug, Default)]
+pub struct Elf {
+    /// The loader it names; none where the file is the loader itself.
+    pub loader: Option<String>,
+    /// Libraries that it names.
+    pub needed: Vec<String>,
+    /// Written in Go: system calls are made by its own runtime.
+    pub is_go: bool,
+}
+
+impl Elf {
+    /// Looks at a file whose first bytes are given.
+    ///
+    /// # Errors
+    /// Why a preload library cannot reach it.
+    pub fn read(path: &Path, start: &[u8], file: File) -> Result<Self, Obstacle> {
+        let refuse = |reason: &str, remedy: &str| Obstacle::new(path, reason, remedy);
+        if !start.starts_with(&elf::ELFMAG) {
+            return Err(refuse(
+                "neither an ELF program nor a script",
+                "give a script a first line such as #!/bin/sh",
+            ));
+        }
+        if start.get(4) == Some(&elf::ELFCLASS32.0) {
+            let machine = elf::Machine(u16::from_le_bytes([byte(start, 18), byte(start, 19)]));
+            let remedy = format!("run a 64-bit build, or {}", under_qemu(machine, path));
+            return Err(refuse("a 32-bit program, and the shim is 64-bit", &remedy));
+        }
+        let bytes = ReadCache::new(file);
+        let damaged = |what: &str| refuse(what, "build or fetch it anew");
+        let header = elf::FileHeader64::<Endianness>::parse(&bytes)
+            .map_err(|_| damaged("its ELF header is damaged"))?;
+        let endian = header
+            .endian()
+            .map_err(|_| damaged("its ELF header is damaged"))?;
+        let machine = header.e_machine(endian);
+        if machine != OWN_MACHINE {
+            let remedy = format!("run it on a machine of its own, or {}", under_qemu(machine, path));
+            return Err(refuse("built for another architecture", &remedy));
+        }
+        let segments = header
+            .program_headers(endian, &bytes)
+            .map_err(|_| damaged("its ELF program headers are damaged"))?;
+        let interpreter = segments
+            .iter()
+            .find_map(|segment| segment.interpreter(endian, &bytes).ok().flatten())
+            .map(|name| String::from_utf8_lossy(name).into_owned());
+        let instead = under_qemu(machine, path);
+        match &interpreter {
+            Some(name) if name.contains("ld-linux") => {}
+            None if is_loader(path) => {}
+            Some(name) => {
+                return Err(refuse(
+                    &format!("uses {name}, another libc's loader, and the shim is built for glibc"),
+                    &format!("run a glibc build of it, or {instead}"),
+                ));
+            }
+            None => {
+                return Err(refuse(
+                    "statically linked, so no library can be preloaded",
+                    &format!("link it dynamically, or {instead}"),
+                ));
+            }
+        }
+        let mut found = Self::of_object(&bytes);
+        found.loader = interpreter;
+        Ok(found)
+    }
+
+    fn of_object(bytes: &ReadCache<File>) -> Self {
+        let Ok(object) = ElfFile64::<Endianness, _>::parse(bytes) else {
+            return Self::default();
+        };
+        Self {
+            needed: needed(&object),
+            is_go: object.section_by_name(".go.buildinfo").is_some(),
+            ..Self::default()
+        }
+    }
+
+    /// Sanitizers' libraries among those it needs.
+    pub fn sanitizers(&self) -> impl Iterator<Item = &str> {
+        let is_one = |name: &&str| SANITIZERS.iter().any(|sanitizer| name.starts_with(sanitizer));
+        self.needed.iter().map(String::as_str).filter(is_one)
+    }
+}
+
+/// How a program or a library may call `mremap`; nothing where it cannot be read. All of its code is read.
+pub fn calls_of(path: &Path) -> Option<Calls> {
+    let bytes = ReadCache::new(File::open(path).ok()?);
+    let object = ElfFile64::<Endianness, _>::parse(&bytes).ok()?;
+    let names = imports(&object);
+    let mut code = object
+        .sections()
+        .filter(|section| section.kind() == object::SectionKind::Text);
+    let own = code.find_map(|section| {
+        let at = Calls::find_own(section.data().ok()?)?;
+        Some(section.address().wrapping_add(at as u64))
+    });
+    Some(Calls {
+        imports_mremap: names.contains(&&b"mremap"[..]),
+        imports_syscall: names.contains(&&b"syscall"[..]),
+        own,
+    })
+}
+
+type Object64<'a> = ElfFile64<'a, Endianness, &'a ReadCache<File>>;
+
+fn needed(object: &Object64<'_>) -> Vec<String> {
+    let (endian, sections, data) = (object.endian(), object.elf_section_table(), object.data());
+    let Ok(Some((entries, link))) = sections.dynamic(endian, data) else {
+        return Vec::new();
+    };
+    let Ok(strings) = sections.strings(endian, data, link) else {
+        return Vec::new();
+    };
+    entries
+        .iter()
+        .filter(|entry| entry.d_tag(endian) == elf::DT_NEEDED)
+        .filter_map(|entry| entry.string(endian, strings).ok())
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect()
+}
+
+/// Symbols that another library is to give.
+fn imports<'a>(object: &Object64<'a>) -> Vec<&'a [u8]> {
+    let (endian, data) = (object.endian(), object.data());
+    let symbols = object.elf_section_table().symbols(endian, data, elf::SHT_DYNSYM);
+    let Ok(symbols) = symbols else { return Vec::new() };
+    symbols
+        .iter()
+        .filter(|symbol| symbol.is_undefined(endian))
+        .filter_map(|symbol| symbols.symbol_name(endian, symbol).ok())
+        .collect()
+}
+
+fn byte(bytes: &[u8], at: usize) -> u8 {
+    bytes.get(at).copied().unwrap_or(0)
+}
+
+fn is_loader(path: &Path) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = real.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with("ld-linux") || name.starts_with("ld-2.")
+}
+
+/// QEMU's user mode makes a program's calls through libc, where the shim stands.
+fn under_qemu(machine: elf::Machine, path: &Path) -> String {
+    let known = QEMU_NAMES.iter().find(|(number, _)| *number == machine);
+    let name = known.map_or("ARCHITECTURE", |(_, name)| name);
+    format!(
+        "run it under QEMU's user mode (Debian: qemu-user), whose own calls go through libc: \
+         mremap-analyzer run -- qemu-{name} {}",
+        path.display()
+    )
+}

@@ -1,0 +1,165 @@
+//! Who recorded: program, kernel, settings, what the shim said, what was lost.
+
+use std::cmp::Reverse;
+use std::io::Write;
+
+use anyhow::Result;
+
+use super::table::Paper;
+use crate::load::{Process, Traces};
+use crate::model::names::{DETAILS, MODES, SOURCES, setting};
+use crate::model::units::{count, counted, date_and_time, size};
+use crate::stats::Overview;
+
+/// Processes introduced in full; the table of processes names the rest.
+const MOST_HEADS: usize = 4;
+/// Processes told of because something about them is doubtful.
+const MOST_DOUBTFUL: usize = 8;
+
+/// Introduces the busiest processes, and those whose trace has a flaw.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn write(traces: &Traces, overview: &Overview, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+    let calls = |of: usize| {
+        let stats = overview.processes.iter().find(|stats| stats.process == of);
+        stats.map_or(0, |stats| stats.total.calls)
+    };
+    let mut order: Vec<(u64, usize, &Process)> = traces
+        .processes
+        .iter()
+        .enumerate()
+        .map(|(of, process)| (calls(of), of, process))
+        .collect();
+    order.sort_by_key(|(calls, of, _)| (Reverse(*calls), *of));
+    let busy = order.iter().take_while(|(calls, _, _)| *calls > 0).count();
+    let (shown, rest) = order.split_at(order.len().min(busy.clamp(1, MOST_HEADS)));
+    let mut former = None;
+    for (_, _, process) in shown {
+        write_process(process, former, paper, out)?;
+        former = Some(*process);
+    }
+    let doubtful = |process: &Process| process.header.lost() > 0 || process.clock_note.is_some();
+    for (_, _, process) in rest.iter().filter(|entry| doubtful(entry.2)).take(MOST_DOUBTFUL) {
+        write_process(process, former, paper, out)?;
+        former = Some(*process);
+    }
+    write_rest(rest.len(), busy.saturating_sub(shown.len()), out)
+}
+
+fn write_rest(all: usize, busy: usize, out: &mut dyn Write) -> Result<()> {
+    let idle = all - busy;
+    match (busy, idle) {
+        (0, 0) => {}
+        (0, _) => writeln!(out, "and {} that made no call", images(idle))?,
+        (_, 0) => writeln!(out, "and {} with calls", images(busy))?,
+        _ => writeln!(out, "and {} with calls, {idle} without", images(busy))?,
+    }
+    Ok(())
+}
+
+/// A process, and each program that it became by `exec`, are an image each.
+fn images(number: usize) -> String {
+    counted(number as u64, "more process image")
+}
+
+fn ability(process: &Process) -> &'static str {
+    match process.header.capability {
+        _ if process.header.mode == 1 => "was not relied on (mode emulate)",
+        _ if process.header.mode == 2 => "got every call as it came (mode passthrough)",
+        1 => "moves one VMA at a time (the shim splits moves)",
+        2 => "moves several VMAs itself",
+        _ => "was not asked for a move of several VMAs",
+    }
+}
+
+/// What several processes have in common is said once.
+fn write_process(
+    process: &Process,
+    former: Option<&Process>,
+    paper: &Paper,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let header = &process.header;
+    let who = format!("{} (pid {})", process.exe, header.pid);
+    let (host, command) = (&process.host, &process.command_line);
+    let line = format!("{who} on {host}: {command}");
+    if line.chars().count() <= paper.width {
+        writeln!(out, "{} on {host}: {command}", paper.heading(&who))?;
+    } else {
+        let room = paper.width.saturating_sub(host.chars().count() + 4);
+        writeln!(out, "{} on {host}", paper.heading(&paper.fit(&who, room)))?;
+        writeln!(out, "  {}", paper.fit(command, paper.width - 2))?;
+    }
+    let kernel = |process: &Process| {
+        let (kernel, shim) = (&process.kernel, &process.shim_version);
+        format!("kernel {kernel} {}; shim {shim}", ability(process))
+    };
+    let settings = |process: &Process| {
+        let header = &process.header;
+        format!(
+            "mode {}, VMA source {}, detail {}, {} {}",
+            setting(&MODES, header.mode),
+            setting(&SOURCES, header.vma_source),
+            setting(&DETAILS, header.detail),
+            if header.keep == 1 { "the last" } else { "at most" },
+            size(header.capacity)
+        )
+    };
+    let lines: [&dyn Fn(&Process) -> String; 2] = [&kernel, &settings];
+    for line in lines {
+        let text = line(process);
+        if former.is_none_or(|former| line(former) != text) {
+            writeln!(out, "{}", paper.wrap(&text, 2))?;
+        }
+    }
+    let running = if process.alive { ", still running" } else { "" };
+    writeln!(
+        out,
+        "  started {} UTC{running}",
+        date_and_time(header.realtime_ns)
+    )?;
+    if let Some(note) = &process.clock_note {
+        writeln!(
+            out,
+            "{}",
+            paper.doubtful(&paper.wrap(&format!("CLOCK: {note}"), 2))
+        )?;
+    }
+    for message in &process.found.notes.messages {
+        writeln!(out, "{}", paper.wrap(&format!("shim: {message}"), 2))?;
+    }
+    write_losses(process, paper, out)
+}
+
+fn write_losses(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+    let header = &process.header;
+    let losses = [
+        (
+            header.lost_full,
+            "the trace was full: raise MREMAP_SHIM_TRACE_SIZE",
+        ),
+        (header.lost_early, "made before the trace was open"),
+        (
+            header.lost_overwritten,
+            "overwritten by later ones: raise MREMAP_SHIM_TRACE_SIZE",
+        ),
+        (header.lost_no_space, "the file system had no space"),
+        (header.lost_truncated, "somebody had truncated the file"),
+    ];
+    for (calls, why) in losses.into_iter().filter(|(calls, _)| *calls > 0) {
+        let text = format!("NOT RECORDED: {} calls ({why})", count(calls));
+        writeln!(out, "{}", paper.bad(&paper.wrap(&text, 2)))?;
+    }
+    let (unbegun, unfinished) = (process.found.unbegun, process.found.unfinished);
+    if unbegun > 0 {
+        writeln!(
+            out,
+            "  {unbegun} chunks were claimed and never begun; they hold no call"
+        )?;
+    }
+    if unfinished > 0 {
+        writeln!(out, "  {unfinished} records are being written right now")?;
+    }
+    Ok(())
+}
