@@ -36,7 +36,7 @@ fn check_recomputes_an_emulated_move_and_says_that_it_needs_a_new_kernel() {
     let output = analyzer(&["check", "--json", &file]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let report = json(&output);
-    assert_eq!(kinds(&report), ["needs-6.17"]);
+    assert_eq!(kinds(&report), ["needs-6.17", "native-unseen"]);
     assert_eq!(report["conforming"], 1);
     let text = stdout(&analyzer(&["check", &file]));
     assert!(text.contains("a move of 80 KiB over 3 VMAs and 2 gaps"), "{text}");
