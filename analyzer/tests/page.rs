@@ -32,6 +32,8 @@ seen.range=range.textContent;key('0');seen.back=time.getAttribute('viewBox')===w
 seen.focus=[...document.querySelectorAll('a,button,input,summary,[tabindex]')].every(e=>e.tabIndex>=0);
 seen.drawn=document.querySelectorAll('figure svg rect').length;
 seen.wide=document.documentElement.scrollWidth<=innerWidth;
+filter.value='';filter.dispatchEvent(new Event('input'));document.querySelector('a[href="#e1"]').click();
+const box=document.getElementById('e1').getBoundingClientRect();seen.linked=scrollY>0&&box.top>=0&&box.top<innerHeight;
 seen.wrong=wrong;
 document.title=JSON.stringify(seen);</script>";
 
@@ -126,7 +128,7 @@ fn in_a_browser_it_sorts_zooms_filters_and_nothing_goes_wrong() {
         assert_eq!(seen["sorted"], "ascending", "{seen}");
         assert_eq!(seen["filtered"], serde_json::json!(["EFAULT"]), "{seen}");
         assert_eq!(seen["shown"], "1 shown", "{seen}");
-        for what in ["zoomed", "back", "focus", "wide"] {
+        for what in ["zoomed", "back", "focus", "wide", "linked"] {
             assert_eq!(seen[what], true, "{what} at {width}: {seen}");
         }
         assert!(seen["drawn"].as_u64() > Some(5), "{seen}");
