@@ -32,7 +32,7 @@ seen.range=range.textContent;key('0');seen.back=time.getAttribute('viewBox')===w
 seen.focus=[...document.querySelectorAll('a,button,input,summary,[tabindex]')].every(e=>e.tabIndex>=0);
 seen.drawn=document.querySelectorAll('figure svg rect').length;
 seen.wide=document.documentElement.scrollWidth<=innerWidth;
-filter.value='';filter.dispatchEvent(new Event('input'));document.querySelector('a[href="#e1"]').click();
+filter.value='';filter.dispatchEvent(new Event('input'));document.querySelector('td a').click();
 const box=document.getElementById('e1').getBoundingClientRect();seen.linked=scrollY>0&&box.top>=0&&box.top<innerHeight;
 seen.wrong=wrong;
 document.title=JSON.stringify(seen);</script>";
