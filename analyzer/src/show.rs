@@ -262,9 +262,11 @@ fn write_legend(event: &Event, stretches: &[Stretch], pen: &Pen, out: &mut dyn W
             writeln!(out, "  {}", legend_row(event, stretch, part))?;
         } else if index == head {
             let middle = stretches.iter().skip(head).take(left_out);
-            let count = middle.filter(|s| matches!(s, Stretch::Part { .. })).count();
-            writeln!(out, "  {} {count} more parts {}", pen.dots, pen.dots)?;
+            writeln!(out, "  {}", picture::left_out(middle, pen))?;
         }
+    }
+    if event.parts.iter().any(|part| names::protection(part.protection) == "?") {
+        writeln!(out, "\n  ? rights are not on record; `run --detail vmas` records them")?;
     }
     let kept = event.gaps.iter().filter(|gap| gap.under == Under::Mapped).count();
     if kept > 0 {

@@ -4,6 +4,8 @@ pub mod svg;
 
 use mremap_trace::Under;
 
+use crate::model::units::counted;
+
 /// Columns of the narrowest thing that is drawn.
 const NARROWEST: usize = 3;
 
@@ -143,6 +145,13 @@ pub struct Layout {
 
 /// Gives every stretch its columns; leaves the middle out when not all fit.
 pub fn lay_out(stretches: &[Stretch], columns: usize, pen: &Pen) -> Layout {
+    let needed = |stretches: &[Stretch]| stretches.iter().map(Stretch::least).sum::<usize>();
+    if needed(stretches) > columns {
+        let bundled = bundle(stretches);
+        if needed(&bundled) <= columns {
+            return spread(bundled.into_iter().map(Shown::Stretch).collect(), columns);
+        }
+    }
     let (head, tail) = ends_that_fit(stretches, columns, pen);
     let left_out = stretches.len().saturating_sub(head + tail);
     let mut shown: Vec<Shown> = stretches.iter().take(head).cloned().map(Shown::Stretch).collect();
@@ -159,12 +168,58 @@ pub fn lay_out(stretches: &[Stretch], columns: usize, pen: &Pen) -> Layout {
     spread(shown, columns)
 }
 
+/// Neighbouring parts as one box each, where there are too many to be drawn one by one.
+fn bundle(stretches: &[Stretch]) -> Vec<Stretch> {
+    let mut bundled: Vec<(Stretch, String)> = Vec::new();
+    for stretch in stretches {
+        let name_of_it = match stretch {
+            Stretch::Part { name, .. } => name.clone(),
+            _ => String::new(),
+        };
+        match (bundled.last_mut(), stretch) {
+            (
+                Some((
+                    Stretch::Part {
+                        name,
+                        end: reached,
+                        failed: false,
+                        ..
+                    },
+                    first,
+                )),
+                Stretch::Part {
+                    end, failed: false, ..
+                },
+            ) => {
+                *name = format!("{first}..{name_of_it}");
+                *reached = *end;
+            }
+            _ => bundled.push((stretch.clone(), name_of_it)),
+        }
+    }
+    bundled.into_iter().map(|(stretch, _)| stretch).collect()
+}
+
+/// What stands for the middle that is left out.
+pub fn left_out<'a>(middle: impl Iterator<Item = &'a Stretch>, pen: &Pen) -> String {
+    let (mut parts, mut gaps) = (0, 0);
+    for stretch in middle {
+        match stretch {
+            Stretch::Part { .. } => parts += 1,
+            Stretch::Gap { .. } => gaps += 1,
+            Stretch::Unseen { .. } => {}
+        }
+    }
+    let gaps = match gaps {
+        0 => String::new(),
+        gaps => format!(", {}", counted(gaps, "gap")),
+    };
+    format!("{0} {1}{gaps} {0}", pen.dots, counted(parts, "more part"))
+}
+
 fn elided(stretches: &[Stretch], head: usize, left_out: usize, pen: &Pen) -> String {
     let middle = stretches.iter().skip(head).take(left_out);
-    let parts = middle
-        .filter(|stretch| matches!(stretch, Stretch::Part { .. }))
-        .count();
-    format!(" {} {parts} more parts {} ", pen.dots, pen.dots)
+    format!(" {} ", self::left_out(middle, pen))
 }
 
 /// How many stretches from the front and from the back fit.
@@ -359,6 +414,8 @@ pub fn addresses(layout: &Layout, shift: u64) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use mremap_trace::Under;
+
     use super::{Pen, Stretch, draw, lay_out};
 
     fn parts(lens: &[u64]) -> Vec<Stretch> {
@@ -391,9 +448,23 @@ mod tests {
     #[test]
     fn the_middle_of_many_parts_is_left_out_and_counted() {
         let pen = Pen::new(true, false);
-        let layout = lay_out(&parts(&[4096; 1000]), 76, &pen);
+        let parts = parts(&[4096; 1000]);
+        let layout = lay_out(&parts, 76, &pen);
         let lines = draw(&layout, &pen, false);
+        assert_eq!(lines[1].len(), 76, "neighbours are one box: {lines:?}");
+        let apart: Vec<Stretch> = parts
+            .chunks(2)
+            .flat_map(|pair| {
+                let (start, end) = (pair[1].start(), pair[1].end());
+                let under = Under::Empty;
+                [pair[0].clone(), Stretch::Gap { start, end, under }]
+            })
+            .collect();
+        let lines = draw(&lay_out(&apart, 76, &pen), &pen, false);
         assert!(lines.iter().all(|line| line.len() <= 76), "{lines:?}");
-        assert!(lines[1].contains("... 988 more parts ..."), "{lines:?}");
+        assert!(
+            lines[1].contains(" more parts, ") && lines[1].contains(" gaps ..."),
+            "{lines:?}"
+        );
     }
 }
