@@ -265,8 +265,15 @@ fn write_legend(event: &Event, stretches: &[Stretch], pen: &Pen, out: &mut dyn W
             writeln!(out, "  {}", picture::left_out(middle, pen))?;
         }
     }
-    if event.parts.iter().any(|part| names::protection(part.protection) == "?") {
-        writeln!(out, "\n  ? rights are not on record; `run --detail vmas` records them")?;
+    if event
+        .parts
+        .iter()
+        .any(|part| names::protection(part.protection) == "?")
+    {
+        writeln!(
+            out,
+            "\n  ? rights are not on record; `run --detail vmas` records them"
+        )?;
     }
     let kept = event.gaps.iter().filter(|gap| gap.under == Under::Mapped).count();
     if kept > 0 {

@@ -81,11 +81,18 @@ fn several(kernel: &str, answers: &Answers) -> Check {
             format!("{kernel} took a move of several VMAs and did not keep what lay under the gap"),
             "this kernel's mremap is not that of Linux 6.17; run with --mode emulate",
         ),
-        (_, errno) => Check::fine(
+        (_, libc::EFAULT) => Check::fine(
             HERE,
             name,
             format!(
-                "{kernel} moves one VMA at a time ({} for two and a gap, tried just now): this is what the shim is for",
+                "{kernel} moves one VMA at a time (EFAULT for two and a gap, tried just now): this is what the shim is for"
+            ),
+        ),
+        (_, errno) => Check::note(
+            HERE,
+            name,
+            format!(
+                "{kernel}: whether it moves several VMAs at once is not known ({} for two and a gap)",
                 names::errno(errno as u32)
             ),
         ),

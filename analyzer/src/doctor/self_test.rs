@@ -10,6 +10,8 @@ use anyhow::Result;
 use mremap_plan::procmap::{PROCMAP_QUERY, ProcmapQuery};
 use serde::{Deserialize, Serialize};
 
+use crate::program;
+
 /// The hidden command.
 pub const COMMAND: &str = "self-test";
 /// `mseal`, of Linux 6.10: the same number everywhere.
@@ -89,7 +91,7 @@ pub fn under_shim(library: &Path, traces: &Path, mode: &str) -> Result<(Answers,
 }
 
 fn child() -> Result<Command, String> {
-    let own = std::env::current_exe().map_err(|error| format!("cannot find this program again ({error})"))?;
+    let own = program::own_path().ok_or("cannot find this program's own path")?;
     let mut command = Command::new(own);
     command.arg(COMMAND);
     Ok(command)

@@ -39,7 +39,7 @@ pub fn look(library: &Result<PathBuf>, native: &Result<Answers, String>) -> Vec<
         Ok(library) => {
             checks.push(Check::fine(HERE, "library", format!("{}", library.display())));
             let kernel_can = native.as_ref().is_ok_and(|answers| answers.several == 0);
-            checks.extend(try_it(library, "auto", kernel_can));
+            checks.extend(try_it(library, native));
             if kernel_can && !checks.iter().any(Check::is_problem) {
                 checks.extend(emulation(library));
             }
@@ -56,8 +56,9 @@ struct Seen {
     messages: Vec<String>,
 }
 
-fn try_it(library: &Path, mode: &str, kernel_can: bool) -> Vec<Check> {
-    let (answers, said, seen) = match record(library, mode) {
+fn try_it(library: &Path, native: &Result<Answers, String>) -> Vec<Check> {
+    let kernel_can = native.as_ref().is_ok_and(|answers| answers.several == 0);
+    let (answers, said, seen) = match record(library, "auto") {
         Ok(found) => found,
         Err(error) => {
             return vec![Check::problem(
@@ -77,6 +78,11 @@ fn try_it(library: &Path, mode: &str, kernel_can: bool) -> Vec<Check> {
         "loads",
         "it loads: a program started under it left a trace",
     )];
+    // What fails without the shim, too, was told of the machine.
+    let works = native.as_ref().is_ok_and(|answers| answers.grow == 0);
+    if !works {
+        return checks;
+    }
     checks.extend(hooks(&answers, &seen));
     checks.push(behaviour(&seen, kernel_can));
     for message in &seen.messages {
@@ -86,7 +92,7 @@ fn try_it(library: &Path, mode: &str, kernel_can: bool) -> Vec<Check> {
 }
 
 fn not_loaded(library: &Path, said: &str) -> Check {
-    let own = std::env::current_exe().ok();
+    let own = crate::program::own_path();
     let is_static = own.is_some_and(|own| crate::program::inspect(&own).is_err());
     if is_static {
         return Check::note(
@@ -155,7 +161,7 @@ fn hooks(answers: &Answers, seen: &Seen) -> Vec<Check> {
                     "a plain call {how} failed under it ({})",
                     names::errno(errno as u32)
                 ),
-                "does the same call work without it? then this is a defect of the shim: please report it",
+                "it works without it, so this is a defect of the shim: please report it",
             )];
         }
     }

@@ -33,6 +33,14 @@ pub struct Program {
     pub elf: Option<Elf>,
 }
 
+/// This program's own file; where /proc does not tell, as a shell would have found it.
+pub fn own_path() -> Option<PathBuf> {
+    std::env::current_exe().ok().or_else(|| {
+        let name = std::env::args_os().next()?;
+        find(&name).ok()?.canonicalize().ok()
+    })
+}
+
 /// Finds a program as a shell would: the first executable file of that name in `PATH`.
 ///
 /// # Errors

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::program;
+
 /// The library's file name.
 const NAME: &str = "libmremap_shim.so";
 /// What the loader takes for separators in `LD_PRELOAD`.
@@ -37,7 +39,8 @@ fn locate(given: Option<&Path>) -> Result<PathBuf> {
             .canonicalize()
             .with_context(|| format!("{}: no such preload library", path.display()));
     }
-    let own = std::env::current_exe().context("cannot find this program's own path")?;
+    let own =
+        program::own_path().context("cannot find this program's own path; name the library with --shim")?;
     let directory = own.parent().unwrap_or(Path::new("/"));
     let places = [directory.join(NAME), directory.join("../lib").join(NAME)];
     places
