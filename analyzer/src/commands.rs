@@ -23,8 +23,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(options) => run::run(&options),
         Command::Doctor(options) => doctor::run(&options, &mut std::io::stdout()),
-        Command::SelfTest { machine } => {
-            doctor::self_test(machine, &mut std::io::stdout())?;
+        Command::SelfTest { machine, realloc } => {
+            doctor::self_test(machine, realloc, &mut std::io::stdout())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Report {

@@ -44,6 +44,7 @@ fn the_self_test_shows_what_the_kernel_can_and_what_the_shim_does() {
     for name in ["loads", "hooks", "behaviour"] {
         assert_eq!(check(&report, name)["state"], "ok", "{report}");
     }
+    assert_ne!(check(&report, "libc")["state"], "problem", "{report}");
     let kernel = check(&report, "multi-vma-move")["what"].as_str().expect("words");
     let behaviour = check(&report, "behaviour")["what"].as_str().expect("words");
     assert_eq!(

@@ -156,6 +156,9 @@ pub enum Command {
         /// Ask what else the kernel has, too.
         #[arg(long)]
         machine: bool,
+        /// Make libc call mremap itself, too.
+        #[arg(long)]
+        realloc: bool,
     },
     /// Print a man page (of a subcommand, when one is named).
     #[command(hide = true)]

@@ -208,12 +208,9 @@ fn told(by_symbol: &[String], by_number: &[String], hidden: &[String]) -> Vec<Ch
                 HERE,
                 "callers",
                 "neither it nor its libraries import mremap: seen will be only calls of libraries loaded later \
-                 (dlopen). realloc's own calls are made inside libc, and no preload library sees them",
+                 (dlopen). realloc's own calls are made inside libc",
             )
-            .with_fix(
-                "to see those of realloc (glibc 2.34 and newer): \
-                 MALLOC_CHECK_=1 LD_PRELOAD=libc_malloc_debug.so.0 mremap-analyzer run -- PROGRAM",
-            ),
+            .with_fix("to see those of realloc: mremap-analyzer run --libc patch -- PROGRAM"),
         );
     } else {
         checks.push(Check::fine(

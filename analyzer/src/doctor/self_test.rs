@@ -46,6 +46,26 @@ pub struct Machine {
     pub userfaultfd: i32,
 }
 
+/// What is tried under the shim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trial {
+    /// What it does by itself.
+    Auto,
+    /// Emulation where the kernel has the feature.
+    Emulate,
+    /// The calls that libc makes to itself.
+    OwnCallsOfLibc,
+}
+
+impl Trial {
+    fn mode(self) -> &'static str {
+        match self {
+            Self::Emulate => "emulate",
+            Self::Auto | Self::OwnCallsOfLibc => "auto",
+        }
+    }
+}
+
 /// Calls that a self-test makes.
 pub const CALLS: usize = 3;
 
@@ -53,8 +73,11 @@ pub const CALLS: usize = 3;
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn answer(machine: bool, out: &mut dyn Write) -> Result<()> {
+pub fn answer(machine: bool, realloc: bool, out: &mut dyn Write) -> Result<()> {
     let mut answers = make_calls();
+    if realloc {
+        grow_by_realloc();
+    }
     answers.machine = machine.then(ask_machine);
     serde_json::to_writer(&mut *out, &answers)?;
     writeln!(out)?;
@@ -75,18 +98,21 @@ pub fn natively() -> Result<Answers, String> {
 ///
 /// # Errors
 /// Why it told nothing.
-pub fn under_shim(library: &Path, traces: &Path, mode: &str) -> Result<(Answers, String), String> {
+pub fn under_shim(library: &Path, traces: &Path, trial: Trial) -> Result<(Answers, String), String> {
     let mut command = child()?;
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MREMAP_SHIM_") {
             command.env_remove(name);
         }
     }
+    if trial == Trial::OwnCallsOfLibc {
+        command.arg("--realloc").env("MREMAP_SHIM_LIBC", "patch");
+    }
     command
         .env("LD_PRELOAD", library)
         .env("MREMAP_SHIM_TRACE", traces)
         .env("MREMAP_SHIM_TRACE_SIZE", "1M")
-        .env("MREMAP_SHIM_MODE", mode);
+        .env("MREMAP_SHIM_MODE", trial.mode());
     listen(&mut command)
 }
 
@@ -108,6 +134,15 @@ fn listen(command: &mut Command) -> Result<(Answers, String), String> {
     serde_json::from_slice(&output.stdout)
         .map(|answers| (answers, said.clone()))
         .map_err(|_| format!("the self-test told nothing ({}) {said}", output.status))
+}
+
+/// Memory too large for the heap: glibc maps it, and grows it by an `mremap` of its own.
+fn grow_by_realloc() {
+    const LARGE: usize = 4 << 20;
+    let mut bytes: Vec<u8> = Vec::with_capacity(LARGE);
+    bytes.push(MARK);
+    bytes.reserve_exact(2 * LARGE);
+    std::hint::black_box(&bytes);
 }
 
 fn errno() -> i32 {

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::check::{Check, Group};
-use super::self_test::{self, Answers};
+use super::self_test::{self, Answers, Trial};
 use crate::load::{self, Index, in_order};
 use crate::model::{Event, names};
 
 const HERE: Group = Group::Shim;
 /// Every variable that the shim knows, without its prefix.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 10] = [
+    "LIBC",
     "MODE",
     "TRACE",
     "TRACE_SIZE",
@@ -43,6 +44,9 @@ pub fn look(library: &Result<PathBuf>, native: &Result<Answers, String>) -> Vec<
             if kernel_can && !checks.iter().any(Check::is_problem) {
                 checks.extend(emulation(library));
             }
+            if !checks.iter().any(Check::is_problem) {
+                checks.extend(own_calls_of_libc(library));
+            }
         }
     }
     checks.extend(settings());
@@ -58,7 +62,7 @@ struct Seen {
 
 fn try_it(library: &Path, native: &Result<Answers, String>) -> Vec<Check> {
     let kernel_can = native.as_ref().is_ok_and(|answers| answers.several == 0);
-    let (answers, said, seen) = match record(library, "auto") {
+    let (answers, said, seen) = match record(library, Trial::Auto) {
         Ok(found) => found,
         Err(error) => {
             return vec![Check::problem(
@@ -120,10 +124,10 @@ fn not_loaded(library: &Path, said: &str) -> Check {
     )
 }
 
-fn record(library: &Path, mode: &str) -> Result<(Answers, String, Option<Seen>)> {
+fn record(library: &Path, trial: Trial) -> Result<(Answers, String, Option<Seen>)> {
     let directory = tempfile::tempdir().context("there is no temporary directory")?;
     let (answers, said) =
-        self_test::under_shim(library, directory.path(), mode).map_err(anyhow::Error::msg)?;
+        self_test::under_shim(library, directory.path(), trial).map_err(anyhow::Error::msg)?;
     let files = load::traces_in(directory.path());
     if files.is_empty() {
         return Ok((answers, said, None));
@@ -222,7 +226,7 @@ fn behaviour(seen: &Seen, kernel_can: bool) -> Check {
 
 /// Where the kernel has the feature, the emulation is tried all the same: it is what other machines will get.
 fn emulation(library: &Path) -> Option<Check> {
-    let (answers, _, seen) = record(library, "emulate").ok()?;
+    let (answers, _, seen) = record(library, Trial::Emulate).ok()?;
     let (what, parts, gaps, errno) = outcome(&seen?);
     let right = what == "emulated" && errno.is_none() && answers.intact;
     Some(if right {
@@ -241,6 +245,28 @@ fn emulation(library: &Path) -> Option<Check> {
             "please report this with the output of doctor",
         )
     })
+}
+
+/// Whether the calls that libc makes to itself can be had, too.
+fn own_calls_of_libc(library: &Path) -> Option<Check> {
+    let seen = record(library, Trial::OwnCallsOfLibc).ok()?.2?;
+    if seen.events.len() > self_test::CALLS {
+        return Some(Check::fine(
+            HERE,
+            "libc",
+            "calls that libc makes to itself (realloc) can be recorded, too: run --libc patch (tried just now)",
+        ));
+    }
+    let why = seen.messages.iter().find(|message| message.contains("libc"));
+    let why = why.map_or_else(|| "the shim does not know its code".to_owned(), Clone::clone);
+    Some(
+        Check::note(
+            HERE,
+            "libc",
+            format!("calls that libc makes to itself (realloc) cannot be recorded with --libc patch: {why}"),
+        )
+        .with_fix("glibc 2.34 and newer: MALLOC_CHECK_=1 LD_PRELOAD=libc_malloc_debug.so.0 mremap-analyzer run -- PROGRAM"),
+    )
 }
 
 /// Settings that would be taken for nothing.
