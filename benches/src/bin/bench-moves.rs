@@ -28,6 +28,9 @@ struct Options {
     /// VMAs of the process that no move concerns.
     #[arg(long, default_value_t = 0)]
     unrelated: usize,
+    /// Have a second thread, which sleeps.
+    #[arg(long)]
+    sibling: bool,
     /// Leave the pages untouched.
     #[arg(long)]
     untouched: bool,
@@ -47,6 +50,13 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     layout::map_unrelated(options.unrelated)?;
+    if options.sibling {
+        std::thread::spawn(|| {
+            loop {
+                std::thread::park();
+            }
+        });
+    }
     let layout = RefCell::new(Layout::new(Shape {
         vmas: options.vmas,
         pages: options.pages,
