@@ -42,7 +42,7 @@ struct Options {
     sample_us: u64,
     /// `symbol`: one call, by symbol. `native`: one call, the bare system call (Linux 6.17). `libc`, `inline`:
     /// a loop that knows the boundaries, through libc's function or by bare system calls. `query`, `query-name`,
-    /// `query-ahead`, `text`, `growth`, `speculate`: a loop that finds them, see `strategies`.
+    /// `query-ahead`, `text`, `growth`, `one-question`, `speculate`: a loop that finds them, see `strategies`.
     #[arg(long, value_delimiter = ',', default_value = "symbol,libc,inline")]
     ways: Vec<String>,
 }

@@ -47,7 +47,14 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
 pub fn floors(subject: &Subject) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (vmas, gap_pages) in [(2, 0), (17, 0), (17, 1), (1000, 0), (1000, 1)] {
-        let mut strategies = vec!["query", "query-name", "query-ahead", "text", "speculate"];
+        let mut strategies = vec![
+            "query",
+            "query-name",
+            "query-ahead",
+            "text",
+            "one-question",
+            "speculate",
+        ];
         if gap_pages == 0 {
             strategies.push("growth");
         }
