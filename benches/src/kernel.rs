@@ -116,6 +116,15 @@ pub fn vma_at_or_above(fd: i32, address: usize, name: &mut [u8]) -> Option<(usiz
     (failed == 0).then_some((query.vma_start as usize, query.vma_end as usize))
 }
 
+/// Whether nothing is mapped in a range: an `mmap` that never maps says so.
+pub fn is_free(start: usize, len: usize) -> bool {
+    const NO_TYPE: i32 = libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_ANONYMOUS;
+    // SAFETY: a mapping type that does not exist: nothing is ever mapped.
+    let answer =
+        unsafe { raw_syscall!(Sysno::mmap, start, len, libc::PROT_NONE, NO_TYPE, -1i32, 0) } as isize;
+    answer == -(libc::EINVAL as isize)
+}
+
 /// Reads on in a file; `None` at its end.
 pub fn read(fd: i32, into: &mut [u8]) -> Option<&[u8]> {
     // SAFETY: lends the buffer.

@@ -23,6 +23,9 @@ pub enum Strategy {
     Text,
     /// Two growth queries a VMA: as long as the last one was, and not a page longer. Only without gaps.
     Growth,
+    /// One question a VMA, 64 in a row, then as many moves: is what follows it free, or no part of it? What is as
+    /// long as the first VMA, as far from it as that one was from its neighbour, is moved then.
+    OneQuestion,
     /// No question: what is as long as the last VMA, as far from it as it was from its neighbour, is moved.
     /// Only right where nothing is mapped at the destination, and no VMA has to be refused.
     Speculate,
@@ -37,6 +40,7 @@ impl Strategy {
             "query-ahead" => Self::QueryAhead,
             "text" => Self::Text,
             "growth" => Self::Growth,
+            "one-question" => Self::OneQuestion,
             "speculate" => Self::Speculate,
             _ => return None,
         })
@@ -53,6 +57,7 @@ impl Strategy {
             Self::QueryAhead => by_query(old, until, &mut [], AHEAD, move_one),
             Self::Text => by_text(old, until, move_one),
             Self::Growth => by_growth(old, until, move_one),
+            Self::OneQuestion => by_one_question(old, until, move_one),
             Self::Speculate => by_guessing(old, until, new),
         }
     }
@@ -114,8 +119,37 @@ fn hexadecimal(text: &[u8]) -> (usize, &[u8]) {
     (value, &[])
 }
 
+fn is_one_vma(start: usize, len: usize) -> bool {
+    Way::Inline.call(start, len, IMPOSSIBLE, 0, 0) == -(libc::ENOMEM as isize)
+}
+
+fn by_one_question(from: usize, until: usize, move_one: impl Fn(usize, usize)) {
+    let (mut len, mut gap) = (PAGE, 0);
+    while from + len < until && is_one_vma(from, len + PAGE) {
+        len += PAGE;
+    }
+    while from + len + gap < until && kernel::is_free(from + len, gap + PAGE) {
+        gap += PAGE;
+    }
+    let ends_at = |end| match gap {
+        0 => !is_one_vma(end - PAGE, 2 * PAGE),
+        _ => kernel::is_free(end, gap),
+    };
+    let mut start = from;
+    while start < until {
+        let alike = (start..until).step_by(len + gap).take(AHEAD);
+        let count = alike
+            .take_while(|start| start + len >= until || ends_at(start + len))
+            .count();
+        assert!(count > 0, "the VMAs are not alike");
+        for _ in 0..count {
+            move_one(start, start + len);
+            start += len + gap;
+        }
+    }
+}
+
 fn by_growth(mut from: usize, until: usize, move_one: impl Fn(usize, usize)) {
-    let is_one_vma = |start, len| Way::Inline.call(start, len, IMPOSSIBLE, 0, 0) == -(libc::ENOMEM as isize);
     let mut len = PAGE;
     while from < until {
         while len > PAGE && !is_one_vma(from, len) {

@@ -24,8 +24,11 @@ pub(crate) fn set_own_text(start: usize, end: usize) {
 }
 
 /// Whether an address lies in this library's own code.
+#[inline]
 pub(crate) fn is_own_code(address: usize) -> bool {
-    (TEXT_START.load(Ordering::Relaxed)..TEXT_END.load(Ordering::Relaxed)).contains(&address)
+    let start = TEXT_START.load(Ordering::Relaxed);
+    // Unsigned: an address below is a distance that wraps.
+    address.wrapping_sub(start) < TEXT_END.load(Ordering::Relaxed).wrapping_sub(start)
 }
 
 /// A call's origin.
@@ -42,7 +45,7 @@ pub(crate) struct Caller {
 #[inline(always)]
 #[allow(clippy::inline_always)]
 pub(crate) fn find() -> Caller {
-    let (mut frame, mut below): (usize, usize);
+    let (frame, below): (usize, usize);
     #[cfg(target_arch = "x86_64")]
     // SAFETY: reads two registers.
     unsafe {
@@ -53,15 +56,36 @@ pub(crate) fn find() -> Caller {
     unsafe {
         core::arch::asm!("mov {}, x29", "mov {}, sp", out(reg) frame, out(reg) below, options(nomem, nostack, preserves_flags));
     }
-    let own = TEXT_START.load(Ordering::Relaxed)..TEXT_END.load(Ordering::Relaxed);
-    for _ in 0..MOST_FRAMES {
-        if frame < below || frame - below > LARGEST_FRAME || frame % size_of::<usize>() != 0 {
-            break;
+    match read_link(below, frame) {
+        Some([above, address]) if !is_own_code(address) => Caller {
+            address: address as u64,
+            frame,
+            above,
+        },
+        _ => {
+            let Caller {
+                address,
+                frame,
+                above,
+            } = find_above(below, frame);
+            Caller {
+                address,
+                frame,
+                above,
+            }
         }
-        // SAFETY: `frame` lies at most LARGEST_FRAME above a live frame of this thread's stack, where the
-        // caller's frame and the words that started the thread are.
-        let [above, address] = unsafe { *(frame as *const [usize; 2]) };
-        if !own.contains(&address) {
+    }
+}
+
+/// The same behind more frames of our own, as an unoptimised build has.
+#[cold]
+#[inline(never)]
+fn find_above(mut below: usize, mut frame: usize) -> Caller {
+    for _ in 0..MOST_FRAMES {
+        let Some([above, address]) = read_link(below, frame) else {
+            break;
+        };
+        if !is_own_code(address) {
             return Caller {
                 address: address as u64,
                 frame,
@@ -75,6 +99,19 @@ pub(crate) fn find() -> Caller {
         frame: 0,
         above: 0,
     }
+}
+
+/// The caller's frame and the return address that a frame of ours begins with.
+#[inline(always)]
+#[allow(clippy::inline_always)]
+fn read_link(below: usize, frame: usize) -> Option<[usize; 2]> {
+    // A frame below `below` is a distance that wraps.
+    if frame.wrapping_sub(below) > LARGEST_FRAME || !frame.is_multiple_of(size_of::<usize>()) {
+        return None;
+    }
+    // SAFETY: `frame` lies at most LARGEST_FRAME above a live frame of this thread's stack, where the
+    // caller's frame and the words that started the thread are.
+    Some(unsafe { *(frame as *const [usize; 2]) })
 }
 
 impl Caller {

@@ -19,7 +19,7 @@ const MOST_FOUND: usize = 64;
 /// Makes sure that a caller's module is in the trace. One comparison, once it has been seen.
 #[inline]
 pub(crate) fn see(caller: u64) {
-    let place = (caller ^ caller >> 9 ^ caller >> 18) as usize % SEEN.len();
+    let place = (caller ^ caller >> 9) as usize % SEEN.len();
     if let Some(seen) = SEEN.get(place)
         && seen.load(Ordering::Relaxed) != caller
     {

@@ -44,6 +44,12 @@ pub(crate) fn ticks() -> u64 {
         // SAFETY: RDTSC is there on every x86-64 CPU.
         return unsafe { core::arch::x86_64::_rdtsc() };
     }
+    kernel_ticks()
+}
+
+#[cfg_attr(target_arch = "x86_64", cold)]
+#[inline(never)]
+fn kernel_ticks() -> u64 {
     if STOPPED.load(Ordering::Acquire) {
         return LAST[0].load(Ordering::Relaxed);
     }

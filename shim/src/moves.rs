@@ -57,7 +57,8 @@ fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, i
 fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
     // One VMA, as nearly always: one call, atomic by itself. While another thread is in the middle of a
     // move, wait for it like everyone else.
-    if !exclusive::is_taken() && discover::is_one_vma(wanted.source.start, wanted.len) == OneVma::Yes {
+    let may_be_one = !exclusive::is_taken();
+    if may_be_one && discover::is_one_vma(wanted.source.start, wanted.len) == OneVma::Yes {
         survey(wanted, record);
         return (
             Outcome::OneVma,
@@ -65,14 +66,14 @@ fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize
         );
     }
     let _exclusive = Exclusive::enter();
-    move_parts(wanted, record)
+    move_parts(wanted, may_be_one, record)
 }
 
 /// `remap_move` of `mm/mremap.c`, one system call for each part.
 #[inline(never)] // its source's buffers stay off the stack of a call that is passed through
-fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
+fn move_parts(wanted: Move, is_known_to_cross: bool, record: &mut CallRecord) -> (Outcome, isize) {
     let mut source = Source::new();
-    source.open();
+    source.open_for_move(&wanted, is_known_to_cross, record.is_kept());
     record.emulation_begins();
     let answer = move_parts_of(wanted, &mut source, record);
     record.found_by(source.number());
@@ -99,6 +100,10 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                 }
                 let ticks = record.ticks();
                 let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
+                if (-4095..0).contains(&result) && source.stop_supposing() {
+                    plan.rewind(part.start);
+                    continue;
+                }
                 if result == -(Errno::Fault as isize) && retries < MOST_RETRIES {
                     retries += 1;
                     record.retried();

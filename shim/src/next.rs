@@ -59,6 +59,10 @@ pub(crate) fn resolve() {
             function.store(found, Ordering::Release);
         }
     }
+    // By default search, not behind us: a program may have a copy of the variable, which then is the one in use.
+    // SAFETY: the name is a C string.
+    let found = unsafe { dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
+    thread::SINGLE_THREADED.store(found, Ordering::Relaxed);
 }
 
 /// The address of a weak symbol, null where there is none.
@@ -166,8 +170,13 @@ impl Next {
             Self::Kernel => by_itself as *mut c_void,
         };
         if next.is_null() {
-            ring::count_early();
-            return to_c(sys::mremap(request));
+            return forward_early(
+                request.old,
+                request.old_len,
+                request.new_len,
+                request.flags,
+                request.new,
+            );
         }
         // SAFETY: `next` came from `dlsym` for this name, so it is a function of this type; the arguments
         // are the program's own, and so is what they do to its memory.
@@ -187,14 +196,21 @@ impl Next {
         }
     }
 
-    /// [`Self::forward`] of a call that is recorded, with the answer as the kernel gives it. A library behind us
-    /// may make a `syscall` of it, or go to libc's entry, which is the same call still.
+    /// [`Self::forward`] of a call that is recorded. A library behind us may make a `syscall` of it, or go to libc's
+    /// entry, which is the same call still.
+    #[inline]
+    pub(crate) fn forward_marked(self, request: &Request) -> *mut c_void {
+        let thread = thread::current();
+        thread.passed_on.set(mark_of(request));
+        let answer = self.forward(request);
+        thread.passed_on.set(0);
+        answer
+    }
+
+    /// The same, with the answer as the kernel gives it.
     #[inline]
     pub(crate) fn forward_raw(self, request: &Request) -> isize {
-        thread::with_current(|thread| thread.passed_on.set(mark_of(request)));
-        let answer = raw(self.forward(request));
-        thread::with_current(|thread| thread.passed_on.set(0));
-        answer
+        raw(self.forward_marked(request))
     }
 
     /// False before our constructor, when a call goes to the kernel straight away.
@@ -209,8 +225,22 @@ impl Next {
 
     /// Whether a call is the one that this thread has passed on already, come back by another door.
     pub(crate) fn has_come_back(self, request: &Request) -> bool {
-        self != Self::Mremap && thread::with_current(|thread| thread.passed_on.get()) == mark_of(request)
+        self != Self::Mremap && thread::current().passed_on.get() == mark_of(request)
     }
+}
+
+/// Before our constructor. Takes what registers hold: a [`Request`] would be put on the stack of every call.
+#[cold]
+#[inline(never)]
+fn forward_early(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64) -> *mut c_void {
+    ring::count_early();
+    to_c(sys::mremap(&Request {
+        old,
+        old_len,
+        new_len,
+        flags,
+        new,
+    }))
 }
 
 /// Tells a call from what a handler may do meanwhile well enough; never 0. Without the fifth argument, of which
@@ -226,14 +256,19 @@ fn mark_of(request: &Request) -> u64 {
 
 /// A C function's answer as the kernel gives it: an address, or minus the errno.
 #[inline]
-fn raw(answer: *mut c_void) -> isize {
+pub(crate) fn raw(answer: *mut c_void) -> isize {
     if answer == libc::MAP_FAILED {
-        // SAFETY: libc's errno of this thread, always there.
-        let errno = unsafe { *libc::__errno_location() };
-        // A tool behind us may fail without saying why.
-        return -(if errno == 0 { libc::ENOMEM } else { errno } as isize);
+        return raw_failure();
     }
     answer.addr() as isize
+}
+
+#[cold]
+fn raw_failure() -> isize {
+    // SAFETY: libc's errno of this thread, always there.
+    let errno = unsafe { *libc::__errno_location() };
+    // A tool behind us may fail without saying why.
+    -(if errno == 0 { libc::ENOMEM } else { errno } as isize)
 }
 
 /// The next `prctl`, for a call that is not on its way through assembly.

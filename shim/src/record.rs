@@ -23,32 +23,42 @@ pub(crate) struct CallRecord {
 pub(crate) fn pass_through(request: &Request, next: Next, caller: Caller) -> *mut c_void {
     callers::see(caller.address);
     let ticks = clock::ticks();
-    let result = next.forward_raw(request);
+    let answer = next.forward_marked(request);
     let duration = clock::ticks().wrapping_sub(ticks);
-    match ring::claim(1) {
+    let call = || Call {
+        outcome: Outcome::PassedThrough,
+        ticks,
+        duration,
+        old: request.old,
+        old_len: request.old_len,
+        new_len: request.new_len,
+        flags: request.flags.0,
+        new: request.new,
+        result: next::raw(answer) as i64,
+        caller: caller.address,
+    };
+    if config::stack_depth() == 0
+        && let Some(claim) = ring::claim_in_own_chunk(1)
+    {
+        claim.store(0, &Record::Call(call()));
+    } else {
+        keep(&call(), &caller, None);
+    }
+    answer
+}
+
+/// Writes a call that has ended, and its stack where asked for.
+#[inline(never)]
+fn keep(call: &Call, caller: &Caller, claimed: Option<Claim>) {
+    match claimed.map_or_else(|| ring::claim(1), Ok) {
         Ok(claim) => {
-            claim.store(
-                0,
-                &Record::Call(Call {
-                    outcome: Outcome::PassedThrough,
-                    ticks,
-                    duration,
-                    old: request.old,
-                    old_len: request.old_len,
-                    new_len: request.new_len,
-                    flags: request.flags.0,
-                    new: request.new,
-                    result: result as i64,
-                    caller: caller.address,
-                }),
-            );
+            claim.store(0, &Record::Call(*call));
             if config::stack_depth() != 0 {
-                append_stack(claim.number(), &caller);
+                append_stack(claim.number(), caller);
             }
         }
         Err(loss) => ring::count_lost(loss),
     }
-    next::to_c(result)
 }
 
 impl CallRecord {
@@ -179,15 +189,7 @@ impl CallRecord {
         if self.claim.is_some() {
             ring::append(&Record::Summary(self.summary));
         }
-        match self.claim.take().map_or_else(|| ring::claim(1), Ok) {
-            Ok(claim) => {
-                claim.store(0, &Record::Call(self.call));
-                if config::stack_depth() != 0 {
-                    append_stack(claim.number(), &self.caller);
-                }
-            }
-            Err(loss) => ring::count_lost(loss),
-        }
+        keep(&self.call, &self.caller, self.claim.take());
     }
 }
 

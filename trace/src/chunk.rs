@@ -30,6 +30,11 @@ impl ClaimWord {
         (self.0 >> 32) as u32
     }
 
+    /// Slots claimed so far if the chunk is number `number`; for any other chunk more than a chunk can have.
+    pub const fn claimed_in(self, number: u32) -> u64 {
+        (self.0 ^ (number as u64) << 32) & !(0xffff << 16)
+    }
+
     /// Writers that have claimed slots and not yet filled them. Counted only where the last records are kept.
     pub const fn writers(self) -> u32 {
         (self.0 >> 16) as u32 & 0xffff

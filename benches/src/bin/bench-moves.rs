@@ -28,6 +28,9 @@ struct Options {
     /// VMAs of the process that no move concerns.
     #[arg(long, default_value_t = 0)]
     unrelated: usize,
+    /// Have a second thread, which sleeps.
+    #[arg(long)]
+    sibling: bool,
     /// Leave the pages untouched.
     #[arg(long)]
     untouched: bool,
@@ -39,7 +42,7 @@ struct Options {
     sample_us: u64,
     /// `symbol`: one call, by symbol. `native`: one call, the bare system call (Linux 6.17). `libc`, `inline`:
     /// a loop that knows the boundaries, through libc's function or by bare system calls. `query`, `query-name`,
-    /// `query-ahead`, `text`, `growth`, `speculate`: a loop that finds them, see `strategies`.
+    /// `query-ahead`, `text`, `growth`, `one-question`, `speculate`: a loop that finds them, see `strategies`.
     #[arg(long, value_delimiter = ',', default_value = "symbol,libc,inline")]
     ways: Vec<String>,
 }
@@ -47,6 +50,13 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     layout::map_unrelated(options.unrelated)?;
+    if options.sibling {
+        std::thread::spawn(|| {
+            loop {
+                std::thread::park();
+            }
+        });
+    }
     let layout = RefCell::new(Layout::new(Shape {
         vmas: options.vmas,
         pages: options.pages,

@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod instructions;
+pub mod lttng;
 pub mod moves;
 pub mod peers;
 pub mod report;

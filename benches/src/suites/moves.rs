@@ -27,6 +27,9 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
             }
         }
     }
+    for (vmas, gap_pages) in [(17, 0), (17, 1), (1000, 0), (1000, 1)] {
+        rows.push(with_a_sibling(subject, vmas, gap_pages)?);
+    }
     for source in ["auto", "query", "bisect"] {
         rows.extend(in_a_large_process(subject, source)?);
     }
@@ -44,7 +47,14 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
 pub fn floors(subject: &Subject) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (vmas, gap_pages) in [(2, 0), (17, 0), (17, 1), (1000, 0), (1000, 1)] {
-        let mut strategies = vec!["query", "query-name", "query-ahead", "text", "speculate"];
+        let mut strategies = vec![
+            "query",
+            "query-name",
+            "query-ahead",
+            "text",
+            "one-question",
+            "speculate",
+        ];
         if gap_pages == 0 {
             strategies.push("growth");
         }
@@ -117,6 +127,18 @@ fn several(subject: &Subject, vmas: usize, gap_pages: usize, source: &str) -> Re
         }
     }
     Ok(rows)
+}
+
+/// In a process of two threads, where no move may be tried before it is known to be right.
+fn with_a_sibling(subject: &Subject, vmas: usize, gap_pages: usize) -> Result<Row> {
+    let mut arguments = arguments(subject, vmas, gap_pages, "symbol,libc");
+    arguments.push("--sibling".to_owned());
+    let series = subject.run("bench-moves", &arguments, &emulating(subject, "auto"))?;
+    let what = format!("{}, auto, two threads", shape(vmas, gap_pages));
+    let figures = ratios(named(&series, "symbol"), named(&series, "libc"));
+    Ok(Row::new(SUITE, what, LOOP)
+        .measured("x", figures)
+        .goal(Goal::AtMost(1.03)))
 }
 
 /// Pairs of processes, with 60,000 VMAs more and without. The bare loop is shown too: the kernel's own work

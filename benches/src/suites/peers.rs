@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::stats::{Summary, differences, named};
 use crate::subject::{Setup, Subject, parse};
+use crate::suites::lttng::Session;
 use crate::table::Row;
 
 const SUITE: &str = "peers";
@@ -26,6 +27,10 @@ pub fn rows(subject: &Subject) -> Result<(Vec<Row>, Vec<String>)> {
         None => skipped
             .push("memusage: libmemusage.so is not installed (Debian: libc-devtools, libc6)".to_owned()),
     }
+    match lttng(subject) {
+        Ok(row) => rows.push(row),
+        Err(error) => skipped.push(format!("LTTng-UST: {error:#}")),
+    }
     let tools: [(&str, &[&str]); 2] = [
         ("strace", &["-f", "-qq", "-o", "/dev/null", "-e", "trace=mremap"]),
         ("perf", &["trace", "-e", "mremap", "-o", "/dev/null"]),
@@ -42,21 +47,41 @@ pub fn rows(subject: &Subject) -> Result<(Vec<Row>, Vec<String>)> {
 fn memusage(subject: &Subject, library: &Path) -> Result<Row> {
     let directory = subject.trace_directory()?;
     let data = directory.path().join("memusage.dat");
+    let environment = [
+        ("MEMUSAGE_OUTPUT", data.as_path()),
+        ("MEMUSAGE_TRACE_MMAP", Path::new("1")),
+    ];
+    let added = preloaded(subject, library, &environment)?;
+    Ok(Row::new(SUITE, "glibc memusage, with its data file", BARE).measured("ns", added))
+}
+
+fn lttng(subject: &Subject) -> Result<Row> {
+    let session = Session::begin(subject)?;
+    let added = preloaded(subject, &session.wrapper, &[])?;
+    let bytes = session.recorded_bytes()?;
+    ensure!(
+        bytes > 1 << 20,
+        "the session took {bytes} bytes: events were lost, or none were made"
+    );
+    Ok(Row::new(SUITE, "LTTng-UST, a wrapper with the same fields", BARE).measured("ns", added))
+}
+
+const BARE: &str = "bare mremap";
+
+/// What a preloaded library adds to a call, a figure a process.
+fn preloaded(subject: &Subject, library: &Path, environment: &[(&str, &Path)]) -> Result<Vec<f64>> {
     let setup = Setup::default().preload(library);
     let mut added = Vec::new();
     for _ in 0..9 {
         let mut command = Command::new(subject.programs.join("bench-calls"));
-        command.arg("--rounds=7");
+        command.arg("--rounds=7").stderr(Stdio::null());
         setup.apply(&mut command);
-        command
-            .env("MEMUSAGE_OUTPUT", &data)
-            .env("MEMUSAGE_TRACE_MMAP", "1")
-            .stderr(Stdio::null());
+        command.envs(environment.iter().copied());
         let output = command.output().context("bench-calls: cannot be run")?;
         let series = parse(&String::from_utf8_lossy(&output.stdout))?;
         added.push(Summary::of(differences(named(&series, "symbol"), named(&series, "direct"))).median);
     }
-    Ok(Row::new(SUITE, "glibc memusage, with its data file", "bare mremap").measured("ns", added))
+    Ok(added)
 }
 
 /// A tool that traces from another process: wall-clock time, since it stops the program.

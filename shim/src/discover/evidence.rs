@@ -8,39 +8,89 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+use mremap_plan::{Backing, Range, Vma};
+
+use super::page_size;
+use super::questions::{OneVma, is_one_vma};
+
 /// Written by the hooks of `syscall` and `ioctl`, as a byte.
 pub(crate) static USERFAULTFD_MADE: AtomicBool = AtomicBool::new(false);
 
 /// Written by the hooks of `mmap` and `syscall`, as a byte: [`FILE_MAPPED_ANEW`].
 pub(crate) static FILES: AtomicU8 = AtomicU8::new(FILE_MAPPED_ANEW);
 
-/// No file mapping of this process is placed by its driver.
-const ALL_MOVABLE: u8 = 0;
+/// What a look at the file mappings of this process has found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Files {
+    /// All may move with others, and answer the questions of bisection.
+    AllAnswer = 0,
+    /// All may move with others.
+    AllMovable = 4,
+    /// Some are placed by their drivers, or nobody can tell.
+    SomePlacedByDriver = 3,
+}
+impl Files {
+    /// What is true of these and one more.
+    pub(super) fn and(self, file: &Vma) -> Self {
+        if file.backing == Backing::PlacedByDriver || self == Self::SomePlacedByDriver {
+            Self::SomePlacedByDriver
+        } else if self == Self::AllMovable || is_one_vma(file.range.start, page_size()) == OneVma::No {
+            Self::AllMovable
+        } else {
+            Self::AllAnswer
+        }
+    }
+}
+
 /// A file was mapped since the last look. The loader has done so before anybody else.
 pub(crate) const FILE_MAPPED_ANEW: u8 = 1;
 /// The same, and a move has been made since: not a program that maps a file for each of its moves.
 const WORTH_A_LOOK: u8 = 2;
-/// Some are placed by their drivers, or nobody can tell.
-const SOME_PLACED_BY_DRIVER: u8 = 3;
+/// A look is being taken, or was when this process was forked.
+const LOOKING: u8 = 5;
+const ALL_ANSWER: u8 = Files::AllAnswer as u8;
+const ALL_MOVABLE: u8 = Files::AllMovable as u8;
+const SOME_PLACED_BY_DRIVER: u8 = Files::SomePlacedByDriver as u8;
 
 pub(crate) fn userfaultfd_made() -> bool {
     USERFAULTFD_MADE.load(Ordering::Relaxed)
 }
 
-/// Whether the VMAs of a move need their names. `look` tells whether some mapping of this process is placed
-/// by its driver; it is asked when that is likely to spare later moves more than it costs now.
-pub(crate) fn names_matter(look: impl FnOnce() -> bool) -> bool {
+/// Whether every file mapping of this process answers the questions of bisection. Files mapped since the last
+/// look are not looked at.
+pub(super) fn every_file_answers() -> bool {
+    FILES.load(Ordering::Relaxed) == ALL_ANSWER
+}
+
+/// Whether the kernel's own code and data, which answer no question, may lie in a range that is being moved. They
+/// lie near the address that the auxiliary vector names, until somebody moves them.
+pub(super) fn may_concern_vdso(moved: Range) -> bool {
+    const REACH: u64 = 1 << 18;
+    static MOVED: AtomicBool = AtomicBool::new(false);
+    // SAFETY: reads the auxiliary vector.
+    let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+    let near = Range {
+        start: vdso.saturating_sub(REACH),
+        end: vdso.saturating_add(REACH),
+    };
+    if vdso != 0 && !near.intersect(moved).is_empty() {
+        MOVED.store(true, Ordering::Relaxed);
+    }
+    MOVED.load(Ordering::Relaxed)
+}
+
+/// Whether the VMAs of a move need their names. `look` looks at every file mapping of this process; it is asked
+/// when that is likely to spare later moves more than it costs now.
+pub(super) fn names_matter(look: impl FnOnce() -> Files) -> bool {
     match FILES.load(Ordering::Relaxed) {
-        ALL_MOVABLE => false,
-        WORTH_A_LOOK => {
+        ALL_ANSWER | ALL_MOVABLE => false,
+        known @ (WORTH_A_LOOK | LOOKING) => {
             // Before the look: a file mapped meanwhile marks anew.
-            let unmarked =
-                FILES.compare_exchange(WORTH_A_LOOK, ALL_MOVABLE, Ordering::SeqCst, Ordering::Relaxed);
-            let found = unmarked.is_err() || look();
-            if found && unmarked.is_ok() {
-                FILES.store(SOME_PLACED_BY_DRIVER, Ordering::Relaxed);
-            }
-            found
+            let unmarked = FILES.compare_exchange(known, LOOKING, Ordering::SeqCst, Ordering::Relaxed);
+            let found = unmarked.map_or(Files::SomePlacedByDriver, |_| look());
+            let _ = FILES.compare_exchange(LOOKING, found as u8, Ordering::SeqCst, Ordering::Relaxed);
+            found == Files::SomePlacedByDriver
         }
         SOME_PLACED_BY_DRIVER => true,
         _ => {

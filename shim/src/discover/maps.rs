@@ -1,8 +1,9 @@
 //! VMAs by reading maps (or smaps) as text, from its start: linear in everything mapped below the range.
 
-use mremap_plan::{Backing, Range, Vma, maps};
+use mremap_plan::{Range, Vma, maps};
 use mremap_trace::Module;
 
+use super::evidence::Files;
 use super::module_of;
 use super::mounts::Mounts;
 use crate::sys::{Failed, OpenFile};
@@ -99,14 +100,23 @@ impl Text {
         }
     }
 
-    /// Whether some mapping is placed by its driver, reading to the end.
-    pub(super) fn some_vma_is_placed_by_its_driver(&mut self, file: &OpenFile) -> Result<bool, Failed> {
-        while let Some(vma) = self.next_vma(file, 0, u64::MAX, Detail::None)? {
-            if vma.backing == Backing::PlacedByDriver {
-                return Ok(true);
+    /// Looks at all file mappings, reading to the end.
+    pub(super) fn look_at_files(&mut self, file: &OpenFile) -> Result<Files, Failed> {
+        let mut files = Files::AllAnswer;
+        while let Some(len) = self.next_line(file)? {
+            let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
+                return Err(Failed(libc::EIO));
+            };
+            if parsed.inode != 0 {
+                let mut vma = parsed.vma;
+                vma.backing = self.mounts.settle(vma.backing, parsed.device);
+                files = files.and(&vma);
+            }
+            if files == Files::SomePlacedByDriver {
+                break;
             }
         }
-        Ok(false)
+        Ok(files)
     }
 
     /// Reads on to the `VmFlags` of the VMA whose first line was read last.

@@ -1,5 +1,5 @@
 //! Finds the VMAs of a range: the boundaries with [`bisect`], which needs nothing but `mremap` and `mmap`; by
-//! asking [`procmap`], where there are many; by what stands behind them in [`procmap`] or [`maps`], where
+//! asking [`procmap`], where that is cheaper; by what stands behind them in [`procmap`] or [`maps`], where
 //! [`evidence`] says that names matter.
 
 mod bisect;
@@ -7,15 +7,17 @@ pub(crate) mod evidence;
 mod maps;
 mod mounts;
 mod procmap;
+mod questions;
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use mremap_plan::{AddressSpace, Backing, Range, Request, Vma, VmaSource};
+use mremap_plan::{AddressSpace, Backing, Move, Range, Request, Vma, VmaSource};
 use mremap_trace::Module;
 
 use bisect::NotFound;
-pub(crate) use bisect::{OneVma, is_one_vma};
+use evidence::Files;
+pub(crate) use questions::{OneVma, is_one_vma};
 
 use crate::config;
 use crate::sandbox;
@@ -44,13 +46,7 @@ pub(crate) struct Source {
     names: procmap::Names,
     text: maps::Text,
     bisection: bisect::Bisection,
-    /// VMAs to find by bisection before a file is worth being opened.
-    left_to_bisect: u32,
 }
-
-/// Opening a maps file costs as much as a dozen VMAs found by bisection; after twice that a query for each
-/// is the cheaper way to go on.
-const BISECTED_BEFORE_QUERY: u32 = 24;
 
 impl Source {
     /// A source that [`Self::open`] has still to be called on: made in its place on the stack, of which there
@@ -64,7 +60,6 @@ impl Source {
             names: procmap::Names::new(),
             text: maps::Text::new(),
             bisection: bisect::Bisection::new(),
-            left_to_bisect: u32::MAX,
         }
     }
 
@@ -72,9 +67,30 @@ impl Source {
     /// that cannot be had gives way to bisection, which always can.
     pub(crate) fn open(&mut self) {
         self.choose();
-        if config::vma_source() == config::VmaSource::Auto {
-            self.left_to_bisect = BISECTED_BEFORE_QUERY;
+        self.bisection
+            .may_give_up(is_free_to_look() && procmap::may_work());
+    }
+
+    /// The same for a move of more than one VMA, each moved as soon as it is found. Where its parts are recorded,
+    /// each must be known to be one VMA, whatever this kernel moves in one call.
+    pub(crate) fn open_for_move(&mut self, wanted: &Move, is_known_to_cross: bool, is_recorded: bool) {
+        self.open();
+        if is_known_to_cross {
+            self.bisection.range_crosses_boundaries();
         }
+        // Under a filter signals are not blocked, and a handler may map something.
+        if !is_recorded && !sandbox::is_filtered() {
+            self.bisection
+                .moves_by(wanted.destination.wrapping_sub(wanted.source.start));
+        }
+        if !evidence::may_concern_vdso(wanted.source) && is_free_to_look() && evidence::every_file_answers() {
+            self.bisection.every_vma_answers();
+        }
+    }
+
+    /// The last VMA could not be moved: false if that was no supposition, else there will be no other.
+    pub(crate) fn stop_supposing(&mut self) -> bool {
+        self.way == Way::Bisect && self.bisection.stop_supposing()
     }
 
     /// Gives up on the way chosen, for the one that asks for nothing a sandbox could refuse; false when that
@@ -82,7 +98,8 @@ impl Source {
     pub(crate) fn fall_back(&mut self) -> bool {
         let had_another = self.way != Way::Bisect;
         (self.way, self.file) = (Way::Bisect, None);
-        self.left_to_bisect = u32::MAX;
+        self.bisection.restart();
+        self.bisection.may_give_up(false);
         had_another
     }
 
@@ -94,6 +111,7 @@ impl Source {
     /// Forgets what was read ahead: the address space has changed under it.
     pub(crate) fn restart(&mut self) {
         self.names.forget_ahead();
+        self.bisection.restart();
         if let Way::Maps | Way::Smaps = self.way {
             self.text.clear();
             self.choose();
@@ -115,7 +133,7 @@ impl Source {
         let bisect = match wanted {
             // Who wants VMAs recorded wants their rights as well.
             config::VmaSource::Auto => {
-                !config::records_vmas() && !evidence::names_matter(|| self.some_vma_is_placed_by_its_driver())
+                !config::records_vmas() && !evidence::names_matter(|| self.look_at_files())
             }
             _ => wanted == config::VmaSource::Bisect,
         };
@@ -124,36 +142,41 @@ impl Source {
         }
     }
 
-    /// Looks at every mapping of a file. True when nobody can tell.
+    /// Looks at every mapping of a file. The worst when nobody can tell.
     #[cold]
-    fn some_vma_is_placed_by_its_driver(&mut self) -> bool {
+    fn look_at_files(&mut self) -> Files {
         let Ok(file) = OpenFile::open(MAPS) else {
-            return true;
+            return Files::SomePlacedByDriver;
         };
         let found = if procmap::works_on(&file) {
-            self.names
-                .some_vma_is_placed_by_its_driver(&file, self.text.room())
+            self.names.look_at_files(&file, self.text.room())
         } else {
-            self.text.some_vma_is_placed_by_its_driver(&file)
+            self.text.look_at_files(&file)
         };
         self.text.clear();
-        found.unwrap_or(true)
+        found.unwrap_or(Files::SomePlacedByDriver)
     }
 
     fn next_by_bisection(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
-        self.left_to_bisect = self.left_to_bisect.saturating_sub(1);
-        if self.left_to_bisect == 0 {
-            self.left_to_bisect = u32::MAX;
-            if let Some(file) = open_for_queries() {
-                (self.way, self.file) = (Way::Query, Some(file));
-                return self.next_vma(from, until);
-            }
+        if self.bisection.has_overspent() {
+            return self.next_by_query(from, until);
         }
         match self.bisection.next_vma(from, until) {
             Ok(found) => Ok(found),
             Err(NotFound::Failed(failed)) => Err(failed),
+            Err(NotFound::FarAway) => self.next_by_query(from, until),
             Err(NotFound::Silent) => self.next_of_silent(from, until),
         }
+    }
+
+    /// Goes on with a maps file, if one can be had, else by bisection all the same.
+    #[inline(never)]
+    fn next_by_query(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
+        self.bisection.may_give_up(false);
+        if let Some(file) = open_for_queries() {
+            (self.way, self.file) = (Way::Query, Some(file));
+        }
+        self.next_vma(from, until)
     }
 
     /// A VMA that answers no question ([vvar], device memory): `/proc` knows it; without it, page by page.
@@ -170,6 +193,11 @@ impl Source {
             None => Ok(Some(one_page_at(from))),
         }
     }
+}
+
+/// Whether the settings and the sandbox leave it to us where to look.
+fn is_free_to_look() -> bool {
+    config::vma_source() == config::VmaSource::Auto && !sandbox::is_filtered()
 }
 
 fn one_page_at(start: u64) -> Vma {

@@ -1,25 +1,19 @@
 //! VMAs by `PROCMAP_QUERY`: one ioctl each, whatever else is mapped.
 
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::procmap::ProcmapQuery;
 use mremap_plan::{Backing, Range, Vma};
 use mremap_trace::Module;
 
+use super::evidence::Files;
 use super::module_of;
 use super::mounts::Mounts;
 use crate::sys::{Failed, OpenFile};
 
 /// Long enough for every name that matters; a longer path is cut by the kernel's `ENAMETOOLONG`.
 const NAME_ROOM: usize = 256;
-
-const NO_VMA: Vma = Vma {
-    range: Range { start: 0, end: 0 },
-    protection: None,
-    backing: Backing::Unknown,
-    offset: 0,
-    userfaultfd: false,
-};
 
 const UNTRIED: u8 = 0;
 const WORKS: u8 = 1;
@@ -47,11 +41,12 @@ type File = (u32, u32, u64, bool);
 
 /// VMAs asked for ahead of their moves: questions in a row stay warm in the caches, and moving one VMA changes
 /// no boundary of a later one (a merge only widens it).
-const AHEAD: usize = 8;
+const AHEAD: usize = 32;
 
 /// VMAs that were asked for and not yet taken, and what the name of the last file said.
 pub(super) struct Names {
-    ahead: [Vma; AHEAD],
+    /// The first `asked` are written.
+    ahead: [MaybeUninit<Vma>; AHEAD],
     asked: usize,
     taken: usize,
     last: Option<(File, Backing)>,
@@ -61,7 +56,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new() -> Self {
         Self {
-            ahead: [NO_VMA; AHEAD],
+            ahead: [const { MaybeUninit::uninit() }; AHEAD],
             asked: 0,
             taken: 0,
             last: None,
@@ -85,9 +80,12 @@ impl Names {
         if self.taken == self.asked {
             self.ask_ahead(maps, room, from, until)?;
         }
-        let found = self.ahead.get(self.taken).filter(|_| self.taken < self.asked);
-        self.taken += usize::from(found.is_some());
-        Ok(found.copied())
+        let Some(found) = self.ahead.get(self.taken).filter(|_| self.taken < self.asked) else {
+            return Ok(None);
+        };
+        self.taken += 1;
+        // SAFETY: one of the first `asked`.
+        Ok(Some(unsafe { found.assume_init() }))
     }
 
     fn ask_ahead(&mut self, maps: &OpenFile, room: &mut [u8], from: u64, until: u64) -> Result<(), Failed> {
@@ -99,7 +97,7 @@ impl Names {
             };
             next = vma.range.end;
             if let Some(place) = self.ahead.get_mut(self.asked) {
-                *place = vma;
+                place.write(vma);
                 self.asked += 1;
             }
         }
@@ -127,23 +125,22 @@ impl Names {
         Ok(Some(vma))
     }
 
-    /// Whether some mapping of a file is placed by its driver.
-    pub(super) fn some_vma_is_placed_by_its_driver(
-        &mut self,
-        maps: &OpenFile,
-        room: &mut [u8],
-    ) -> Result<bool, Failed> {
+    /// Looks at all file mappings.
+    pub(super) fn look_at_files(&mut self, maps: &OpenFile, room: &mut [u8]) -> Result<Files, Failed> {
         let mut next = 0;
+        let mut files = Files::AllAnswer;
         loop {
             let mut query = ProcmapQuery::at_or_above(next, 0, 0).of_files_only();
             match maps.procmap_query(&mut query) {
                 Ok(_) => {}
-                Err(Failed(libc::ENOENT)) => return Ok(false),
+                Err(Failed(libc::ENOENT)) => return Ok(files),
                 Err(failed) => return Err(failed),
             }
-            let vma = query.vma(&[]);
-            if self.backing_of(maps, room, &query, vma) == Backing::PlacedByDriver {
-                return Ok(true);
+            let mut vma = query.vma(&[]);
+            vma.backing = self.backing_of(maps, room, &query, vma);
+            files = files.and(&vma);
+            if files == Files::SomePlacedByDriver {
+                return Ok(files);
             }
             next = vma.range.end;
         }

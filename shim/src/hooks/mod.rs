@@ -146,20 +146,54 @@ fn filtered_by(install: impl FnOnce() -> isize) -> isize {
 #[inline(always)]
 #[allow(clippy::inline_always)] // the request stays in registers on this way
 fn enter(request: Request, next: Next) -> *mut c_void {
-    if moves::passes_through(&request) && !ring::is_wanted() {
+    let goes_on = moves::passes_through(&request);
+    if goes_on && !ring::is_wanted() {
         return next.forward(&request);
     }
-    serve(request, next)
+    let Request {
+        old,
+        old_len,
+        new_len,
+        flags,
+        new,
+    } = request;
+    if goes_on {
+        record(old, old_len, new_len, flags, new, next)
+    } else {
+        serve(old, old_len, new_len, flags, new, next)
+    }
 }
 
+/// A call that goes on as it is and is recorded. Takes what registers hold, so that the exported function is left
+/// by a jump: nothing of the call is stored for it, and its return address is the first that [`caller::find`]
+/// meets.
 #[inline(never)]
-#[allow(clippy::needless_pass_by_value)] // a reference would put it on the stack of every call
-fn serve(request: Request, next: Next) -> *mut c_void {
+fn record(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Next) -> *mut c_void {
+    let request = Request {
+        old,
+        old_len,
+        new_len,
+        flags,
+        new,
+    };
     if next.has_come_back(&request) {
         return next.forward(&request);
     }
-    if moves::passes_through(&request) {
-        return record::pass_through(&request, next, caller::find());
+    record::pass_through(&request, next, caller::find())
+}
+
+/// A call that may have to be carried out here.
+#[inline(never)]
+fn serve(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Next) -> *mut c_void {
+    let request = Request {
+        old,
+        old_len,
+        new_len,
+        flags,
+        new,
+    };
+    if next.has_come_back(&request) {
+        return next.forward(&request);
     }
     next::to_c(moves::serve(&request, next, caller::find()))
 }

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
 use mremap_trace::{ChunkHeader, ClaimWord, Record};
 
-use super::keeps_last;
+use super::{BASE, WRITER};
 use crate::clock;
 use crate::exclusive::WIPED;
 
@@ -23,9 +23,10 @@ const LAST_CALL_TAG: u64 = 6;
 const CLAIMS_WORD: usize = layout::chunk::CLAIMS / 8;
 
 /// A position in the file.
-pub(super) struct Chunk {
+#[derive(Clone, Copy)]
+#[repr(transparent)] // so that a null pointer is none, also in a thread's zeroed bytes
+pub(crate) struct Chunk {
     slots: &'static [Slot; SLOTS_PER_CHUNK as usize],
-    position: u32,
 }
 
 impl Chunk {
@@ -39,10 +40,10 @@ impl Chunk {
                 .add(HEADER_SIZE + position as usize * CHUNK_SIZE)
                 .cast::<[Slot; SLOTS_PER_CHUNK as usize]>()
         };
-        Self { slots, position }
+        Self { slots }
     }
 
-    fn claims(&self) -> &'static AtomicU64 {
+    fn claims(self) -> &'static AtomicU64 {
         &self.slots[0][CLAIMS_WORD]
     }
 
@@ -50,26 +51,47 @@ impl Chunk {
     /// own thread anywhere here: the one atomic addition gives each its own slots.
     #[inline]
     pub(super) fn claim(self, epoch: u32, number: u32, count: u32) -> Option<Claim> {
-        let writer = if keeps_last() { ClaimWord::ONE_WRITER } else { 0 };
+        let writer = WRITER.load(Ordering::Relaxed);
         let addition = u64::from(count) + writer;
         let former = ClaimWord(self.claims().fetch_add(addition, Ordering::Acquire));
+        // Small only if the numbers are the same: one comparison for both.
+        let first = former.claimed_in(number);
+        if first <= u64::from(SLOTS_PER_CHUNK - count) {
+            return Some(Claim {
+                chunk: self,
+                first: first as u32,
+                writer,
+                epoch,
+            });
+        }
+        self.give_back(former, addition, count, epoch);
+        None
+    }
+
+    /// Slots that could not be used: undone in a chunk that is being taken over, where nobody else claims;
+    /// marked as padding in any other.
+    #[cold]
+    fn give_back(self, former: ClaimWord, addition: u64, count: u32, epoch: u32) {
         let first = former.claimed();
+        if first >= ClaimWord::CLOSED {
+            self.claims().fetch_sub(addition, Ordering::Release);
+            return;
+        }
         let claim = Claim {
             chunk: self,
             first,
-            writer,
+            writer: addition - u64::from(count),
             epoch,
         };
-        if former.number() == number && first + count <= SLOTS_PER_CHUNK {
-            return Some(claim);
+        let end = (first + count).min(SLOTS_PER_CHUNK);
+        for index in 0..end.saturating_sub(first) {
+            claim.store(index as usize, &Record::Padding);
         }
-        claim.give_back(addition, count);
-        None
     }
 
     /// Empties the chunk, tells `overwritten` how many calls were in it, and makes it number `number`, filled by
     /// thread `tid`. False when somebody is still at it.
-    pub(super) fn take_over(&self, number: u32, tid: u32, overwritten: impl FnOnce(u64)) -> bool {
+    pub(super) fn take_over(self, number: u32, tid: u32, overwritten: impl FnOnce(u64)) -> bool {
         let claims = self.claims();
         let former = ClaimWord(claims.load(Ordering::Relaxed));
         // Whoever takes it over is a writer, too: nobody else may while it is being emptied.
@@ -94,7 +116,7 @@ impl Chunk {
         opened.is_ok()
     }
 
-    fn empty(&self) -> u64 {
+    fn empty(self) -> u64 {
         let mut calls = 0;
         for slot in self.slots.iter().skip(1) {
             let last = slot[SLOT_WORDS - 1].load(Ordering::Relaxed);
@@ -106,7 +128,7 @@ impl Chunk {
         calls
     }
 
-    fn store_header(&self, number: u32, tid: u32) {
+    fn store_header(self, number: u32, tid: u32) {
         let now = clock::now();
         let mut bytes = [0; SLOT_SIZE];
         ChunkHeader {
@@ -145,7 +167,9 @@ impl Claim {
 
     /// File-wide number of the first slot.
     pub(crate) fn number(&self) -> u32 {
-        self.chunk.position * SLOTS_PER_CHUNK + self.first
+        let chunks = BASE.load(Ordering::Relaxed).addr() + HEADER_SIZE;
+        let distance = (&raw const *self.chunk.slots).addr().wrapping_sub(chunks);
+        (distance / SLOT_SIZE) as u32 + self.first
     }
 
     /// Writes a record to the claim's slot `index`, its tag last.
@@ -169,21 +193,6 @@ impl Claim {
     /// Keeps the chunk from being taken over for ever: its claim never ends.
     pub(super) fn pin(mut self) {
         self.writer = 0;
-    }
-
-    /// Slots that could not be used: undone in a chunk that is being taken over, where nobody else claims;
-    /// marked as padding in any other.
-    #[cold]
-    fn give_back(mut self, addition: u64, count: u32) {
-        if self.first >= ClaimWord::CLOSED {
-            self.chunk.claims().fetch_sub(addition, Ordering::Release);
-            self.writer = 0;
-            return;
-        }
-        let end = (self.first + count).min(SLOTS_PER_CHUNK);
-        for index in 0..end.saturating_sub(self.first) {
-            self.store(index as usize, &Record::Padding);
-        }
     }
 }
 

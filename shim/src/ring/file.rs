@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use mremap_trace::{Header, layout};
 
 use super::{
-    ALLOCATED, BASE, CHUNK_SIZE, EARLY, HEADER_SIZE, KEEPS_LAST, NONE, OUT_OF_SPACE, PINNED, POSITIONS,
-    WANTED, space, truncation,
+    ALLOCATED, BASE, CHUNK_SIZE, EARLY, HEADER_SIZE, NONE, OUT_OF_SPACE, PINNED, POSITIONS, WANTED,
+    keep_last, keeps_last, space, truncation,
 };
 use crate::config::{self, TraceSettings};
 use crate::discover::OneVma;
@@ -47,7 +47,7 @@ pub(crate) enum OpenError {
 /// Opens the trace of this process. At load.
 pub(crate) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
     SIZE.store(settings.size, Ordering::Relaxed);
-    KEEPS_LAST.store(settings.keeps_last, Ordering::Relaxed);
+    keep_last(settings.keeps_last);
     if !exclusive::advise_wipe_on_fork() {
         return Err(OpenError::NoWipeOnFork);
     }
@@ -127,7 +127,7 @@ fn map(file: &OpenFile) -> Result<(*mut u8, usize), OpenError> {
     let len = HEADER_SIZE + positions as usize * CHUNK_SIZE;
     file.set_len(len as u64)
         .map_err(|failed| OpenError::File(failed.0))?;
-    let first = space::SEGMENT.min(positions as u32);
+    let first = space::FIRST_SEGMENT.min(positions as u32);
     let first_len = HEADER_SIZE + first as usize * CHUNK_SIZE;
     space::write_zeros(file, 0, first_len).map_err(|failed| OpenError::Space(failed.0))?;
     space::begin(file).map_err(|failed| OpenError::File(failed.0))?;
@@ -174,7 +174,7 @@ fn write_header(base: *mut u8, len: usize, now: &clock::Moment, pid: u32, forked
         detail: u32::from(config::records_vmas()),
         mode: config::mode() as u32,
         vma_source: config::vma_source() as u32,
-        keep: u32::from(KEEPS_LAST.load(Ordering::Relaxed)),
+        keep: u32::from(keeps_last()),
         forked_from,
         boot_id: identity::boot_id(),
         capability: capability::found(),

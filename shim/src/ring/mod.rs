@@ -15,21 +15,20 @@ mod truncation;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
-use mremap_trace::{Message, Module, Record};
+use mremap_trace::{ClaimWord, Message, Module, Record};
 
 use crate::exclusive::WIPED;
 use crate::thread;
-use chunk::Chunk;
-
-pub(crate) use chunk::Claim;
+pub(crate) use chunk::{Chunk, Claim};
 pub(crate) use file::{OpenError, open};
 pub(crate) use space::allocate_ahead;
 pub(crate) use truncation::signals_to_block;
 
 /// A trace was asked for and nothing has ended it.
 static WANTED: AtomicBool = AtomicBool::new(false);
-/// Whether the last records are kept, not the first.
-static KEEPS_LAST: AtomicBool = AtomicBool::new(false);
+/// What a claim adds to its chunk's count of writers: nothing where the first records are kept, since nobody
+/// waits for them to be done.
+static WRITER: AtomicU64 = AtomicU64::new(0);
 /// Where the file is mapped.
 static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 /// Chunks that have a place in the file.
@@ -47,8 +46,6 @@ static EARLY: AtomicU64 = AtomicU64::new(0);
 const NONE: u32 = u32::MAX;
 /// The epoch of a process whose trace somebody has truncated.
 const TRUNCATED: u32 = u32::MAX - 1;
-/// The position of a thread whose chunk is full.
-const NO_POSITION: u32 = u32::MAX;
 /// Where the last records are kept, this many positions are tried before a record is given up.
 const MOST_TRIES: u32 = 64;
 
@@ -75,8 +72,14 @@ fn is_open(epoch: u32) -> bool {
     epoch != 0 && epoch != NONE && epoch != TRUNCATED
 }
 
+/// Whether the last records are kept, not the first.
 fn keeps_last() -> bool {
-    KEEPS_LAST.load(Ordering::Relaxed)
+    WRITER.load(Ordering::Relaxed) != 0
+}
+
+fn keep_last(keeps_last: bool) {
+    let writer = if keeps_last { ClaimWord::ONE_WRITER } else { 0 };
+    WRITER.store(writer, Ordering::Relaxed);
 }
 
 /// One record in the next slot.
@@ -87,21 +90,29 @@ pub(crate) fn append(record: &Record) {
 }
 
 /// `slots` slots in a row.
-#[inline]
 pub(crate) fn claim(slots: u32) -> Result<Claim, Loss> {
-    let epoch = WIPED.trace_epoch.load(Ordering::Relaxed);
-    let (known, position, number) =
-        thread::with_current(|thread| (thread.epoch.get(), thread.position.get(), thread.chunk.get()));
-    if epoch != 0 && known == epoch && position != NO_POSITION {
-        // SAFETY: the thread was given this position in this epoch, so it lies in the mapping at `BASE`.
-        let chunk = unsafe { Chunk::at(BASE.load(Ordering::Relaxed), position) };
-        if let Some(claim) = chunk.claim(epoch, number, slots) {
-            return Ok(claim);
-        }
-        // Tried once: each try adds to the chunk's count.
-        thread::with_current(|thread| thread.position.set(NO_POSITION));
+    match claim_in_own_chunk(slots) {
+        Some(claim) => Ok(claim),
+        None => claim_in_new_chunk(slots),
     }
-    claim_in_new_chunk(slots)
+}
+
+/// `slots` slots in a row in the chunk that this thread fills, if it fills one that has room.
+#[inline]
+pub(crate) fn claim_in_own_chunk(slots: u32) -> Option<Claim> {
+    let thread = thread::current();
+    let epoch = WIPED.trace_epoch.load(Ordering::Relaxed);
+    // A fork's child finds another epoch (0, before it has a trace), and a thread that has recorded nothing
+    // finds no chunk.
+    if thread.epoch.get() != epoch {
+        return None;
+    }
+    let claim = thread.chunk.get()?.claim(epoch, thread.number.get(), slots);
+    if claim.is_none() {
+        // Tried once: each try adds to the chunk's count.
+        thread.chunk.set(None);
+    }
+    claim
 }
 
 #[cold]
@@ -127,12 +138,11 @@ fn claim_in_new_chunk(slots: u32) -> Result<Claim, Loss> {
         if !chunk.take_over(number, tid, count_overwritten) {
             continue;
         }
-        thread::with_current(|thread| {
-            thread.position.set(position);
-            thread.chunk.set(number);
-            thread.tid.set(tid);
-            thread.epoch.set(epoch);
-        });
+        let thread = thread::current();
+        thread.chunk.set(Some(chunk));
+        thread.number.set(number);
+        thread.tid.set(tid);
+        thread.epoch.set(epoch);
         if let Some(claim) = chunk.claim(epoch, number, slots) {
             return Ok(claim);
         }

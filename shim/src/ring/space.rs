@@ -13,8 +13,10 @@ use crate::exclusive::WIPED;
 use crate::sys::{self, Failed, FileId, OpenFile};
 use crate::{identity, sandbox};
 
+/// Positions given space when the trace is opened: a program that starts pays a microsecond for each.
+pub(super) const FIRST_SEGMENT: u32 = 32;
 /// Positions given space at a time.
-pub(super) const SEGMENT: u32 = 64;
+const SEGMENT: u32 = 64;
 /// Positions given space ahead of a sandbox: 4 MiB.
 const AHEAD: u32 = 1024;
 

@@ -1,0 +1,132 @@
+//! LTTng-UST as a peer: a wrapper library that makes an event of every `mremap` (`benches/peers`), a session that
+//! takes them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::subject::Subject;
+
+const SESSION: &str = "mremap-bench";
+
+/// A session that is being recorded, and the wrapper to preload. Ends with the value.
+pub struct Session {
+    directory: tempfile::TempDir,
+    daemon: Child,
+    /// The wrapper library.
+    pub wrapper: PathBuf,
+}
+
+impl Session {
+    /// Compiles the wrapper and begins a session.
+    ///
+    /// # Errors
+    /// `LTTng`, its headers or a C compiler is not here, or a session is refused.
+    pub fn begin(subject: &Subject) -> Result<Self> {
+        let directory = subject.trace_directory()?;
+        let wrapper = compile(directory.path())?;
+        let daemon = Command::new("lttng-sessiond")
+            .env("LTTNG_HOME", directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("lttng-sessiond is not installed (Debian: lttng-tools)")?;
+        let session = Self {
+            directory,
+            daemon,
+            wrapper,
+        };
+        session.start()?;
+        Ok(session)
+    }
+
+    fn start(&self) -> Result<()> {
+        let output = format!("--output={}", self.directory.path().join("trace").display());
+        // The daemon takes a moment until it answers.
+        let created = (0..50).any(|_| {
+            thread::sleep(Duration::from_millis(100));
+            self.lttng(&["create", SESSION, &output]).is_ok()
+        });
+        ensure!(created, "lttng create: refused");
+        let channel = [
+            "enable-channel",
+            "--userspace",
+            "--subbuf-size=1M",
+            "--num-subbuf=8",
+            "calls",
+        ];
+        self.lttng(&channel)?;
+        self.lttng(&[
+            "enable-event",
+            "--userspace",
+            "--channel=calls",
+            "mremap_bench:call",
+        ])?;
+        self.lttng(&["start"])
+    }
+
+    fn lttng(&self, arguments: &[&str]) -> Result<()> {
+        let output = Command::new("lttng")
+            .args(arguments)
+            .env("LTTNG_HOME", self.directory.path())
+            .output()
+            .context("lttng is not installed (Debian: lttng-tools)")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "lttng {}: {said}", arguments.join(" "));
+        Ok(())
+    }
+
+    /// Bytes of the events taken so far; none would mean that nothing was measured.
+    ///
+    /// # Errors
+    /// The session cannot be stopped and started again.
+    pub fn recorded_bytes(&self) -> Result<u64> {
+        self.lttng(&["stop"])?;
+        let bytes = size_of_files(&self.directory.path().join("trace"));
+        self.lttng(&["start"])?;
+        Ok(bytes)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.lttng(&["destroy", SESSION]);
+        // SAFETY: our own child, not waited for yet; it ends its consumers itself.
+        unsafe { libc::kill(self.daemon.id() as libc::pid_t, libc::SIGTERM) };
+        let _ = self.daemon.wait();
+    }
+}
+
+fn compile(directory: &Path) -> Result<PathBuf> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+    let wrapper = directory.join("liblttng_mremap.so");
+    let output = Command::new("cc")
+        .args(["-O2", "-fPIC", "-shared", "-I"])
+        .arg(&sources)
+        .arg("-o")
+        .arg(&wrapper)
+        .arg(sources.join("lttng_mremap.c"))
+        .args(["-llttng-ust", "-ldl"])
+        .output()
+        .context("no C compiler")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let first = said.lines().next().unwrap_or_default();
+    ensure!(
+        output.status.success(),
+        "the wrapper cannot be compiled (Debian: liblttng-ust-dev): {first}"
+    );
+    Ok(wrapper)
+}
+
+fn size_of_files(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(data) if data.is_dir() => size_of_files(&entry.path()),
+        Ok(data) => data.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}

@@ -1,0 +1,84 @@
+//! The questions that change nothing, so that no `/proc`, no descriptor and no new system call is needed: a growth
+//! in place that can never succeed ([`is_one_vma`], [`ends_at`]), and an `mmap` that never maps ([`is_free`]).
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use mremap_plan::{Flags, Request};
+
+use super::page_size;
+use crate::sys::{self, Failed};
+
+/// Answer of [`is_one_vma`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OneVma {
+    Yes,
+    /// Crosses a boundary, starts unmapped, or is a kind of VMA that always answers so (`[vvar]`, device
+    /// memory).
+    No,
+    /// Starts in a sealed VMA (`mseal`), which answers nothing else.
+    Sealed,
+}
+
+/// Lengths just below each `TASK_SIZE` of this architecture, largest first: nothing can ever grow to them.
+#[cfg(target_arch = "x86_64")]
+const IMPOSSIBLE_LENGTHS: [u64; 2] = [(1 << 56) - 65536, (1 << 47) - 65536];
+#[cfg(not(target_arch = "x86_64"))]
+const IMPOSSIBLE_LENGTHS: [u64; 6] = [
+    (1 << 52) - 65536,
+    (1 << 48) - 65536,
+    (1 << 47) - 65536,
+    (1 << 42) - 65536,
+    (1 << 39) - 65536,
+    (1 << 36) - 65536,
+];
+
+/// Index of the length this kernel does not call silly (`EINVAL`, since 6.17, when above `TASK_SIZE`).
+static LENGTH: AtomicU8 = AtomicU8::new(0);
+
+/// The errno of a growth to one of the impossible lengths; none when there is no such length.
+fn growth(start: u64, len: u64, index: u8) -> Option<i32> {
+    let answer = sys::mremap(&Request {
+        old: start,
+        old_len: len,
+        new_len: *IMPOSSIBLE_LENGTHS.get(usize::from(index))?,
+        flags: Flags(0),
+        new: 0,
+    });
+    Some((-answer) as i32)
+}
+
+/// Asks to grow `[start, start + len)` in place to a length that cannot be. `ENOMEM` (`EAGAIN` for locked
+/// memory) comes after the check that one VMA holds the range, `EFAULT` from it: `vma_to_resize` before
+/// 6.17, `check_prep_vma` since.
+pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
+    let mut index = LENGTH.load(Ordering::Relaxed);
+    while let Some(errno) = growth(start, len, index) {
+        match errno {
+            libc::ENOMEM | libc::EAGAIN => {
+                LENGTH.store(index, Ordering::Relaxed);
+                return OneVma::Yes;
+            }
+            libc::EINVAL => index += 1,
+            libc::EPERM => return OneVma::Sealed,
+            _ => return OneVma::No,
+        }
+    }
+    OneVma::No
+}
+
+/// Whether no VMA that answers such questions reaches from the page below `end` to the page behind it.
+pub(super) fn ends_at(end: u64) -> bool {
+    let page = page_size();
+    growth(end - page, 2 * page, LENGTH.load(Ordering::Relaxed)) == Some(libc::EFAULT)
+}
+
+/// Whether nothing is mapped in a range.
+pub(super) fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
+    match sys::mmap_that_never_maps(start, len) {
+        Failed(libc::EEXIST) => Ok(false),
+        Failed(libc::EINVAL | libc::EAGAIN) => Ok(true),
+        // Below `mmap_min_addr` or beyond `TASK_SIZE`, where `mmap` cannot be asked: page by page then.
+        Failed(libc::EPERM | libc::ENOMEM) => Ok(len == page_size() && is_one_vma(start, len) == OneVma::No),
+        failed => Err(failed),
+    }
+}
