@@ -1,5 +1,5 @@
-//! Beside other libraries that take libc's calls for themselves: allocators, profilers, sanitizers. Both sides must see
-//! every call that is theirs, and the program must not notice either.
+//! Beside other libraries that take libc's calls for themselves: profilers, sanitizers, relays. Both sides must see every
+//! call that is theirs, and the program must not notice either. (Allocators have a file of their own.)
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,38 +23,6 @@ fn assert_same_calls(output: &Output, traces: &[Trace], calls: u64, what: &str) 
     assert!(output.status.success(), "{what}: {output:?}");
     let seen: u64 = traces.iter().map(Trace::calls_and_losses).sum();
     assert_eq!(seen, calls, "{what}: {output:?}");
-}
-
-#[test]
-fn allocators_that_replace_malloc() {
-    let allocators = [
-        ("libjemalloc.so.2", "libjemalloc2"),
-        ("libmimalloc.so.2.0", "libmimalloc2.0"),
-        ("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
-    ];
-    for (name, package) in allocators {
-        let Some(allocator) = library(name, package) else {
-            continue;
-        };
-        let allocator = allocator.as_path();
-        for (before, behind) in [(vec![allocator], vec![]), (vec![], vec![allocator])] {
-            // The signal handler of the first one moves while the allocator is in the middle of something.
-            let fixture = |name| Artifacts::get().fixture(name);
-            let programs = [
-                (Artifacts::get().example("signal_moves"), vec![], 100),
-                (fixture("children"), vec!["fork", "2"], 16),
-                (fixture("small_stacks"), vec![], 20),
-            ];
-            for (program, arguments, calls) in programs {
-                let (output, traces) = Preload::new(&program)
-                    .args(&arguments)
-                    .setting("MODE", "emulate")
-                    .beside(&before, &behind)
-                    .traced_with_children();
-                assert_same_calls(&output, &traces, calls, &format!("{name}, {}", program.display()));
-            }
-        }
-    }
 }
 
 /// The calls in memusage's line `mremap|  N  ...`, which is coloured.
@@ -112,7 +80,11 @@ fn sanitized(directory: &Path, sanitizer: &str, runtime: &str) -> Option<(PathBu
 #[test]
 fn sanitized_programs_run_when_their_library_comes_first() {
     let directory = tempfile::tempdir().expect("a directory");
-    for (sanitizer, runtime) in [("address", "libasan.so"), ("thread", "libtsan.so")] {
+    for (sanitizer, runtime) in [
+        ("address", "libasan.so"),
+        ("thread", "libtsan.so"),
+        ("leak", "liblsan.so"),
+    ] {
         let Some((program, runtime)) = sanitized(directory.path(), sanitizer, runtime) else {
             continue;
         };

@@ -1,0 +1,162 @@
+//! In programs whose `malloc` is not libc's, however it came there: preloaded in front of the library or behind it, linked
+//! in, or part of the program, which exports it. Handlers move while the allocator is in the middle of something.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::{Preload, Trace};
+use mremap_trace::Record;
+use object::{Object as _, ObjectSymbol as _};
+
+/// The programs: their source, their arguments, and how many calls they make.
+const PROGRAMS: [(&str, &[&str], u64); 3] = [
+    ("examples/signal_moves.c", &[], 100),
+    ("tests/fixtures/children.c", &["fork", "2"], 16),
+    ("tests/fixtures/small_stacks.c", &[], 20),
+];
+
+/// Where Debian keeps libraries for this architecture.
+fn library(name: &str, package: &str) -> Option<PathBuf> {
+    let directory = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    need::file(&format!("{directory}/{name}"), package)
+}
+
+/// The program that `source` has become.
+fn built(source: &str) -> PathBuf {
+    let artifacts = Artifacts::get();
+    let name = stem(source);
+    if source.starts_with("examples") {
+        artifacts.example(name)
+    } else {
+        artifacts.fixture(name)
+    }
+}
+
+fn stem(source: &str) -> &str {
+    Path::new(source)
+        .file_stem()
+        .and_then(|name| name.to_str())
+        .expect("a source has a name")
+}
+
+/// Runs it with every move emulated; all its calls must be in its traces.
+fn check(run: Preload, arguments: &[&str], calls: u64, what: &str) -> Vec<Trace> {
+    let (output, traces) = run
+        .args(arguments)
+        .setting("MODE", "emulate")
+        .traced_with_children();
+    assert!(output.status.success(), "{what}: {output:?}");
+    let seen: u64 = traces.iter().map(Trace::calls_and_losses).sum();
+    assert_eq!(seen, calls, "{what}: {output:?}");
+    traces
+}
+
+#[test]
+fn that_are_preloaded_in_front_or_behind() {
+    let allocators = [
+        ("libjemalloc.so.2", "libjemalloc2"),
+        ("libmimalloc.so.2.0", "libmimalloc2.0"),
+        ("libtcmalloc_minimal.so.4", "libtcmalloc-minimal4"),
+        ("libtbbmalloc_proxy.so.2", "libtbbmalloc2"),
+    ];
+    for (name, package) in allocators {
+        let Some(allocator) = library(name, package) else {
+            continue;
+        };
+        let allocator = allocator.as_path();
+        for (before, behind) in [(vec![allocator], vec![]), (vec![], vec![allocator])] {
+            for (source, arguments, calls) in PROGRAMS {
+                let run = Preload::new(built(source)).beside(&before, &behind);
+                check(run, arguments, calls, &format!("{name}, {source}"));
+            }
+        }
+    }
+}
+
+/// Compiles a program together with an allocator.
+fn compile_with(allocator: &Path, source: &str, into: &Path) -> Option<PathBuf> {
+    let compiler = need::program("gcc", "gcc")?;
+    let program = into.join(stem(source));
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let status = Command::new(compiler)
+        .args(["-std=gnu11", "-O2", "-pthread"])
+        // Also where the program itself never asks for memory: libc does.
+        .args(["-Wl,--no-as-needed", "-Wl,--undefined=malloc", "-o"])
+        .args([&program, &repository.join(source), &allocator.to_path_buf()])
+        .args(["-lstdc++", "-lm"])
+        .status()
+        .expect("the compiler runs");
+    assert!(status.success(), "{source} with {}", allocator.display());
+    Some(program)
+}
+
+fn exports_malloc(program: &Path) -> bool {
+    let bytes = std::fs::read(program).expect("the program is readable");
+    let file = object::File::parse(&*bytes).expect("an ELF file");
+    file.dynamic_symbols()
+        .any(|symbol| symbol.name() == Ok("malloc") && symbol.is_definition())
+}
+
+/// Whether a trace names a library, of which a linked program may load another version's file.
+fn names_module(trace: &Trace, library: &str) -> bool {
+    let stem = library.split('.').next().unwrap_or(library);
+    let of_record = |record: &Record| match record {
+        Record::Text(text) => text.to_vec(),
+        _ => Vec::new(),
+    };
+    let texts: Vec<u8> = trace.records.iter().flat_map(of_record).collect();
+    String::from_utf8_lossy(&texts).contains(stem)
+}
+
+#[test]
+fn that_are_linked_in_or_part_of_the_program() {
+    let allocators = [
+        ("libjemalloc.so", "libjemalloc-dev"),
+        ("libjemalloc.a", "libjemalloc-dev"),
+        ("libmimalloc.so", "libmimalloc-dev"),
+        ("libtcmalloc_minimal.so", "libgoogle-perftools-dev"),
+        ("libtcmalloc_minimal.a", "libgoogle-perftools-dev"),
+    ];
+    for (name, package) in allocators {
+        let Some(allocator) = library(name, package) else {
+            continue;
+        };
+        let directory = tempfile::tempdir().expect("a directory");
+        for (source, arguments, calls) in PROGRAMS {
+            let Some(program) = compile_with(&allocator, source, directory.path()) else {
+                return;
+            };
+            let traces = check(
+                Preload::new(&program),
+                arguments,
+                calls,
+                &format!("{name}, {source}"),
+            );
+            let is_in_use = if name.ends_with(".a") {
+                exports_malloc(&program)
+            } else {
+                names_module(&traces[0], name)
+            };
+            assert!(is_in_use, "{source} has the malloc of {name}");
+        }
+    }
+}
+
+#[test]
+fn that_fill_and_fence_what_they_give() {
+    for (name, package) in [
+        ("libtcmalloc_minimal_debug.so.4", "libgoogle-perftools-dev"),
+        ("libefence.so.0", "electric-fence"),
+    ] {
+        let found = library(name, package);
+        let file = Path::new("/usr/lib").join(name);
+        let Some(allocator) = found.or_else(|| file.exists().then_some(file)) else {
+            continue;
+        };
+        let (source, arguments, calls) = PROGRAMS[0];
+        let run = Preload::new(built(source)).beside(&[], &[&allocator]);
+        check(run, arguments, calls, name);
+    }
+}
