@@ -52,7 +52,9 @@ impl Ctf {
     }
 
     fn text(&mut self, text: &str) {
-        self.packet.extend(text.bytes().filter(|byte| *byte != 0));
+        for piece in text.split('\0') {
+            self.packet.extend_from_slice(piece.as_bytes());
+        }
         self.packet.push(0);
     }
 
