@@ -3,15 +3,10 @@
 
 use std::sync::Arc;
 
-<<<<<<< HEAD
-use crate::load::Process;
-use crate::model::{Event, Filter, Why};
-=======
 use foldhash::{HashMap, HashMapExt};
 
 use crate::load::{Clock, Process};
-use crate::model::Event;
->>>>>>> dd512ca (analyzer: a chunk's calls are counted as columns, half the instructions a call; exports write without an allocation a cell, Parquet columns side by side)
+use crate::model::{Event, Filter, Why};
 use crate::symbols::{Site, Symbols};
 
 /// The process an event comes from.

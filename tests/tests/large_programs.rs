@@ -12,7 +12,6 @@ use mremap_tests::script::Script;
 fn pythons_own_tests_of_mmap_and_fork() {
     let tests = fs::read_dir("/usr/lib").expect("a directory").flatten();
     let has_tests = |path: &PathBuf| path.join("test/test_mmap.py").is_file();
-<<<<<<< HEAD
     if !tests.map(|entry| entry.path()).any(|path| has_tests(&path)) {
         return need::skip(
             "Python's own tests: apt-get install libpython3.N-testsuite, N as in python3 --version",
@@ -24,12 +23,6 @@ fn pythons_own_tests_of_mmap_and_fork() {
                grep -c 'tests OK' log",
         program: "python3",
         ..Script::default()
-=======
-    let Some(_) = tests.map(|entry| entry.path()).find(has_tests) else {
-        return need::skip(
-            "Python's own tests: apt-get install libpython3.N-testsuite, N as in python3 --version",
-        );
->>>>>>> dd512ca (analyzer: a chunk's calls are counted as columns, half the instructions a call; exports write without an allocation a cell, Parquet columns side by side)
     };
     script.check();
 }

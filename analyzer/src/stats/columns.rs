@@ -1,6 +1,7 @@
 //! A chunk's calls as columns: sums over columns take a few instructions a call, since the loops have no
 //! branches and work on two numbers at a time.
 
+use mremap_trace::Call;
 use mremap_trace::layout::SLOTS_PER_CHUNK;
 
 use super::counts::Placement;
@@ -32,6 +33,8 @@ pub struct Columns {
     pub keys: [u64; ROOM],
     /// Bit n: call n failed.
     pub failed: u64,
+    /// Those that failed, as they were.
+    pub failures: Vec<Call>,
 }
 
 /// One of them.
@@ -65,6 +68,7 @@ impl Default for Columns {
             result: [0; ROOM],
             keys: [0; ROOM],
             failed: 0,
+            failures: Vec::new(),
         }
     }
 }
@@ -73,6 +77,7 @@ impl Columns {
     /// Takes the calls of a chunk in the place of those of an earlier one.
     pub fn fill(&mut self, process: &Process, calls: &Calls<'_>) {
         let (mut len, mut failed) = (0, 0);
+        self.failures.clear();
         calls.for_each(|call| {
             let at = len % ROOM;
             self.ticks[at] = call.ticks;
@@ -82,7 +87,10 @@ impl Columns {
             self.new_len[at] = call.new_len;
             self.result[at] = call.result as u64;
             self.keys[at] = key(call.caller, call.outcome as usize - 1);
-            failed |= u64::from(call.errno().is_some()) << at;
+            if call.errno().is_some() {
+                failed |= 1 << at;
+                self.failures.push(call);
+            }
             len += 1;
         });
         (self.len, self.failed) = (len.min(ROOM), failed);

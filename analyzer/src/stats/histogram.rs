@@ -169,7 +169,7 @@ impl Histogram {
 
     /// How many values exceed a bound, give or take those within 1.6 % of it.
     pub fn above(&self, bound: u64) -> u64 {
-        self.counts.iter().skip(bucket_of(bound) + 1).sum()
+        self.counts().skip(bucket_of(bound) + 1).sum()
     }
 
     /// Values between two powers of `base`, as (from, to, count), for drawing: the non-empty span only.

@@ -8,15 +8,10 @@ use mremap_trace::{ChunkHeader, Record};
 use super::chains::Chains;
 use super::columns::Columns;
 use super::counts::{Failure, Moves, OutcomeStats, Placement, ThreadStats};
-use super::sites::{Sites, caller_of};
+use super::sites::Sites;
 use super::timeline::Timeline;
-<<<<<<< HEAD
-use crate::load::{Process, Visitor};
-use crate::model::{Filter, Why};
-=======
 use crate::load::{Bits, Calls, Process, Visitor};
-use crate::model::Filter;
->>>>>>> dd512ca (analyzer: a chunk's calls are counted as columns, half the instructions a call; exports write without an allocation a cell, Parquet columns side by side)
+use crate::model::{Filter, Why};
 
 /// Threads told apart; the calls of any further one are counted for thread 0.
 const MOST_THREADS: usize = 16_384;
@@ -65,43 +60,17 @@ impl Stats {
         outcomes
     }
 
-<<<<<<< HEAD
-    /// Takes a call, and adds it to its thread's share.
-    #[inline]
-    pub fn add(&mut self, process: &Process, tid: u32, thread: &mut ThreadStats, call: &Call) {
-        let duration = process.nanoseconds(call.duration);
-        let moment = process.since_start(call.ticks);
-        let failed = call.errno();
-        // A refused length may be anything.
-        let bytes = match failed {
-            None => call.old_len.max(call.new_len),
-            Some(_) => 0,
-        };
-        let site = self.sites.get(call.caller, call.outcome as usize - 1);
-        site.times.add(duration);
-        site.bytes = site.bytes.saturating_add(bytes);
-        site.failed += u64::from(failed.is_some());
-        thread.calls += 1;
-        thread.time = thread.time.saturating_add(duration);
-        thread.bytes = thread.bytes.saturating_add(bytes);
-        thread.failed += u64::from(failed.is_some());
-        self.timeline.add(moment, duration, failed.is_some());
-        if let Some(why) = Why::of(call, &process.header) {
-            self.add_failure(why, call.caller);
-        } else {
-            self.placement.add(call, process.header.page_size);
-            self.chains.add(call, tid, moment, duration);
-=======
     /// Takes calls of one chunk, which are one thread's, and adds them to the thread's share.
     fn add(&mut self, process: &Process, tid: u32, thread: &mut ThreadStats, calls: &mut Columns) {
         self.timeline.add(calls, |ticks| process.since_start(ticks));
         for at in Bits(calls.failed) {
-            let at = at as usize;
-            let (key, result) = (calls.keys[at], calls.result[at]);
-            self.sites.get(key).failed += 1;
-            self.add_failure(result.wrapping_neg() as u32, caller_of(key));
-            calls.silence(at);
->>>>>>> dd512ca (analyzer: a chunk's calls are counted as columns, half the instructions a call; exports write without an allocation a cell, Parquet columns side by side)
+            self.sites.get(calls.row(at as usize).key).failed += 1;
+            calls.silence(at as usize);
+        }
+        for call in &calls.failures {
+            if let Some(why) = Why::of(call, &process.header) {
+                self.add_failure(why, call.caller);
+            }
         }
         let mut bytes = 0_u128;
         for row in calls.rows() {
@@ -117,14 +86,6 @@ impl Stats {
         });
         self.placement.merge(&calls.placement(process.header.page_size));
         self.chains.add(calls, tid);
-    }
-
-    fn add_failure(&mut self, errno: u32, caller: u64) {
-        let failure = self.failures.entry(errno).or_default();
-        if failure.calls == 0 {
-            failure.caller = caller;
-        }
-        failure.calls += 1;
     }
 
     fn add_failure(&mut self, why: Why, caller: u64) {
