@@ -43,6 +43,23 @@ fn events(trace: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Figures and names without sentences: those may be put better.
+fn without_prose(mut found: Value) -> Value {
+    match &mut found {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !["cause", "remedy", "symbol_notes", "running"].contains(&name.as_str()));
+            for value in fields.values_mut() {
+                *value = without_prose(value.take());
+            }
+        }
+        Value::Array(values) => values
+            .iter_mut()
+            .for_each(|value| *value = without_prose(value.take())),
+        _ => {}
+    }
+    found
+}
+
 /// What was expected once must still be there; more may have come.
 fn holds(found: &Value, expected: &Value, place: &str) {
     match (found, expected) {
@@ -68,6 +85,7 @@ fn holds(found: &Value, expected: &Value, place: &str) {
 fn golden_traces_are_read_as_they_were_when_they_were_made() {
     for trace in TRACES {
         for (kind, found) in [("report", report(trace)), ("events", Value::Array(events(trace)))] {
+            let found = without_prose(found);
             let path = golden().join(trace).with_extension(format!("{kind}.json"));
             if std::env::var_os("MAKE_GOLDEN").is_some() {
                 fs::write(&path, format!("{found:#}\n")).expect("written");

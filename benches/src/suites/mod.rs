@@ -4,6 +4,7 @@ pub mod calls;
 pub mod instructions;
 pub mod moves;
 pub mod peers;
+mod readers;
 pub mod report;
 pub mod startup;
 pub mod trace;
