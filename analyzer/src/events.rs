@@ -1,5 +1,6 @@
 //! Every call, one line each, for people or as JSON lines.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::ops::ControlFlow;
 
@@ -8,6 +9,7 @@ use mremap_trace::{Gap, Part, Under};
 use serde::Serialize;
 
 use crate::load::{Index, Met, Traces, in_order};
+use crate::model::text::{self, Hex, Returned};
 use crate::model::units::{counted, duration};
 use crate::model::{Event, Filter, names};
 use crate::named::{Named, Namer};
@@ -26,15 +28,15 @@ struct JsonEvent<'a> {
     since_start_ns: u64,
     duration_ns: u64,
     outcome: &'a str,
-    old: String,
+    old: Hex,
     old_len: u64,
     new_len: u64,
     flags: u32,
-    flag_names: String,
-    new: String,
-    result: String,
+    flag_names: Cow<'static, str>,
+    new: Hex,
+    result: Returned,
     errno: Option<String>,
-    caller: String,
+    caller: Hex,
     site: &'a str,
     place: &'a str,
     stack: Vec<&'a str>,
@@ -50,11 +52,11 @@ struct JsonEvent<'a> {
 
 #[derive(Serialize)]
 struct JsonPart {
-    start: String,
-    end: String,
-    target: String,
-    vma_start: String,
-    vma_end: String,
+    start: Hex,
+    end: Hex,
+    target: Hex,
+    vma_start: Hex,
+    vma_end: Hex,
     protection: String,
     duration_ns: u64,
     errno: Option<String>,
@@ -62,9 +64,9 @@ struct JsonPart {
 
 #[derive(Serialize)]
 struct JsonGap {
-    start: String,
-    end: String,
-    target: String,
+    start: Hex,
+    end: Hex,
+    target: Hex,
     under: &'static str,
 }
 
@@ -88,7 +90,7 @@ pub fn write(
         written += 1;
         let named = namer.name(process, event);
         if json {
-            write_json(&named, out)?;
+            write_json(&named, &mut *out)?;
         } else {
             write_line(&named, &paper, out)?;
         }
@@ -101,14 +103,10 @@ pub fn write(
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write_json(named: &Named, out: &mut dyn Write) -> Result<()> {
-    serde_json::to_writer(&mut *out, &as_json(named))?;
-    writeln!(out)?;
+pub fn write_json(named: &Named, mut out: impl Write) -> Result<()> {
+    serde_json::to_writer(&mut out, &as_json(named))?;
+    out.write_all(b"\n")?;
     Ok(())
-}
-
-fn hex(address: u64) -> String {
-    format!("{address:#x}")
 }
 
 fn as_json(named: &Named) -> JsonEvent<'_> {
@@ -123,17 +121,15 @@ fn as_json(named: &Named) -> JsonEvent<'_> {
         since_start_ns: named.since_start,
         duration_ns: named.duration,
         outcome: names::outcome(call.outcome),
-        old: hex(call.old),
+        old: Hex(call.old),
         old_len: call.old_len,
         new_len: call.new_len,
         flags: call.flags,
-        flag_names: names::flags(call.flags),
-        new: hex(call.new),
-        result: call
-            .errno()
-            .map_or_else(|| hex(call.result as u64), |_| call.result.to_string()),
+        flag_names: text::flags(call.flags),
+        new: Hex(call.new),
+        result: Returned::by(call),
         errno: call.errno().map(names::errno),
-        caller: hex(call.caller),
+        caller: Hex(call.caller),
         site: &named.site.name,
         place: &named.site.place,
         stack: named.stack.iter().map(|site| site.name.as_str()).collect(),
@@ -150,11 +146,11 @@ fn as_json(named: &Named) -> JsonEvent<'_> {
 
 fn json_part(named: &Named, part: &Part) -> JsonPart {
     JsonPart {
-        start: hex(part.start),
-        end: hex(part.end),
-        target: hex(named.event.target(part.start)),
-        vma_start: hex(part.vma_start),
-        vma_end: hex(part.vma_end),
+        start: Hex(part.start),
+        end: Hex(part.end),
+        target: Hex(named.event.target(part.start)),
+        vma_start: Hex(part.vma_start),
+        vma_end: Hex(part.vma_end),
         protection: names::protection(part.protection),
         duration_ns: named.origin.nanoseconds(part.duration.into()),
         errno: (part.errno != 0).then(|| names::errno(part.errno)),
@@ -163,9 +159,9 @@ fn json_part(named: &Named, part: &Part) -> JsonPart {
 
 fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
     JsonGap {
-        start: hex(gap.start),
-        end: hex(gap.end),
-        target: hex(event.target(gap.start)),
+        start: Hex(gap.start),
+        end: Hex(gap.end),
+        target: Hex(event.target(gap.start)),
         under: match gap.under {
             Under::Unknown => "unknown",
             Under::Empty => "empty",

@@ -1,15 +1,18 @@
 //! An event with everything spelt out: who, when by every clock, from where. It knows neither files nor
 //! symbols any more, so it can be handed to another thread.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::load::Process;
+use foldhash::{HashMap, HashMapExt};
+
+use crate::load::{Clock, Process};
 use crate::model::{Event, Filter, Why};
 use crate::symbols::{Site, Symbols};
 
 /// The process an event comes from.
 pub struct Origin {
+    /// Its index among those read.
+    pub id: usize,
     /// Process id.
     pub pid: u32,
     /// Host name.
@@ -18,18 +21,20 @@ pub struct Origin {
     pub exe: String,
     /// Kernel release.
     pub kernel: String,
-    ns_per_tick: f64,
+    clock: Clock,
 }
 
 impl Origin {
     /// A number of clock ticks in nanoseconds.
     pub fn nanoseconds(&self, ticks: u64) -> u64 {
-        (ticks as f64 * self.ns_per_tick) as u64
+        self.clock.nanoseconds(ticks)
     }
 }
 
 /// A call site and its texts, put together once.
 pub struct NamedPlace {
+    /// Its number: places are counted as they are met.
+    pub id: usize,
     /// One line.
     pub name: String,
     /// `module+0xoffset`.
@@ -71,7 +76,7 @@ impl Named {
 /// Spells events out.
 pub struct Namer<'a> {
     symbols: &'a Symbols,
-    origins: HashMap<usize, Arc<Origin>>,
+    origins: Vec<Option<Arc<Origin>>>,
     places: HashMap<(usize, u64), Arc<NamedPlace>>,
 }
 
@@ -80,7 +85,7 @@ impl<'a> Namer<'a> {
     pub fn new(symbols: &'a Symbols) -> Self {
         Self {
             symbols,
-            origins: HashMap::new(),
+            origins: Vec::new(),
             places: HashMap::new(),
         }
     }
@@ -88,19 +93,9 @@ impl<'a> Namer<'a> {
     /// Spells an event out.
     pub fn name(&mut self, process: &Process, event: Event) -> Named {
         let of = event.process;
-        let origin = self.origins.entry(of).or_insert_with(|| {
-            Arc::new(Origin {
-                pid: process.header.pid,
-                host: process.host.clone(),
-                exe: process.exe.clone(),
-                kernel: process.kernel.clone(),
-                ns_per_tick: process.ns_per_tick,
-            })
-        });
-        let origin = Arc::clone(origin);
         let ticks = event.call.ticks;
         Named {
-            origin,
+            origin: self.origin(process, of),
             wall_clock: process.wall_clock(ticks),
             monotonic: process.monotonic(ticks),
             since_start: process.since_start(ticks),
@@ -116,10 +111,33 @@ impl<'a> Namer<'a> {
         }
     }
 
+    fn origin(&mut self, process: &Process, of: usize) -> Arc<Origin> {
+        if let Some(Some(origin)) = self.origins.get(of) {
+            return Arc::clone(origin);
+        }
+        let origin = Arc::new(Origin {
+            id: of,
+            pid: process.header.pid,
+            host: process.host.clone(),
+            exe: process.exe.clone(),
+            kernel: process.kernel.clone(),
+            clock: process.clock(),
+        });
+        if self.origins.len() <= of {
+            self.origins.resize_with(of + 1, || None);
+        }
+        if let Some(place) = self.origins.get_mut(of) {
+            *place = Some(Arc::clone(&origin));
+        }
+        origin
+    }
+
     fn place(&mut self, process: &Process, of: usize, address: u64) -> Arc<NamedPlace> {
+        let id = self.places.len();
         let place = self.places.entry((of, address)).or_insert_with(|| {
             let site = self.symbols.site(process, of, address);
             Arc::new(NamedPlace {
+                id,
                 name: site.name(),
                 place: site.place(),
                 site,

@@ -134,52 +134,6 @@ fn every_stream_format_can_be_read_back() {
 }
 
 #[test]
-fn ctf_is_read_by_babeltrace() {
-    let (directory, file) = sample_file();
-    let target = directory.path().join("ctf").display().to_string();
-    let output = analyzer(&["export", "--format", "ctf", "-o", &target, &file]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let Ok(read) = Command::new("babeltrace2").arg(&target).output() else {
-        eprintln!("SKIPPED: babeltrace2 is not installed (Debian: babeltrace2)");
-        return;
-    };
-    let text = stdout(&read);
-    assert!(read.status.success() && text.lines().count() == 2, "{read:?}");
-    assert!(
-        text.contains("bytes_moved = 53248") && text.contains("errno_name = \"EFAULT\""),
-        "{text}"
-    );
-}
-
-#[test]
-fn parquet_is_read_by_duckdb_and_arrow() {
-    let (directory, file) = sample_file();
-    let lake = directory.path().join("lake");
-    let target = lake.display().to_string();
-    let output = analyzer(&["export", "--format", "parquet", "-o", &target, &file]);
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(lake.join("host=here/date=2023-11-14").is_dir());
-    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let script = format!(
-        "import duckdb, pyarrow.dataset as ds\n\
-         print(duckdb.sql(\"select count(*), sum(bytes_moved), max(errno), min(host) from \
-         read_parquet('{target}/**/*.parquet', hive_partitioning=true)\").fetchall()[0])\n\
-         print(ds.dataset('{target}', partitioning='hive').to_table(columns=['outcome', 'date']).to_pylist())"
-    );
-    let read = Command::new(python).args(["-c", &script]).output().unwrap();
-    if stderr(&read).contains("ModuleNotFoundError") {
-        eprintln!("SKIPPED: duckdb or pyarrow is not installed for PYTHON (pip install duckdb pyarrow)");
-        return;
-    }
-    let text = stdout(&read);
-    assert!(text.contains("(2, 53248, 'EFAULT', 'here')"), "{read:?}");
-    assert!(
-        text.contains("'outcome': 'emulated', 'date': '2023-11-14'"),
-        "{text}"
-    );
-}
-
-#[test]
 fn an_unusable_target_is_named_before_anything_is_read() {
     let output = analyzer(&[
         "export",

@@ -17,5 +17,5 @@ mod text;
 pub use chunk::{ChunkHeader, ClaimWord, Slot};
 pub use header::{DecodeError, Header, HeaderText};
 pub use record::{
-    Call, FRAMES_PER_RECORD, Gap, Message, Module, Outcome, Part, Record, Stack, Summary, Under,
+    Call, FRAMES_PER_RECORD, Gap, Message, Module, Outcome, Part, Record, Stack, Summary, Under, tag_of,
 };

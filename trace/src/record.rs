@@ -34,6 +34,20 @@ impl Outcome {
         Self::Refused,
         Self::Begun,
     ];
+
+    /// The outcome that a record's tag stands for, if it is a call's.
+    #[inline]
+    pub const fn of_tag(tag: u8) -> Option<Self> {
+        Some(match tag {
+            1 => Self::PassedThrough,
+            2 => Self::Native,
+            3 => Self::OneVma,
+            4 => Self::Emulated,
+            5 => Self::Refused,
+            6 => Self::Begun,
+            _ => return None,
+        })
+    }
 }
 
 /// One call of `mremap`, arguments as the program gave them.
@@ -62,7 +76,35 @@ pub struct Call {
 }
 
 impl Call {
+    /// The call in a slot, if its words hold one. What is not asked for is not decoded.
+    #[inline]
+    pub fn decode(words: &[u64; SLOT_WORDS]) -> Option<Self> {
+        let &[
+            ticks,
+            duration_and_flags,
+            old,
+            old_len,
+            new_len,
+            new,
+            result,
+            last,
+        ] = words;
+        Some(Self {
+            outcome: Outcome::of_tag(tag_of(words))?,
+            ticks,
+            duration: unpack_duration(low(duration_and_flags)),
+            flags: high(duration_and_flags),
+            old,
+            old_len,
+            new_len,
+            new,
+            result: result as i64,
+            caller: last & LOW_56,
+        })
+    }
+
     /// The errno of a failed call.
+    #[inline]
     pub fn errno(&self) -> Option<u32> {
         (-4095..0)
             .contains(&self.result)
@@ -208,14 +250,22 @@ mod tag {
     pub const STACK: u8 = 23;
 }
 
+/// The tag in a slot's last word; 0 where the record was never finished.
+#[inline]
+pub fn tag_of(words: &[u64; SLOT_WORDS]) -> u8 {
+    (words[SLOT_WORDS - 1] >> 56) as u8
+}
+
 fn pair(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }
 
+#[inline]
 fn low(word: u64) -> u32 {
     word as u32
 }
 
+#[inline]
 fn high(word: u64) -> u32 {
     (word >> 32) as u32
 }
@@ -229,6 +279,7 @@ fn pack_duration(ticks: u64) -> u32 {
     }
 }
 
+#[inline]
 fn unpack_duration(packed: u32) -> u64 {
     if packed < 1 << 31 {
         u64::from(packed)
@@ -330,22 +381,14 @@ impl Record {
 
     /// What the words of a claimed slot hold.
     pub fn decode(words: [u64; SLOT_WORDS]) -> Slot {
-        let [w0, w1, w2, w3, w4, w5, w6, last] = words;
-        let tag = (last >> 56) as u8;
+        let [w0, w1, w2, w3, w4, w5, w6, _] = words;
+        let tag = tag_of(&words);
         Slot::Complete(match tag {
             0 => return Slot::Torn,
-            1..=6 => Self::Call(Call {
-                outcome: Outcome::ALL[usize::from(tag) - 1],
-                ticks: w0,
-                duration: unpack_duration(low(w1)),
-                flags: high(w1),
-                old: w2,
-                old_len: w3,
-                new_len: w4,
-                new: w5,
-                result: w6 as i64,
-                caller: last & LOW_56,
-            }),
+            1..=6 => match Call::decode(&words) {
+                Some(call) => Self::Call(call),
+                None => return Slot::Unknown(tag),
+            },
             tag::SUMMARY => Self::Summary(Summary {
                 call: low(w0),
                 retries: high(w0),

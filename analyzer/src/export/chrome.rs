@@ -1,5 +1,6 @@
 //! Chrome's trace events: one slice a call. Perfetto and `chrome://tracing` open them.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::Write;
 
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::Exporter;
 use crate::model::names;
+use crate::model::text::{self, Hex};
 use crate::named::Named;
 
 /// One call; the names are the format's.
@@ -27,19 +29,31 @@ struct Slice<'a> {
 #[derive(Serialize)]
 struct Arguments {
     event: u64,
-    old: String,
+    old: Hex,
     old_len: u64,
     new_len: u64,
-    flags: String,
-    new: String,
-    result: String,
+    flags: Cow<'static, str>,
+    new: Hex,
+    result: Answer,
     parts: usize,
     gaps: usize,
 }
 
+/// An address, or why there is none.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Address(Hex),
+    Errno(String),
+}
+
+/// Bytes of the array handed on at a time.
+const PIECE: usize = 1 << 16;
+
 /// The array being written.
 pub struct Chrome {
     out: Box<dyn Write + Send>,
+    piece: Vec<u8>,
     named: HashSet<u32>,
     first: Option<u64>,
 }
@@ -50,6 +64,7 @@ impl Chrome {
         write!(out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
         Ok(Self {
             out,
+            piece: Vec::with_capacity(2 * PIECE),
             named: HashSet::new(),
             first: None,
         })
@@ -57,8 +72,12 @@ impl Chrome {
 
     fn put(&mut self, value: &impl Serialize) -> Result<()> {
         let comma = if self.named.is_empty() { "\n" } else { ",\n" };
-        self.out.write_all(comma.as_bytes())?;
-        serde_json::to_writer(&mut self.out, value)?;
+        self.piece.extend_from_slice(comma.as_bytes());
+        serde_json::to_writer(&mut self.piece, value)?;
+        if self.piece.len() >= PIECE {
+            self.out.write_all(&self.piece)?;
+            self.piece.clear();
+        }
         Ok(())
     }
 }
@@ -85,14 +104,15 @@ impl Exporter for Chrome {
             tid: event.tid,
             args: Arguments {
                 event: event.number,
-                old: format!("{:#x}", call.old),
+                old: Hex(call.old),
                 old_len: call.old_len,
                 new_len: call.new_len,
-                flags: names::flags(call.flags),
-                new: format!("{:#x}", call.new),
-                result: call
-                    .errno()
-                    .map_or_else(|| format!("{:#x}", call.result), names::errno),
+                flags: text::flags(call.flags),
+                new: Hex(call.new),
+                result: match call.errno() {
+                    None => Answer::Address(Hex(call.result as u64)),
+                    Some(errno) => Answer::Errno(names::errno(errno)),
+                },
                 parts: event.parts.len(),
                 gaps: event.gaps.len(),
             },
@@ -100,7 +120,8 @@ impl Exporter for Chrome {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.out.write_all(b"\n]}\n")?;
+        self.piece.extend_from_slice(b"\n]}\n");
+        self.out.write_all(&self.piece)?;
         Ok(self.out.flush()?)
     }
 }

@@ -51,8 +51,12 @@ impl Ctf {
         self.packet.extend_from_slice(&value.to_le_bytes());
     }
 
+    /// Never an empty text: for one, babeltrace 2.0 shows what it read in the same field before.
     fn text(&mut self, text: &str) {
-        self.packet.extend(text.bytes().filter(|byte| *byte != 0));
+        let text = if text.is_empty() { "-" } else { text };
+        for piece in text.split('\0') {
+            self.packet.extend_from_slice(piece.as_bytes());
+        }
         self.packet.push(0);
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
+use foldhash::{HashMap, HashMapExt};
 
 use super::{Exporter, Weight};
 use crate::named::Named;
@@ -15,6 +16,9 @@ const MOST_STACKS: usize = 1 << 18;
 pub struct Folded {
     out: Box<dyn Write + Send>,
     weight: Weight,
+    /// By process, call site and callers, each by its number.
+    seen: HashMap<Vec<usize>, (String, u64)>,
+    key: Vec<usize>,
     stacks: BTreeMap<String, u64>,
 }
 
@@ -24,7 +28,20 @@ impl Folded {
         Self {
             out,
             weight,
+            seen: HashMap::new(),
+            key: Vec::new(),
             stacks: BTreeMap::new(),
+        }
+    }
+
+    /// Stacks of different processes may read the same.
+    fn put_together(&mut self) {
+        for (mut line, weight) in self.seen.drain().map(|(_, stack)| stack) {
+            if self.stacks.len() >= MOST_STACKS && !self.stacks.contains_key(&line) {
+                "other".clone_into(&mut line);
+            }
+            let sum = self.stacks.entry(line).or_default();
+            *sum = sum.saturating_add(weight);
         }
     }
 }
@@ -48,20 +65,26 @@ impl Exporter for Folded {
             Weight::Time => named.duration,
             Weight::Bytes => call.old_len.max(call.new_len),
         };
+        self.key.clear();
+        self.key.extend([named.origin.id, named.site.id]);
+        self.key.extend(named.stack.iter().map(|place| place.id));
+        if let Some((_, sum)) = self.seen.get_mut(&self.key) {
+            *sum = sum.saturating_add(weight);
+            return Ok(());
+        }
+        if self.seen.len() >= MOST_STACKS {
+            self.put_together();
+        }
         let frames: Vec<String> = stack(named)
             .iter()
             .map(|frame| frame.replace(';', ":").replace('\n', " "))
             .collect();
-        let mut line = frames.join(";");
-        if self.stacks.len() >= MOST_STACKS && !self.stacks.contains_key(&line) {
-            "other".clone_into(&mut line);
-        }
-        let sum = self.stacks.entry(line).or_default();
-        *sum = sum.saturating_add(weight);
+        self.seen.insert(self.key.clone(), (frames.join(";"), weight));
         Ok(())
     }
 
     fn finish(&mut self) -> Result<()> {
+        self.put_together();
         for (stack, weight) in &self.stacks {
             writeln!(self.out, "{stack} {weight}")?;
         }

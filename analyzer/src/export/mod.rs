@@ -76,7 +76,7 @@ impl Target {
             Format::Csv => Box::new(tables::Csv::new(stream(output)?)?),
             Format::Chrome => Box::new(chrome::Chrome::new(stream(output)?)?),
             Format::Folded => Box::new(folded::Folded::new(stream(output)?, weight)),
-            Format::Parquet => Box::new(parquet::Dataset::new(directory(output)?)),
+            Format::Parquet => Box::new(parquet::Dataset::new(directory(output)?)?),
             Format::Ctf => Box::new(ctf::Ctf::new(&directory(output)?)?),
         }))
     }

@@ -3,30 +3,45 @@
 use std::io::Write;
 
 use anyhow::Result;
+use csv::ByteRecord;
 
 use super::Exporter;
 use crate::events;
 use crate::model::names;
+use crate::model::text::Hex;
 use crate::named::Named;
+
+/// Bytes of lines handed on at a time.
+const LINES: usize = 1 << 16;
 
 /// JSON lines.
 pub struct Jsonl {
     out: Box<dyn Write + Send>,
+    lines: Vec<u8>,
 }
 
 impl Jsonl {
     /// Writes to a stream.
     pub fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out }
+        Self {
+            out,
+            lines: Vec::with_capacity(2 * LINES),
+        }
     }
 }
 
 impl Exporter for Jsonl {
     fn take(&mut self, named: &Named) -> Result<()> {
-        events::write_json(named, &mut self.out)
+        events::write_json(named, &mut self.lines)?;
+        if self.lines.len() >= LINES {
+            self.out.write_all(&self.lines)?;
+            self.lines.clear();
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> Result<()> {
+        self.out.write_all(&self.lines)?;
         Ok(self.out.flush()?)
     }
 }
@@ -64,14 +79,18 @@ const COLUMNS: [&str; 26] = [
 /// Comma-separated values.
 pub struct Csv {
     out: csv::Writer<Box<dyn Write + Send>>,
+    row: ByteRecord,
 }
 
 impl Csv {
     /// Writes the heading to a stream.
     pub fn new(out: Box<dyn Write + Send>) -> Result<Self> {
-        let mut out = csv::Writer::from_writer(out);
+        let mut out = csv::WriterBuilder::new().buffer_capacity(LINES).from_writer(out);
         out.write_record(COLUMNS)?;
-        Ok(Self { out })
+        Ok(Self {
+            out,
+            row: ByteRecord::with_capacity(512, COLUMNS.len()),
+        })
     }
 }
 
@@ -79,43 +98,61 @@ impl Exporter for Csv {
     fn take(&mut self, named: &Named) -> Result<()> {
         let (event, origin) = (&named.event, &named.origin);
         let call = &event.call;
-        let hex = |address: u64| format!("{address:#x}");
-        let errno = call.errno();
-        let result = errno.map_or_else(|| hex(call.result as u64), |_| call.result.to_string());
-        let optional = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
-        let cells: [&str; COLUMNS.len()] = [
-            &event.number.to_string(),
-            &origin.host,
-            &origin.pid.to_string(),
-            &event.tid.to_string(),
-            &origin.exe,
-            &origin.kernel,
-            &named.wall_clock.to_string(),
-            &named.monotonic.to_string(),
-            &named.since_start.to_string(),
-            &named.duration.to_string(),
-            names::outcome(call.outcome),
-            &hex(call.old),
-            &call.old_len.to_string(),
-            &call.new_len.to_string(),
-            &call.flags.to_string(),
-            &hex(call.new),
-            &result,
-            &errno.map(names::errno).unwrap_or_default(),
-            &hex(call.caller),
-            &named.site.name,
-            &named.site.place,
-            named.site.site.module.as_deref().unwrap_or_default(),
-            &event.parts.len().to_string(),
-            &event.gaps.len().to_string(),
-            &optional(event.bytes_moved()),
-            &optional(event.summary.map(|summary| summary.retries.into())),
-        ];
-        self.out.write_record(cells)?;
+        self.row.clear();
+        let mut row = Cells(&mut self.row);
+        row.number(event.number).text(&origin.host);
+        row.number(origin.pid.into()).number(event.tid.into());
+        row.text(&origin.exe).text(&origin.kernel);
+        row.number(named.wall_clock).number(named.monotonic);
+        row.number(named.since_start).number(named.duration);
+        row.text(names::outcome(call.outcome)).address(call.old);
+        row.number(call.old_len).number(call.new_len);
+        row.number(call.flags.into()).address(call.new);
+        match call.errno() {
+            None => row.address(call.result as u64).text(""),
+            Some(errno) => row.signed(call.result).text(&names::errno(errno)),
+        };
+        row.address(call.caller).text(&named.site.name);
+        row.text(&named.site.place);
+        row.text(named.site.site.module.as_deref().unwrap_or_default());
+        row.number(event.parts.len() as u64);
+        row.number(event.gaps.len() as u64);
+        row.optional(event.bytes_moved());
+        row.optional(event.summary.map(|summary| summary.retries.into()));
+        self.out.write_byte_record(&self.row)?;
         Ok(())
     }
 
     fn finish(&mut self) -> Result<()> {
         Ok(self.out.flush()?)
+    }
+}
+
+/// Takes the cells of a row, in the order of the columns.
+struct Cells<'a>(&'a mut ByteRecord);
+
+impl Cells<'_> {
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.0.push_field(text.as_bytes());
+        self
+    }
+
+    fn number(&mut self, number: u64) -> &mut Self {
+        self.text(itoa::Buffer::new().format(number))
+    }
+
+    fn signed(&mut self, number: i64) -> &mut Self {
+        self.text(itoa::Buffer::new().format(number))
+    }
+
+    fn optional(&mut self, number: Option<u64>) -> &mut Self {
+        match number {
+            Some(number) => self.number(number),
+            None => self.text(""),
+        }
+    }
+
+    fn address(&mut self, address: u64) -> &mut Self {
+        self.text(Hex(address).text(&mut [0; 18]))
     }
 }

@@ -299,7 +299,7 @@ fn sites(overview: &Overview) -> String {
                 duration(stats.times.percentile(99.0)),
                 stats.times.percentile(99.0),
             ),
-            (size(stats.bytes), stats.bytes),
+            (size(stats.bytes()), stats.bytes()),
             (count(stats.failed), stats.failed),
         ] {
             rows.push_str(&number(&text, value));

@@ -53,7 +53,7 @@ pub fn follow(
                 continue;
             }
             if json {
-                events::write_json(&named, out)?;
+                events::write_json(&named, &mut *out)?;
             } else {
                 events::write_line(&named, &paper, out)?;
             }

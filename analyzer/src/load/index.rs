@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
-use mremap_trace::{ChunkHeader, Record};
+use mremap_trace::ChunkHeader;
 
+use super::calls::Calls;
 use super::process::Process;
 use super::scan::{Visitor, scan};
 use super::survey::Traces;
@@ -107,10 +108,11 @@ impl Visitor for Surveyor<'_> {
         });
     }
 
-    fn record(&mut self, _index: u32, record: &Record) {
-        if let (Record::Call(call), Some(entry)) = (record, self.entries.last_mut()) {
-            entry.calls += 1;
-            entry.first = entry.first.min(call.ticks);
+    fn calls(&mut self, calls: &Calls<'_>) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.calls = calls.len() as u32;
+            let ticks = calls.iter().map(|(_, call)| call.ticks);
+            entry.first = ticks.min().unwrap_or(u64::MAX);
         }
     }
 

@@ -6,6 +6,8 @@
 //! Who needs whole events in the order of time builds an [`index`] of chunks by such a scan and follows it
 //! ([`ordered`]). A trace that is still being written is followed by a [`tail`]. Memory is bounded by the number of chunks, never by the number of records.
 
+mod calls;
+mod clock;
 mod damage;
 mod files;
 mod index;
@@ -17,6 +19,8 @@ mod source;
 mod survey;
 mod tail;
 
+pub use calls::{Bits, Calls};
+pub use clock::Clock;
 pub use files::{find, traces_in};
 pub use index::Index;
 pub use ordered::{Met, in_order};

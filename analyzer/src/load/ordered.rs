@@ -3,15 +3,16 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::ops::ControlFlow;
 
 use anyhow::Result;
 use mremap_trace::layout::{SLOT_SIZE, SLOTS_PER_CHUNK};
 use mremap_trace::{Call, ChunkHeader, Outcome, Record, Slot};
 
+use super::calls::words;
 use super::index::Index;
 use super::process::Process;
-use super::scan::words;
 use super::survey::Traces;
 use crate::model::Event;
 use crate::terminal::Progress;
@@ -83,19 +84,26 @@ pub fn in_order(
                 None => open.push(chunk),
             }
         }
-        let Some(Reverse((_, file, place, at))) = heap.pop() else {
+        let Some(mut top) = heap.peek_mut() else {
             return Ok(());
         };
+        let Reverse((_, file, place, at)) = *top;
         let (Some(process), Some(chunk)) = (traces.processes.get(file as usize), open.get_mut(at)) else {
+            PeekMut::pop(top);
             continue;
         };
         let Some((slot, call, has_stack)) = chunk.calls.pop() else {
+            PeekMut::pop(top);
             free.push(at);
             continue;
         };
-        match chunk.calls.last() {
-            Some((_, next, _)) => heap.push(Reverse((process.wall_clock(next.ticks), file, place, at))),
-            None => free.push(at),
+        // The chunk stays in the heap, by its next call.
+        if let Some((_, next, _)) = chunk.calls.last() {
+            *top = Reverse((process.wall_clock(next.ticks), file, place, at));
+            drop(top);
+        } else {
+            PeekMut::pop(top);
+            free.push(at);
         }
         number += 1;
         let tid = chunk.tid;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use mremap_trace::layout::SLOT_SIZE;
 use mremap_trace::{Call, Header, HeaderText, Module, Record, Slot};
 
+use super::calls::words;
+use super::clock::Clock;
 use super::damage::Log;
 use super::notes::Notes;
-use super::scan::words;
 use super::source::{Source, chunk_offset};
 use crate::model::units::printable;
 
@@ -97,7 +98,15 @@ impl Process {
     /// A number of clock ticks in nanoseconds.
     #[inline]
     pub fn nanoseconds(&self, ticks: u64) -> u64 {
-        (ticks as f64 * self.ns_per_tick) as u64
+        self.clock().nanoseconds(ticks)
+    }
+
+    /// What converts ticks.
+    #[inline]
+    pub fn clock(&self) -> Clock {
+        Clock {
+            ns_per_tick: self.ns_per_tick,
+        }
     }
 
     /// Nanoseconds from the trace's start to a moment.

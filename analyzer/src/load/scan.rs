@@ -5,16 +5,17 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use mremap_trace::layout::{CHUNK_SIZE, SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
+use mremap_trace::layout::{CHUNK_SIZE, SLOT_SIZE, SLOTS_PER_CHUNK};
 use mremap_trace::{ChunkHeader, Record, Slot};
 
+use super::calls::{Bits, Calls, Slots, words};
 use super::process::{Found, Process};
 use super::source::chunk_offset;
 use super::survey::Traces;
 use crate::terminal::Progress;
 
-/// Chunks read at a time: 512 KiB, which stays in a core's own cache.
-const WINDOW: u32 = 128;
+/// Chunks read at a time: 256 KiB, which stays in a core's own cache beside the sums.
+const WINDOW: u32 = 64;
 /// Chunks of one piece of work: 32 MiB.
 const PIECE: u32 = 8192;
 
@@ -22,8 +23,10 @@ const PIECE: u32 = 8192;
 pub trait Visitor: Send {
     /// The records that follow are of this chunk. A slot's file-wide number is `place * 64 + index`.
     fn chunk(&mut self, place: u32, header: &ChunkHeader);
-    /// A call, summary, part, gap or stack.
-    fn record(&mut self, index: u32, record: &Record);
+    /// All its calls.
+    fn calls(&mut self, calls: &Calls<'_>);
+    /// A summary, part, gap or stack of it, in the order of slots.
+    fn record(&mut self, _record: &Record) {}
     /// The chunk has ended.
     fn end_of_chunk(&mut self) {}
 }
@@ -144,17 +147,30 @@ fn scan_piece(process: &Process, chunks: Range<u32>, window: &mut [u8], visitor:
                 0
             }
         };
-        let bytes = bytes.get(..read).unwrap_or(&[]);
-        for (chunk, place) in bytes.chunks(CHUNK_SIZE).zip(place..) {
-            take_chunk(process, chunk, place, visitor, &mut found);
+        // Where the file ends in a chunk, what stands behind its end is left over from an earlier window.
+        let slots = bytes.as_chunks::<SLOT_SIZE>().0;
+        let mut whole = (read / SLOT_SIZE) as u32;
+        for (slots, place) in slots.as_chunks().0.iter().zip(place..) {
+            if whole == 0 {
+                break;
+            }
+            take_chunk(process, (slots, whole), place, visitor, &mut found);
+            whole = whole.saturating_sub(SLOTS_PER_CHUNK);
         }
         place += count;
     }
     found
 }
 
-fn take_chunk(process: &Process, chunk: &[u8], place: u32, visitor: &mut impl Visitor, found: &mut Found) {
-    let Some(header) = ChunkHeader::decode(chunk) else {
+/// A chunk of which the file has so many whole slots.
+fn take_chunk(
+    process: &Process,
+    (slots, whole): (&Slots, u32),
+    place: u32,
+    visitor: &mut impl Visitor,
+    found: &mut Found,
+) {
+    let Some(header) = slots.first().and_then(|slot| ChunkHeader::decode(slot)) else {
         return;
     };
     if header.tid == 0 {
@@ -165,41 +181,44 @@ fn take_chunk(process: &Process, chunk: &[u8], place: u32, visitor: &mut impl Vi
         return;
     }
     visitor.chunk(place, &header);
-    let claimed = header.claimed.min(SLOTS_PER_CHUNK) as usize;
-    let slots = chunk.as_chunks::<SLOT_SIZE>().0;
-    for (index, slot) in slots.iter().enumerate().take(claimed).skip(1) {
-        match Record::decode(words(slot)) {
-            Slot::Complete(
-                record @ (Record::Call(_)
-                | Record::Part(_)
-                | Record::Gap(_)
-                | Record::Summary(_)
-                | Record::Stack(_)),
-            ) => visitor.record(index as u32, &record),
-            Slot::Complete(record) => found.notes.take(&record),
-            Slot::Torn if process.alive => found.unfinished += 1,
-            Slot::Torn => found.damage.add(
-                chunk_offset(place) + (index * SLOT_SIZE) as u64,
-                "a record claimed and never finished (its writer was killed, or is still at it)",
-            ),
-            Slot::Unknown(tag) => found.damage.add(
-                chunk_offset(place) + (index * SLOT_SIZE) as u64,
-                format!(
-                    "a record of an unknown kind, {tag}; read it with the analyzer that came with its shim"
-                ),
-            ),
+    let claimed = header.claimed.min(SLOTS_PER_CHUNK).min(whole);
+    // Slot 0 is the chunk's header.
+    let claimed = u64::MAX.checked_shr(u64::BITS - claimed).unwrap_or(0) & !1;
+    let calls = Calls::among(slots, claimed);
+    if calls.mask() != 0 {
+        visitor.calls(&calls);
+    }
+    for index in Bits(claimed & !calls.mask()) {
+        if let Some(slot) = slots.get(index as usize) {
+            take_slot(process, (place, index), slot, visitor, found);
         }
     }
     found.notes.end_of_text();
     visitor.end_of_chunk();
 }
 
-/// A slot's bytes as the words they were written as.
-#[inline]
-pub fn words(slot: &[u8; SLOT_SIZE]) -> [u64; SLOT_WORDS] {
-    let mut words = [0; SLOT_WORDS];
-    for (word, bytes) in words.iter_mut().zip(slot.as_chunks::<8>().0) {
-        *word = u64::from_ne_bytes(*bytes);
+/// A slot that holds no call.
+fn take_slot(
+    process: &Process,
+    (place, index): (u32, u32),
+    slot: &[u8; SLOT_SIZE],
+    visitor: &mut impl Visitor,
+    found: &mut Found,
+) {
+    let offset = chunk_offset(place) + u64::from(index) * SLOT_SIZE as u64;
+    match Record::decode(words(slot)) {
+        Slot::Complete(
+            record @ (Record::Part(_) | Record::Gap(_) | Record::Summary(_) | Record::Stack(_)),
+        ) => visitor.record(&record),
+        Slot::Complete(record) => found.notes.take(&record),
+        Slot::Torn if process.alive => found.unfinished += 1,
+        Slot::Torn => found.damage.add(
+            offset,
+            "a record claimed and never finished (its writer was killed, or is still at it)",
+        ),
+        Slot::Unknown(tag) => found.damage.add(
+            offset,
+            format!("a record of an unknown kind, {tag}; read it with the analyzer that came with its shim"),
+        ),
     }
-    words
 }

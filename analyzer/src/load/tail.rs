@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use mremap_trace::layout::{HEADER_SIZE, SLOT_SIZE, SLOTS_PER_CHUNK};
 use mremap_trace::{Call, ChunkHeader, Gap, Header, Outcome, Part, Record, Slot, Summary};
 
+use super::calls::words;
 use super::process::Process;
-use super::scan::words;
 use super::survey::{self, open_one};
 use crate::model::Event;
 

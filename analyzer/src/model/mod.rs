@@ -4,6 +4,7 @@
 mod event;
 mod filter;
 pub mod names;
+pub mod text;
 pub mod units;
 mod why;
 

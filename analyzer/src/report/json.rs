@@ -73,7 +73,7 @@ pub fn site(named: &NamedSite) -> Value {
         "time_ns": named.stats.times.sum(),
         "p50_ns": named.stats.times.percentile(50.0),
         "p99_ns": named.stats.times.percentile(99.0),
-        "bytes": named.stats.bytes,
+        "bytes": named.stats.bytes(),
         "failed": named.stats.failed,
     })
 }

@@ -63,7 +63,7 @@ pub fn sorted(sites: &[NamedSite], sort: Sort) -> Vec<&NamedSite> {
     let key = |site: &NamedSite| match sort {
         Sort::Calls => site.stats.calls(),
         Sort::Time => site.stats.times.sum(),
-        Sort::Bytes => site.stats.bytes,
+        Sort::Bytes => site.stats.bytes(),
         Sort::Failures => site.stats.failed,
     };
     sites.sort_by_key(|site| std::cmp::Reverse((key(site), site.stats.calls())));

@@ -131,7 +131,7 @@ fn sites(section: &Section<'_>) -> String {
             duration(stats.times.sum()),
             duration(stats.times.percentile(50.0)),
             duration(stats.times.percentile(99.0)),
-            size(stats.bytes),
+            size(stats.bytes()),
             count(stats.failed),
         ]);
     }

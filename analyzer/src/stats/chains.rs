@@ -5,7 +5,8 @@
 //! longest chains of the longest recording are found in a few hundred kilobytes, and short ones may be
 //! missed.
 
-use mremap_trace::Call;
+use super::columns::{Columns, Row};
+use super::sites::caller_of;
 
 /// Open chains followed at once, a power of two.
 const OPEN: usize = 4096;
@@ -107,39 +108,68 @@ fn place_of(address: u64) -> usize {
 }
 
 impl Chains {
-    /// Takes a successful call; `moment` and `duration` in nanoseconds.
-    #[inline]
-    pub fn add(&mut self, call: &Call, tid: u32, moment: u64, duration: u64) {
-        let place = place_of(call.old);
-        let Some(slot) = self.open.get_mut(place) else {
-            return;
-        };
-        let grows = call.new_len > call.old_len && call.old_len > 0;
-        let known = slot.growths > 0 && slot.last == call.old && slot.last_len == call.old_len;
-        if !known && !grows {
-            return;
+    /// Takes calls of one thread. Moments stay in ticks until [`Chains::date`].
+    pub fn add(&mut self, calls: &Columns, tid: u32) {
+        for row in calls.rows().filter(|row| !row.failed) {
+            self.add_one(&row, tid);
         }
-        let lands = call.result as u64;
-        if known && lands == call.old {
-            slot.take(call, tid, moment, duration);
-            return;
-        }
-        let mut chain = if known {
-            std::mem::take(slot)
-        } else {
-            Chain::start(call, moment)
-        };
-        chain.take(call, tid, moment, duration);
-        self.put(chain);
     }
 
     #[inline]
-    fn put(&mut self, chain: Chain) {
+    fn add_one(&mut self, row: &Row, tid: u32) {
+        let Some(slot) = self.open.get_mut(place_of(row.from.0)) else {
+            return;
+        };
+        if (slot.last, slot.last_len) != row.from || slot.growths == 0 {
+            if row.to.1 > row.from.1 && row.from.1 > 0 {
+                self.start(row, tid);
+            }
+        } else if row.to.0 == row.from.0 {
+            slot.take(row, tid);
+        } else {
+            let mut chain = std::mem::take(slot);
+            chain.take(row, tid);
+            self.put(&chain);
+        }
+    }
+
+    /// Begins a chain, in the place where it lies from now on.
+    #[inline]
+    fn start(&mut self, row: &Row, tid: u32) {
+        let Some(slot) = self.open.get_mut(place_of(row.to.0)) else {
+            return;
+        };
+        let former = (slot.growths >= SHORTEST).then_some(*slot);
+        slot.first = row.from.0;
+        slot.first_len = row.from.1;
+        slot.last = row.to.0;
+        slot.last_len = row.to.1;
+        slot.most_len = row.to.1;
+        slot.growths = 1;
+        slot.moves = u64::from(row.to.0 != row.from.0);
+        slot.time = row.duration;
+        (slot.begin, slot.end) = (row.ticks, row.ticks);
+        slot.caller = caller_of(row.key);
+        slot.tid = tid;
+        if let Some(former) = former {
+            self.keep(former);
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, chain: &Chain) {
         if let Some(slot) = self.open.get_mut(place_of(chain.last)) {
-            let former = std::mem::replace(slot, chain);
+            let former = std::mem::replace(slot, *chain);
             if former.growths >= SHORTEST {
                 self.keep(former);
             }
+        }
+    }
+
+    /// Turns the moments of all chains from ticks into nanoseconds.
+    pub fn date(&mut self, since_start: impl Fn(u64) -> u64) {
+        for chain in self.open.iter_mut().chain(&mut self.kept) {
+            (chain.begin, chain.end) = (since_start(chain.begin), since_start(chain.end));
         }
     }
 
@@ -161,7 +191,7 @@ impl Chains {
         let open = later.open.iter().filter(|chain| chain.growths > 0);
         for chain in open {
             let joined = self.join(chain);
-            self.put(joined);
+            self.put(&joined);
         }
         for chain in &later.kept {
             let joined = self.join(chain);
@@ -200,25 +230,15 @@ impl Chains {
 
 impl Chain {
     #[inline]
-    fn take(&mut self, call: &Call, tid: u32, moment: u64, duration: u64) {
-        self.last = call.result as u64;
-        self.last_len = call.new_len;
-        self.most_len = self.most_len.max(call.new_len);
-        self.moves += u64::from(self.last != call.old);
-        self.time = self.time.saturating_add(duration);
-        self.end = moment;
-        if call.new_len > call.old_len {
+    fn take(&mut self, row: &Row, tid: u32) {
+        (self.last, self.last_len) = row.to;
+        self.most_len = self.most_len.max(row.to.1);
+        self.moves += u64::from(row.to.0 != row.from.0);
+        self.time = self.time.saturating_add(row.duration);
+        self.end = row.ticks;
+        if row.to.1 > row.from.1 {
             self.growths += 1;
-            (self.caller, self.tid) = (call.caller, tid);
-        }
-    }
-
-    fn start(call: &Call, moment: u64) -> Self {
-        Self {
-            first: call.old,
-            first_len: call.old_len,
-            begin: moment,
-            ..Self::default()
+            (self.caller, self.tid) = (caller_of(row.key), tid);
         }
     }
 }

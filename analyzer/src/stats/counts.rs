@@ -1,6 +1,6 @@
 //! The small sums: outcomes, failures, threads, moves, where a mapping came to lie.
 
-use mremap_trace::{Call, Summary};
+use mremap_trace::Summary;
 
 use super::histogram::Histogram;
 
@@ -108,13 +108,9 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// Takes a successful call; lengths count in whole pages.
-    #[inline]
-    pub fn add(&mut self, call: &Call, page_size: u32) {
-        let elsewhere = call.result as u64 != call.old;
-        let within = u64::from(page_size.saturating_sub(1));
-        let pages = |len: u64| len.saturating_add(within) & !within;
-        let place = match pages(call.new_len).cmp(&pages(call.old_len)) {
+    /// Takes a successful call; lengths are of whole pages.
+    pub fn add(&mut self, old_len: u64, new_len: u64, elsewhere: bool) {
+        let place = match new_len.cmp(&old_len) {
             std::cmp::Ordering::Greater if elsewhere => &mut self.grown_and_moved,
             std::cmp::Ordering::Greater => &mut self.grown_in_place,
             std::cmp::Ordering::Less => &mut self.shrunk,

@@ -1,15 +1,20 @@
 //! Values in log-linear buckets: each power of two is cut into 64, so a value read back is within 0.8 % of
 //! the true one. Smallest and largest are exact.
 
+use std::collections::BTreeMap;
+
 /// Buckets of one power of two, as a power of two.
 const FINE: u32 = 6;
 
-/// Counts of values.
+/// Counts of values. A report counts into hundreds of histograms at random, so they are kept small: counts have
+/// 32 bits, and the few that outgrow them go on elsewhere.
 #[derive(Clone, Debug)]
 pub struct Histogram {
-    counts: Vec<u64>,
+    counts: Vec<u32>,
+    /// Times that a count has outgrown 32 bits.
+    outgrown: BTreeMap<usize, u64>,
     count: u64,
-    sum: u64,
+    sum: u128,
     least: u64,
     most: u64,
 }
@@ -18,6 +23,7 @@ impl Default for Histogram {
     fn default() -> Self {
         Self {
             counts: Vec::new(),
+            outgrown: BTreeMap::new(),
             count: 0,
             sum: 0,
             least: u64::MAX,
@@ -32,6 +38,28 @@ fn bucket_of(value: u64) -> usize {
     ((u64::from(power) << FINE) + (value >> power)) as usize
 }
 
+/// The buckets of many values at once. A double's exponent and the first bits of its fraction are the bucket
+/// of the value, but for the first ones.
+pub fn buckets(values: &[u64], buckets: &mut [u64]) {
+    const WHOLE: f64 = (1_u64 << 52) as f64;
+    /// What 64, the first value with a bucket of this kind, is short of its bucket.
+    const FIRST: u64 = (64_f64.to_bits() >> (52 - FINE)) - (1 << FINE);
+    let largest = values.iter().fold(0, |all, value| all | value);
+    let small = values
+        .iter()
+        .fold(0, |any, value| any | (value >> FINE).wrapping_sub(1));
+    if largest >= 1 << 52 || small >> 63 != 0 {
+        for (bucket, value) in buckets.iter_mut().zip(values) {
+            *bucket = bucket_of(*value) as u64;
+        }
+        return;
+    }
+    for (bucket, value) in buckets.iter_mut().zip(values) {
+        let exact = f64::from_bits(WHOLE.to_bits() | value) - WHOLE;
+        *bucket = (exact.to_bits() >> (52 - FINE)) - FIRST;
+    }
+}
+
 /// First value of a bucket, and how many it holds.
 fn range_of(bucket: usize) -> (u64, u64) {
     let bucket = bucket as u64;
@@ -43,33 +71,56 @@ impl Histogram {
     /// Takes one value.
     #[inline]
     pub fn add(&mut self, value: u64) {
-        let bucket = bucket_of(value);
+        self.add_to(bucket_of(value), value);
+    }
+
+    /// Takes one value whose bucket is known.
+    #[inline]
+    pub fn add_to(&mut self, bucket: usize, value: u64) {
         match self.counts.get_mut(bucket) {
-            Some(count) => *count += 1,
-            None => self.grow(bucket),
+            Some(count) if *count < u32::MAX => *count += 1,
+            _ => self.add_count(bucket, 1),
         }
         self.count += 1;
-        self.sum = self.sum.saturating_add(value);
-        self.least = self.least.min(value);
-        self.most = self.most.max(value);
+        self.sum += u128::from(value);
+        // Branches, not minimum and maximum: nothing is stored where nothing changes.
+        if value < self.least {
+            self.least = value;
+        }
+        if value > self.most {
+            self.most = value;
+        }
     }
 
     #[cold]
-    fn grow(&mut self, bucket: usize) {
-        self.counts.resize(bucket, 0);
-        self.counts.push(1);
+    fn add_count(&mut self, bucket: usize, more: u64) {
+        if self.counts.len() <= bucket {
+            self.counts.resize(bucket + 1, 0);
+        }
+        let sum = u64::from(self.counts[bucket]) + more;
+        self.counts[bucket] = sum as u32;
+        if sum >> 32 > 0 {
+            *self.outgrown.entry(bucket).or_default() += sum >> 32;
+        }
+    }
+
+    /// The counts of all buckets up to the last one in use.
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        let outgrown = |bucket| match self.outgrown.is_empty() {
+            true => 0,
+            false => self.outgrown.get(&bucket).copied().unwrap_or(0),
+        };
+        let counts = self.counts.iter().enumerate();
+        counts.map(move |(bucket, count)| u64::from(*count) + (outgrown(bucket) << 32))
     }
 
     /// Takes all values of another one.
     pub fn merge(&mut self, other: &Self) {
-        if self.counts.len() < other.counts.len() {
-            self.counts.resize(other.counts.len(), 0);
-        }
-        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
-            *count += more;
+        for (bucket, more) in other.counts().enumerate().filter(|(_, more)| *more > 0) {
+            self.add_count(bucket, more);
         }
         self.count += other.count;
-        self.sum = self.sum.saturating_add(other.sum);
+        self.sum += other.sum;
         self.least = self.least.min(other.least);
         self.most = self.most.max(other.most);
     }
@@ -79,9 +130,9 @@ impl Histogram {
         self.count
     }
 
-    /// Their sum.
+    /// Their sum, as far as 64 bits go.
     pub fn sum(&self) -> u64 {
-        self.sum
+        u64::try_from(self.sum).unwrap_or(u64::MAX)
     }
 
     /// The smallest, 0 when there is none.
@@ -106,7 +157,7 @@ impl Histogram {
             return self.most;
         }
         let mut seen = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
+        for (bucket, count) in self.counts().enumerate() {
             seen += count;
             if seen >= rank {
                 let (first, width) = range_of(bucket);
@@ -118,13 +169,14 @@ impl Histogram {
 
     /// How many values exceed a bound, give or take those within 1.6 % of it.
     pub fn above(&self, bound: u64) -> u64 {
-        self.counts.iter().skip(bucket_of(bound) + 1).sum()
+        self.counts().skip(bucket_of(bound) + 1).sum()
     }
 
     /// Values between two powers of `base`, as (from, to, count), for drawing: the non-empty span only.
     pub fn coarse(&self, per_octave: u32) -> Vec<(u64, u64, u64)> {
         let step = (1usize << FINE) / (per_octave.clamp(1, 1 << FINE) as usize);
-        let chunks = self.counts.chunks(step).enumerate();
+        let counts: Vec<u64> = self.counts().collect();
+        let chunks = counts.chunks(step).enumerate();
         let mut bars: Vec<(u64, u64, u64)> = chunks
             .map(|(index, counts)| {
                 let first = range_of(index * step).0;
@@ -140,7 +192,42 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
-    use super::{Histogram, bucket_of, range_of};
+    use super::{Histogram, bucket_of, buckets, range_of};
+
+    #[test]
+    fn many_buckets_at_once_are_the_same() {
+        for from in [
+            0,
+            1,
+            63,
+            64,
+            127,
+            128,
+            1 << 20,
+            (1 << 52) - 9,
+            1 << 52,
+            u64::MAX - 9,
+        ] {
+            let values: [u64; 8] = std::array::from_fn(|index| from + index as u64);
+            let mut found = [0; 8];
+            buckets(&values, &mut found);
+            assert_eq!(found, values.map(|value| bucket_of(value) as u64), "{from}");
+        }
+    }
+
+    #[test]
+    fn a_count_outgrows_32_bits() {
+        let mut histogram = Histogram::default();
+        histogram.add(7);
+        for _ in 0..33 {
+            histogram.merge(&histogram.clone());
+        }
+        histogram.add(9);
+        assert_eq!(histogram.count(), (1 << 33) + 1);
+        assert_eq!(histogram.sum(), (7 << 33) + 9);
+        assert_eq!((histogram.at_rank(1 << 33), histogram.most()), (7, 9));
+        assert_eq!(histogram.coarse(64).first(), Some(&(7, 8, 1 << 33)));
+    }
 
     #[test]
     fn every_value_lies_in_its_own_bucket() {

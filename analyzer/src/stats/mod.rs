@@ -3,6 +3,7 @@
 //! `Stats` is what one process came to; `Overview` what all of them did, with names for call sites.
 
 mod chains;
+mod columns;
 mod counts;
 mod histogram;
 mod overview;

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mremap_trace::layout::SLOTS_PER_CHUNK;
-use mremap_trace::{Call, ChunkHeader, Record};
+use mremap_trace::{ChunkHeader, Record};
 
 use super::chains::Chains;
+use super::columns::Columns;
 use super::counts::{Failure, Moves, OutcomeStats, Placement, ThreadStats};
 use super::sites::Sites;
 use super::timeline::Timeline;
-use crate::load::{Process, Visitor};
+use crate::load::{Bits, Calls, Process, Visitor};
 use crate::model::{Filter, Why};
 
 /// Threads told apart; the calls of any further one are counted for thread 0.
@@ -59,32 +60,32 @@ impl Stats {
         outcomes
     }
 
-    /// Takes a call, and adds it to its thread's share.
-    #[inline]
-    pub fn add(&mut self, process: &Process, tid: u32, thread: &mut ThreadStats, call: &Call) {
-        let duration = process.nanoseconds(call.duration);
-        let moment = process.since_start(call.ticks);
-        let failed = call.errno();
-        // A refused length may be anything.
-        let bytes = match failed {
-            None => call.old_len.max(call.new_len),
-            Some(_) => 0,
-        };
-        let site = self.sites.get(call.caller, call.outcome as usize - 1);
-        site.times.add(duration);
-        site.bytes = site.bytes.saturating_add(bytes);
-        site.failed += u64::from(failed.is_some());
-        thread.calls += 1;
-        thread.time = thread.time.saturating_add(duration);
-        thread.bytes = thread.bytes.saturating_add(bytes);
-        thread.failed += u64::from(failed.is_some());
-        self.timeline.add(moment, duration, failed.is_some());
-        if let Some(why) = Why::of(call, &process.header) {
-            self.add_failure(why, call.caller);
-        } else {
-            self.placement.add(call, process.header.page_size);
-            self.chains.add(call, tid, moment, duration);
+    /// Takes calls of one chunk, which are one thread's, and adds them to the thread's share.
+    fn add(&mut self, process: &Process, tid: u32, thread: &mut ThreadStats, calls: &mut Columns) {
+        self.timeline.add(calls, |ticks| process.since_start(ticks));
+        for at in Bits(calls.failed) {
+            self.sites.get(calls.row(at as usize).key).failed += 1;
+            calls.silence(at as usize);
         }
+        for call in &calls.failures {
+            if let Some(why) = Why::of(call, &process.header) {
+                self.add_failure(why, call.caller);
+            }
+        }
+        let mut bytes = 0_u128;
+        for row in calls.rows() {
+            let longer = row.from.1.max(row.to.1);
+            bytes += u128::from(longer);
+            self.sites.get(row.key).add(row.duration, row.bucket, longer);
+        }
+        thread.merge(&ThreadStats {
+            calls: calls.len as u64,
+            time: calls.time(),
+            failed: calls.failed.count_ones().into(),
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        });
+        self.placement.merge(&calls.placement(process.header.page_size));
+        self.chains.add(calls, tid);
     }
 
     fn add_failure(&mut self, why: Why, caller: u64) {
@@ -142,6 +143,7 @@ pub struct Counter<'a> {
     thread: ThreadStats,
     /// Whether the calls of this chunk's slots pass the filter; a move's summary follows its call.
     passed: u64,
+    columns: Box<Columns>,
     /// What it came to.
     pub stats: Stats,
 }
@@ -157,6 +159,7 @@ impl<'a> Counter<'a> {
             tid: 0,
             thread: ThreadStats::default(),
             passed: 0,
+            columns: Box::default(),
             stats: Stats::new(process.header.realtime_ns),
         }
     }
@@ -182,18 +185,19 @@ impl Visitor for Counter<'_> {
         (self.place, self.tid, self.passed) = (place, header.tid, 0);
     }
 
-    #[inline]
-    fn record(&mut self, index: u32, record: &Record) {
+    fn calls(&mut self, calls: &Calls<'_>) {
+        let calls = match self.filter {
+            None => *calls,
+            Some(filter) => calls.filter(|call| filter.passes(self.process, self.of, self.tid, call)),
+        };
+        self.passed = calls.mask();
+        self.columns.fill(self.process, &calls);
+        let thread = &mut self.thread;
+        self.stats.add(self.process, self.tid, thread, &mut self.columns);
+    }
+
+    fn record(&mut self, record: &Record) {
         match record {
-            Record::Call(call) => {
-                if let Some(filter) = self.filter {
-                    if !filter.passes(self.process, self.of, self.tid, call) {
-                        return;
-                    }
-                    self.passed |= 1 << index;
-                }
-                self.stats.add(self.process, self.tid, &mut self.thread, call);
-            }
             Record::Summary(summary) if self.call_passes(summary.call) => self.stats.moves.add(summary),
             _ => {}
         }
@@ -209,6 +213,7 @@ impl Counter<'_> {
     /// What it came to.
     pub fn finish(mut self) -> Stats {
         self.stats.add_thread(self.tid, &self.thread);
+        self.stats.chains.date(|ticks| self.process.since_start(ticks));
         self.stats
     }
 }

@@ -18,8 +18,7 @@ const ADDRESS_BITS: u32 = 56;
 pub struct SiteStats {
     /// Nanoseconds of each call.
     pub times: Histogram,
-    /// Bytes of calls that succeeded: the larger of both lengths.
-    pub bytes: u64,
+    bytes: u128,
     /// Calls that failed.
     pub failed: u64,
     /// Calls by outcome, in the order of the tags; filled in where outcomes are put together.
@@ -32,10 +31,22 @@ impl SiteStats {
         self.times.count()
     }
 
+    /// Bytes of calls that succeeded, the larger of both lengths; as far as 64 bits go.
+    pub fn bytes(&self) -> u64 {
+        u64::try_from(self.bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Takes a call by its duration, the bucket of that, and its bytes.
+    #[inline]
+    pub fn add(&mut self, duration: u64, bucket: u64, bytes: u64) {
+        self.times.add_to(bucket as usize, duration);
+        self.bytes += u128::from(bytes);
+    }
+
     /// Takes another one's calls.
     pub fn merge(&mut self, other: &Self) {
         self.times.merge(&other.times);
-        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.bytes += other.bytes;
         self.failed += other.failed;
     }
 }
@@ -61,6 +72,18 @@ impl Hasher for Spread {
     }
 }
 
+/// A return address and the index of an outcome in one number.
+#[inline]
+pub fn key(caller: u64, outcome: usize) -> u64 {
+    caller | (outcome as u64) << ADDRESS_BITS
+}
+
+/// The return address of a key.
+#[inline]
+pub fn caller_of(key: u64) -> u64 {
+    key & ((1 << ADDRESS_BITS) - 1)
+}
+
 /// All call sites of a process, each outcome apart.
 #[derive(Clone, Debug)]
 pub struct Sites {
@@ -81,14 +104,9 @@ impl Default for Sites {
 }
 
 impl Sites {
-    /// What a return address came to with the outcome of this index.
+    /// What a call site came to with one outcome.
     #[inline]
-    pub fn get(&mut self, caller: u64, outcome: usize) -> &mut SiteStats {
-        self.get_key(caller | (outcome as u64) << ADDRESS_BITS)
-    }
-
-    #[inline]
-    fn get_key(&mut self, key: u64) -> &mut SiteStats {
+    pub fn get(&mut self, key: u64) -> &mut SiteStats {
         let cached = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % CACHED;
         let place = match self.cache.get(cached) {
             Some((known, place)) if *known == key => *place,
@@ -123,15 +141,14 @@ impl Sites {
     /// Takes another one's calls.
     pub fn merge(&mut self, other: &Self) {
         for (key, site) in &other.sums {
-            self.get_key(*key).merge(site);
+            self.get(*key).merge(site);
         }
     }
 
     /// Every address and index of an outcome with what they came to.
     pub fn iter(&self) -> impl Iterator<Item = (u64, usize, &SiteStats)> {
-        self.sums.iter().map(|(key, site)| {
-            let caller = key & ((1 << ADDRESS_BITS) - 1);
-            (caller, (key >> ADDRESS_BITS) as usize, site)
-        })
+        self.sums
+            .iter()
+            .map(|(key, site)| (caller_of(*key), (key >> ADDRESS_BITS) as usize, site))
     }
 }

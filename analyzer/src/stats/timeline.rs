@@ -1,5 +1,7 @@
 //! Calls over time: a fixed number of bins that grow wider as the recording grows longer.
 
+use super::columns::Columns;
+
 /// Bins; the last one reaches as far as the longest recording so far.
 const BINS: usize = 1024;
 /// Bits of the first width, in nanoseconds: about a microsecond.
@@ -14,6 +16,17 @@ pub struct Bin {
     pub failed: u64,
     /// Nanoseconds in them.
     pub time: u64,
+}
+
+impl Bin {
+    #[inline]
+    fn plus(self, more: Self) -> Self {
+        Self {
+            calls: self.calls + more.calls,
+            failed: self.failed + more.failed,
+            time: self.time.saturating_add(more.time),
+        }
+    }
 }
 
 /// Calls over time, from `base` on.
@@ -35,28 +48,47 @@ impl Timeline {
         }
     }
 
-    /// Takes a call by its moment, nanoseconds since the base.
-    #[inline]
-    pub fn add(&mut self, moment: u64, duration: u64, failed: bool) {
-        self.add_bin(
-            moment,
-            Bin {
+    /// Takes calls of one chunk, all together where they share a bin, as they mostly do. A moment counts from
+    /// the base, in nanoseconds.
+    pub fn add(&mut self, columns: &Columns, moment: impl Fn(u64) -> u64) {
+        let (first, last) = columns.span();
+        if first > last {
+            return;
+        }
+        let (first, last) = (moment(first), moment(last));
+        self.reach(last);
+        if first >> self.width == last >> self.width {
+            let all = Bin {
+                calls: columns.len as u64,
+                failed: columns.failed.count_ones().into(),
+                time: columns.time(),
+            };
+            self.add_bin(first, all);
+            return;
+        }
+        for row in columns.rows() {
+            let bin = Bin {
                 calls: 1,
-                failed: u64::from(failed),
-                time: duration,
-            },
-        );
+                failed: row.failed.into(),
+                time: row.duration,
+            };
+            self.add_bin(moment(row.ticks), bin);
+        }
+    }
+
+    /// Grows bins until a moment lies in one.
+    #[inline]
+    fn reach(&mut self, moment: u64) {
+        while moment >> self.width >= BINS as u64 {
+            self.widen();
+        }
     }
 
     #[inline]
     fn add_bin(&mut self, moment: u64, more: Bin) {
-        while moment >> self.width >= BINS as u64 {
-            self.widen();
-        }
+        self.reach(moment);
         if let Some(bin) = self.bins.get_mut((moment >> self.width) as usize) {
-            bin.calls += more.calls;
-            bin.failed += more.failed;
-            bin.time = bin.time.saturating_add(more.time);
+            *bin = bin.plus(more);
         }
     }
 
@@ -65,13 +97,7 @@ impl Timeline {
         let folded: Vec<Bin> = self
             .bins
             .chunks(2)
-            .map(|pair| {
-                pair.iter().fold(Bin::default(), |sum, bin| Bin {
-                    calls: sum.calls + bin.calls,
-                    failed: sum.failed + bin.failed,
-                    time: sum.time.saturating_add(bin.time),
-                })
-            })
+            .map(|pair| pair.iter().copied().fold(Bin::default(), Bin::plus))
             .collect();
         self.bins = folded;
         self.bins.resize(BINS, Bin::default());
@@ -106,26 +132,28 @@ impl Timeline {
     pub fn columns(&self, columns: usize) -> (Vec<Bin>, u64) {
         let bins = self.bins();
         let each = bins.len().div_ceil(columns.max(1)).max(1);
-        let drawn = bins.chunks(each).map(|chunk| {
-            chunk.iter().fold(Bin::default(), |sum, bin| Bin {
-                calls: sum.calls + bin.calls,
-                failed: sum.failed + bin.failed,
-                time: sum.time.saturating_add(bin.time),
-            })
-        });
+        let drawn = bins
+            .chunks(each)
+            .map(|chunk| chunk.iter().copied().fold(Bin::default(), Bin::plus));
         (drawn.collect(), self.bin_ns().saturating_mul(each as u64))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Timeline;
+    use super::{Bin, Timeline};
 
     #[test]
     fn no_call_is_lost_when_bins_grow_wider() {
         let mut timeline = Timeline::new(0);
         for moment in [0, 5_000, 1 << 30, 1 << 40, u64::MAX >> 1] {
-            timeline.add(moment, 1, false);
+            timeline.add_bin(
+                moment,
+                Bin {
+                    calls: 1,
+                    ..Bin::default()
+                },
+            );
         }
         assert_eq!(timeline.bins().iter().map(|bin| bin.calls).sum::<u64>(), 5);
         let mut other = Timeline::new(1_000);

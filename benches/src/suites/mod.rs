@@ -5,6 +5,7 @@ pub mod instructions;
 pub mod lttng;
 pub mod moves;
 pub mod peers;
+mod readers;
 pub mod report;
 pub mod startup;
 pub mod trace;

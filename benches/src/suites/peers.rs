@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::readers;
 use crate::stats::{Summary, differences, named};
 use crate::subject::{Setup, Subject, parse};
 use crate::suites::lttng::Session;
@@ -41,6 +42,9 @@ pub fn rows(subject: &Subject) -> Result<(Vec<Row>, Vec<String>)> {
             Err(error) => skipped.push(format!("{tool}: {error:#}")),
         }
     }
+    let (reading, missing) = readers::rows(subject)?;
+    rows.extend(reading);
+    skipped.extend(missing);
     Ok((rows, skipped))
 }
 

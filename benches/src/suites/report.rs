@@ -28,9 +28,7 @@ const SITES: u64 = 64;
 /// # Errors
 /// No room for the trace (6.5 GB), or the analyzer fails on it.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
-    let chunks = if subject.is_quick { CALLS_QUICK } else { CALLS }.div_ceil(CALLS_PER_CHUNK);
-    let calls = chunks * CALLS_PER_CHUNK;
-    let trace = generate(subject, chunks)?;
+    let (trace, calls) = trace(subject, if subject.is_quick { CALLS_QUICK } else { CALLS })?;
     let (mut wall, mut peak) = (Vec::new(), Vec::new());
     let series = {
         let mut variants: Vec<Variant<'_>> = vec![
@@ -69,6 +67,15 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
             .measured("MiB", peak)
             .goal(Goal::AtMost(64.0)),
     ])
+}
+
+/// A trace of so many calls or some more, and how many it has.
+///
+/// # Errors
+/// No room for it.
+pub(super) fn trace(subject: &Subject, calls: usize) -> Result<(PathBuf, usize)> {
+    let chunks = calls.div_ceil(CALLS_PER_CHUNK);
+    Ok((generate(subject, chunks)?, chunks * CALLS_PER_CHUNK))
 }
 
 /// A trace as the library writes it, kept under the build's directory from one run to the next.
@@ -182,7 +189,10 @@ fn read_through(path: &Path) -> Result<f64> {
 }
 
 /// Seconds of the report, and its peak memory in MiB.
-fn report(subject: &Subject, trace: &Path) -> Result<(f64, f64)> {
+///
+/// # Errors
+/// It cannot be run, or fails.
+pub(super) fn report(subject: &Subject, trace: &Path) -> Result<(f64, f64)> {
     let mut command = Command::new(&subject.analyzer);
     command.arg("report").arg(trace).stdout(Stdio::null());
     let before = clock::monotonic_ns();

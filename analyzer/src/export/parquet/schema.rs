@@ -1,0 +1,81 @@
+//! The columns, and how each is written. `docs/json.md` documents them; columns are added at the end, never
+//! renamed.
+
+use std::sync::Arc;
+
+use ::parquet::basic::{Compression, Encoding, Type, ZstdLevel};
+use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
+use ::parquet::schema::parser::parse_message_type;
+use ::parquet::schema::types::{ColumnPath, TypePtr};
+use anyhow::Result;
+
+/// Columns with their types, in order.
+const SCHEMA: &str = "message mremap {
+    REQUIRED INT64 event;
+    REQUIRED INT32 pid (INTEGER(32,false));
+    REQUIRED INT32 tid (INTEGER(32,false));
+    REQUIRED BYTE_ARRAY exe (UTF8);
+    REQUIRED BYTE_ARRAY kernel (UTF8);
+    REQUIRED INT64 wall_clock (TIMESTAMP(NANOS,true));
+    REQUIRED INT64 monotonic_ns;
+    REQUIRED INT64 since_start_ns;
+    REQUIRED INT64 duration_ns;
+    REQUIRED BYTE_ARRAY outcome (UTF8);
+    REQUIRED INT64 old (INTEGER(64,false));
+    REQUIRED INT64 old_len (INTEGER(64,false));
+    REQUIRED INT64 new_len (INTEGER(64,false));
+    REQUIRED INT32 flags (INTEGER(32,false));
+    REQUIRED INT64 new (INTEGER(64,false));
+    REQUIRED INT64 result;
+    OPTIONAL BYTE_ARRAY errno (UTF8);
+    REQUIRED INT64 caller (INTEGER(64,false));
+    REQUIRED BYTE_ARRAY site (UTF8);
+    REQUIRED BYTE_ARRAY place (UTF8);
+    OPTIONAL BYTE_ARRAY module (UTF8);
+    OPTIONAL BYTE_ARRAY function (UTF8);
+    OPTIONAL BYTE_ARRAY source_file (UTF8);
+    OPTIONAL INT32 line (INTEGER(32,false));
+    REQUIRED INT32 parts (INTEGER(32,false));
+    REQUIRED INT32 gaps (INTEGER(32,false));
+    OPTIONAL INT64 bytes_moved (INTEGER(64,false));
+    OPTIONAL INT32 retries (INTEGER(32,false));
+}";
+
+/// Numbers that hardly ever occur twice: a dictionary of them would be given up on.
+const RISING: [&str; 4] = ["event", "wall_clock", "monotonic_ns", "since_start_ns"];
+
+/// The schema, and how its columns are written.
+#[derive(Clone)]
+pub struct Schema {
+    /// The columns.
+    pub root: TypePtr,
+    /// Encodings and compression.
+    pub properties: WriterPropertiesPtr,
+}
+
+impl Schema {
+    /// The one schema.
+    ///
+    /// # Errors
+    /// None that a test would not have met.
+    pub fn new() -> Result<Self> {
+        let root = Arc::new(parse_message_type(SCHEMA)?);
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+            .set_statistics_enabled(EnabledStatistics::Chunk);
+        // Numbers are told by their differences where a dictionary does not pay.
+        for column in root.get_fields() {
+            if column.get_physical_type() != Type::BYTE_ARRAY {
+                let path = ColumnPath::from(column.name());
+                properties = properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
+            }
+        }
+        for name in RISING {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
+        }
+        Ok(Self {
+            root,
+            properties: Arc::new(properties.build()),
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! Traces of every released version of the format stay readable, to the last figure. `golden/v1` was written by
+//! the library of that time: `golden/mover.c` under it, in mode emulate with stacks and VMAs (`parent`, and
+//! `child` by fork), and in mode auto on a kernel that moves several VMAs, keeping the last (`native`).
+//!
+//! The figures beside the traces are those of the analyzer of that time; `MAKE_GOLDEN=1` writes them anew.
+#![allow(missing_docs)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mremap_trace::{Header, layout};
+use serde_json::{Value, json};
+
+const TRACES: [&str; 3] = ["v1/parent.mremap", "v1/child.mremap", "v1/native.mremap"];
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The analyzer where the golden files lie: paths in what it writes are relative.
+fn analyzer(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
+        .args(arguments)
+        .current_dir(golden())
+        .output()
+        .expect("the analyzer starts");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn report(trace: &str) -> Value {
+    let report = analyzer(&["report", "--json", "--no-symbols", "--top", "1000", trace]);
+    serde_json::from_str(&report).expect("JSON")
+}
+
+fn events(trace: &str) -> Vec<Value> {
+    let lines = analyzer(&["events", "--json", "--no-symbols", trace]);
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+/// Figures and names without sentences: those may be put better.
+fn without_prose(mut found: Value) -> Value {
+    match &mut found {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !["cause", "remedy", "symbol_notes", "running"].contains(&name.as_str()));
+            for value in fields.values_mut() {
+                *value = without_prose(value.take());
+            }
+        }
+        Value::Array(values) => values
+            .iter_mut()
+            .for_each(|value| *value = without_prose(value.take())),
+        _ => {}
+    }
+    found
+}
+
+/// What was expected once must still be there; more may have come.
+fn holds(found: &Value, expected: &Value, place: &str) {
+    match (found, expected) {
+        (Value::Object(found), Value::Object(expected)) => {
+            for (name, value) in expected {
+                let found = found
+                    .get(name)
+                    .unwrap_or_else(|| panic!("{place}: {name} is gone"));
+                holds(found, value, &format!("{place}.{name}"));
+            }
+        }
+        (Value::Array(found), Value::Array(expected)) => {
+            assert_eq!(found.len(), expected.len(), "{place}");
+            for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+                holds(found, expected, &format!("{place}[{at}]"));
+            }
+        }
+        _ => assert_eq!(found, expected, "{place}"),
+    }
+}
+
+#[test]
+fn golden_traces_are_read_as_they_were_when_they_were_made() {
+    for trace in TRACES {
+        for (kind, found) in [("report", report(trace)), ("events", Value::Array(events(trace)))] {
+            let found = without_prose(found);
+            let path = golden().join(trace).with_extension(format!("{kind}.json"));
+            if std::env::var_os("MAKE_GOLDEN").is_some() {
+                fs::write(&path, format!("{found:#}\n")).expect("written");
+            }
+            let expected = fs::read(&path).expect("the figures are there");
+            let expected = serde_json::from_slice(&expected).expect("JSON");
+            holds(&found, &expected, &format!("{trace}: {kind}"));
+        }
+    }
+}
+
+#[test]
+fn a_header_is_readable_first_and_alone() {
+    let bytes = fs::read(golden().join(TRACES[1])).expect("the trace");
+    let (header, text) = Header::decode(&bytes[..layout::HEADER_SIZE]).expect("a header");
+    assert_eq!(text.exe, b"/tmp/golden/mover");
+    assert_eq!(text.host, b"golden");
+    assert!(header.forked_from > 0 && header.forked_from == header.parent_pid);
+}
+
+/// By name, how many.
+fn counted<'a>(names: impl Iterator<Item = &'a str>) -> Value {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for name in names {
+        *counts.entry(name).or_default() += 1;
+    }
+    json!(counts)
+}
+
+#[test]
+fn a_reader_written_from_the_document_alone_counts_the_same() {
+    let output = Command::new("python3")
+        .arg("reader.py")
+        .args(TRACES)
+        .current_dir(golden())
+        .output()
+        .expect("python3 is installed");
+    assert!(output.status.success(), "{output:?}");
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(found.len(), TRACES.len());
+    for (found, trace) in found.iter().zip(TRACES) {
+        let (report, events) = (report(trace), events(trace));
+        let process = &report["processes"][0];
+        let text = |event: &'_ Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let sum = |field: &str| {
+            events
+                .iter()
+                .filter_map(|event| event[field].as_u64())
+                .sum::<u64>()
+        };
+        let outcomes: Vec<String> = events.iter().map(|event| text(event, "outcome")).collect();
+        assert_eq!(
+            found["calls"],
+            counted(outcomes.iter().map(String::as_str)),
+            "{trace}"
+        );
+        let failed = events.iter().filter(|event| !event["errno"].is_null());
+        let results: Vec<String> = failed
+            .map(|event| text(event, "result").replace('-', ""))
+            .collect();
+        assert_eq!(
+            found["failed"],
+            counted(results.iter().map(String::as_str)),
+            "{trace}"
+        );
+        for field in ["pid", "host", "exe"] {
+            assert!(
+                process.get(field).is_none_or(|value| *value == found[field]),
+                "{trace}: {field}"
+            );
+        }
+        let threads = process["threads"].as_array().expect("threads").iter();
+        let threads: BTreeMap<String, Value> = threads
+            .map(|thread| (thread["tid"].to_string(), thread["calls"].clone()))
+            .collect();
+        assert_eq!(found["threads"], json!(threads), "{trace}");
+        let moves = &report["moves"];
+        assert_eq!(
+            (&found["parts"], &found["gaps"]),
+            (&moves["parts"], &moves["gaps"]),
+            "{trace}"
+        );
+        assert_eq!(found["bytes"], moves["bytes"], "{trace}");
+        assert_eq!(
+            (&found["parts"], &found["gaps"]),
+            (&sum("parts").into(), &sum("gaps").into())
+        );
+        assert_eq!(found["old_len"], sum("old_len"), "{trace}");
+        let frames: usize = events
+            .iter()
+            .filter_map(|event| event["stack"].as_array())
+            .map(Vec::len)
+            .sum();
+        assert_eq!(found["frames"], frames, "{trace}");
+        assert_eq!(found["messages"], process["messages"], "{trace}");
+        assert_eq!(found["modules"][0], process["exe"], "{trace}");
+        assert!(frames > 0 || trace.contains("native"), "{trace} has no stacks");
+    }
+}
