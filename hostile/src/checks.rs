@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS};
 use mremap_trace::{ChunkHeader, Header, Record, Slot};
@@ -51,12 +51,12 @@ pub fn load(bytes: &[u8]) {
     FILE.with_borrow(|file| {
         file.as_file().set_len(0).expect("cut");
         file.as_file().write_all_at(bytes, 0).expect("written");
-        read(file.path().to_owned());
+        read(file.path());
     });
 }
 
-fn read(path: PathBuf) {
-    let mut traces = open(&[path.clone()]).expect("the file is there");
+fn read(path: &Path) {
+    let mut traces = open(&[path.to_owned()]).expect("the file is there");
     if traces.processes.is_empty() {
         assert!(!traces.damage().is_empty(), "no trace, and no word why");
         return;
@@ -80,7 +80,7 @@ fn read(path: PathBuf) {
     )
     .expect("nothing is written");
     assert_eq!(events, index.calls, "events, and calls by the index");
-    if let Some(mut tail) = Tail::open(&path) {
+    if let Some(mut tail) = Tail::open(path) {
         let followed = tail.poll(0).len() + tail.poll(0).len();
         assert!(followed as u64 <= LONGEST as u64 / SLOT_SIZE as u64);
     }

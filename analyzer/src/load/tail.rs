@@ -97,6 +97,10 @@ impl Tail {
     /// Reads on in a chunk; hands it back while more may come.
     fn read_chunk(&mut self, mut chunk: Open, of: usize, events: &mut Vec<Event>) -> Option<Open> {
         let positions = self.process.header.positions().max(1);
+        // Where the first records are kept, no position is used twice, whatever a damaged header claims.
+        if self.process.header.keep != 1 && u64::from(chunk.number) >= positions {
+            return None;
+        }
         let place = (u64::from(chunk.number) % positions) as u32;
         let bytes = self.process.source.chunk(place);
         let header = ChunkHeader::decode(&bytes)?;

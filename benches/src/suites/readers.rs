@@ -1,4 +1,4 @@
-//! Other readers of the same events: DuckDB over the exported Parquet, babeltrace2 over the exported CTF, in turns
+//! Other readers of the same events: `DuckDB` over the exported Parquet, babeltrace2 over the exported CTF, in turns
 //! with the report and with the exports themselves.
 
 use std::path::Path;
@@ -19,7 +19,7 @@ const CALLS_QUICK: usize = 1_000_000;
 const ROUNDS: usize = 5;
 const FORMATS: [&str; 6] = ["jsonl", "csv", "parquet", "chrome", "ctf", "folded"];
 
-/// What the report tells of outcomes and call sites, asked of DuckDB.
+/// What the report tells of outcomes and call sites, asked of `DuckDB`.
 const QUERY: &str = "import duckdb, sys, time\n\
     rows = f\"read_parquet('{sys.argv[1]}/**/*.parquet')\"\n\
     before = time.monotonic()\n\
@@ -121,7 +121,7 @@ fn export(subject: &Subject, format: &str, trace: &Path, target: &Path) -> Resul
     wall(&mut command)
 }
 
-/// Seconds that DuckDB takes for its query, without its start.
+/// Seconds that `DuckDB` takes for its query, without its start.
 fn duckdb(parquet: &Path) -> Result<f64> {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let output = Command::new(python)
