@@ -38,7 +38,7 @@ fn next(state: &mut u64) -> u64 {
 
 /// A few bytes changed, here in the header and there in the records, and an end that may be anywhere.
 fn change(bytes: &mut Vec<u8>, random: &mut u64) {
-    for _ in 0..1 + next(random) % 40 {
+    for _ in 0..=next(random) % 40 {
         let range = if next(random).is_multiple_of(8) {
             640
         } else {

@@ -9,7 +9,8 @@ use super::histogram::buckets;
 use super::sites::key;
 use crate::load::{Calls, Process};
 
-const ROOM: usize = SLOTS_PER_CHUNK as usize;
+/// Calls of a chunk, at most.
+pub const ROOM: usize = SLOTS_PER_CHUNK as usize;
 
 /// The calls of one chunk. What stands behind the last call is left over from an earlier chunk.
 pub struct Columns {

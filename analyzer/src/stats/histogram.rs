@@ -71,16 +71,22 @@ impl Histogram {
     /// Takes one value.
     #[inline]
     pub fn add(&mut self, value: u64) {
-        self.add_to(bucket_of(value), value);
+        self.measure(value);
+        self.count_in(bucket_of(value));
     }
 
-    /// Takes one value whose bucket is known.
+    /// Counts a value that was measured, by its bucket.
     #[inline]
-    pub fn add_to(&mut self, bucket: usize, value: u64) {
+    pub fn count_in(&mut self, bucket: usize) {
         match self.counts.get_mut(bucket) {
             Some(count) if *count < u32::MAX => *count += 1,
             _ => self.add_count(bucket, 1),
         }
+    }
+
+    /// Takes a value into sum and extremes; [`Histogram::count_in`] must follow.
+    #[inline]
+    pub fn measure(&mut self, value: u64) {
         self.count += 1;
         self.sum += u128::from(value);
         // Branches, not minimum and maximum: nothing is stored where nothing changes.
@@ -106,10 +112,7 @@ impl Histogram {
 
     /// The counts of all buckets up to the last one in use.
     fn counts(&self) -> impl Iterator<Item = u64> {
-        let outgrown = |bucket| match self.outgrown.is_empty() {
-            true => 0,
-            false => self.outgrown.get(&bucket).copied().unwrap_or(0),
-        };
+        let outgrown = |bucket| self.outgrown.get(&bucket).copied().unwrap_or(0);
         let counts = self.counts.iter().enumerate();
         counts.map(move |(bucket, count)| u64::from(*count) + (outgrown(bucket) << 32))
     }

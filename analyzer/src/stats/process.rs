@@ -72,12 +72,7 @@ impl Stats {
                 self.add_failure(why, call.caller);
             }
         }
-        let mut bytes = 0_u128;
-        for row in calls.rows() {
-            let longer = row.from.1.max(row.to.1);
-            bytes += u128::from(longer);
-            self.sites.get(row.key).add(row.duration, row.bucket, longer);
-        }
+        let bytes = self.sites.add(calls);
         thread.merge(&ThreadStats {
             calls: calls.len as u64,
             time: calls.time(),

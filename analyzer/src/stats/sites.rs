@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::columns::{Columns, ROOM};
 use super::histogram::Histogram;
 
 /// Addresses told apart in one process; the calls of any further one are counted together.
@@ -34,13 +35,6 @@ impl SiteStats {
     /// Bytes of calls that succeeded, the larger of both lengths; as far as 64 bits go.
     pub fn bytes(&self) -> u64 {
         u64::try_from(self.bytes).unwrap_or(u64::MAX)
-    }
-
-    /// Takes a call by its duration, the bucket of that, and its bytes.
-    #[inline]
-    pub fn add(&mut self, duration: u64, bucket: u64, bytes: u64) {
-        self.times.add_to(bucket as usize, duration);
-        self.bytes += u128::from(bytes);
     }
 
     /// Takes another one's calls.
@@ -104,15 +98,41 @@ impl Default for Sites {
 }
 
 impl Sites {
+    /// Takes the calls of a chunk, once failed ones are silent; their bytes.
+    ///
+    /// The counts in histograms are what lies far apart in memory: a loop that does nothing else has many of
+    /// them on their way at once.
+    pub fn add(&mut self, calls: &Columns) -> u128 {
+        let mut places = [0; ROOM];
+        let mut all = 0;
+        for (place, row) in places.iter_mut().zip(calls.rows()) {
+            *place = self.place(row.key);
+            let bytes = row.from.1.max(row.to.1);
+            all += u128::from(bytes);
+            let site = &mut self.sums[*place as usize].1;
+            site.bytes += u128::from(bytes);
+            site.times.measure(row.duration);
+        }
+        for (place, row) in places.iter().zip(calls.rows()) {
+            self.sums[*place as usize].1.times.count_in(row.bucket as usize);
+        }
+        all
+    }
+
     /// What a call site came to with one outcome.
     #[inline]
     pub fn get(&mut self, key: u64) -> &mut SiteStats {
+        let place = self.place(key);
+        &mut self.sums[place as usize].1
+    }
+
+    #[inline]
+    fn place(&mut self, key: u64) -> u32 {
         let cached = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize % CACHED;
-        let place = match self.cache.get(cached) {
+        match self.cache.get(cached) {
             Some((known, place)) if *known == key => *place,
             _ => self.find(key, cached),
-        };
-        &mut self.sums[place as usize].1
+        }
     }
 
     #[cold]
