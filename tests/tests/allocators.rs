@@ -2,7 +2,7 @@
 //! in, or part of the program, which exports it. Handlers move while the allocator is in the middle of something.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
@@ -158,5 +158,53 @@ fn that_fill_and_fence_what_they_give() {
         let (source, arguments, calls) = PROGRAMS[0];
         let run = Preload::new(built(source)).beside(&[], &[&allocator]);
         check(run, arguments, calls, name);
+    }
+}
+
+/// Builds the example of this crate that has jemalloc in it.
+fn build_on_jemalloc() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "build",
+            "--quiet",
+            "--features",
+            "jemalloc",
+            "--example",
+            "on_jemalloc",
+        ])
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "the example builds");
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let executable = messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let path = message["executable"].as_str()?;
+        path.ends_with("/on_jemalloc").then(|| PathBuf::from(path))
+    });
+    executable.expect("cargo says where it is")
+}
+
+#[test]
+#[ignore = "jemalloc has to be built; cargo xtask test --programs runs it"]
+fn that_a_rust_program_brings_along() {
+    const RESIZES: u64 = 4 * 1000;
+    let program = build_on_jemalloc();
+    assert!(exports_malloc(&program), "jemalloc is there for libc, too");
+    let alone = Command::new(&program)
+        .env_remove("LD_PRELOAD")
+        .output()
+        .expect("the example runs");
+    assert!(alone.status.success(), "{alone:?}");
+    for mode in ["auto", "emulate"] {
+        let (output, traces) = Preload::new(&program)
+            .setting("MODE", mode)
+            .traced_with_children();
+        assert_eq!(output.stdout, alone.stdout, "{mode}: {output:?}");
+        let seen: u64 = traces.iter().map(Trace::calls_and_losses).sum();
+        assert_eq!(seen, RESIZES, "{mode}: calls in the traces");
     }
 }
