@@ -213,8 +213,8 @@ impl OpenFile {
     }
 
     /// How many names it has; of a directory, two more than it has directories in it.
-    pub(crate) fn links(&self) -> Result<u64, Failed> {
-        self.status().map(|found| found.st_nlink as u64)
+    pub(crate) fn links(&self) -> Result<libc::nlink_t, Failed> {
+        self.status().map(|found| found.st_nlink)
     }
 
     fn status(&self) -> Result<libc::stat, Failed> {
