@@ -186,13 +186,15 @@ fn in_a_child_whose_first_call_is_a_move() {
 }
 
 /// The depths that `stack_depth.c` measured, each with its name.
-fn stack_depths(mode: &str, source: &str, traced: bool) -> Vec<(String, u64)> {
+fn stack_depths(mode: &str, source: &str, detail: Option<&str>) -> Vec<(String, u64)> {
     let directory = tempfile::tempdir().expect("a directory for the trace");
     let mut run = Preload::new(Artifacts::get().fixture("stack_depth"))
         .setting("MODE", mode)
         .setting("VMA_SOURCE", source);
-    if traced {
-        run = run.setting("TRACE", directory.path());
+    if let Some(detail) = detail {
+        run = run
+            .setting("TRACE", directory.path())
+            .setting("TRACE_DETAIL", detail);
     }
     let output = run.output();
     assert!(output.status.success(), "{mode}, {source}: {output:?}");
@@ -210,16 +212,16 @@ fn the_hook_uses_little_stack() {
     const MOVING: u64 = 6144;
     for mode in MODES {
         for source in ["query", "maps", "bisect"] {
-            for traced in [false, true] {
-                let depths = stack_depths(mode, source, traced);
+            for detail in [None, Some("calls"), Some("vmas")] {
+                let depths = stack_depths(mode, source, detail);
                 assert_eq!(depths.len(), 5, "{depths:?}");
                 for (name, depth) in depths {
                     let is_passing = name.starts_with("passed-through");
                     let limit = if is_passing { PASSING } else { MOVING };
-                    println!("{mode} {source} traced={traced} {name}: {depth} bytes of stack");
+                    println!("{mode} {source} {detail:?} {name}: {depth} bytes of stack");
                     assert!(
                         depth <= limit,
-                        "{mode}, {source}, traced {traced}: {name} takes {depth} bytes"
+                        "{mode}, {source}, {detail:?}: {name} takes {depth} bytes"
                     );
                 }
             }

@@ -102,6 +102,39 @@ fn it_needs_libc_and_nothing_else() {
     }
 }
 
+/// The newest version of glibc that may be needed: that of `CentOS` 7, older than any distribution with Linux 5.10.
+const NEWEST_GLIBC: [u32; 2] = [2, 17];
+
+#[test]
+fn it_runs_with_a_glibc_as_old_as_its_kernels() {
+    let library = Library::read();
+    let endian = library.endian();
+    let sections = library
+        .header()
+        .sections(endian, &*library.bytes)
+        .expect("sections");
+    let versions = sections
+        .versions(endian, &*library.bytes)
+        .expect("readable")
+        .expect("versions");
+    let mut seen = 0;
+    for index in 0..u16::try_from(library.symbols(false).len() + library.symbols(true).len()).expect("few") {
+        let Ok(Some(version)) = versions.version(object::read::elf::VersionIndex(index)) else {
+            continue;
+        };
+        let name = String::from_utf8_lossy(version.name()).into_owned();
+        let numbers: Vec<u32> = name
+            .strip_prefix("GLIBC_")
+            .unwrap_or_else(|| panic!("it needs {name}"))
+            .split('.')
+            .map(|number| number.parse().expect("a number"))
+            .collect();
+        assert!(numbers.as_slice() <= NEWEST_GLIBC.as_slice(), "it needs {name}");
+        seen += 1;
+    }
+    assert!(seen > 0, "it needs some version");
+}
+
 #[test]
 fn it_exports_the_calls_it_stands_in_front_of_and_nothing_else() {
     let names = Library::read().symbols(true);

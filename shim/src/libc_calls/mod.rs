@@ -4,7 +4,7 @@
 //! At load, and only where the whole function is one that is known ([`shape`]) and no other thread is there. The page
 //! it lies in is copied, changed and made executable elsewhere, then moved over the old one by one `mremap`: libc's
 //! code is there at every moment, no page is ever writable and executable, and a system that lets nobody make
-//! code (SELinux, `PR_SET_MDWE`) says so before anything has changed. It stays for the life of the process, as the
+//! code (`SELinux`, `PR_SET_MDWE`) says so before anything has changed. It stays for the life of the process, as the
 //! library does.
 //!
 //! What jumps here goes to the kernel from here, never to a function that could lead back ([`Next::Kernel`]).

@@ -22,26 +22,24 @@ static MET: AtomicBool = AtomicBool::new(false);
 
 const SIGBUS_ALONE: SignalSet = 1 << (libc::SIGBUS - 1);
 
-/// Of `asm/signal.h`; glibc keeps it to itself.
+/// How a handler comes back: where the kernel has no way of its own, by ours, which a flag of `asm/signal.h` says.
 #[cfg(target_arch = "x86_64")]
-const SA_RESTORER: u64 = 0x0400_0000;
+const WAY_BACK: (u64, Option<unsafe extern "C" fn()>) = (0x0400_0000, Some(return_from_handler));
+#[cfg(not(target_arch = "x86_64"))]
+const WAY_BACK: (u64, Option<unsafe extern "C" fn()>) = (0, None);
 
 /// Handles `SIGBUS` from now on, unless it is handled or ignored already. At load.
 pub(super) fn watch() {
     if !sys::signal_action(libc::SIGBUS).is_ok_and(|found| found.handler.is_none()) {
         return;
     }
-    let mut action = SignalAction {
+    let (flag, restorer) = WAY_BACK;
+    let action = SignalAction {
         handler: Some(on_bus_error),
-        flags: (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64,
+        flags: (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64 | flag,
+        restorer,
         blocked: SignalSet::MAX,
-        ..SignalAction::DEFAULT
     };
-    #[cfg(target_arch = "x86_64")]
-    {
-        action.flags |= SA_RESTORER;
-        action.restorer = Some(return_from_handler);
-    }
     let installed = sys::set_signal_action(libc::SIGBUS, &action).is_ok();
     WATCHED.store(installed, Ordering::Relaxed);
 }

@@ -213,20 +213,14 @@ impl OpenFile {
     }
 
     /// How many names it has; of a directory, two more than it has directories in it.
-    pub(crate) fn links(&self) -> Result<u64, Failed> {
-        self.status().map(|found| found.st_nlink as u64)
+    pub(crate) fn links(&self) -> Result<libc::nlink_t, Failed> {
+        self.status().map(|found| found.st_nlink)
     }
 
     fn status(&self) -> Result<libc::stat, Failed> {
         // SAFETY: all zeros is a `stat`.
         let mut found: libc::stat = unsafe { core::mem::zeroed() };
-        call!(
-            newfstatat,
-            self.0,
-            c"".as_ptr(),
-            &raw mut found,
-            libc::AT_EMPTY_PATH
-        )?;
+        call!(fstat, self.0, &raw mut found)?;
         Ok(found)
     }
 
