@@ -220,13 +220,7 @@ impl OpenFile {
     fn status(&self) -> Result<libc::stat, Failed> {
         // SAFETY: all zeros is a `stat`.
         let mut found: libc::stat = unsafe { core::mem::zeroed() };
-        call!(
-            newfstatat,
-            self.0,
-            c"".as_ptr(),
-            &raw mut found,
-            libc::AT_EMPTY_PATH
-        )?;
+        call!(fstat, self.0, &raw mut found)?;
         Ok(found)
     }
 
