@@ -1,10 +1,14 @@
 //! The project's commands. Each one is a function of a module of its own; CI calls nothing else.
 
 mod apt;
+mod arch;
 mod bench;
 mod catalogue;
 mod ci;
+mod cross;
 mod demo;
+mod dist;
+mod documents;
 mod guest;
 mod kernels;
 mod kernels_command;
@@ -14,6 +18,8 @@ mod oracle;
 mod repo;
 mod test;
 mod test_vm;
+mod tools;
+mod userland;
 mod userlands;
 mod vm;
 
@@ -42,6 +48,10 @@ enum Command {
     Demo(demo::Options),
     /// The shim against the kernel that runs here, on random layouts and requests.
     Oracle(oracle::Options),
+    /// Every command that the documents show.
+    Docs,
+    /// What is given to others: a tarball, a Debian package, a bill of materials, checksums.
+    Dist(dist::Options),
     /// Everything that a change must pass.
     Ci,
 }
@@ -63,6 +73,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Oracle(options) => oracle::run(&options),
+        Command::Docs => documents::run(),
+        Command::Dist(options) => dist::run(&options),
         Command::Ci => ci::run(),
     }
 }
