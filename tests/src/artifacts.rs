@@ -67,22 +67,35 @@ impl Artifacts {
             }
             return Ok(Self { root });
         }
-        Self::prepare_with(&[])
+        Self::build(
+            &[],
+            &[
+                "mremap-shim",
+                "mremap-analyzer",
+                "mremap-examples",
+                "mremap-oracle",
+            ],
+        )
     }
 
-    /// As [`Artifacts::prepare`], always built here, with more variables for cargo; `CC` among them is the C compiler.
+    /// As [`Artifacts::prepare`], for another processor, without the analyzer, which no test needs there. The variables
+    /// are for cargo; `CC` among them is the C compiler.
     ///
     /// # Errors
     ///
     /// When cargo or the C compiler fails.
-    pub fn prepare_with(environment: &Environment) -> Result<Self> {
+    pub fn prepare_for_guests(environment: &Environment) -> Result<Self> {
+        Self::build(environment, &["mremap-shim", "mremap-examples", "mremap-oracle"])
+    }
+
+    fn build(environment: &Environment, packages: &[&str]) -> Result<Self> {
         let root = target_directory(environment)?.join("artifacts");
         for directory in ["examples", "fixtures"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
         }
         let _lock = lock(&root.join(".lock"))?;
-        let mut examples = build_rust(&root, environment)?;
+        let mut examples = build_rust(&root, environment, packages)?;
         examples.extend(build_c(
             &workspace().join("examples"),
             &root.join("examples"),
@@ -165,7 +178,7 @@ fn lock(path: &Path) -> Result<File> {
 }
 
 /// Builds what is written in Rust; returns the names of the example programs among it.
-fn build_rust(root: &Path, environment: &Environment) -> Result<BTreeSet<String>> {
+fn build_rust(root: &Path, environment: &Environment, packages: &[&str]) -> Result<BTreeSet<String>> {
     let mut command = cargo();
     command.envs(environment.iter().cloned());
     command.args([
@@ -174,22 +187,16 @@ fn build_rust(root: &Path, environment: &Environment) -> Result<BTreeSet<String>
         "--release",
         "--message-format=json-render-diagnostics",
     ]);
-    command.args([
-        "-p",
-        "mremap-shim",
-        "-p",
-        "mremap-analyzer",
-        "-p",
-        "mremap-examples",
-        "-p",
-        "mremap-oracle",
-    ]);
+    command.args(packages.iter().flat_map(|package| ["-p", package]));
     let output = command
         .stderr(Stdio::inherit())
         .output()
         .context("cargo build: cannot be run")?;
     if !output.status.success() {
-        bail!("cargo build --release of the shim, the analyzer and the examples failed; see above");
+        bail!(
+            "cargo build --release of {} failed; see above",
+            packages.join(", ")
+        );
     }
     let mut examples = BTreeSet::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {

@@ -8,6 +8,7 @@ use crate::bench;
 use crate::dist;
 use crate::documents;
 use crate::oracle;
+use crate::pictures;
 use crate::repo;
 use crate::test;
 use crate::tools::DENY;
@@ -57,10 +58,11 @@ pub fn run() -> Result<ExitCode> {
 
 type Step = fn() -> Result<ExitCode>;
 
-fn last_steps() -> [(&'static str, Step); 3] {
+fn last_steps() -> [(&'static str, Step); 4] {
     [
         ("dependencies", dependencies),
         ("documents", documents::run),
+        ("pictures", || pictures::run(&pictures::Options::for_ci())),
         ("packages", || dist::run(&dist::Options::for_ci())),
     ]
 }

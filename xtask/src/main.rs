@@ -15,6 +15,7 @@ mod kernels_command;
 mod libtest;
 mod mutants;
 mod oracle;
+mod pictures;
 mod repo;
 mod test;
 mod test_vm;
@@ -50,6 +51,8 @@ enum Command {
     Oracle(oracle::Options),
     /// Every command that the documents show.
     Docs,
+    /// The README's pictures.
+    Pictures(pictures::Options),
     /// What is given to others: a tarball, a Debian package, a bill of materials, checksums.
     Dist(dist::Options),
     /// Everything that a change must pass.
@@ -74,6 +77,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo(options) => demo::run(&options),
         Command::Oracle(options) => oracle::run(&options),
         Command::Docs => documents::run(),
+        Command::Pictures(options) => pictures::run(&options),
         Command::Dist(options) => dist::run(&options),
         Command::Ci => ci::run(),
     }

@@ -19,6 +19,7 @@ pub fn tarball(release: &Release, tree: &Path, into: &Path) -> Result<PathBuf> {
     let mut tar = Command::new("tar")
         .args([
             "--sort=name",
+            "--mode=u=rwX,go=rX",
             "--format=gnu",
             "--owner=0",
             "--group=0",
