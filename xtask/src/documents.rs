@@ -28,7 +28,7 @@ for statement in sys.stdin.read().split(\";\"):
     answer = database.sql(statement)
     if answer is not None:
         print(answer)
-        if len(answer) == 0:
+        if statement.lstrip().startswith(\"SELECT\") and len(answer) == 0:
             sys.exit(\"no rows: \" + statement)
 '
 ";
