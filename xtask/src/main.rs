@@ -6,6 +6,7 @@ mod bench;
 mod catalogue;
 mod ci;
 mod cross;
+mod debian;
 mod demo;
 mod dist;
 mod documents;
@@ -20,7 +21,6 @@ mod repo;
 mod test;
 mod test_vm;
 mod tools;
-mod userland;
 mod userlands;
 mod vm;
 

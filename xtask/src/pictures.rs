@@ -16,7 +16,12 @@ const DRAWN: &str = "neighbour_under_gap";
 const KERNEL: &str = "6.1";
 const BEGIN: &str = "<!-- cargo xtask pictures -->\n```text\n";
 const END: &str = "```\n<!-- end -->";
-const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+const BROWSERS: [&str; 4] = [
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+];
 
 /// What to do.
 #[derive(Debug, Default, clap::Args)]

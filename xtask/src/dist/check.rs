@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Release;
+use crate::debian::Debian;
 use crate::guest::{self, Guest};
 use crate::tools::SCHEMA;
-use crate::userland::Userland;
 use crate::{kernels, repo};
 
 /// Debian releases, oldest first, each with the kernel series it came with.
@@ -65,7 +65,7 @@ pub fn run(release: &Release, made: &Path, is_quick: bool) -> Result<()> {
     }
     let releases = if is_quick { &RELEASES[..1] } else { &RELEASES[..] };
     for (suite, series) in releases {
-        let userland = Userland::get(suite)?;
+        let userland = Debian::get(suite)?;
         for script in [INSTALL_AND_REMOVE, UNPACK] {
             userland
                 .run(script, given.path())
@@ -79,7 +79,7 @@ pub fn run(release: &Release, made: &Path, is_quick: bool) -> Result<()> {
 }
 
 /// The same in a guest with the release's own kernel: there the library has something to do by itself.
-fn on_kernel(userland: &Userland, series: &str, given: &Path) -> Result<()> {
+fn on_kernel(userland: &Debian, series: &str, given: &Path) -> Result<()> {
     if let Some(missing) = guest::missing() {
         bail!("no guests here: {missing}");
     }

@@ -11,15 +11,15 @@ use crate::{apt, repo};
 
 /// A minimal Debian.
 #[derive(Debug)]
-pub struct Userland {
+pub struct Debian {
     /// Its root.
     pub root: PathBuf,
 }
 
-impl Userland {
+impl Debian {
     /// The system of a suite, installed unless it is there.
     pub fn get(suite: &str) -> Result<Self> {
-        let home = repo::root().join("target/userlands");
+        let home = repo::root().join("target/debian");
         let root = home.join(suite);
         if !root.exists() {
             fs::create_dir_all(&home).with_context(|| format!("{}: cannot be created", home.display()))?;
