@@ -78,14 +78,14 @@ impl Artifacts {
         )
     }
 
-    /// As [`Artifacts::prepare`], for another processor, without the analyzer, which no test needs there. The variables
+    /// As [`Artifacts::prepare`], for another processor: the library, the examples and the fixtures, which is what tests need there. The variables
     /// are for cargo; `CC` among them is the C compiler.
     ///
     /// # Errors
     ///
     /// When cargo or the C compiler fails.
     pub fn prepare_for_guests(environment: &Environment) -> Result<Self> {
-        Self::build(environment, &["mremap-shim", "mremap-examples", "mremap-oracle"])
+        Self::build(environment, &["mremap-shim", "mremap-examples"])
     }
 
     fn build(environment: &Environment, packages: &[&str]) -> Result<Self> {

@@ -70,6 +70,8 @@ impl Cross {
             ),
             (linker, C_COMPILER.into()),
             ("CC".to_owned(), C_COMPILER.into()),
+            // It would be done to Debian's standard library, too, which takes minutes, and is dropped in the end.
+            ("CARGO_PROFILE_RELEASE_LTO".to_owned(), "off".into()),
             // The crates' own C code for build scripts is for this machine, the rest is not.
             ("HOST_CC".to_owned(), "cc".into()),
         ];

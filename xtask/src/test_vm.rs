@@ -145,7 +145,7 @@ fn test_guest(
 fn executables(cross: Option<&Cross>) -> Result<Vec<PathBuf>> {
     let mut command = repo::cargo();
     command.args(["test", "--quiet", "-p", "mremap-tests", "--no-run"]);
-    // Built for another processor only for this, they need not be fast: optimizing Debian's standard library takes minutes.
+    // Built for another processor only for this, they need not be fast.
     if cross.is_none() {
         command.arg("--release");
     }

@@ -31,17 +31,18 @@ pub(super) fn watch() {
     if !sys::signal_action(libc::SIGBUS).is_ok_and(|found| found.handler.is_none()) {
         return;
     }
-    let mut action = SignalAction {
+    let action = SignalAction {
         handler: Some(on_bus_error),
         flags: (libc::SA_SIGINFO | libc::SA_ONSTACK) as u64,
         blocked: SignalSet::MAX,
         ..SignalAction::DEFAULT
     };
     #[cfg(target_arch = "x86_64")]
-    {
-        action.flags |= SA_RESTORER;
-        action.restorer = Some(return_from_handler);
-    }
+    let action = SignalAction {
+        flags: action.flags | SA_RESTORER,
+        restorer: Some(return_from_handler),
+        ..action
+    };
     let installed = sys::set_signal_action(libc::SIGBUS, &action).is_ok();
     WATCHED.store(installed, Ordering::Relaxed);
 }
