@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -33,6 +33,9 @@ const C_FLAGS: [&str; 7] = [
     "-Werror",
     "-pthread",
 ];
+
+/// Variables for the programs that build.
+type Environment = [(String, OsString)];
 
 impl Artifacts {
     /// The artifacts of this process: those that `MREMAP_ARTIFACTS` names, or else freshly built ones.
@@ -64,15 +67,45 @@ impl Artifacts {
             }
             return Ok(Self { root });
         }
-        let root = target_directory()?.join("artifacts");
+        Self::build(
+            &[],
+            &[
+                "mremap-shim",
+                "mremap-analyzer",
+                "mremap-examples",
+                "mremap-oracle",
+            ],
+        )
+    }
+
+    /// As [`Artifacts::prepare`], for another processor: the library, the examples and the fixtures, which is what tests need there. The variables
+    /// are for cargo; `CC` among them is the C compiler.
+    ///
+    /// # Errors
+    ///
+    /// When cargo or the C compiler fails.
+    pub fn prepare_for_guests(environment: &Environment) -> Result<Self> {
+        Self::build(environment, &["mremap-shim", "mremap-examples"])
+    }
+
+    fn build(environment: &Environment, packages: &[&str]) -> Result<Self> {
+        let root = target_directory(environment)?.join("artifacts");
         for directory in ["examples", "fixtures"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
         }
         let _lock = lock(&root.join(".lock"))?;
-        let mut examples = build_rust(&root)?;
-        examples.extend(build_c(&workspace().join("examples"), &root.join("examples"))?);
-        let fixtures = build_c(&workspace().join("tests/fixtures"), &root.join("fixtures"))?;
+        let mut examples = build_rust(&root, environment, packages)?;
+        examples.extend(build_c(
+            &workspace().join("examples"),
+            &root.join("examples"),
+            environment,
+        )?);
+        let fixtures = build_c(
+            &workspace().join("tests/fixtures"),
+            &root.join("fixtures"),
+            environment,
+        )?;
         remove_others(&root.join("examples"), &examples)?;
         remove_others(&root.join("fixtures"), &fixtures)?;
         Ok(Self { root })
@@ -122,9 +155,10 @@ fn cargo() -> Command {
     command
 }
 
-fn target_directory() -> Result<PathBuf> {
+fn target_directory(environment: &Environment) -> Result<PathBuf> {
     let mut command = cargo();
     command
+        .envs(environment.iter().cloned())
         .args(["metadata", "--format-version=1", "--no-deps"])
         .stderr(Stdio::inherit());
     let output = command.output().context("cargo metadata: cannot be run")?;
@@ -144,30 +178,25 @@ fn lock(path: &Path) -> Result<File> {
 }
 
 /// Builds what is written in Rust; returns the names of the example programs among it.
-fn build_rust(root: &Path) -> Result<BTreeSet<String>> {
+fn build_rust(root: &Path, environment: &Environment, packages: &[&str]) -> Result<BTreeSet<String>> {
     let mut command = cargo();
+    command.envs(environment.iter().cloned());
     command.args([
         "build",
         "--quiet",
         "--release",
         "--message-format=json-render-diagnostics",
     ]);
-    command.args([
-        "-p",
-        "mremap-shim",
-        "-p",
-        "mremap-analyzer",
-        "-p",
-        "mremap-examples",
-        "-p",
-        "mremap-oracle",
-    ]);
+    command.args(packages.iter().flat_map(|package| ["-p", package]));
     let output = command
         .stderr(Stdio::inherit())
         .output()
         .context("cargo build: cannot be run")?;
     if !output.status.success() {
-        bail!("cargo build --release of the shim, the analyzer and the examples failed; see above");
+        bail!(
+            "cargo build --release of {} failed; see above",
+            packages.join(", ")
+        );
     }
     let mut examples = BTreeSet::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
@@ -205,7 +234,7 @@ fn products(message: &Value) -> Vec<PathBuf> {
 }
 
 /// Compiles every C program of a folder, if there is such a folder; returns the names of the results.
-fn build_c(sources: &Path, into: &Path) -> Result<BTreeSet<String>> {
+fn build_c(sources: &Path, into: &Path, environment: &Environment) -> Result<BTreeSet<String>> {
     let mut built = BTreeSet::new();
     let files: Vec<PathBuf> = names(sources).iter().map(|name| sources.join(name)).collect();
     let header = files
@@ -226,15 +255,17 @@ fn build_c(sources: &Path, into: &Path) -> Result<BTreeSet<String>> {
         };
         let output = into.join(&name);
         if modified(&output) <= modified(source).max(header.flatten()) {
-            compile(source, &output)?;
+            compile(source, &output, environment)?;
         }
         built.insert(name);
     }
     Ok(built)
 }
 
-fn compile(source: &Path, output: &Path) -> Result<()> {
-    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
+fn compile(source: &Path, output: &Path, environment: &Environment) -> Result<()> {
+    let given = environment.iter().find(|(name, _)| name == "CC");
+    let given = given.map(|(_, compiler)| compiler.clone());
+    let compiler = given.or_else(|| env::var_os("CC")).unwrap_or_else(|| "cc".into());
     let mut command = Command::new(&compiler);
     command.args(C_FLAGS);
     if has_extension(output, "so") {

@@ -1,5 +1,8 @@
 //! What the oracle's cases come to is the same on every kernel: written down where the kernel has the feature,
 //! reproduced by the shim where it has not. Where both can be had at once, they are compared outright.
+//!
+//! The cases are laid out in pages of 4 KiB and ask about the limits of x86-64.
+#![cfg(target_arch = "x86_64")]
 
 use std::process::Command;
 

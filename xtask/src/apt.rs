@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::arch::Arch;
 use crate::repo;
 
 /// What Debian signs its archives with.
@@ -30,12 +31,13 @@ pub struct Package {
 #[derive(Debug)]
 pub struct Apt {
     suite: String,
+    arch: Arch,
     home: PathBuf,
 }
 
 impl Apt {
     /// Sets up the directory, and fetches the suite's index.
-    pub fn update(suite: &str, home: PathBuf) -> Result<Self> {
+    pub fn update(suite: &str, arch: Arch, home: PathBuf) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
             bail!("{KEYRING}: missing; install the package debian-archive-keyring");
         }
@@ -44,14 +46,16 @@ impl Apt {
             fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
         }
         let source = format!(
-            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: amd64\nTargets: Packages\n\
+            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: {}\nTargets: Packages\n\
              Signed-By: {KEYRING}\n",
-            mirror(suite)?
+            mirror(suite)?,
+            arch.name()
         );
         write(&home.join("suite.sources"), &source)?;
         write(&home.join("status"), "")?;
         let apt = Self {
             suite: suite.to_owned(),
+            arch,
             home,
         };
         // One attempt more than apt's own: mirrors change while they are being read.
@@ -76,6 +80,28 @@ impl Apt {
         }
         let stanzas = repo::capture(self.command("apt-cache").arg("show").args(names))?;
         Ok(stanzas.split("\n\n").filter_map(parse_stanza).collect())
+    }
+
+    /// Every version of one package.
+    pub fn named(&self, name: &str) -> Result<Vec<Package>> {
+        let stanzas = repo::capture(self.command("apt-cache").args(["show", name]))?;
+        Ok(stanzas.split("\n\n").filter_map(parse_stanza).collect())
+    }
+
+    /// A package and all that it depends on, without packages whose names start with one of those left out.
+    pub fn closure(&self, root: &str, left_out: &[&str]) -> Result<Vec<String>> {
+        let mut names = vec![root.to_owned()];
+        let mut next = 0;
+        while let Some(name) = names.get(next) {
+            let text = repo::capture(self.command("apt-cache").args(["depends", "--important", name]))?;
+            for name in dependencies(&text) {
+                if !left_out.iter().any(|it| name.starts_with(it)) && !names.iter().any(|it| it == name) {
+                    names.push(name.to_owned());
+                }
+            }
+            next += 1;
+        }
+        Ok(names)
     }
 
     /// Downloads a package into a directory. Apt checks it against the signed index.
@@ -114,7 +140,8 @@ impl Apt {
         set("Dir::State::status", &format!("{home}/status"));
         set("Dir::Cache", &format!("{home}/cache"));
         set("Acquire::Languages", "none");
-        set("APT::Architecture", "amd64");
+        set("APT::Architecture", self.arch.name());
+        set("APT::Architectures", self.arch.name());
         // Else apt, when run by root, wants the directory to belong to its own user.
         set("APT::Sandbox::User", "root");
         command.env("LC_ALL", "C");
@@ -180,6 +207,15 @@ fn is_security(suite: &str) -> bool {
     suite.ends_with("-security")
 }
 
+/// The real packages in what `apt-cache depends` prints. Of alternatives all are taken: one of them is enough, and none
+/// does harm.
+fn dependencies(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().filter_map(|line| line.rsplit_once("Depends: "));
+    lines
+        .map(|(_, name)| name.trim())
+        .filter(|name| !name.starts_with('<'))
+}
+
 fn parse_stanza(stanza: &str) -> Option<Package> {
     let field = |name: &str| {
         let mut lines = stanza.lines().filter_map(|line| line.split_once(": "));
@@ -216,6 +252,13 @@ mod tests {
             "http://mirror.example/debian-security/"
         );
         assert_eq!(find_mirror("", "trixie"), None);
+    }
+
+    #[test]
+    fn dependencies_are_real_packages() {
+        let text =
+            "rustc\n  Depends: libc6\n |Depends: gcc\n  PreDepends: it\n  Depends: <c-compiler>\n    clang\n";
+        assert_eq!(dependencies(text).collect::<Vec<_>>(), ["libc6", "gcc", "it"]);
     }
 
     #[test]

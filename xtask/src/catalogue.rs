@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::arch::Arch;
 use crate::repo;
 
 /// One kernel of the catalogue.
@@ -13,6 +14,9 @@ use crate::repo;
 pub struct Entry {
     /// `6.12`: what the user types.
     pub series: String,
+    /// The processor it is for.
+    #[serde(default)]
+    pub arch: Arch,
     /// The Debian suite that has it.
     pub suite: String,
     /// The binary package with the image.
@@ -92,6 +96,20 @@ impl Catalogue {
             }
         }
         Ok(catalogue)
+    }
+
+    /// The kernels for one processor.
+    pub fn of(&self, arch: Arch) -> Vec<Entry> {
+        let entries = self.entries.iter().filter(|entry| entry.arch == arch);
+        entries.cloned().collect()
+    }
+
+    /// The entries with these series, in the catalogue's order; all those of a processor when none is named.
+    pub fn select_of(&self, arch: Arch, series: &[String]) -> Result<Vec<Entry>> {
+        if series.is_empty() {
+            return Ok(self.of(arch));
+        }
+        self.select(series)
     }
 
     /// The entries with these series, in the catalogue's order; all of them when none is named.

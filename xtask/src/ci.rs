@@ -5,9 +5,13 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::bench;
+use crate::dist;
+use crate::documents;
 use crate::oracle;
+use crate::pictures;
 use crate::repo;
 use crate::test;
+use crate::tools::DENY;
 
 /// Runs the checks and then the tests, and says at the end which failed.
 pub fn run() -> Result<ExitCode> {
@@ -34,11 +38,41 @@ pub fn run() -> Result<ExitCode> {
     if oracle::run(&oracle::Options::for_ci())? != ExitCode::SUCCESS {
         failed.push("oracle");
     }
+    for (name, run) in last_steps() {
+        println!("== {name}");
+        match run() {
+            Ok(status) if status == ExitCode::SUCCESS => {}
+            Ok(_) => failed.push(name),
+            Err(error) => {
+                println!("{error:#}");
+                failed.push(name);
+            }
+        }
+    }
     if failed.is_empty() {
         return Ok(tests);
     }
     eprintln!("failed: {}", failed.join(", "));
     Ok(ExitCode::FAILURE)
+}
+
+type Step = fn() -> Result<ExitCode>;
+
+fn last_steps() -> [(&'static str, Step); 4] {
+    [
+        ("dependencies", dependencies),
+        ("documents", documents::run),
+        ("pictures", || pictures::run(&pictures::Options::for_ci())),
+        ("packages", || dist::run(&dist::Options::for_ci())),
+    ]
+}
+
+/// Licences, sources and duplicates; the advisories' database cannot be had everywhere.
+fn dependencies() -> Result<ExitCode> {
+    let mut deny = repo::cargo();
+    deny.env("PATH", DENY.path()?)
+        .args(["deny", "check", "licenses", "bans", "sources"]);
+    repo::run(&mut deny).map(|()| ExitCode::SUCCESS)
 }
 
 fn checks() -> [(&'static str, Command); 3] {

@@ -12,6 +12,7 @@ use std::thread;
 use anyhow::{Context, Error, Result, anyhow, bail};
 
 use crate::apt::{self, Apt, Package};
+use crate::arch::Arch;
 use crate::catalogue::{Catalogue, Entry};
 use crate::repo;
 
@@ -20,6 +21,8 @@ use crate::repo;
 pub struct Kernel {
     /// The catalogue's name for it.
     pub series: String,
+    /// The processor it is for.
+    pub arch: Arch,
     /// The package it came from, as `NAME VERSION`.
     pub version: String,
     /// Whether it moves several VMAs at once by itself.
@@ -36,6 +39,7 @@ pub fn cached(entry: &Entry) -> Option<Kernel> {
     let vmlinuz = folder.join("vmlinuz");
     (pin == pin_of(entry) && vmlinuz.is_file()).then(|| Kernel {
         series: entry.series.clone(),
+        arch: entry.arch,
         version: version.to_owned(),
         native: entry.native,
         vmlinuz,
@@ -74,9 +78,9 @@ pub fn get_one(series: &str) -> Result<Kernel> {
 pub fn newest(entries: &[Entry]) -> Result<Vec<(Entry, Package)>> {
     need_apt()?;
     let mut found = Vec::new();
-    for suite in suites(&entries.iter().collect::<Vec<_>>()) {
-        let apt = Apt::update(suite, apt_home(suite))?;
-        for entry in entries.iter().filter(|entry| entry.suite == suite) {
+    for (suite, arch) in suites(&entries.iter().collect::<Vec<_>>()) {
+        let apt = Apt::update(suite, arch, apt_home(suite, arch))?;
+        for entry in entries.iter().filter(|entry| is_of(entry, (suite, arch))) {
             found.push((entry.clone(), newest_of(&|is_wanted| apt.find(is_wanted), entry)?));
         }
     }
@@ -98,7 +102,7 @@ fn fetch(entries: &[&Entry]) -> HashMap<String, Error> {
             entries
                 .iter()
                 .copied()
-                .filter(move |entry| entry.suite == suite)
+                .filter(move |entry| is_of(entry, suite))
                 .collect::<Vec<_>>()
         };
         let workers: Vec<_> = suites(entries)
@@ -112,8 +116,8 @@ fn fetch(entries: &[&Entry]) -> HashMap<String, Error> {
     })
 }
 
-fn fetch_suite(suite: &str, entries: &[&Entry]) -> HashMap<String, Error> {
-    let apt = match Apt::update(suite, apt_home(suite)) {
+fn fetch_suite((suite, arch): (&str, Arch), entries: &[&Entry]) -> HashMap<String, Error> {
+    let apt = match Apt::update(suite, arch, apt_home(suite, arch)) {
         Ok(apt) => apt,
         Err(error) => {
             let shown = format!("{error:#}");
@@ -208,22 +212,33 @@ fn newest_of(find: &Find<'_>, entry: &Entry) -> Result<Package> {
     let packages = find(&|name| is_of_series(name, entry))?;
     apt::newest(packages).with_context(|| {
         let Entry { series, suite, .. } = entry;
-        format!("kernel {series}: {suite} has no cloud image of it any more; name another suite in tests/kernels.toml")
+        format!("kernel {series}: {suite} has no such image of it any more; name another suite in tests/kernels.toml")
     })
 }
 
-/// Whether a package holds a cloud image of the entry's series, in the same kind of package as the pinned one.
+/// Whether a package holds an image of the entry's series, of the same kind and flavour as the pinned one.
 fn is_of_series(name: &str, entry: &Entry) -> bool {
     let kind = if entry.package.starts_with("linux-binary-") {
         "linux-binary-"
     } else {
         "linux-image-"
     };
+    let flavour = flavour(entry);
     let version = name
         .strip_prefix(kind)
-        .and_then(|rest| rest.strip_suffix("-cloud-amd64"));
-    let patch = version.and_then(|version| version.strip_prefix(entry.series.as_str()));
-    patch.is_some_and(|patch| patch.starts_with('.'))
+        .and_then(|rest| rest.strip_suffix(flavour));
+    // A catalogue may have a series twice, with a word behind it.
+    let series = entry.series.split('-').next().unwrap_or_default();
+    let patch = version.and_then(|version| version.strip_prefix(series));
+    patch.is_some_and(|patch| patch.starts_with('.') && !patch.ends_with("-cloud"))
+}
+
+/// The end of the pinned package's name: `-cloud-amd64`, `-arm64-16k`.
+fn flavour(entry: &Entry) -> &str {
+    let package = entry.package.as_str();
+    let plain = format!("-{}", entry.arch.name());
+    let at = package.find("-cloud-").or_else(|| package.find(&plain));
+    at.map_or("", |at| &package[at..])
 }
 
 fn check_hash(deb: &Path, package: &Package) -> Result<()> {
@@ -255,9 +270,16 @@ fn find_vmlinuz(directory: &Path) -> Option<PathBuf> {
     directories.find_map(|entry| find_vmlinuz(&entry.path()))
 }
 
-fn suites<'a>(entries: &[&'a Entry]) -> Vec<&'a str> {
-    let mut suites: Vec<&str> = entries.iter().map(|entry| entry.suite.as_str()).collect();
-    suites.sort_unstable();
+fn is_of(entry: &Entry, (suite, arch): (&str, Arch)) -> bool {
+    entry.suite == suite && entry.arch == arch
+}
+
+fn suites<'a>(entries: &[&'a Entry]) -> Vec<(&'a str, Arch)> {
+    let mut suites: Vec<_> = entries
+        .iter()
+        .map(|entry| (entry.suite.as_str(), entry.arch))
+        .collect();
+    suites.sort_unstable_by_key(|(suite, arch)| (*suite, arch.name()));
     suites.dedup();
     suites
 }
@@ -284,11 +306,24 @@ fn lock() -> Result<File> {
 }
 
 fn folder(entry: &Entry) -> PathBuf {
-    repo::kernel_cache().join(&entry.series)
+    repo::kernel_cache()
+        .join(arch_folder(entry.arch))
+        .join(&entry.series)
 }
 
-fn apt_home(suite: &str) -> PathBuf {
-    repo::kernel_cache().join("apt").join(suite)
+fn apt_home(suite: &str, arch: Arch) -> PathBuf {
+    repo::kernel_cache()
+        .join(arch_folder(arch))
+        .join("apt")
+        .join(suite)
+}
+
+/// Kernels for x86-64 lie in the cache itself.
+fn arch_folder(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "",
+        Arch::Arm64 => "arm64",
+    }
 }
 
 fn pin_of(entry: &Entry) -> String {
@@ -360,7 +395,7 @@ mod tests {
             "{warning}"
         );
         let error = choose_from(&[], &entry).unwrap_err().to_string();
-        assert!(error.contains("no cloud image of it any more"), "{error}");
+        assert!(error.contains("no such image of it any more"), "{error}");
     }
 
     #[test]

@@ -1,19 +1,26 @@
 //! The project's commands. Each one is a function of a module of its own; CI calls nothing else.
 
 mod apt;
+mod arch;
 mod bench;
 mod catalogue;
 mod ci;
+mod cross;
+mod debian;
 mod demo;
+mod dist;
+mod documents;
 mod guest;
 mod kernels;
 mod kernels_command;
 mod libtest;
 mod mutants;
 mod oracle;
+mod pictures;
 mod repo;
 mod test;
 mod test_vm;
+mod tools;
 mod userlands;
 mod vm;
 
@@ -42,6 +49,12 @@ enum Command {
     Demo(demo::Options),
     /// The shim against the kernel that runs here, on random layouts and requests.
     Oracle(oracle::Options),
+    /// Every command that the documents show.
+    Docs,
+    /// The README's pictures.
+    Pictures(pictures::Options),
+    /// What is given to others: a tarball, a Debian package, a bill of materials, checksums.
+    Dist(dist::Options),
     /// Everything that a change must pass.
     Ci,
 }
@@ -63,6 +76,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Oracle(options) => oracle::run(&options),
+        Command::Docs => documents::run(),
+        Command::Pictures(options) => pictures::run(&options),
+        Command::Dist(options) => dist::run(&options),
         Command::Ci => ci::run(),
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::arch::Arch;
 use crate::catalogue::Catalogue;
 use crate::guest;
 use crate::kernels;
@@ -139,18 +140,15 @@ fn in_guests() -> Result<(Counts, Vec<String>)> {
         return Ok((Counts::default(), vec![all_guests_skipped(&missing)]));
     }
     let (mut kernels, mut skipped) = (Vec::new(), Vec::new());
-    for (entry, kernel) in catalogue
-        .entries
-        .iter()
-        .zip(kernels::get_each(&catalogue.entries))
-    {
+    let entries = catalogue.of(Arch::Amd64);
+    for (entry, kernel) in entries.iter().zip(kernels::get_each(&entries)) {
         match kernel {
             Ok(kernel) => kernels.push(kernel),
             Err(error) => skipped.push(format!("the system tests on kernel {}: {error:#}", entry.series)),
         }
     }
     Ok((
-        test_vm::matrix(&kernels, &catalogue.guest, None, GUEST_TIMEOUT)?,
+        test_vm::matrix(&kernels, None, &catalogue.guest, None, GUEST_TIMEOUT)?,
         skipped,
     ))
 }
@@ -165,7 +163,7 @@ mod tests {
 
     #[test]
     fn without_qemu_the_line_says_what_is_skipped_and_how_to_get_it() {
-        let missing = guest::missing_in(OsStr::new("/nowhere")).expect("nothing is there");
+        let missing = guest::missing_in(OsStr::new("/nowhere"), Arch::Amd64).expect("nothing is there");
         assert_eq!(
             all_guests_skipped(&missing),
             "the system tests in all guest kernels: qemu-system-x86_64 is not installed \

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use mremap_tests::artifacts::Artifacts;
 use serde_json::Value;
 
+use crate::arch::Arch;
 use crate::catalogue::{Catalogue, GuestExtras};
+use crate::cross::Cross;
 use crate::guest::{self, Guest, GuestRun};
 use crate::kernels::{self, Kernel};
 use crate::libtest::{self, Counts};
@@ -23,6 +25,9 @@ const ARTIFACTS: &str = "/artifacts";
 pub struct Options {
     /// Series from tests/kernels.toml, for example 6.1; all of them when none is named.
     version: Vec<String>,
+    /// The guests' processor when no series is named. For 64-bit Arm everything is cross-built first.
+    #[arg(long, value_enum, default_value_t)]
+    arch: Arch,
     /// Only the tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
@@ -34,12 +39,26 @@ pub struct Options {
 /// Tests on the kernels named.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let catalogue = Catalogue::read()?;
-    let kernels = kernels::get(&catalogue.select(&options.version)?)?;
+    let kernels = kernels::get(&catalogue.select_of(options.arch, &options.version)?)?;
     if let Some(missing) = guest::missing() {
         bail!("no guests here: {missing}");
     }
     let timeout = Duration::from_secs(options.timeout);
-    let counts = matrix(&kernels, &catalogue.guest, options.filter.as_deref(), timeout)?;
+    let arch = kernels.first().map_or(options.arch, |kernel| kernel.arch);
+    if kernels.iter().any(|kernel| kernel.arch != arch) {
+        bail!("one processor at a time");
+    }
+    let cross = match arch {
+        Arch::Amd64 => None,
+        Arch::Arm64 => Some(Cross::get()?),
+    };
+    let counts = matrix(
+        &kernels,
+        cross.as_ref(),
+        &catalogue.guest,
+        options.filter.as_deref(),
+        timeout,
+    )?;
     Ok(if counts.failed == 0 {
         ExitCode::SUCCESS
     } else {
@@ -50,17 +69,18 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// Runs every system test under every kernel, prints the failures and the table, returns the sums.
 pub fn matrix(
     kernels: &[Kernel],
+    cross: Option<&Cross>,
     extras: &GuestExtras,
     filter: Option<&str>,
     timeout: Duration,
 ) -> Result<Counts> {
-    let mut executables = executables()?;
+    let mut executables = executables(cross)?;
     executables.retain(|executable| !extras.host_only.contains(&name(executable)));
     if executables.is_empty() {
         println!("guests: no system tests in tests/tests");
         return Ok(Counts::default());
     }
-    let guest = test_guest(&executables, extras, filter, timeout)?;
+    let guest = test_guest(&executables, cross, extras, filter, timeout)?;
     let runs = guest::run_each(kernels, &guest, |kernel, run| {
         show_failures(kernel, run, &executables);
     })?;
@@ -82,6 +102,7 @@ pub fn matrix(
 
 fn test_guest(
     executables: &[PathBuf],
+    cross: Option<&Cross>,
     extras: &GuestExtras,
     filter: Option<&str>,
     time: Duration,
@@ -90,9 +111,21 @@ fn test_guest(
         timeout: time,
         ..Guest::default()
     };
-    guest.add(&Artifacts::prepare()?.root, ARTIFACTS);
-    for program in &extras.programs {
-        guest.add_program(program)?;
+    let artifacts = match cross {
+        None => Artifacts::prepare()?,
+        Some(cross) => Artifacts::prepare_for_guests(&cross.environment)?,
+    };
+    guest.add(&artifacts.root, ARTIFACTS);
+    if let Some(Cross { sysroot, .. }) = cross {
+        guest.arch = Arch::Arm64;
+        guest
+            .add(sysroot.join("lib"), "/lib")
+            .add(sysroot.join("bin"), "/bin");
+        guest.busybox = Some(sysroot.join("bin/busybox"));
+    } else {
+        for program in &extras.programs {
+            guest.add_program(program)?;
+        }
     }
     for directory in &extras.directories {
         guest.add(directory, directory);
@@ -109,12 +142,17 @@ fn test_guest(
 }
 
 /// Builds the system tests; returns their executables.
-fn executables() -> Result<Vec<PathBuf>> {
+fn executables(cross: Option<&Cross>) -> Result<Vec<PathBuf>> {
     let mut command = repo::cargo();
-    command.args(["test", "--quiet", "-p", "mremap-tests", "--release", "--no-run"]);
+    command.args(["test", "--quiet", "-p", "mremap-tests", "--no-run"]);
+    // Built for another processor only for this, they need not be fast.
+    if cross.is_none() {
+        command.arg("--release");
+    }
     command
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit());
+    command.envs(cross.into_iter().flat_map(|it| it.environment.iter().cloned()));
     let output = command.output().context("cargo test --no-run: cannot be run")?;
     if !output.status.success() {
         bail!("the system tests do not build; see above");

@@ -9,7 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{guest_path, libraries};
+use super::{Guest, guest_path, libraries};
+use crate::arch::Arch;
 use crate::repo;
 
 /// The directories that are links into `/usr`, as on Debian.
@@ -19,7 +20,7 @@ pub const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 const DIRECTORIES: [&str; 9] = ["dev", "etc", "proc", "root", "run", "sys", "tmp", "usr", "var"];
 
 /// Writes the archive: the first process's script, busybox and its commands, the files and their libraries.
-pub fn write(to: &Path, init: &str, files: &[(PathBuf, PathBuf)]) -> Result<()> {
+pub fn write(to: &Path, init: &str, guest: &Guest) -> Result<()> {
     let mut tree = Tree::default();
     for name in DIRECTORIES {
         tree.directory(Path::new(name));
@@ -36,20 +37,22 @@ pub fn write(to: &Path, init: &str, files: &[(PathBuf, PathBuf)]) -> Result<()> 
     );
     tree.insert(Path::new("etc/group"), Node::Text("root:x:0:\n".to_owned()));
     let mut contents = Vec::new();
-    for (host, guest) in files {
+    for (host, guest) in &guest.files {
         tree.copy(host, &guest_path(guest), &mut contents)?;
     }
-    for library in libraries::needed_by(&contents)? {
-        tree.insert_new(&guest_path(&library), Node::File(library));
+    if guest.arch == Arch::Amd64 {
+        for library in libraries::needed_by(&contents)? {
+            tree.insert_new(&guest_path(&library), Node::File(library));
+        }
+        // Where the loader looks for libraries that are not in its own directories.
+        tree.copy(
+            Path::new("/etc/ld.so.cache"),
+            Path::new("etc/ld.so.cache"),
+            &mut Vec::new(),
+        )
+        .ok();
     }
-    // Where the loader looks for libraries that are not in its own directories.
-    tree.copy(
-        Path::new("/etc/ld.so.cache"),
-        Path::new("etc/ld.so.cache"),
-        &mut Vec::new(),
-    )
-    .ok();
-    add_busybox(&mut tree)?;
+    add_busybox(&mut tree, guest.busybox.as_deref())?;
     tree.write(to)
         .with_context(|| format!("{}: the initramfs cannot be written", to.display()))
 }
@@ -67,12 +70,16 @@ pub fn busybox() -> Result<PathBuf> {
 }
 
 /// Adds busybox under every name it answers to, except where a real program is already.
-fn add_busybox(tree: &mut Tree) -> Result<()> {
+/// Another machine's busybox cannot be asked here: this one's says which names there are.
+fn add_busybox(tree: &mut Tree, given: Option<&Path>) -> Result<()> {
     let path = busybox()?;
     for applet in repo::capture(Command::new(&path).arg("--list"))?.lines() {
         tree.insert_new(&Path::new("usr/bin").join(applet), Node::Link("busybox".into()));
     }
-    tree.insert(Path::new("usr/bin/busybox"), Node::File(path));
+    tree.insert(
+        Path::new("usr/bin/busybox"),
+        Node::File(given.unwrap_or(&path).to_path_buf()),
+    );
     Ok(())
 }
 

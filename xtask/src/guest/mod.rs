@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use self::qemu::Run;
+use crate::arch::Arch;
 use crate::kernels::Kernel;
 use crate::repo;
 
@@ -35,6 +36,10 @@ pub struct Guest {
     pub files: Vec<(PathBuf, PathBuf)>,
     /// The commands, run one after the other whatever becomes of each.
     pub commands: Vec<GuestCommand>,
+    /// Its processor; shared libraries come along by themselves only where it is this machine's.
+    pub arch: Arch,
+    /// The busybox that it starts from, when it is not this machine's.
+    pub busybox: Option<PathBuf>,
     /// How long the guest may take in all, its start included.
     pub timeout: Duration,
 }
@@ -73,6 +78,8 @@ impl Default for Guest {
         Self {
             files: Vec::new(),
             commands: Vec::new(),
+            arch: Arch::default(),
+            busybox: None,
             timeout: Duration::from_mins(2),
         }
     }
@@ -117,9 +124,9 @@ impl Guest {
     pub fn pack(&self) -> Result<Packed> {
         let directory = tempfile::tempdir().context("no temporary directory")?;
         let nonce = protocol::nonce();
-        let init = script::init(&self.commands, &nonce, self.timeout);
+        let init = script::init(&self.commands, &nonce, self.timeout, self.arch);
         let initrd = directory.path().join("initramfs");
-        initramfs::write(&initrd, &init, &self.files)?;
+        initramfs::write(&initrd, &init, self)?;
         Ok(Packed {
             directory,
             initrd,
@@ -228,16 +235,14 @@ fn next(queue: &Mutex<VecDeque<usize>>) -> Option<usize> {
 
 /// What is missing on this machine for running guests, as a sentence; nothing when nothing is.
 pub fn missing() -> Option<String> {
-    missing_in(&env::var_os("PATH").unwrap_or_default())
+    missing_in(&env::var_os("PATH").unwrap_or_default(), Arch::Amd64)
 }
 
 /// As [`missing`], with programs looked for in these directories.
-pub fn missing_in(path: &OsStr) -> Option<String> {
-    if repo::which_in(qemu::PROGRAM, path).is_none() {
-        return Some(format!(
-            "{} is not installed (apt-get install qemu-system-x86)",
-            qemu::PROGRAM
-        ));
+pub fn missing_in(path: &OsStr, arch: Arch) -> Option<String> {
+    let (program, package) = arch.emulator();
+    if repo::which_in(program, path).is_none() {
+        return Some(format!("{program} is not installed (apt-get install {package})"));
     }
     if let Err(error) = initramfs::busybox() {
         return Some(format!("{error:#}"));

@@ -15,9 +15,6 @@ use super::CommandOutcome;
 use super::protocol::Reader;
 use crate::kernels::Kernel;
 
-/// The emulator.
-pub const PROGRAM: &str = "qemu-system-x86_64";
-
 /// How much of the console an error shows.
 const TAIL: usize = 40;
 
@@ -34,7 +31,8 @@ impl Machine<'_> {
     pub fn run(&self, reader: Reader, timeout: Duration, watch: &mut dyn FnMut(&[u8])) -> Result<Run> {
         let mut command = self.command();
         let mut child = command.spawn().with_context(|| {
-            format!("{PROGRAM}: cannot be started; install it (apt-get install qemu-system-x86)")
+            let (program, package) = self.kernel.arch.emulator();
+            format!("{program}: cannot be started; install it (apt-get install {package})")
         })?;
         let pieces = pieces(child.stdout.take().context("qemu has no stdout")?);
         let (reader, end) = listen(reader, &pieces, timeout, watch);
@@ -59,19 +57,25 @@ impl Machine<'_> {
     }
 
     fn command(&self) -> Command {
-        let native = u8::from(self.kernel.native);
+        let (arch, native) = (self.kernel.arch, u8::from(self.kernel.native));
         // What the kernel does not know itself becomes a variable of the first process.
         let line = format!(
-            "console=ttyS0 quiet panic=-1 oops=panic mitigations=off MREMAP_KERNEL={} MREMAP_KERNEL_NATIVE={native}",
-            self.kernel.series
+            "console={} quiet panic=-1 oops=panic mitigations=off MREMAP_KERNEL={} MREMAP_KERNEL_NATIVE={native}",
+            arch.lines().0,
+            // Tests know a kernel by its numbers.
+            self.kernel.series.split('-').next().unwrap_or_default()
         );
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(arch.emulator().0);
         command.args(["-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]);
-        command.args(["-accel", "tcg", "-cpu", "max", "-m", "1G", "-smp", "2"]);
+        command
+            .args(arch.machine())
+            .args(["-accel", "tcg", "-m", "1G", "-smp", "2"]);
         command
             .arg("-serial")
             .arg(format!("file:{}", self.console.display()));
-        command.args(["-chardev", "stdio,id=line,signal=off", "-serial", "chardev:line"]);
+        command
+            .args(["-chardev", "stdio,id=line,signal=off"])
+            .args(arch.second_serial());
         command
             .arg("-kernel")
             .arg(&self.kernel.vmlinuz)

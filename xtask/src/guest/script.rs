@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::GuestCommand;
+use crate::arch::Arch;
 
 /// The bits of the kernel's taint mask that say it complained: bad page, oops, warning.
 const COMPLAINTS: u32 = 1 << 5 | 1 << 7 | 1 << 9;
 
 /// Writes the script. Output and marks go to the second serial line, raw; the first one is the kernel's console.
-pub fn init(commands: &[GuestCommand], nonce: &str, timeout: Duration) -> String {
+pub fn init(commands: &[GuestCommand], nonce: &str, timeout: Duration, arch: Arch) -> String {
+    let line = arch.lines().1;
     // Should whoever started the guest be gone, nobody ends it: it ends itself, a little later than they would have.
     let alone = timeout.as_secs() + 30;
     let mut script = format!(
@@ -28,10 +30,10 @@ b chmod 1777 /tmp.new /dev/shm
 b mount --move /tmp.new /tmp
 b mount -t tmpfs tmpfs /run
 b ln -sf /proc/self/fd /dev/fd
-b stty -F /dev/ttyS1 raw -echo rows 50 cols 110
+b stty -F /dev/{line} raw -echo rows 50 cols 110
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin HOME=/root TERM=dumb NO_COLOR=1
 cd /tmp
-exec </dev/null >/dev/ttyS1 2>&1
+exec </dev/null >/dev/{line} 2>&1
 ( b sleep {alone}; b poweroff -f ) &
 complaints() {{ echo $(($(b cat /proc/sys/kernel/tainted) & {COMPLAINTS})); }}
 before=0
@@ -58,7 +60,7 @@ mark ready
         let _ = writeln!(script, "b env {env}{}; report $?", argv.join(" "));
     }
     // Waits until the line has taken everything, then says so.
-    script.push_str("mark 'done'\nb stty -F /dev/ttyS1 raw\nb poweroff -f\n");
+    let _ = write!(script, "mark 'done'\nb stty -F /dev/{line} raw\nb poweroff -f\n");
     script
 }
 

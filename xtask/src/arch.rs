@@ -1,0 +1,56 @@
+//! The processors that guests have, and what differs between their machines.
+
+use serde::Deserialize;
+
+/// A processor architecture, by Debian's name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// x86-64.
+    #[default]
+    Amd64,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+impl Arch {
+    /// As Debian calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// The program that emulates it, and the package with that program.
+    pub fn emulator(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Amd64 => ("qemu-system-x86_64", "qemu-system-x86"),
+            Self::Arm64 => ("qemu-system-aarch64", "qemu-system-arm"),
+        }
+    }
+
+    /// The emulator's words for the machine. Pointer authentication by Arm's own cipher would cost half of the time.
+    pub fn machine(self) -> &'static [&'static str] {
+        match self {
+            Self::Amd64 => &["-cpu", "max"],
+            Self::Arm64 => &["-machine", "virt", "-cpu", "max,pauth-impdef=on"],
+        }
+    }
+
+    /// The emulator's words for a second serial line on the character device `line`.
+    pub fn second_serial(self) -> [&'static str; 2] {
+        match self {
+            Self::Amd64 => ["-serial", "chardev:line"],
+            Self::Arm64 => ["-device", "pci-serial,chardev=line"],
+        }
+    }
+
+    /// The guest's names of the kernel's console and of the second serial line.
+    pub fn lines(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Amd64 => ("ttyS0", "ttyS1"),
+            Self::Arm64 => ("ttyAMA0", "ttyS0"),
+        }
+    }
+}

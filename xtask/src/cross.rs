@@ -1,0 +1,138 @@
+//! Building for 64-bit Arm without rustup: Debian's own compiler of a newer release with its standard library for Arm,
+//! unpacked under the target folder and not installed, and GCC's cross linker.
+//!
+//! The compiler runs with the libraries of its own release, by that release's loader.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::apt::{self, Apt};
+use crate::arch::Arch;
+use crate::repo;
+
+const TARGET: &str = "aarch64-unknown-linux-gnu";
+const C_COMPILER: &str = "aarch64-linux-gnu-gcc";
+/// The oldest Debian release whose compiler is new enough.
+const COMPILER_SUITE: &str = "forky";
+/// The start of names that the compiler depends on and that are not needed: programs and headers to link with.
+const LEFT_OUT: [&str; 6] = [
+    "gcc",
+    "cpp",
+    "binutils",
+    "libc6-dev",
+    "libc-dev",
+    "linux-libc-dev",
+];
+/// What the guests need of the release that the cross linker belongs to.
+const IN_GUESTS: [&str; 4] = ["libc6", "libgcc-s1", "busybox-static", "coreutils"];
+
+/// The means to build for Arm and to run what was built.
+#[derive(Debug)]
+pub struct Cross {
+    /// Variables for cargo and for the tests' build of C programs.
+    pub environment: Vec<(String, OsString)>,
+    /// A root with the C library, busybox and coreutils for Arm.
+    pub sysroot: PathBuf,
+}
+
+impl Cross {
+    /// Fetches what is not there yet.
+    pub fn get() -> Result<Self> {
+        ensure!(
+            repo::which(C_COMPILER).is_some(),
+            "{C_COMPILER} is not installed (apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross)"
+        );
+        let home = repo::root().join("target/cross");
+        let (rust, sysroot) = (home.join("rust"), home.join("sysroot"));
+        once(&rust, |root| {
+            let apt = Apt::update(COMPILER_SUITE, Arch::Amd64, home.join("apt-compiler"))?;
+            unpack(&apt, &apt.closure("rustc", &LEFT_OUT)?, root)?;
+            let apt = Apt::update(COMPILER_SUITE, Arch::Arm64, home.join("apt-library"))?;
+            unpack(&apt, &["libstd-rust-dev".to_owned()], root)
+        })?;
+        once(&sysroot, |root| {
+            let apt = Apt::update(&own_suite()?, Arch::Arm64, home.join("apt-sysroot"))?;
+            unpack(&apt, &IN_GUESTS.map(str::to_owned), root)
+        })?;
+        let compiler = wrapper(&home, &rust)?;
+        let linker = format!("CARGO_TARGET_{}_LINKER", TARGET.to_uppercase().replace('-', "_"));
+        let environment = [
+            ("RUSTC".to_owned(), compiler.into_os_string()),
+            ("CARGO_BUILD_TARGET".to_owned(), TARGET.into()),
+            (
+                "CARGO_TARGET_DIR".to_owned(),
+                repo::root().join("target/arm64").into(),
+            ),
+            (linker, C_COMPILER.into()),
+            ("CC".to_owned(), C_COMPILER.into()),
+            // It would be done to Debian's standard library, too, which takes minutes, and is dropped in the end.
+            ("CARGO_PROFILE_RELEASE_LTO".to_owned(), "off".into()),
+            // The crates' own C code for build scripts is for this machine, the rest is not.
+            ("HOST_CC".to_owned(), "cc".into()),
+        ];
+        Ok(Self {
+            environment: environment.into(),
+            sysroot,
+        })
+    }
+}
+
+/// Fills a folder once; a half-filled one does not count.
+fn once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let fresh = folder.with_extension("fresh");
+    if fresh.exists() {
+        fs::remove_dir_all(&fresh)?;
+    }
+    fs::create_dir_all(&fresh).with_context(|| format!("{}: cannot be created", fresh.display()))?;
+    fill(&fresh)?;
+    fs::rename(&fresh, folder).with_context(|| format!("{}: cannot be renamed", fresh.display()))
+}
+
+fn unpack(apt: &Apt, names: &[String], root: &Path) -> Result<()> {
+    for name in names {
+        let package = apt::newest(apt.named(name)?).with_context(|| format!("{name}: no such package"))?;
+        eprintln!("cross: fetching {} {}", package.name, package.version);
+        let scratch = tempfile::tempdir().context("no temporary directory")?;
+        let deb = apt.download(&package, scratch.path())?;
+        repo::capture(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(root))?;
+    }
+    Ok(())
+}
+
+/// The release of this machine: the cross linker's C library is of it.
+fn own_suite() -> Result<String> {
+    let text = fs::read_to_string("/etc/os-release").context("/etc/os-release: cannot be read")?;
+    let name = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    Ok(name
+        .context("/etc/os-release: no VERSION_CODENAME")?
+        .trim_matches('"')
+        .to_owned())
+}
+
+fn wrapper(home: &Path, rust: &Path) -> Result<PathBuf> {
+    let path = home.join("rustc");
+    let libraries = rust.join("usr/lib/x86_64-linux-gnu");
+    let text = format!(
+        "#!/bin/sh\nexec '{libraries}/ld-linux-x86-64.so.2' --library-path '{libraries}' \\\n\
+         \x20   '{rust}/usr/bin/rustc' --sysroot '{rust}/usr' \"$@\"\n",
+        libraries = libraries.display(),
+        rust = rust.display()
+    );
+    // Cargo asks the compiler anew whenever its file is newer.
+    if fs::read_to_string(&path).is_ok_and(|it| it == text) {
+        return Ok(path);
+    }
+    fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}

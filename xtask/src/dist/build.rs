@@ -1,0 +1,162 @@
+//! The programs, made for any Linux with glibc 2.17 or newer, free of this machine's paths and times.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Release;
+use crate::repo;
+use crate::tools::ZIG;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The oldest glibc that the products run with: `(major, minor)`.
+const OLDEST_GLIBC: Glibc = (2, 17);
+/// As much for the example programs, which need `memfd_create`.
+const OLDEST_GLIBC_OF_EXAMPLES: Glibc = (2, 27);
+
+type Glibc = (u32, u32);
+
+/// What was built.
+#[derive(Debug)]
+pub struct Built {
+    /// The preload library.
+    pub shim: PathBuf,
+    /// The command.
+    pub analyzer: PathBuf,
+    /// The example programs that are written in C.
+    pub examples: Vec<PathBuf>,
+}
+
+/// Builds everything of a source tree; `target` is cargo's folder.
+pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
+    let cargo = |subcommand: &str, triple: &str, package: &str| -> Result<()> {
+        let mut command = repo::cargo();
+        command.current_dir(source).env("PATH", ZIG.path()?);
+        command
+            .env("CARGO_TARGET_DIR", target)
+            .env("SOURCE_DATE_EPOCH", &release.time)
+            .env_remove("RUSTFLAGS");
+        command.args([
+            subcommand,
+            "--release",
+            "--locked",
+            "--quiet",
+            "--target",
+            triple,
+            "-p",
+            package,
+        ]);
+        command
+            .arg("--config")
+            .arg(format!("build.rustflags = {:?}", remapped(source)))
+            .args(["--config", "profile.release.strip = true"]);
+        repo::run(&mut command)
+    };
+    // The library needs nothing newer as it is, and GNU ld to stay without std; the command needs a linker that
+    // knows old glibcs.
+    cargo("build", TARGET, "mremap-shim")?;
+    let (major, minor) = OLDEST_GLIBC;
+    cargo(
+        "zigbuild",
+        &format!("{TARGET}.{major}.{minor}"),
+        "mremap-analyzer",
+    )?;
+    let products = target.join(TARGET).join("release");
+    let built = Built {
+        shim: products.join("libmremap_shim.so"),
+        analyzer: products.join("mremap-analyzer"),
+        examples: examples(source, target)?,
+    };
+    check_glibc(&built.shim, OLDEST_GLIBC)?;
+    check_glibc(&built.analyzer, OLDEST_GLIBC)?;
+    for example in &built.examples {
+        check_glibc(example, OLDEST_GLIBC_OF_EXAMPLES)?;
+    }
+    Ok(built)
+}
+
+/// Flags that put fixed names in the place of this machine's folders.
+fn remapped(source: &Path) -> Vec<String> {
+    let home = std::env::var_os("CARGO_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        PathBuf::from,
+    );
+    let places = [(home.as_path(), "/cargo"), (source, "/mremap-shim")];
+    places
+        .iter()
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+        .collect()
+}
+
+fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
+    let into = target.join("examples");
+    fs::create_dir_all(&into).with_context(|| format!("{}: cannot be created", into.display()))?;
+    let sources = fs::read_dir(source.join("examples"))?
+        .flatten()
+        .map(|entry| entry.path());
+    let mut sources: Vec<PathBuf> = sources
+        .filter(|path| path.extension().is_some_and(|it| it == "c"))
+        .collect();
+    sources.sort();
+    let (major, minor) = OLDEST_GLIBC_OF_EXAMPLES;
+    let compile = |path: PathBuf| {
+        let output = into.join(path.file_stem().context("a file has a name")?);
+        let mut command = Command::new(ZIG.get()?.join("python-zig"));
+        command
+            .args(["cc", "-target", &format!("x86_64-linux-gnu.{major}.{minor}")])
+            .args(["-std=gnu11", "-O2", "-s", "-pthread"])
+            .arg(mapped(source))
+            .arg("-o")
+            .args([&output, &path]);
+        repo::run(&mut command)?;
+        Ok(output)
+    };
+    sources.into_iter().map(compile).collect()
+}
+
+fn mapped(source: &Path) -> OsString {
+    let mut flag = OsString::from("-ffile-prefix-map=");
+    flag.push(source);
+    flag.push("=/mremap-shim");
+    flag
+}
+
+/// Fails when a file asks for a glibc newer than the oldest one that is promised.
+fn check_glibc(file: &Path, oldest: Glibc) -> Result<()> {
+    let symbols = repo::capture(Command::new("objdump").arg("-T").arg(file))?;
+    let newest = newest_glibc(&symbols);
+    ensure!(
+        newest.is_some(),
+        "{}: asks for no version of glibc at all",
+        file.display()
+    );
+    if let Some((major, minor)) = newest.filter(|it| *it > oldest) {
+        bail!("{}: needs GLIBC_{major}.{minor}", file.display());
+    }
+    Ok(())
+}
+
+/// The newest version of glibc in a list of dynamic symbols.
+fn newest_glibc(symbols: &str) -> Option<Glibc> {
+    let versions = symbols.split("GLIBC_").skip(1).filter_map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let mut numbers = rest[..end].split('.').map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    });
+    versions.max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_glibc_is_found_by_number_not_by_letter() {
+        let symbols = "DF *UND* 0 (GLIBC_2.2.5) read\nDF *UND* 0 (GLIBC_2.17) clock_gettime\nDF *UND* 0 (GLIBC_2.9) pipe2\n";
+        assert_eq!(newest_glibc(symbols), Some((2, 17)));
+        assert_eq!(newest_glibc("DF .text 0 Base mremap\n"), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! The tree that the packages hold, laid out as under `/usr`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Release;
+use super::build::Built;
+use crate::repo;
+
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "trace/FORMAT.md",
+];
+/// Shells, where each looks for completions, and under which name.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "share/bash-completion/completions/mremap-analyzer"),
+    ("zsh", "share/zsh/vendor-completions/_mremap-analyzer"),
+    ("fish", "share/fish/vendor_completions.d/mremap-analyzer.fish"),
+];
+
+/// Lays the tree anew.
+pub fn lay(release: &Release, source: &Path, built: &Built, sbom: &Path, tree: &Path) -> Result<()> {
+    fs::remove_dir_all(tree).with_context(|| format!("{}: cannot be removed", tree.display()))?;
+    let put = |from: &Path, to: &str, mode| put(from, &tree.join(to), mode);
+    put(&built.analyzer, "bin/mremap-analyzer", 0o755)?;
+    put(&source.join("packaging/mremap-demo"), "bin/mremap-demo", 0o755)?;
+    put(&built.shim, "lib/libmremap_shim.so", 0o644)?;
+    for example in &built.examples {
+        put(example, &format!("lib/mremap-shim/{}", name(example)), 0o755)?;
+    }
+    let documents = "share/doc/mremap-shim";
+    for document in DOCUMENTS.map(|it| source.join(it)) {
+        put(&document, &format!("{documents}/{}", name(&document)), 0o644)?;
+    }
+    // What git knows: nothing that lies about by chance is shipped.
+    for file in repo::tracked()?
+        .iter()
+        .filter(|it| it.starts_with("docs") || it.starts_with("examples"))
+    {
+        put(
+            &source.join(file),
+            &format!("{documents}/{}", file.display()),
+            0o644,
+        )?;
+    }
+    put(
+        &source.join("packaging/copyright"),
+        &format!("{documents}/copyright"),
+        0o644,
+    )?;
+    put(sbom, &format!("{documents}/sbom.cdx.json"), 0o644)?;
+    man_pages(release, &built.analyzer, &tree.join("share/man/man1"))?;
+    for (shell, place) in COMPLETIONS {
+        let script = repo::capture(Command::new(&built.analyzer).args(["completions", shell]))?;
+        write(&tree.join(place), script.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn man_pages(release: &Release, analyzer: &Path, into: &Path) -> Result<()> {
+    let help = repo::capture(Command::new(analyzer).arg("--help"))?;
+    let pages = std::iter::once(None).chain(subcommands(&help).into_iter().map(Some));
+    for subcommand in pages {
+        let mut man = Command::new(analyzer);
+        man.arg("man").args(subcommand);
+        let page = repo::capture(man.env("SOURCE_DATE_EPOCH", &release.time))?;
+        let name = subcommand.map_or_else(String::new, |it| format!("-{it}"));
+        let path = into.join(format!("mremap-analyzer{name}.1"));
+        write(&path, page.as_bytes())?;
+        repo::run(Command::new("gzip").args(["-9", "-n", "-f"]).arg(&path))?;
+    }
+    Ok(())
+}
+
+/// The names in the list of commands that `--help` prints.
+fn subcommands(help: &str) -> Vec<&str> {
+    let list = help.split("Commands:\n").nth(1).unwrap_or_default();
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names.filter(|name| !name.is_empty() && *name != "help").collect()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    let bytes = fs::read(from).with_context(|| format!("{}: cannot be read", from.display()))?;
+    write(to, &bytes)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    ensure!(!bytes.is_empty(), "{}: would be empty", path.display());
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    fs::write(path, bytes).with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subcommands_are_the_first_words_of_the_list() {
+        let help = "Usage: it\n\nCommands:\n  run     Run a program\n          and more\n  help    Print\n\nOptions:\n  -h\n";
+        assert_eq!(subcommands(help), ["run"]);
+    }
+}

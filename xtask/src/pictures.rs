@@ -1,0 +1,192 @@
+//! `cargo xtask pictures`: the pictures of the README, made of a trace that was recorded once on Linux 6.1 and is kept with
+//! them. What is text (the drawing in the README, its SVG) is the same on every machine, and CI holds it to the
+//! analyzer of the day; the photograph of the HTML page needs Chromium.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use mremap_tests::artifacts::Artifacts;
+
+use crate::guest::{self, Guest};
+use crate::{kernels, repo};
+
+const DRAWN: &str = "neighbour_under_gap";
+const KERNEL: &str = "6.1";
+const BEGIN: &str = "<!-- cargo xtask pictures -->\n```text\n";
+const END: &str = "```\n<!-- end -->";
+const BROWSERS: [&str; 4] = [
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+];
+
+/// What to do.
+#[derive(Debug, Default, clap::Args)]
+pub struct Options {
+    /// Write nothing: fail when a picture is not what the analyzer draws today.
+    #[arg(long, conflicts_with = "record")]
+    check: bool,
+    /// Record the trace anew first, in a guest.
+    #[arg(long)]
+    record: bool,
+}
+
+impl Options {
+    /// What CI does of it.
+    pub fn for_ci() -> Self {
+        Self {
+            check: true,
+            record: false,
+        }
+    }
+}
+
+/// Makes the pictures, or checks them.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let artifacts = Artifacts::prepare()?;
+    let folder = repo::root().join("docs/pictures");
+    let trace = folder.join("neighbour.mremap");
+    if options.record {
+        record(&artifacts, &trace)?;
+    }
+    let show = |arguments: &[&str]| {
+        let mut show = Command::new(artifacts.analyzer());
+        show.arg("show")
+            .arg(&trace)
+            .args(["--event", "1"])
+            .args(arguments);
+        repo::capture(
+            show.env("LC_ALL", "C.UTF-8")
+                .env("NO_COLOR", "1")
+                .env_remove("COLUMNS"),
+        )
+    };
+    let readme = repo::root().join("README.md");
+    let old = fs::read_to_string(&readme).context("README.md: cannot be read")?;
+    let drawn = [
+        (folder.join("show.svg"), show(&["--svg"])?),
+        (readme, with_drawing(&old, &show(&["--width", "80"])?)?),
+    ];
+    for (path, text) in drawn {
+        if options.check {
+            let is_current = fs::read_to_string(&path).is_ok_and(|it| it == text);
+            ensure!(
+                is_current,
+                "{}: is not what is drawn today; cargo xtask pictures",
+                path.display()
+            );
+        } else {
+            fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
+        }
+    }
+    if !options.check {
+        photograph(&artifacts, &trace, &folder.join("page.png"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The README with another drawing between its marks.
+fn with_drawing(readme: &str, drawing: &str) -> Result<String> {
+    let begin = readme.find(BEGIN).context("README.md: no mark for the drawing")? + BEGIN.len();
+    let end = begin
+        + readme[begin..]
+            .find(END)
+            .context("README.md: no end of the drawing")?;
+    let lines: String = drawing
+        .lines()
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect();
+    Ok(format!("{}{lines}{}", &readme[..begin], &readme[end..]))
+}
+
+/// The trace of one move on the old kernel, at the place where the package would have the program.
+fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
+    let program = format!("/usr/lib/mremap-shim/{DRAWN}");
+    let mut guest = Guest::default();
+    guest.add(artifacts.example(DRAWN), &program);
+    guest.add(artifacts.shim(), "/usr/lib/libmremap_shim.so");
+    // The emulator translates code when it first meets it, so the last of some runs is kept.
+    let again = format!("for i in $(seq 20); do rm -f /tmp/*.mremap; {program} || exit; done");
+    guest.command_with(
+        ["sh", "-c", &again],
+        &[
+            ("LD_PRELOAD", "/usr/lib/libmremap_shim.so"),
+            ("MREMAP_SHIM_TRACE", "/tmp"),
+            ("MREMAP_SHIM_PROGRAMS", DRAWN),
+            ("MREMAP_SHIM_TRACE_SIZE", "64K"),
+            ("MREMAP_SHIM_TRACE_DETAIL", "vmas"),
+        ],
+    );
+    guest.command(["sh", "-c", "base64 /tmp/*.mremap"]);
+    let outcomes = guest::run(&kernels::get_one(KERNEL)?, &guest)?;
+    let [ran, encoded] = &outcomes[..] else {
+        bail!("two commands, two outcomes")
+    };
+    ensure!(
+        ran.is_success() && encoded.is_success(),
+        "{}{}",
+        ran.output,
+        encoded.output
+    );
+    let scratch = tempfile::NamedTempFile::new()?;
+    fs::write(scratch.path(), &encoded.output)?;
+    let decoded = Command::new("base64")
+        .args(["-d", "-i"])
+        .arg(scratch.path())
+        .output()?;
+    ensure!(
+        decoded.status.success(),
+        "base64: cannot decode what the guest sent"
+    );
+    fs::create_dir_all(trace.parent().unwrap_or(trace))?;
+    fs::write(trace, decoded.stdout).with_context(|| format!("{}: cannot be written", trace.display()))
+}
+
+fn photograph(artifacts: &Artifacts, trace: &Path, to: &Path) -> Result<()> {
+    let browser = BROWSERS.iter().find_map(|name| repo::which(name));
+    let Some(browser) = browser else {
+        eprintln!(
+            "pictures: {} is left as it is: no Chromium here (apt-get install chromium)",
+            to.display()
+        );
+        return Ok(());
+    };
+    let scratch = tempfile::tempdir()?;
+    let page: PathBuf = scratch.path().join("page.html");
+    repo::run(
+        Command::new(artifacts.analyzer())
+            .arg("html")
+            .arg("-o")
+            .arg(&page)
+            .arg(trace),
+    )?;
+    let mut command = Command::new(browser);
+    command
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
+        .args(["--force-device-scale-factor=1", "--window-size=1100,1000"])
+        .arg(format!(
+            "--user-data-dir={}",
+            scratch.path().join("profile").display()
+        ))
+        .arg(format!("--screenshot={}", to.display()))
+        .arg(format!("file://{}", page.display()));
+    repo::capture(&mut command).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drawing_goes_between_its_marks_and_nothing_else_changes() {
+        let readme = format!("a\n{BEGIN}old\n{END}\nb\n");
+        assert_eq!(
+            with_drawing(&readme, "new  \n").unwrap(),
+            format!("a\n{BEGIN}new\n{END}\nb\n")
+        );
+        assert!(with_drawing("nothing", "new").is_err());
+    }
+}
