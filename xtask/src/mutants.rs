@@ -32,13 +32,13 @@ struct Mutant {
     finder: Finder,
 }
 
-const MUTANTS: [Mutant; 13] = [
+const MUTANTS: [Mutant; 14] = [
     Mutant {
         // What an old kernel's own try leaves behind; this kernel's would simply succeed.
         name: "the kernel is tried first, which unmaps the destination",
         file: "shim/src/moves.rs",
-        code: "    let mut source = Source::new();\n    source.open();\n    record.emulation_begins",
-        instead: "    unsafe { libc::munmap(wanted.destination as *mut _, wanted.len as usize) };\n    let mut source = Source::new();\n    source.open();\n    record.emulation_begins",
+        code: "    let mut source = Source::new();\n    source.open_for_move",
+        instead: "    unsafe { libc::munmap(wanted.destination as *mut _, wanted.len as usize) };\n    let mut source = Source::new();\n    source.open_for_move",
         finder: Finder::Oracle,
     },
     Mutant {
@@ -119,9 +119,16 @@ const MUTANTS: [Mutant; 13] = [
         finder: Finder::Oracle,
     },
     Mutant {
+        name: "the gap before a VMA is taken to be as the last one was",
+        file: "shim/src/discover/bisect.rs",
+        code: "self.is_free(range.end, self.gap.min(until - range.end))",
+        instead: "Ok(true)",
+        finder: Finder::Oracle,
+    },
+    Mutant {
         name: "signals arrive between parts",
         file: "shim/src/exclusive.rs",
-        code: "sys::set_blocked_signals(SignalSet::MAX)",
+        code: "sys::set_blocked_signals(ring::signals_to_block())",
         instead: "sys::set_blocked_signals(0)",
         finder: Finder::Example("signal_moves"),
     },

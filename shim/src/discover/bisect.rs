@@ -22,7 +22,7 @@ use core::convert::Infallible;
 use mremap_plan::{Backing, Range, Vma};
 
 use super::page_size;
-use super::questions::{self, OneVma, ends_at, is_one_vma};
+use super::questions::{self, OneVma, below_task_size, ends_at, is_one_vma};
 use crate::sys::Failed;
 use crate::thread;
 
@@ -69,8 +69,8 @@ pub(super) struct Bisection {
 
 /// Why a VMA could not be found.
 pub(super) enum NotFound {
-    /// Something is mapped there that does not answer: only `/proc` knows its bounds.
-    Silent,
+    /// Something is mapped from this address on that does not answer: only `/proc` knows its bounds.
+    Silent(u64),
     /// Behind a gap so long that asking a maps file is cheaper.
     FarAway,
     /// The question itself failed.
@@ -140,6 +140,7 @@ impl Bisection {
 
     /// As [`mremap_plan::VmaSource`].
     pub(super) fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, NotFound> {
+        let until = below_task_size(until);
         if until <= from {
             return Ok(None);
         }
@@ -236,7 +237,7 @@ impl Bisection {
                 return Ok(Some(Range { start: from, end }));
             }
             if !self.is_free(from, page)? {
-                return Err(NotFound::Silent);
+                return Err(NotFound::Silent(from));
             }
         }
         let free = longest(1, pages + 1, |pages| {
@@ -250,7 +251,7 @@ impl Bisection {
         }
         let start = from + free * page;
         match self.length_at(start, pages - free + 1) {
-            0 => Err(NotFound::Silent),
+            0 => Err(NotFound::Silent(start)),
             len => Ok(Some(Range {
                 start,
                 end: start + len,
@@ -267,7 +268,13 @@ impl Bisection {
             let Ok(pages) = longest(2, bad, |pages| Ok::<_, Infallible>(holds(pages)));
             return pages * page;
         }
-        if holds(1) { page } else { 0 }
+        self.asked += 1;
+        // Of a sealed one nothing more needs to be known: it will not move.
+        if is_one_vma(start, page) == OneVma::No {
+            0
+        } else {
+            page
+        }
     }
 
     fn lies_in_one_vma(&mut self, start: u64, len: u64) -> bool {

@@ -165,7 +165,7 @@ impl Source {
             Ok(found) => Ok(found),
             Err(NotFound::Failed(failed)) => Err(failed),
             Err(NotFound::FarAway) => self.next_by_query(from, until),
-            Err(NotFound::Silent) => self.next_of_silent(from, until),
+            Err(NotFound::Silent(start)) => self.next_of_silent(start, until),
         }
     }
 
@@ -181,16 +181,16 @@ impl Source {
 
     /// A VMA that answers no question ([vvar], device memory): `/proc` knows it; without it, page by page.
     #[cold]
-    fn next_of_silent(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
+    fn next_of_silent(&mut self, start: u64, until: u64) -> Result<Option<Vma>, Failed> {
         if sandbox::is_filtered() {
-            return Ok(Some(one_page_at(from)));
+            return Ok(Some(one_page_at(start)));
         }
         match by_proc(config::VmaSource::Auto) {
             Some((way, file)) => {
                 (self.way, self.file) = (way, Some(file));
-                self.next_vma(from, until)
+                self.next_vma(start, until)
             }
-            None => Ok(Some(one_page_at(from))),
+            None => Ok(Some(one_page_at(start))),
         }
     }
 }
@@ -286,7 +286,7 @@ pub(crate) fn page_size() -> u64 {
 }
 
 /// Every `TASK_SIZE` of this architecture is at least this.
-const SMALLEST_TASK_SIZE: u64 = if cfg!(target_arch = "x86_64") {
+pub(crate) const SMALLEST_TASK_SIZE: u64 = if cfg!(target_arch = "x86_64") {
     (1 << 47) - 4096
 } else {
     1 << 36

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Request};
 
-use super::page_size;
+use super::{SMALLEST_TASK_SIZE, page_size};
 use crate::sys::{self, Failed};
 
 /// Answer of [`is_one_vma`].
@@ -72,13 +72,47 @@ pub(super) fn ends_at(end: u64) -> bool {
     growth(end - page, 2 * page, LENGTH.load(Ordering::Relaxed)) == Some(libc::EFAULT)
 }
 
-/// Whether nothing is mapped in a range.
-pub(super) fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
-    match sys::mmap_that_never_maps(start, len) {
-        Failed(libc::EEXIST) => Ok(false),
-        Failed(libc::EINVAL | libc::EAGAIN) => Ok(true),
-        // Below `mmap_min_addr` or beyond `TASK_SIZE`, where `mmap` cannot be asked: page by page then.
-        Failed(libc::EPERM | libc::ENOMEM) => Ok(len == page_size() && is_one_vma(start, len) == OneVma::No),
-        failed => Err(failed),
+/// Whether nothing is mapped in a range that ends below `TASK_SIZE`.
+pub(super) fn is_free(mut start: u64, mut len: u64) -> Result<bool, Failed> {
+    let page = page_size();
+    while len != 0 {
+        match sys::mmap_that_never_maps(start, len) {
+            Failed(libc::EEXIST) => return Ok(false),
+            Failed(libc::EINVAL | libc::EAGAIN) => return Ok(true),
+            // Below `mmap_min_addr` nobody without the right may ask `mmap`; few pages lie there.
+            Failed(libc::EPERM | libc::EACCES) => {
+                if is_one_vma(start, page) != OneVma::No {
+                    return Ok(false);
+                }
+                start += page;
+                len -= page;
+            }
+            failed => return Err(failed),
+        }
     }
+    Ok(true)
+}
+
+/// `TASK_SIZE` is this much above the length that nothing can grow to.
+const ABOVE_IMPOSSIBLE_LENGTH: u64 = if cfg!(target_arch = "x86_64") {
+    65536 - 4096
+} else {
+    65536
+};
+
+/// `end`, or `TASK_SIZE` where that is lower: nothing is mapped behind it, and `mmap` cannot be asked there.
+#[inline]
+pub(super) fn below_task_size(end: u64) -> u64 {
+    if end <= SMALLEST_TASK_SIZE {
+        end
+    } else {
+        end.min(task_size().unwrap_or(end))
+    }
+}
+
+#[cold]
+fn task_size() -> Option<u64> {
+    let page = page_size();
+    let mut limits = IMPOSSIBLE_LENGTHS.iter().map(|len| len + ABOVE_IMPOSSIBLE_LENGTH);
+    limits.find(|limit| sys::mmap_that_never_maps(limit - page, page) != Failed(libc::ENOMEM))
 }
