@@ -279,7 +279,7 @@ fn a_picture_can_be_had_as_svg_and_names_what_was_split() {
 #[test]
 fn every_command_explains_itself_with_examples() {
     for command in [
-        "run", "report", "events", "show", "check", "diff", "export", "html", "top",
+        "run", "doctor", "report", "events", "show", "check", "diff", "export", "html", "top",
     ] {
         let help = stdout(&analyzer(&[command, "--help"]));
         assert!(

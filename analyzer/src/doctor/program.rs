@@ -8,6 +8,8 @@ use super::check::{Check, Group};
 use crate::program::{self, Elf, Program};
 
 const HERE: Group = Group::Program;
+/// Where a system keeps its loader.
+const SYSTEM: [&str; 3] = ["/lib/", "/lib64/", "/usr/lib"];
 /// Libraries whose calls are known: the loader's and libc's own `mremap` are hidden ones.
 const KNOWN: [&str; 8] = [
     "libc.so",
@@ -106,7 +108,9 @@ fn reachable(program: &Program) -> Check {
 
 /// What the loader would load, by its own account; nothing of the program runs.
 fn libraries(program: &Program, elf: &Elf, library: Option<&Path>) -> Result<Vec<(String, PathBuf)>, String> {
-    let Some(loader) = &elf.loader else {
+    // A loader in another place may be anything, and nothing of the program is to run.
+    let is_the_systems = |loader: &&String| SYSTEM.iter().any(|place| loader.starts_with(place));
+    let Some(loader) = elf.loader.as_ref().filter(is_the_systems) else {
         return Ok(Vec::new());
     };
     let mut command = Command::new(loader);

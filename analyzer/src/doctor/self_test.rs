@@ -243,9 +243,17 @@ fn ask_mseal() -> i32 {
 
 fn ask_userfaultfd() -> i32 {
     const UFFD_USER_MODE_ONLY: libc::c_int = 1;
+    match open_userfaultfd(UFFD_USER_MODE_ONLY) {
+        // Linux 5.10 has no such flag.
+        libc::EINVAL => open_userfaultfd(0),
+        answer => answer,
+    }
+}
+
+fn open_userfaultfd(flags: libc::c_int) -> i32 {
     // SAFETY: a descriptor is made and closed, registered with no memory.
     unsafe {
-        let descriptor = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | UFFD_USER_MODE_ONLY);
+        let descriptor = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | flags);
         if descriptor == -1 {
             return errno();
         }

@@ -3,6 +3,8 @@
 
 mod charts;
 mod collect;
+mod markup;
+mod overview;
 mod page;
 
 use std::io::Write;

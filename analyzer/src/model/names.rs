@@ -34,7 +34,7 @@ pub fn outcome(outcome: Outcome) -> &'static str {
         .unwrap_or("?")
 }
 
-const ERRNOS: [(u32, &str); 13] = [
+const ERRNOS: [(u32, &str); 14] = [
     (1, "EPERM"),
     (2, "ENOENT"),
     (4, "EINTR"),
@@ -46,6 +46,7 @@ const ERRNOS: [(u32, &str); 13] = [
     (16, "EBUSY"),
     (17, "EEXIST"),
     (22, "EINVAL"),
+    (25, "ENOTTY"),
     (38, "ENOSYS"),
     (95, "EOPNOTSUPP"),
 ];

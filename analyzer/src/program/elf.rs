@@ -47,57 +47,27 @@ impl Elf {
     /// # Errors
     /// Why a preload library cannot reach it.
     pub fn read(path: &Path, start: &[u8], file: File) -> Result<Self, Obstacle> {
-        let refuse = |reason: &str, remedy: &str| Obstacle::new(path, reason, remedy);
-        if !start.starts_with(&elf::ELFMAG) {
-            return Err(refuse(
-                "neither an ELF program nor a script",
-                "give a script a first line such as #!/bin/sh",
-            ));
-        }
-        if start.get(4) == Some(&elf::ELFCLASS32.0) {
-            let machine = elf::Machine(u16::from_le_bytes([byte(start, 18), byte(start, 19)]));
-            let remedy = format!("run a 64-bit build, or {}", under_qemu(machine, path));
-            return Err(refuse("a 32-bit program, and the shim is 64-bit", &remedy));
-        }
+        check_start(path, start)?;
+        let damaged = |what: &str| Obstacle::new(path, what, "build or fetch it anew");
         let bytes = ReadCache::new(file);
-        let damaged = |what: &str| refuse(what, "build or fetch it anew");
         let header = elf::FileHeader64::<Endianness>::parse(&bytes)
             .map_err(|_| damaged("its ELF header is damaged"))?;
         let endian = header
             .endian()
             .map_err(|_| damaged("its ELF header is damaged"))?;
-        let machine = header.e_machine(endian);
-        if machine != OWN_MACHINE {
-            let remedy = format!("run it on a machine of its own, or {}", under_qemu(machine, path));
-            return Err(refuse("built for another architecture", &remedy));
-        }
+        check_machine(path, header.e_machine(endian))?;
         let segments = header
             .program_headers(endian, &bytes)
             .map_err(|_| damaged("its ELF program headers are damaged"))?;
-        let interpreter = segments
+        let loader = segments
             .iter()
             .find_map(|segment| segment.interpreter(endian, &bytes).ok().flatten())
             .map(|name| String::from_utf8_lossy(name).into_owned());
-        let instead = under_qemu(machine, path);
-        match &interpreter {
-            Some(name) if name.contains("ld-linux") => {}
-            None if is_loader(path) => {}
-            Some(name) => {
-                return Err(refuse(
-                    &format!("uses {name}, another libc's loader, and the shim is built for glibc"),
-                    &format!("run a glibc build of it, or {instead}"),
-                ));
-            }
-            None => {
-                return Err(refuse(
-                    "statically linked, so no library can be preloaded",
-                    &format!("link it dynamically, or {instead}"),
-                ));
-            }
-        }
-        let mut found = Self::of_object(&bytes);
-        found.loader = interpreter;
-        Ok(found)
+        check_loader(path, loader.as_deref())?;
+        Ok(Self {
+            loader,
+            ..Self::of_object(&bytes)
+        })
     }
 
     fn of_object(bytes: &ReadCache<File>) -> Self {
@@ -116,6 +86,51 @@ impl Elf {
         let is_one = |name: &&str| SANITIZERS.iter().any(|sanitizer| name.starts_with(sanitizer));
         self.needed.iter().map(String::as_str).filter(is_one)
     }
+}
+
+fn check_start(path: &Path, start: &[u8]) -> Result<(), Obstacle> {
+    if !start.starts_with(&elf::ELFMAG) {
+        return Err(Obstacle::new(
+            path,
+            "neither an ELF program nor a script",
+            "give a script a first line such as #!/bin/sh",
+        ));
+    }
+    if start.get(4) == Some(&elf::ELFCLASS32.0) {
+        let machine = elf::Machine(u16::from_le_bytes([byte(start, 18), byte(start, 19)]));
+        let remedy = format!("run a 64-bit build, or {}", under_qemu(machine, path));
+        return Err(Obstacle::new(
+            path,
+            "a 32-bit program, and the shim is 64-bit",
+            &remedy,
+        ));
+    }
+    Ok(())
+}
+
+fn check_machine(path: &Path, machine: elf::Machine) -> Result<(), Obstacle> {
+    if machine == OWN_MACHINE {
+        return Ok(());
+    }
+    let remedy = format!("run it on a machine of its own, or {}", under_qemu(machine, path));
+    Err(Obstacle::new(path, "built for another architecture", &remedy))
+}
+
+fn check_loader(path: &Path, loader: Option<&str>) -> Result<(), Obstacle> {
+    let (reason, remedy) = match loader {
+        Some(name) if name.contains("ld-linux") => return Ok(()),
+        None if is_loader(path) => return Ok(()),
+        Some(name) => (
+            format!("uses {name}, another libc's loader, and the shim is built for glibc"),
+            "run a glibc build of it",
+        ),
+        None => (
+            "statically linked, so no library can be preloaded".to_owned(),
+            "link it dynamically",
+        ),
+    };
+    let remedy = format!("{remedy}, or {}", under_qemu(OWN_MACHINE, path));
+    Err(Obstacle::new(path, &reason, &remedy))
 }
 
 /// How a program or a library may call `mremap`; nothing where it cannot be read. All of its code is read.
