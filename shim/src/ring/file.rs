@@ -136,8 +136,9 @@ fn map(file: &OpenFile) -> Result<(*mut u8, usize), OpenError> {
         return Err(OpenError::File(libc::EFAULT));
     }
     let base = file.map(len, over).map_err(|failed| OpenError::File(failed.0))?;
-    // The pages are there; this only spares the faults that would find them.
-    let _ = sys::madvise(base, first_len, libc::MADV_POPULATE_WRITE);
+    // The pages are there; this only spares the faults that would find them, where a short program gets to.
+    let soon = first_len.min(HEADER_SIZE + 8 * CHUNK_SIZE);
+    let _ = sys::madvise(base, soon, libc::MADV_POPULATE_WRITE);
     ALLOCATED.store(first, Ordering::Relaxed);
     POSITIONS.store(positions as u32, Ordering::Relaxed);
     MAPPED.store(positions as u32, Ordering::Relaxed);
