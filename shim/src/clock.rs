@@ -87,6 +87,14 @@ fn vdso_serves() -> bool {
     SERVED.contains(&named)
 }
 
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub(crate) fn monotonic_ns() -> u64 {
+    if STOPPED.load(Ordering::Acquire) {
+        return LAST[1].load(Ordering::Relaxed);
+    }
+    nanoseconds(libc::CLOCK_MONOTONIC)
+}
+
 /// All clocks at once.
 pub(crate) fn now() -> Moment {
     if STOPPED.load(Ordering::Acquire) {

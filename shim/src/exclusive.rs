@@ -27,6 +27,8 @@ static WIPED_IS_ADVISED: AtomicBool = AtomicBool::new(false);
 
 const WAITED_FOR: u32 = 1 << 31;
 const LOOK_AGAIN_MS: i64 = 50;
+/// Two seconds of looking.
+const MOST_LOOKS_AT_A_STRANGER: u32 = 40;
 /// About a second.
 const MOST_ROUNDS: u32 = 100_000_000;
 
@@ -68,7 +70,7 @@ impl Exclusive {
         let signals = sys::set_blocked_signals(ring::signals_to_block());
         advise_wipe_on_fork();
         let me = sys::tid();
-        let mut wanted = me;
+        let (mut wanted, mut looks) = (me, 0);
         // Acquire pairs with the Release in `drop`: the former owner's moves are behind us.
         while let Err(owner) = WIPED
             .owner
@@ -80,7 +82,7 @@ impl Exclusive {
                     owned_by: None,
                 };
             }
-            wait_for(owner);
+            wait_for(owner, &mut looks);
             // Others may still sleep: whoever has slept wakes the next one.
             wanted = me | WAITED_FOR;
         }
@@ -115,8 +117,9 @@ impl Exclusive {
 }
 
 /// Sleeps until the owner is done. An owner that died half-way (a vfork child killed in a move, a fork on a
-/// kernel that did not wipe the page) is noticed, and its lock freed.
-fn wait_for(owner: u32) {
+/// kernel that did not wipe the page) is noticed, and its lock freed. An owner in another process may share this
+/// memory, as a vfork child and its parent do, or be a stranger who has a dead one's number: it is given time.
+fn wait_for(owner: u32, looks: &mut u32) {
     let marked = owner | WAITED_FOR;
     if owner != marked
         && WIPED
@@ -127,7 +130,12 @@ fn wait_for(owner: u32) {
         return;
     }
     sys::futex_wait(&WIPED.owner, marked, LOOK_AGAIN_MS);
-    if !sys::thread_is_alive(owner & !WAITED_FOR) {
+    let tid = owner & !WAITED_FOR;
+    if sys::thread_is_alive(tid) {
+        return;
+    }
+    *looks += 1;
+    if *looks > MOST_LOOKS_AT_A_STRANGER || !sys::some_thread_is_alive(tid) {
         let _ = WIPED
             .owner
             .compare_exchange(marked, 0, Ordering::Relaxed, Ordering::Relaxed);

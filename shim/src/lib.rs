@@ -20,6 +20,7 @@ mod next;
 mod capability;
 mod discover;
 mod exclusive;
+mod window;
 
 mod caller;
 mod callers;

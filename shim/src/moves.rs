@@ -10,6 +10,7 @@ use crate::discover::{self, OneVma, Source};
 use crate::exclusive::{self, Exclusive};
 use crate::next::Next;
 use crate::record::CallRecord;
+use crate::window::Window;
 use crate::{ring, sys};
 
 /// A part that another thread changed between discovery and move is discovered again this often.
@@ -66,7 +67,10 @@ fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize
         );
     }
     let _exclusive = Exclusive::enter();
-    move_parts(wanted, may_be_one, record)
+    let window = Window::open();
+    let answer = move_parts(wanted, may_be_one, record);
+    window.close();
+    answer
 }
 
 /// `remap_move` of `mm/mremap.c`, one system call for each part.

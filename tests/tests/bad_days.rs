@@ -167,6 +167,21 @@ fn a_thousand_short_lived_children_leave_a_trace_each() {
 }
 
 #[test]
+fn a_clock_that_is_set_while_it_is_read_puts_no_call_out_of_order() {
+    let stepping = Artifacts::get().fixture("libstepping_clock.so");
+    let (output, trace) = Preload::new(Artifacts::get().fixture("busy"))
+        .args(&["1", "20000"])
+        .beside(&[&stepping], &[])
+        .traced();
+    let calls = trace.calls();
+    assert_eq!(calls.len() as u64, calls_made(&output));
+    assert!(
+        calls.windows(2).all(|two| two[0].ticks <= two[1].ticks),
+        "one thread's calls are in the order they were made in"
+    );
+}
+
+#[test]
 fn however_a_process_ends_its_calls_are_there() {
     for (way, code, signal, stages) in [
         ("return", Some(0), None, 1),
@@ -413,7 +428,11 @@ fn a_limit_on_file_sizes_ends_the_trace_and_sends_no_signal() {
 
 #[test]
 fn where_no_trace_fits_one_line_says_so_and_the_program_runs() {
-    for (what, amount) in [("disk", "100K"), ("read-only", "-"), ("file-size", "1000")] {
+    for (what, amount, errno) in [
+        ("disk", "100K", 28),
+        ("read-only", "-", 30),
+        ("file-size", "1000", 27),
+    ] {
         let Some(run) = run_confined(what, amount) else {
             continue;
         };
@@ -421,7 +440,7 @@ fn where_no_trace_fits_one_line_says_so_and_the_program_runs() {
         let said = text(&run.output.stderr);
         assert_eq!(said.lines().count(), 1, "{what} {amount}: {said}");
         assert!(
-            said.starts_with("mremap-shim: no trace: "),
+            said.starts_with("mremap-shim: no trace: ") && said.ends_with(&format!(", errno {errno}\n")),
             "{what} {amount}: {said}"
         );
     }

@@ -153,3 +153,43 @@ fn code_loaded_later_is_named_when_it_first_calls() {
         );
     }
 }
+
+/// What the library says of itself in a trace: each message, with the text that follows it.
+fn messages(trace: &Trace) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left = 0;
+    for record in &trace.records {
+        match (record, found.last_mut()) {
+            (Record::Message(message), _) => {
+                left = message.text_len as usize;
+                found.push(String::new());
+            }
+            (Record::Text(bytes), Some(text)) => {
+                let piece = &bytes[..left.min(bytes.len())];
+                left -= piece.len();
+                text.push_str(&String::from_utf8_lossy(piece));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn a_move_that_was_long_half_done_is_told_of_once() {
+    // The one move of sixty thousand VMAs takes an emulated processor longer than it has.
+    if is_guest() {
+        return;
+    }
+    let (_, trace) = Preload::new(Artifacts::get().fixture("hard_rules"))
+        .args(&["sixty_thousand"])
+        .setting("MODE", "emulate")
+        .traced();
+    let told = messages(&trace);
+    let [told] = &told[..] else {
+        panic!("one message: {told:?}");
+    };
+    let microseconds = told.strip_prefix("other threads could see a move half-done for microseconds: ");
+    let microseconds: u64 = microseconds.expect("the message").parse().expect("a number");
+    assert!(microseconds >= 1000, "{told}");
+}

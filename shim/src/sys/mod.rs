@@ -308,6 +308,11 @@ pub(crate) fn thread_is_alive(tid: u32) -> bool {
     call!(tgkill, pid(), tid, 0) != Err(Failed(libc::ESRCH))
 }
 
+/// Whether a thread of any process is there.
+pub(crate) fn some_thread_is_alive(tid: u32) -> bool {
+    call!(tkill, tid, 0) != Err(Failed(libc::ESRCH))
+}
+
 pub(crate) fn uname() -> Option<libc::utsname> {
     // SAFETY: all zeros is a `utsname`.
     let mut names: libc::utsname = unsafe { core::mem::zeroed() };
