@@ -110,9 +110,7 @@ impl Place {
             .stdin(Stdio::null())
             .stdout(fs::File::create(self.path().join("stdout")).expect("a file"))
             .stderr(fs::File::create(self.path().join("stderr")).expect("a file"));
-        if is_root() {
-            command.uid(NOBODY).gid(NOBODY);
-        }
+        as_nobody(&mut command);
         command
     }
 
@@ -150,6 +148,13 @@ impl Place {
             stdout: read("stdout"),
             stderr: read("stderr"),
         }
+    }
+}
+
+/// A command of root's is run by nobody; anybody else's stays theirs.
+pub fn as_nobody(command: &mut Command) {
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
     }
 }
 

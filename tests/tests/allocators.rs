@@ -134,7 +134,7 @@ fn that_are_linked_in_or_part_of_the_program() {
                 calls,
                 &format!("{name}, {source}"),
             );
-            let is_in_use = if name.ends_with(".a") {
+            let is_in_use = if allocator.extension().is_some_and(|it| it == "a") {
                 exports_malloc(&program)
             } else {
                 names_module(&traces[0], name)
