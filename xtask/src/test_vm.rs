@@ -20,6 +20,9 @@ use crate::test::GUEST_TIMEOUT;
 /// Where the programs under test are in a guest.
 const ARTIFACTS: &str = "/artifacts";
 
+/// Tests that run the analyzer, which is not built for other processors.
+const OF_THE_ANALYZER: [&str; 1] = ["doctor_command"];
+
 /// Which kernels to test on.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -76,6 +79,9 @@ pub fn matrix(
 ) -> Result<Counts> {
     let mut executables = executables(cross)?;
     executables.retain(|executable| !extras.host_only.contains(&name(executable)));
+    if cross.is_some() {
+        executables.retain(|executable| !OF_THE_ANALYZER.contains(&name(executable).as_str()));
+    }
     if executables.is_empty() {
         println!("guests: no system tests in tests/tests");
         return Ok(Counts::default());

@@ -309,11 +309,20 @@ pub(crate) fn address_space_for(request: &Request) -> AddressSpace {
     if len == 0 || end <= SMALLEST_TASK_SIZE {
         return space;
     }
-    match sys::mmap_that_never_maps(request.new & !(space.page_size - 1), len) {
-        Failed(libc::EEXIST | libc::EINVAL | libc::EAGAIN) => AddressSpace {
-            task_size: end,
-            ..space
-        },
-        Failed(_) => space,
+    let at = |start, len| sys::mmap_that_never_maps(start, len);
+    // `ENOMEM` is also what the kernel says about every address once there are as many mappings as may be.
+    let is_beyond = match at(request.new & !(space.page_size - 1), len) {
+        Failed(libc::EEXIST | libc::EINVAL | libc::EAGAIN) => false,
+        Failed(libc::ENOMEM) => {
+            at(SMALLEST_TASK_SIZE - space.page_size, space.page_size) != Failed(libc::ENOMEM)
+        }
+        Failed(_) => true,
+    };
+    if is_beyond {
+        return space;
+    }
+    AddressSpace {
+        task_size: end,
+        ..space
     }
 }

@@ -24,14 +24,16 @@ dpkg -i /given/package.deb
 test -z "$(dpkg --verify mremap-shim)"
 dpkg -L mremap-shim | while read -r path; do test -f "$path" && echo "$path"; done > /tmp/files || true
 test -s /tmp/files
-mremap-analyzer --version | grep -Fx "mremap-analyzer $(dpkg-query -W -f '${Version}' mremap-shim)"
+version=$(dpkg-query -W -f '${Version}' mremap-shim)
+mremap-analyzer --version | grep -Fx "mremap-analyzer $version"
+grep -qF "$version" /usr/lib/libmremap_shim.so
 mremap-demo > /tmp/demo
 grep -F "emulated" /tmp/demo
 grep -F "░░░ kept ░░░" /tmp/demo
 grep -F "somebody else's mapping under the target of a gap, left alone" /tmp/demo
 LD_PRELOAD=/usr/lib/libmremap_shim.so /usr/lib/mremap-shim/neighbour_under_gap
 mremap-analyzer run --trace /tmp/traces -- /bin/sh -c 'exit 7' || test $? = 7
-mremap-analyzer report --json /tmp/traces > /dev/null
+mremap-analyzer report /tmp/traces | grep -F "shim $version"
 dpkg --purge mremap-shim
 ! command -v mremap-analyzer
 while read -r path; do test ! -e "$path"; done < /tmp/files
