@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::{Backing, Flags, Range, Request, Vma};
 
-use super::page_size;
+use super::{below_task_size, page_size};
 use crate::sys::{self, Failed};
 
 /// Answer of [`is_one_vma`].
@@ -26,9 +26,9 @@ pub(crate) enum OneVma {
 
 /// Lengths just below each `TASK_SIZE` of this architecture, largest first: nothing can ever grow to them.
 #[cfg(target_arch = "x86_64")]
-const IMPOSSIBLE_LENGTHS: [u64; 2] = [(1 << 56) - 65536, (1 << 47) - 65536];
+pub(super) const IMPOSSIBLE_LENGTHS: [u64; 2] = [(1 << 56) - 65536, (1 << 47) - 65536];
 #[cfg(not(target_arch = "x86_64"))]
-const IMPOSSIBLE_LENGTHS: [u64; 6] = [
+pub(super) const IMPOSSIBLE_LENGTHS: [u64; 6] = [
     (1 << 52) - 65536,
     (1 << 48) - 65536,
     (1 << 47) - 65536,
@@ -97,6 +97,7 @@ impl Bisection {
 
     /// As [`mremap_plan::VmaSource`].
     pub(super) fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, NotFound> {
+        let until = below_task_size(until);
         if until <= from {
             return Ok(None);
         }
@@ -156,15 +157,25 @@ impl Bisection {
     }
 }
 
-/// Whether nothing is mapped in a range.
-fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
-    match sys::mmap_that_never_maps(start, len) {
-        Failed(libc::EEXIST) => Ok(false),
-        Failed(libc::EINVAL | libc::EAGAIN) => Ok(true),
-        // Below `mmap_min_addr` or beyond `TASK_SIZE`, where `mmap` cannot be asked: page by page then.
-        Failed(libc::EPERM | libc::ENOMEM) => Ok(len == page_size() && is_one_vma(start, len) == OneVma::No),
-        failed => Err(failed),
+/// Whether nothing is mapped in a range that ends below `TASK_SIZE`.
+fn is_free(mut start: u64, mut len: u64) -> Result<bool, Failed> {
+    let page = page_size();
+    while len != 0 {
+        match sys::mmap_that_never_maps(start, len) {
+            Failed(libc::EEXIST) => return Ok(false),
+            Failed(libc::EINVAL | libc::EAGAIN) => return Ok(true),
+            // Below `mmap_min_addr` nobody without the right may ask `mmap`; few pages lie there.
+            Failed(libc::EPERM | libc::EACCES) => {
+                if is_one_vma(start, page) != OneVma::No {
+                    return Ok(false);
+                }
+                start += page;
+                len -= page;
+            }
+            failed => return Err(failed),
+        }
     }
+    Ok(true)
 }
 
 /// The greatest multiple of `page` below `limit` for which `holds`; one page when it holds for none. What

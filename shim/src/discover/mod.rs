@@ -239,22 +239,39 @@ fn module_of(vma: &Vma) -> Module {
 }
 
 /// Settles what a name alone does not tell: ramfs places its own mappings, the other file systems without
-/// a block device (tmpfs, overlayfs, btrfs, NFS) do not.
+/// a block device (tmpfs, overlayfs, btrfs, NFS) do not; and a private mapping of the device that `/dev/zero`
+/// is may go by any path.
 fn settle_backing(mut vma: Vma, path: &[u8]) -> Vma {
-    const RAMFS_MAGIC: i64 = 0x8584_58f6;
-    if vma.backing == Backing::UnnumberedFile {
-        let mut buffer = [0u8; 256];
-        let on_ramfs = path.len() < buffer.len() && path.first() == Some(&b'/') && {
-            buffer[..path.len()].copy_from_slice(path);
-            CStr::from_bytes_until_nul(&buffer).is_ok_and(|path| sys::file_system(path) == Ok(RAMFS_MAGIC))
-        };
-        vma.backing = if on_ramfs {
-            Backing::PlacedByDriver
-        } else {
-            Backing::Movable
-        };
+    if vma.backing == Backing::PlacedByDriver {
+        return vma;
     }
+    let mut buffer = [0u8; 256];
+    let path = c_path(path, &mut buffer);
+    let is_private = vma.protection.is_some_and(|known| !known.shared);
+    let on_ramfs = |path| sys::file_system(path) == Ok(RAMFS_MAGIC);
+    let is_zero = |path| is_private && sys::device(path) == Ok(ZERO_DEVICE);
+    let placed = path.is_some_and(|path| {
+        vma.backing == Backing::UnnumberedFile && on_ramfs(path) || is_zero(path)
+    });
+    vma.backing = if placed {
+        Backing::PlacedByDriver
+    } else {
+        Backing::Movable
+    };
     vma
+}
+
+const RAMFS_MAGIC: i64 = 0x8584_58f6;
+/// Major and minor number of `/dev/zero`.
+const ZERO_DEVICE: (u32, u32) = (1, 5);
+
+/// A path that names a file, ended by a NUL in `buffer`. A file that is gone cannot be asked, nor can `[heap]`.
+fn c_path<'a>(path: &[u8], buffer: &'a mut [u8; 256]) -> Option<&'a CStr> {
+    if path.first() != Some(&b'/') || path.ends_with(b" (deleted)") || path.len() >= buffer.len() {
+        return None;
+    }
+    buffer[..path.len()].copy_from_slice(path);
+    CStr::from_bytes_until_nul(buffer).ok()
 }
 
 /// Whether something is mapped in the page at `address`.
@@ -281,6 +298,26 @@ const SMALLEST_TASK_SIZE: u64 = if cfg!(target_arch = "x86_64") {
 } else {
     1 << 36
 };
+
+/// `TASK_SIZE` is this much above the length that nothing can grow to.
+const ABOVE_IMPOSSIBLE_LENGTH: u64 = if cfg!(target_arch = "x86_64") {
+    65536 - 4096
+} else {
+    65536
+};
+
+/// `end`, or `TASK_SIZE` where that is lower: nothing is mapped behind it, and `mmap` cannot be asked there.
+fn below_task_size(end: u64) -> u64 {
+    if end <= SMALLEST_TASK_SIZE {
+        return end;
+    }
+    let page = page_size();
+    bisect::IMPOSSIBLE_LENGTHS
+        .iter()
+        .map(|len| len + ABOVE_IMPOSSIBLE_LENGTH)
+        .find(|limit| sys::mmap_that_never_maps(limit - page, page) != Failed(libc::ENOMEM))
+        .map_or(end, |limit| end.min(limit))
+}
 
 /// What is true of every kernel of this architecture.
 pub(crate) fn smallest_address_space() -> AddressSpace {

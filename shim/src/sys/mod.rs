@@ -231,6 +231,14 @@ pub(crate) fn file_system(path: &CStr) -> Result<i64, Failed> {
     call!(statfs, path.as_ptr(), &raw mut found).map(|_| found.f_type)
 }
 
+/// Major and minor number of the device that a path is; 0 and 0 where it is none.
+pub(crate) fn device(path: &CStr) -> Result<(u32, u32), Failed> {
+    // SAFETY: all zeros is a `stat`.
+    let mut found: libc::stat = unsafe { core::mem::zeroed() };
+    call!(newfstatat, libc::AT_FDCWD, path.as_ptr(), &raw mut found, 0)?;
+    Ok((libc::major(found.st_rdev), libc::minor(found.st_rdev)))
+}
+
 /// The soft limit on the size of a file.
 pub(crate) fn file_size_limit() -> u64 {
     let mut limit = libc::rlimit {
