@@ -85,6 +85,15 @@ impl Move {
         self.destination
             .wrapping_add(address.wrapping_sub(self.source.start))
     }
+
+    /// Where a part of the source goes.
+    pub fn target_of(&self, part: Range) -> Range {
+        let start = self.target(part.start);
+        Range {
+            start,
+            end: start.wrapping_add(part.len()),
+        }
+    }
 }
 
 /// What a request is.

@@ -66,6 +66,7 @@ impl Exclusive {
             return Self::enter_without_system_calls();
         }
         let signals = sys::set_blocked_signals(SignalSet::MAX);
+        // Done at load, unless this call came before.
         advise_wipe_on_fork();
         let me = sys::tid();
         let mut wanted = me;

@@ -10,7 +10,7 @@ use crate::discover::{self, OneVma, Source};
 use crate::exclusive::{self, Exclusive};
 use crate::next::Next;
 use crate::record::CallRecord;
-use crate::{ring, sys};
+use crate::{diagnostics, mapping_limit, own, ring, sys};
 
 /// A part that another thread changed between discovery and move is discovered again this often.
 const MOST_RETRIES: u32 = 8;
@@ -39,6 +39,12 @@ fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, i
         return (Outcome::PassedThrough, next.forward_raw(request));
     }
     let judgement = request.judge(discover::address_space_for(request));
+    if let Judgement::Move(wanted) = judgement
+        && own::is_touched_by(&wanted)
+    {
+        diagnostics::inform("a move of this library's own memory, or over it, was refused", "", None);
+        return (Outcome::Refused, -(libc::EPERM as isize));
+    }
     if config::mode() == Mode::Auto && capability::of_kernel() == Capability::MultiVma {
         if let Judgement::Move(wanted) = judgement {
             survey(wanted, record);
@@ -74,9 +80,14 @@ fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
     let mut source = Source::new();
     source.open();
     record.emulation_begins();
-    let answer = move_parts_of(wanted, &mut source, record);
+    let (outcome, result) = move_parts_of(wanted, &mut source, record);
     record.found_by(source.number());
-    answer
+    mapping_limit::take_back_spare();
+    // The kernel looks at the limit on mappings before it looks at a VMA.
+    if result < 0 && record.parts() == 0 && mapping_limit::is_reached() {
+        return (Outcome::Refused, -(libc::ENOMEM as isize));
+    }
+    (outcome, result)
 }
 
 #[inline(always)]
@@ -84,6 +95,7 @@ fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
 fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> (Outcome, isize) {
     let mut plan = Plan::new(wanted);
     let mut retries = 0;
+    let mut room_made_at = None;
     loop {
         match plan.next_step(source) {
             // A source that fails (a sandbox, a driver's strange line) is replaced by the one that asks
@@ -99,7 +111,11 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                 }
                 let ticks = record.ticks();
                 let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
-                if result == -(Errno::Fault as isize) && retries < MOST_RETRIES {
+                let is_changed = result == -(Errno::Fault as isize) && retries < MOST_RETRIES;
+                let may_be_at_limit = result == -(libc::ENOMEM as isize)
+                    && record.parts() > 0
+                    && room_made_at.replace(part.start) != Some(part.start);
+                if is_changed || may_be_at_limit && mapping_limit::make_room(wanted.target_of(part)) {
                     retries += 1;
                     record.retried();
                     plan.rewind(part.start);

@@ -65,6 +65,16 @@ pub(crate) fn is_wanted() -> bool {
     WANTED.load(Ordering::Relaxed)
 }
 
+/// Where the trace is mapped; empty where there is none.
+pub(crate) fn mapping() -> mremap_plan::Range {
+    let start = BASE.load(Ordering::Relaxed).addr() as u64;
+    let len = HEADER_SIZE + POSITIONS.load(Ordering::Relaxed) as usize * CHUNK_SIZE;
+    mremap_plan::Range {
+        start,
+        end: if start == 0 { 0 } else { start + len as u64 },
+    }
+}
+
 fn keeps_last() -> bool {
     KEEPS_LAST.load(Ordering::Relaxed)
 }

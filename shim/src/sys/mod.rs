@@ -105,8 +105,26 @@ pub(crate) fn map_zeros_if_free(address: usize, len: usize) {
     );
 }
 
+/// Maps zeros to be read over memory that the caller owns and nobody uses, in a mapping of its own: one without
+/// reserve does not merge with what is around it.
+pub(crate) fn map_untouched(address: usize, len: usize) -> Answer {
+    call!(
+        mmap,
+        address,
+        len,
+        libc::PROT_READ,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
+        -1i32,
+        0
+    )
+}
+
 pub(crate) fn madvise(address: usize, len: usize, advice: i32) -> Answer {
     call!(madvise, address, len, advice)
+}
+
+pub(crate) fn munmap(address: usize, len: usize) {
+    let _ = call!(munmap, address, len);
 }
 
 pub(crate) fn mprotect(address: usize, len: usize, protection: i32) -> Answer {
