@@ -43,22 +43,25 @@ fn take_spare() {
     }
 }
 
-/// A part of a move that was let in could not be moved: whether it is worth another try. If the limit is why,
-/// gives the spare mappings up and unmaps the part's target. So has the kernel by the time when it looks at its
-/// limit for a part, which is two mappings further than it wants to see before a move: where the second try
-/// fails, so would the kernel's.
-///
-/// Only while moves are exclusive.
+/// A part of a move that was let in could not be moved: gives the spare mappings up, if the limit is why. Whether
+/// it is worth another try. Only while moves are exclusive.
 #[cold]
-pub(crate) fn make_room(target: Range) -> bool {
-    if STATE.load(Ordering::Relaxed) != GIVEN_UP {
-        if !is_reached() || !protect_middle(libc::PROT_READ) {
-            return false;
-        }
+pub(crate) fn make_room() -> bool {
+    let made = is_reached() && protect_middle(libc::PROT_READ);
+    if made {
         STATE.store(GIVEN_UP, Ordering::Relaxed);
     }
-    sys::munmap(target.start as usize, target.len() as usize);
-    true
+    made
+}
+
+/// A part moves next. Once at the limit, its target is unmapped before: so has the kernel by the time when it
+/// looks at its limit for a part, which is two mappings further than it wants to see before a move. Where the
+/// part fails then, so would the kernel's.
+#[inline]
+pub(crate) fn prepare(target: Range) {
+    if STATE.load(Ordering::Relaxed) == GIVEN_UP {
+        sys::munmap(target.start as usize, target.len() as usize);
+    }
 }
 
 /// The move is over: takes them back, if there is room.

@@ -95,7 +95,6 @@ fn move_parts(wanted: Move, record: &mut CallRecord) -> (Outcome, isize) {
 fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> (Outcome, isize) {
     let mut plan = Plan::new(wanted);
     let mut retries = 0;
-    let mut room_made_at = None;
     loop {
         match plan.next_step(source) {
             // A source that fails (a sandbox, a driver's strange line) is replaced by the one that asks
@@ -109,13 +108,12 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                 if may_not_stay_behind(&wanted, part.start) {
                     return (refused_after(record), -(Errno::Invalid as isize));
                 }
+                mapping_limit::prepare(wanted.target_of(part));
                 let ticks = record.ticks();
                 let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
                 let is_changed = result == -(Errno::Fault as isize) && retries < MOST_RETRIES;
-                let may_be_at_limit = result == -(libc::ENOMEM as isize)
-                    && record.parts() > 0
-                    && room_made_at.replace(part.start) != Some(part.start);
-                if is_changed || may_be_at_limit && mapping_limit::make_room(wanted.target_of(part)) {
+                let may_be_at_limit = result == -(libc::ENOMEM as isize) && record.parts() > 0;
+                if is_changed || may_be_at_limit && mapping_limit::make_room() {
                     retries += 1;
                     record.retried();
                     plan.rewind(part.start);
