@@ -280,6 +280,13 @@ impl Features {
     }
 
     #[allow(missing_docs)]
+    pub fn remove_mark(&mut self, mark: Mark) {
+        if let Some(index) = Self::MARKS.iter().position(|&known| known == mark) {
+            self.0 &= !(1 << (24 + index));
+        }
+    }
+
+    #[allow(missing_docs)]
     pub fn add_mark(&mut self, mark: Mark) {
         if let Some(index) = Self::MARKS.iter().position(|&known| known == mark) {
             self.0 |= 1 << (24 + index);

@@ -18,6 +18,8 @@ const HOLE: std::ops::Range<u64> = 40..44;
 
 /// The files of one runner.
 pub struct Resources {
+    /// The directory, to be read where it is not mounted any more.
+    pub(super) proc: i32,
     pub(super) memfd: i32,
     pub(super) file: i32,
     pub(super) zero: i32,
@@ -35,6 +37,7 @@ impl Resources {
         fill(memfd)?;
         let zero = File::options().read(true).write(true).open("/dev/zero");
         Ok(Self {
+            proc: File::open("/proc").context("/proc")?.into_raw_fd(),
             memfd,
             file: content_file(scratch)?,
             zero: zero.context("/dev/zero")?.into_raw_fd(),

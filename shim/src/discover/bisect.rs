@@ -78,8 +78,8 @@ pub(super) struct Bisection {
 
 /// Why a VMA could not be found.
 pub(super) enum NotFound {
-    /// Something is mapped there that does not answer: only `/proc` knows its bounds.
-    Silent,
+    /// Something is mapped from this address on that does not answer: only `/proc` knows its bounds.
+    Silent(u64),
     /// The question itself failed.
     Failed(Failed),
 }
@@ -143,11 +143,16 @@ impl Bisection {
             from + longest(page, until - from, |len| is_free(from, len))?
         };
         let len = until - start;
-        if lies_in_one_vma(start, len) {
-            return Ok(Some(Range { start, end: until }));
-        }
-        if !lies_in_one_vma(start, page) {
-            return Err(NotFound::Silent);
+        let one_page = Range {
+            start,
+            end: start + page,
+        };
+        match is_one_vma(start, len) {
+            OneVma::Yes => return Ok(Some(Range { start, end: until })),
+            // Nothing more needs to be known: it will not move.
+            OneVma::Sealed => return Ok(Some(one_page)),
+            OneVma::No if lies_in_one_vma(start, page) => {}
+            OneVma::No => return Err(NotFound::Silent(start)),
         }
         let len = longest(page, len, |len| Ok(lies_in_one_vma(start, len)))?;
         Ok(Some(Range {

@@ -71,7 +71,7 @@ impl Source {
     /// that cannot be had gives way to bisection, which always can.
     pub(crate) fn open(&mut self) {
         self.choose();
-        if config::vma_source() == config::VmaSource::Auto {
+        if config::vma_source() == config::VmaSource::Auto && !sandbox::is_filtered() {
             self.left_to_bisect = BISECTED_BEFORE_QUERY;
         }
     }
@@ -151,22 +151,22 @@ impl Source {
         match self.bisection.next_vma(from, until) {
             Ok(found) => Ok(found),
             Err(NotFound::Failed(failed)) => Err(failed),
-            Err(NotFound::Silent) => self.next_of_silent(from, until),
+            Err(NotFound::Silent(start)) => self.next_of_silent(start, until),
         }
     }
 
     /// A VMA that answers no question ([vvar], device memory): `/proc` knows it; without it, page by page.
     #[cold]
-    fn next_of_silent(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
+    fn next_of_silent(&mut self, start: u64, until: u64) -> Result<Option<Vma>, Failed> {
         if sandbox::is_filtered() {
-            return Ok(Some(one_page_at(from)));
+            return Ok(Some(one_page_at(start)));
         }
         match by_proc(config::VmaSource::Auto) {
             Some((way, file)) => {
                 (self.way, self.file) = (way, Some(file));
-                self.next_vma(from, until)
+                self.next_vma(start, until)
             }
-            None => Ok(Some(one_page_at(from))),
+            None => Ok(Some(one_page_at(start))),
         }
     }
 }
