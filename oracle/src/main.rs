@@ -49,9 +49,7 @@ fn main() -> ExitCode {
             features,
             scratch,
             sandbox,
-        } => {
-            runner::run(&scratch, seed, Features(features), sandbox).map(|()| ExitCode::SUCCESS)
-        }
+        } => runner::run(&scratch, seed, Features(features), sandbox).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("mremap-oracle: {error:#}");

@@ -42,7 +42,11 @@ fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, i
     if let Judgement::Move(wanted) = judgement
         && own::is_touched_by(&wanted)
     {
-        diagnostics::inform("a move of this library's own memory, or over it, was refused", "", None);
+        diagnostics::inform(
+            "a move of this library's own memory, or over it, was refused",
+            "",
+            None,
+        );
         return (Outcome::Refused, -(libc::EPERM as isize));
     }
     if config::mode() == Mode::Auto && capability::of_kernel() == Capability::MultiVma {

@@ -250,9 +250,8 @@ fn settle_backing(mut vma: Vma, path: &[u8]) -> Vma {
     let is_private = vma.protection.is_some_and(|known| !known.shared);
     let on_ramfs = |path| sys::file_system(path) == Ok(RAMFS_MAGIC);
     let is_zero = |path| is_private && sys::device(path) == Ok(ZERO_DEVICE);
-    let placed = path.is_some_and(|path| {
-        vma.backing == Backing::UnnumberedFile && on_ramfs(path) || is_zero(path)
-    });
+    let placed =
+        path.is_some_and(|path| vma.backing == Backing::UnnumberedFile && on_ramfs(path) || is_zero(path));
     vma.backing = if placed {
         Backing::PlacedByDriver
     } else {
