@@ -23,7 +23,7 @@ pub enum Kind {
     FilePrivate,
     #[allow(missing_docs)]
     FileShared,
-    /// `/dev/zero`: its private mapping may not move with others.
+    /// `/dev/zero`, by another path where the pages are odd: its private mapping may not move with others.
     ZeroPrivate,
     #[allow(missing_docs)]
     ZeroShared,

@@ -19,7 +19,8 @@ pub fn maps_line(line: &[u8]) {
 /// Any reply of `PROCMAP_QUERY`, with any name: judged without a panic.
 pub fn procmap_reply(bytes: &[u8]) {
     type Reply<'a> = (u64, u64, u64, u64, u32, u32, &'a [u8]);
-    let Ok((start, end, flags, inode, major, size, name)) = Reply::arbitrary_take_rest(Unstructured::new(bytes))
+    let Ok((start, end, flags, inode, major, size, name)) =
+        Reply::arbitrary_take_rest(Unstructured::new(bytes))
     else {
         return;
     };
@@ -68,7 +69,10 @@ fn walk_over(wanted: Move, vmas: &[(u64, u64)]) {
             Step::Part { part, target, .. } => {
                 assert_eq!(part.start, at);
                 assert!(part.end <= wanted.source.end && !part.is_empty());
-                assert_eq!(target.wrapping_sub(wanted.destination), part.start - wanted.source.start);
+                assert_eq!(
+                    target.wrapping_sub(wanted.destination),
+                    part.start - wanted.source.start
+                );
                 part.end
             }
             Step::Refused(_) | Step::Done => return,

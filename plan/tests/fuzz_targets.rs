@@ -11,7 +11,9 @@ use proptest::prelude::*;
 
 /// The inputs kept for a target; there must be some.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/seeds")
+        .join(target);
     let files = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let seeds: Vec<_> = files
         .flatten()
@@ -24,7 +26,10 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 fn run(target: &str, body: fn(&[u8])) {
     let seeds = seeds(target);
     seeds.iter().for_each(|seed| body(seed));
-    let changed = (proptest::sample::select(seeds), any::<[(prop::sample::Index, u8); 4]>());
+    let changed = (
+        proptest::sample::select(seeds),
+        any::<[(prop::sample::Index, u8); 4]>(),
+    );
     let changed = changed.prop_map(|(mut seed, changes)| {
         let len = seed.len();
         for (place, byte) in changes.into_iter().filter(|_| len != 0) {

@@ -19,6 +19,8 @@ const SECONDS: u64 = 60;
 enum Finder {
     /// The comparison with the kernel.
     Oracle,
+    /// The same in a process that lacks something.
+    Confined(&'static str),
     /// An example that checks its own rule; it fails when the rule is broken.
     Example(&'static str),
 }
@@ -32,7 +34,7 @@ struct Mutant {
     finder: Finder,
 }
 
-const MUTANTS: [Mutant; 13] = [
+const MUTANTS: [Mutant; 21] = [
     Mutant {
         // What an old kernel's own try leaves behind; this kernel's would simply succeed.
         name: "the kernel is tried first, which unmaps the destination",
@@ -116,6 +118,62 @@ const MUTANTS: [Mutant; 13] = [
         file: "plan/src/plan.rs",
         code: "            start: self.cursor,\n            end,\n        });\n        if part.is_empty()",
         instead: "            start: self.cursor,\n            end: vma.range.end,\n        });\n        if part.is_empty()",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "a trailing gap is an error",
+        file: "plan/src/plan.rs",
+        code: "        if !self.seen_vma {\n            return Step::Refused(Errno::Fault);\n        }\n        self.step_over(end)",
+        instead: "        if !self.seen_vma || end > self.cursor {\n            return Step::Refused(Errno::Fault);\n        }\n        self.step_over(end)",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "lengths are rounded down",
+        file: "plan/src/request.rs",
+        code: "        length.wrapping_add(self.page_size - 1) & !",
+        instead: "        length & !",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "success touches errno",
+        file: "shim/src/moves.rs",
+        code: "    record.finish(outcome, result);\n",
+        instead: "    record.finish(outcome, result);\n    unsafe { *libc::__errno_location() = 0 };\n",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "a gap like the last is asked for its first page only",
+        file: "shim/src/discover/bisect.rs",
+        code: "self.gap != 0 && !is_free(from, self.gap)?",
+        instead: "self.gap != 0 && !is_free(from, page_size())?",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "a gap has no end beyond TASK_SIZE",
+        file: "shim/src/discover/bisect.rs",
+        code: "let until = below_task_size(until);",
+        instead: "",
+        finder: Finder::Confined("no-proc"),
+    },
+    Mutant {
+        name: "a sealed VMA is one of unknown size",
+        file: "shim/src/discover/bisect.rs",
+        code: "            OneVma::Sealed => return Ok(Some(one_page)),",
+        instead: "            OneVma::Sealed => return Ok(Some(Range { start: from, end: from + page })),",
+        finder: Finder::Confined("no-descriptors"),
+    },
+    Mutant {
+        name: "a file is opened under a filter",
+        file: "shim/src/discover/mod.rs",
+        code: "config::VmaSource::Auto && !sandbox::is_filtered() {",
+        instead: "config::VmaSource::Auto {",
+        finder: Finder::Confined("seccomp"),
+    },
+    Mutant {
+        name: "/dev/zero is known by its path alone",
+        file: "shim/src/discover/mod.rs",
+        code: "vma.backing == Backing::UnnumberedFile && on_ramfs(path) || is_zero(path)",
+        instead: "vma.backing == Backing::UnnumberedFile && on_ramfs(path) || false && is_zero(path)",
         finder: Finder::Oracle,
     },
     Mutant {
@@ -217,9 +275,12 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 
 fn is_noticed(artifacts: &Artifacts, shim: &Path, mutant: &Mutant, seed: u64) -> Result<bool> {
     let mut command = match mutant.finder {
-        Finder::Oracle => {
+        Finder::Oracle | Finder::Confined(_) => {
             let mut command = Command::new(artifacts.oracle());
             command.arg("compare").arg("--shim").arg(shim);
+            if let Finder::Confined(sandbox) = mutant.finder {
+                command.args(["--sandbox", sandbox]);
+            }
             command.args(["--cases", "1000000", "--seed", &seed.to_string()]);
             command.args(["--seconds", &SECONDS.to_string()]);
             command

@@ -269,6 +269,12 @@ pub(super) fn bpf_map(pages: u32) -> Option<i32> {
     (fd >= 0).then_some(fd as i32)
 }
 
+/// Makes a device file that is `/dev/zero`, or not.
+pub(super) fn make_zero_device(path: &CStr) {
+    // SAFETY: a C string; no memory is touched.
+    unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 5)) };
+}
+
 /// Mounts a ramfs where only this process and its children see it; whether it worked.
 pub(super) fn mount_ramfs(directory: &CString) -> bool {
     let none = c"none".as_ptr();
