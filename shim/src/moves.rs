@@ -35,6 +35,12 @@ pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
 }
 
 fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
+    let untagged = request.without_tag();
+    let request = if cfg!(target_arch = "aarch64") {
+        &untagged
+    } else {
+        request
+    };
     if !request.is_move(discover::smallest_address_space()) {
         return (Outcome::PassedThrough, next.forward_raw(request));
     }

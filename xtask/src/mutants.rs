@@ -278,6 +278,7 @@ fn is_noticed(artifacts: &Artifacts, shim: &Path, mutant: &Mutant, seed: u64) ->
         Finder::Oracle | Finder::Confined(_) => {
             let mut command = Command::new(artifacts.oracle());
             command.arg("compare").arg("--shim").arg(shim);
+            command.arg("--named").arg(repo::root().join("oracle/named"));
             if let Finder::Confined(sandbox) = mutant.finder {
                 command.args(["--sandbox", sandbox]);
             }

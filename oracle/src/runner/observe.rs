@@ -92,7 +92,9 @@ impl Observer {
     fn shown(&mut self, entry: &Entry, watched: Watched, is_elsewhere: bool) -> Mapping {
         let mut mapping = entry.mapping;
         if mapping.object != 0 {
-            let object = (mapping.class, entry.inode);
+            // Whatever its path, /dev/zero is one object: not everybody may make another.
+            let is_zero = mapping.class == Class::DevZero;
+            let object = (mapping.class, if is_zero { (0, 0) } else { entry.inode });
             let known = self.objects.iter().position(|&known| known == object);
             let index = known.unwrap_or_else(|| {
                 self.objects.push(object);
