@@ -23,7 +23,7 @@ pub enum Kind {
     FilePrivate,
     #[allow(missing_docs)]
     FileShared,
-    /// `/dev/zero`: its private mapping may not move with others.
+    /// `/dev/zero`, by another path where the pages are odd: its private mapping may not move with others.
     ZeroPrivate,
     #[allow(missing_docs)]
     ZeroShared,
@@ -277,6 +277,13 @@ impl Features {
         };
         self.0 &= !index.map_or(0, |index| 1 << index);
         index.is_some()
+    }
+
+    #[allow(missing_docs)]
+    pub fn remove_mark(&mut self, mark: Mark) {
+        if let Some(index) = Self::MARKS.iter().position(|&known| known == mark) {
+            self.0 &= !(1 << (24 + index));
+        }
     }
 
     #[allow(missing_docs)]

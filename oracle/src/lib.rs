@@ -22,6 +22,7 @@ pub mod picture;
 pub mod random;
 pub mod rules;
 pub mod runner;
+pub mod sandbox;
 pub mod scratch;
 pub mod shrink;
 pub mod transcript;

@@ -9,6 +9,7 @@ use clap::Parser;
 use mremap_oracle::case::Features;
 use mremap_oracle::compare::{self, Options};
 use mremap_oracle::runner::{self, Runner};
+use mremap_oracle::sandbox::Sandbox;
 use mremap_oracle::scratch::Scratch;
 use mremap_oracle::transcript;
 
@@ -34,6 +35,8 @@ enum Command {
         features: u32,
         #[arg(long)]
         scratch: PathBuf,
+        #[arg(long)]
+        sandbox: Sandbox,
     },
 }
 
@@ -45,7 +48,8 @@ fn main() -> ExitCode {
             seed,
             features,
             scratch,
-        } => run_runner(seed, features, &scratch),
+            sandbox,
+        } => runner::run(&scratch, seed, Features(features), sandbox).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("mremap-oracle: {error:#}");
@@ -55,15 +59,10 @@ fn main() -> ExitCode {
 
 fn write_transcript(seed: u64, cases: u64) -> Result<ExitCode> {
     let scratch = Scratch::make()?;
-    let mut runner = Runner::new(&scratch.0)?;
+    let mut runner = Runner::new(&scratch.0, Sandbox::None)?;
     let mut out = std::io::stdout().lock();
     for number in 0..cases {
         out.write_all(transcript::write(&mut runner, seed, number)?.as_bytes())?;
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn run_runner(seed: u64, features: u32, scratch: &std::path::Path) -> Result<ExitCode> {
-    runner::run(scratch, seed, Features(features))?;
     Ok(ExitCode::SUCCESS)
 }

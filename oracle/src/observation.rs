@@ -80,6 +80,9 @@ impl Class {
         if name.windows(7).any(|part| part == b"/ramfs-") {
             return Self::Ramfs;
         }
+        if name.windows(6).any(|part| part == b"/zero-") {
+            return Self::DevZero;
+        }
         let known = NAMES.iter().find(|(prefix, _)| name.starts_with(prefix));
         known.map_or(Self::Other, |&(_, class)| class)
     }

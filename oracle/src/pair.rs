@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::case::{Case, Features};
 use crate::observation::Words;
+use crate::sandbox::Sandbox;
 
 /// What both runners of a pair are started with.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Setup {
     pub seed: u64,
     #[allow(missing_docs)]
     pub features: Features,
+    #[allow(missing_docs)]
+    pub sandbox: Sandbox,
 }
 
 /// One runner and the ends of its pipes.
@@ -41,6 +44,7 @@ impl Process {
             .arg("runner")
             .args(["--seed", &setup.seed.to_string()])
             .args(["--features", &setup.features.0.to_string()])
+            .args(["--sandbox", setup.sandbox.name()])
             .arg("--scratch")
             .arg(&setup.scratch)
             .env_remove("LD_PRELOAD");

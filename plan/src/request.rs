@@ -85,6 +85,15 @@ impl Move {
         self.destination
             .wrapping_add(address.wrapping_sub(self.source.start))
     }
+
+    /// Where a part of the source goes.
+    pub fn target_of(&self, part: Range) -> Range {
+        let start = self.target(part.start);
+        Range {
+            start,
+            end: start.wrapping_add(part.len()),
+        }
+    }
 }
 
 /// What a request is.
@@ -99,6 +108,22 @@ pub enum Judgement {
 }
 
 impl Request {
+    /// The request as a kernel for arm64 takes it, whose `mremap` drops a tag in the top byte of `old` (but not of
+    /// `new`): `untagged_addr`.
+    #[must_use]
+    pub fn without_tag(self) -> Self {
+        const LAST_BIT_OF_ADDRESS: u64 = 1 << 55;
+        let is_tagged = self.old & LAST_BIT_OF_ADDRESS == 0;
+        Self {
+            old: if is_tagged {
+                self.old & (u64::MAX >> 8)
+            } else {
+                self.old
+            },
+            ..self
+        }
+    }
+
     /// `vrm_move_only`: `MREMAP_FIXED`, and lengths that are equal once rounded to pages.
     pub fn is_move(&self, space: AddressSpace) -> bool {
         self.flags.contains(Flags::FIXED) && space.page_align(self.old_len) == space.page_align(self.new_len)

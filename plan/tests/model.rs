@@ -213,6 +213,28 @@ fn system_v_segments_and_bpf_maps_move_alone_or_not_at_all() {
     }
 }
 
+#[test]
+fn a_tag_is_dropped_from_the_source_alone() {
+    let tagged = |old, new| {
+        let request = Request {
+            old,
+            old_len: PAGE,
+            new_len: PAGE,
+            flags: Flags(3),
+            new,
+        };
+        let untagged = request.without_tag();
+        (untagged.old, untagged.new)
+    };
+    assert_eq!(
+        tagged(0xab00_7f00_0000_1000, 0xcd << 56),
+        (0x7f00_0000_1000, 0xcd << 56)
+    );
+    assert_eq!(tagged(0x7f00_0000_1000, 0), (0x7f00_0000_1000, 0));
+    let kernels = 0xff80_0000_0000_1000;
+    assert_eq!(tagged(kernels, 0), (kernels, 0), "no tag, but a kernel's address");
+}
+
 fn judge(request: Request) -> Judgement {
     request.judge(SPACE)
 }

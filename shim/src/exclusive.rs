@@ -68,6 +68,7 @@ impl Exclusive {
             return Self::enter_without_system_calls();
         }
         let signals = sys::set_blocked_signals(ring::signals_to_block());
+        // Done at load, unless this call came before.
         advise_wipe_on_fork();
         let me = sys::tid();
         let (mut wanted, mut looks) = (me, 0);

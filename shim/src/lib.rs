@@ -20,6 +20,8 @@ mod next;
 mod capability;
 mod discover;
 mod exclusive;
+mod mapping_limit;
+mod own;
 mod window;
 
 mod caller;

@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_int};
 use crate::config::{self, TraceSettings};
 use crate::libc_calls::{self, Refusal};
 use crate::ring::OpenError;
-use crate::{clock, decimal, diagnostics, identity, next, ring, sys};
+use crate::{clock, decimal, diagnostics, exclusive, identity, mapping_limit, next, ring, sys};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -18,6 +18,8 @@ unsafe extern "C" fn on_load(
     environment_array: *mut *const c_char,
 ) {
     next::resolve();
+    exclusive::advise_wipe_on_fork();
+    mapping_limit::keep_spare();
     // SAFETY: reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         return;

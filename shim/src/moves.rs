@@ -11,7 +11,7 @@ use crate::exclusive::{self, Exclusive};
 use crate::next::Next;
 use crate::record::CallRecord;
 use crate::window::Window;
-use crate::{ring, sys};
+use crate::{diagnostics, mapping_limit, own, ring, sys};
 
 /// A part that another thread changed between discovery and move is discovered again this often.
 const MOST_RETRIES: u32 = 8;
@@ -36,10 +36,26 @@ pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
 }
 
 fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
+    let untagged = request.without_tag();
+    let request = if cfg!(target_arch = "aarch64") {
+        &untagged
+    } else {
+        request
+    };
     if !request.is_move(discover::smallest_address_space()) {
         return (Outcome::PassedThrough, next.forward_raw(request));
     }
     let judgement = request.judge(discover::address_space_for(request));
+    if let Judgement::Move(wanted) = judgement
+        && own::is_touched_by(&wanted)
+    {
+        diagnostics::inform(
+            "a move of this library's own memory, or over it, was refused",
+            "",
+            None,
+        );
+        return (Outcome::Refused, -(libc::EPERM as isize));
+    }
     if config::mode() == Mode::Auto && capability::of_kernel() == Capability::MultiVma {
         if let Judgement::Move(wanted) = judgement {
             survey(wanted, record);
@@ -79,9 +95,14 @@ fn move_parts(wanted: Move, is_known_to_cross: bool, record: &mut CallRecord) ->
     let mut source = Source::new();
     source.open_for_move(&wanted, is_known_to_cross, record.is_kept());
     record.emulation_begins();
-    let answer = move_parts_of(wanted, &mut source, record);
+    let (outcome, result) = move_parts_of(wanted, &mut source, record);
     record.found_by(source.number());
-    answer
+    mapping_limit::take_back_spare();
+    // The kernel looks at the limit on mappings before it looks at a VMA.
+    if result < 0 && record.parts() == 0 && mapping_limit::is_reached() {
+        return (Outcome::Refused, -(libc::ENOMEM as isize));
+    }
+    (outcome, result)
 }
 
 #[inline(always)]
@@ -102,13 +123,16 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                 if may_not_stay_behind(&wanted, part.start) {
                     return (refused_after(record), -(Errno::Invalid as isize));
                 }
+                mapping_limit::prepare(wanted.target_of(part));
                 let ticks = record.ticks();
                 let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
                 if (-4095..0).contains(&result) && source.stop_supposing() {
                     plan.rewind(part.start);
                     continue;
                 }
-                if result == -(Errno::Fault as isize) && retries < MOST_RETRIES {
+                let is_changed = result == -(Errno::Fault as isize) && retries < MOST_RETRIES;
+                let may_be_at_limit = result == -(libc::ENOMEM as isize) && record.parts() > 0;
+                if is_changed || may_be_at_limit && mapping_limit::make_room() {
                     retries += 1;
                     record.retried();
                     plan.rewind(part.start);

@@ -4,36 +4,56 @@ use std::process::Command;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, is_guest, kernel_moves_several_vmas};
+use mremap_trace::Outcome;
 
 const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 
 /// Takes an emulated processor long enough to do it once.
-const SIXTY_THOUSAND: &str = "sixty_thousand";
+const SIXTY_FIVE_THOUSAND: &str = "sixty_five_thousand";
 const MOVED: &str = "moved\nsource ......\ndestination abc.ef\n";
-const REFUSED_AT_ITS_VMA: &str = "Bad address\nsource ....ef\ndestination abc...\n";
+
+/// How a move ends that is stopped at a VMA, by where that is. What comes before it has moved.
+///
+/// ```text
+///            |  ab  | c |.|  ef  |
+///   first     stops                    nothing moves
+///   middle    moves  stops             the first VMA moves
+///   last      moves  moves   stops     the first two move
+///   alone     stops                    nothing behind it is mapped, and that is company enough
+/// ```
+const STOPPED_AT: [(&str, &str); 4] = [
+    ("first", "source abc.ef\ndestination ......\n"),
+    ("middle", "source ..c.ef\ndestination ab....\n"),
+    ("last", "source ....ef\ndestination abc...\n"),
+    ("alone", "source ab....\ndestination ......\n"),
+];
 
 /// Runs a rule of `tests/fixtures/hard_rules.c`: natively where the kernel has the feature, then emulated with every
 /// source of VMAs. Each must say what Linux 6.17 makes of it.
 fn check(rule: &str, expected: &str) {
-    check_unless(rule, expected, &[]);
+    check_unless(&[rule], expected, &[]);
 }
 
-/// The same on a kernel of another series than these.
-fn check_unless(rule: &str, expected: &str, without: &[&str]) {
+/// The same with arguments, on a kernel of another series than these.
+fn check_unless(rule: &[&str], expected: &str, without: &[&str]) {
     if std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| without.contains(&kernel.as_str())) {
         return;
     }
     let program = Artifacts::get().fixture("hard_rules");
     if kernel_moves_several_vmas() {
-        let native = Command::new(&program).arg(rule).env_remove("LD_PRELOAD").output();
+        let native = Command::new(&program)
+            .args(rule)
+            .env_remove("LD_PRELOAD")
+            .output();
         assert_says("natively", expected, &native.expect("the fixture runs"));
     }
     // A guest emulates its processor, too: the best way and the last resort will do.
-    let is_wanted =
-        |source: &&str| !is_guest() || *source == "auto" || *source == "bisect" && rule != SIXTY_THOUSAND;
+    let is_wanted = |source: &&str| {
+        !is_guest() || *source == "auto" || *source == "bisect" && rule != [SIXTY_FIVE_THOUSAND]
+    };
     for source in SOURCES.into_iter().filter(is_wanted) {
         let run = Preload::new(&program)
-            .args(&[rule])
+            .args(rule)
             .setting("MODE", "emulate")
             .setting("VMA_SOURCE", source)
             .output();
@@ -52,16 +72,67 @@ fn assert_says(who: &str, expected: &str, run: &std::process::Output) {
 }
 
 /// ```text
-///  | rw | r |.| registered |      the parts before the registered VMA move
+///   | rw | r |.| rw |     one of them registered with userfaultfd, by three roads
 /// ```
 #[test]
-fn userfaultfd_is_seen_however_it_was_made() {
-    check("userfaultfd_by_syscall", REFUSED_AT_ITS_VMA);
-    // 6.1 is the first with the device.
-    check_unless("userfaultfd_by_device", REFUSED_AT_ITS_VMA, &["5.10"]);
-    check("userfaultfd_over_fork", REFUSED_AT_ITS_VMA);
+fn userfaultfd_is_seen_at_every_place_however_it_was_made() {
+    for (place, outcome) in STOPPED_AT {
+        let refused = format!("Bad address\n{outcome}");
+        check_unless(&["userfaultfd_by_syscall", place], &refused, &[]);
+        // 6.1 is the first with the device.
+        check_unless(&["userfaultfd_by_device", place], &refused, &["5.10"]);
+        check_unless(&["userfaultfd_over_fork", place], &refused, &[]);
+    }
 }
 
+/// ```text
+///   | rw | r |.| rw |     one of them sealed, on kernels that can (6.10)
+/// ```
+#[test]
+fn sealed_memory_stops_a_move_where_it_lies() {
+    for (place, outcome) in STOPPED_AT {
+        check_unless(
+            &["sealed", place],
+            &format!("Operation not permitted\n{outcome}"),
+            &[],
+        );
+    }
+}
+
+/// ```text
+///   | ab | c |.| ef |
+///                 |  moves to
+///               | x |     sealed: neither goes
+/// ```
+#[test]
+fn a_sealed_target_stops_its_part() {
+    check(
+        "sealed_target",
+        "Operation not permitted\nsource ....ef\ndestination abc.x.\n",
+    );
+}
+
+/// ```text
+///         TASK_SIZE
+///     | ab | c |.| ef |        EINVAL: by a page
+///   | ab | c |.| ef |          moves
+///   a | b | c |.| ef |...|     moves back: the source's trailing gap lies beyond
+///     | b | c |.| ef |...|     EINVAL: only the gap's target would
+/// ```
+#[test]
+fn the_address_space_ends_at_task_size_for_destinations() {
+    check(
+        "task_size_edge",
+        "Invalid argument\nsource abc.ef\ndestination ......\n\
+         moved\nsource ......\ndestination abc.ef\n\
+         moved\nsource ......\ndestination bc.ef.\n\
+         Invalid argument\nsource bc.ef.\ndestination ......\n",
+    );
+}
+
+/// ```text
+///   | ab | c |.| ef |     DONTUNMAP needs new address space, a move none
+/// ```
 #[test]
 fn a_limit_on_the_address_space_stops_what_needs_more_and_nothing_else() {
     check(
@@ -70,11 +141,17 @@ fn a_limit_on_the_address_space_stops_what_needs_more_and_nothing_else() {
     );
 }
 
+/// ```text
+///   | a locked | b | c |.| e locked | f |     as much locked as RLIMIT_MEMLOCK allows
+/// ```
 #[test]
 fn locked_memory_moves_under_its_limit() {
     check("lock_limit", MOVED);
 }
 
+/// ```text
+///   | ab | c |.| ef |     and 65,530 mappings less a few
+/// ```
 /// The kernel wants room for a few mappings more than it will need; 7.3 wants room for another number.
 #[test]
 fn at_the_limit_of_mappings_nothing_moves() {
@@ -85,14 +162,55 @@ fn at_the_limit_of_mappings_nothing_moves() {
         7 => format!("{spare} to spare: {MOVED}"),
         _ => format!("{spare} to spare: {GONE}"),
     };
-    check_unless("mapping_limit", &(0..14).map(line).collect::<String>(), &["7.3"]);
+    check_unless(
+        &["mapping_limit"],
+        &(0..14).map(line).collect::<String>(),
+        &["7.3"],
+    );
 }
 
+/// ```text
+///   | a.b | c |.| ef |              from the second page on
+///      \    \   \   \
+///   | 0  0   0  0   0  0 |          cut in pieces by its parts: the limit is met on the way
+/// ```
 #[test]
-fn sixty_thousand_vmas_move_in_one_call() {
-    check(SIXTY_THOUSAND, "moved\na z\n");
+fn at_the_limit_of_mappings_a_move_ends_in_its_middle_as_the_kernels_does() {
+    const REFUSED: &str = "Cannot allocate memory\nsource abc.ef\ndestination 000000\n";
+    let expected = |outcomes: [&str; 3]| {
+        let lines = [REFUSED, REFUSED].into_iter().chain(outcomes);
+        let numbered = lines
+            .zip(6..)
+            .map(|(line, spare)| format!("{spare} to spare: {line}"));
+        numbered.collect::<String>()
+    };
+    let moved = "moved\nsource a.....\ndestination bc0ef0\n";
+    let half = "Cannot allocate memory\nsource a...ef\ndestination bc0..0\n";
+    check_unless(
+        &["mapping_limit_in_a_move"],
+        &expected([half, moved, moved]),
+        &["7.3"],
+    );
+    let half = "Cannot allocate memory\nsource a00.ef\ndestination bc0..0\n";
+    let moved = "moved\nsource a00.00\ndestination bc0ef0\n";
+    check_unless(
+        &["mapping_limit_with_dontunmap"],
+        &expected([half, half, moved]),
+        &["7.3"],
+    );
 }
 
+/// ```text
+///   |rw|r|rw|r|rw|r| ... 65,400 of one page each
+/// ```
+#[test]
+fn sixty_five_thousand_vmas_move_in_one_call() {
+    check(SIXTY_FIVE_THOUSAND, "moved\na z\n");
+}
+
+/// ```text
+///   | a | b c | . | e f |  <->  | a b | c | . | e | f |     while it moves
+/// ```
 #[test]
 fn vmas_split_and_joined_by_another_thread_move_all_the_same() {
     check(
@@ -101,17 +219,28 @@ fn vmas_split_and_joined_by_another_thread_move_all_the_same() {
     );
 }
 
+/// ```text
+///   | ab |...| e | f |     f goes away while the range moves
+/// ```
 #[test]
 fn a_vma_unmapped_by_another_thread_is_a_gap() {
     check("unmapped_by_another_thread", "0 failed\n");
 }
 
+/// ```text
+///   | ab | c |.| ef |           one thread moves this
+///   | ab | c |.| ef |           the other this,
+///      | b | c |.| ef |...|     or this
+/// ```
 #[test]
 fn of_two_threads_that_move_the_same_pages_one_has_them_all() {
     check("two_threads_same_range", "both 0, neither 0, torn 0\n");
     check("two_threads_overlapping_ranges", "both 0, neither 0, torn 0\n");
 }
 
+/// ```text
+///   | ab | c |.| ef |     without /proc; without a free descriptor; with nothing but its own system calls
+/// ```
 #[test]
 fn neither_proc_nor_descriptors_nor_other_system_calls_are_needed() {
     check("no_proc", MOVED);
@@ -119,7 +248,34 @@ fn neither_proc_nor_descriptors_nor_other_system_calls_are_needed() {
     check("seccomp", MOVED);
 }
 
+/// ```text
+///   | ... the frame of the call ... |     | the call | constants | data |
+/// ```
 #[test]
-fn a_thread_that_moves_its_own_stack_ends_as_it_would_have() {
+fn a_thread_that_moves_its_own_stack_or_code_ends_as_it_would_have() {
     check("own_stack", "ended by a signal\n");
+    check("own_code", "ended by a signal\n");
+}
+
+/// ```text
+///   | code | constants | data |     of the library;  | header | chunks ... |  of its trace
+/// ```
+/// No kernel rule is about them: a program that moves them, or something over them, is refused, finds all as it
+/// was, and its trace says so.
+#[test]
+fn the_librarys_own_memory_and_its_trace_stay_where_they_are() {
+    let program = Artifacts::get().fixture("hard_rules");
+    for mode in ["emulate", "auto"] {
+        let (run, trace) = Preload::new(&program)
+            .args(&["own_library"])
+            .setting("MODE", mode)
+            .traced();
+        let expected = format!("{}{MOVED}", "Operation not permitted\n".repeat(4));
+        assert_says(mode, &expected, &run);
+        let calls = trace.calls();
+        let refused = calls
+            .iter()
+            .filter(|call| call.outcome == Outcome::Refused && call.result == -1);
+        assert_eq!(refused.count(), 4, "{mode}: {calls:?}");
+    }
 }

@@ -19,6 +19,8 @@ const SECONDS: u64 = 60;
 enum Finder {
     /// The comparison with the kernel.
     Oracle,
+    /// The same in a process that lacks something.
+    Confined(&'static str),
     /// An example that checks its own rule; it fails when the rule is broken.
     Example(&'static str),
 }
@@ -32,7 +34,7 @@ struct Mutant {
     finder: Finder,
 }
 
-const MUTANTS: [Mutant; 14] = [
+const MUTANTS: [Mutant; 21] = [
     Mutant {
         // What an old kernel's own try leaves behind; this kernel's would simply succeed.
         name: "the kernel is tried first, which unmaps the destination",
@@ -123,6 +125,55 @@ const MUTANTS: [Mutant; 14] = [
         file: "shim/src/discover/bisect.rs",
         code: "self.is_free(range.end, self.gap.min(until - range.end))",
         instead: "Ok(true)",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "a trailing gap is an error",
+        file: "plan/src/plan.rs",
+        code: "        if !self.seen_vma {\n            return Step::Refused(Errno::Fault);\n        }\n        self.step_over(end)",
+        instead: "        if !self.seen_vma || end > self.cursor {\n            return Step::Refused(Errno::Fault);\n        }\n        self.step_over(end)",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "lengths are rounded down",
+        file: "plan/src/request.rs",
+        code: "        length.wrapping_add(self.page_size - 1) & !",
+        instead: "        length & !",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "success touches errno",
+        file: "shim/src/moves.rs",
+        code: "    record.finish(outcome, result);\n",
+        instead: "    record.finish(outcome, result);\n    unsafe { *libc::__errno_location() = 0 };\n",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "a gap like the last is asked for its first page only",
+        file: "shim/src/discover/bisect.rs",
+        code: "self.gap != 0 && !self.is_free(from, self.gap)?",
+        instead: "self.gap != 0 && !self.is_free(from, page_size())?",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "a gap has no end beyond TASK_SIZE",
+        file: "shim/src/discover/bisect.rs",
+        code: "let until = below_task_size(until);",
+        instead: "",
+        finder: Finder::Confined("no-proc"),
+    },
+    Mutant {
+        name: "a file is opened under a filter",
+        file: "shim/src/discover/mod.rs",
+        code: "config::VmaSource::Auto && !sandbox::is_filtered()\n",
+        instead: "config::VmaSource::Auto\n",
+        finder: Finder::Confined("seccomp"),
+    },
+    Mutant {
+        name: "/dev/zero is known by its path alone",
+        file: "shim/src/discover/mounts.rs",
+        code: "may_be_zero && is_zero(path)",
+        instead: "false && is_zero(path)",
         finder: Finder::Oracle,
     },
     Mutant {
@@ -224,9 +275,13 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 
 fn is_noticed(artifacts: &Artifacts, shim: &Path, mutant: &Mutant, seed: u64) -> Result<bool> {
     let mut command = match mutant.finder {
-        Finder::Oracle => {
+        Finder::Oracle | Finder::Confined(_) => {
             let mut command = Command::new(artifacts.oracle());
             command.arg("compare").arg("--shim").arg(shim);
+            command.arg("--named").arg(repo::root().join("oracle/named"));
+            if let Finder::Confined(sandbox) = mutant.finder {
+                command.args(["--sandbox", sandbox]);
+            }
             command.args(["--cases", "1000000", "--seed", &seed.to_string()]);
             command.args(["--seconds", &SECONDS.to_string()]);
             command

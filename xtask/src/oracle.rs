@@ -12,6 +12,12 @@ use crate::{mutants, repo};
 /// What every way of finding VMAs gets of the cases.
 const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 
+/// What every way may lack.
+const SANDBOXES: [&str; 4] = ["none", "no-proc", "no-descriptors", "seccomp"];
+
+/// From so many cases on the counts of the rules are shown.
+const EVERY_RULE: u64 = 40_000;
+
 /// How many huge pages the layouts of two pairs of runners need.
 const HUGE_PAGES: u32 = 64;
 
@@ -27,6 +33,9 @@ pub struct Options {
     /// Where the shim finds VMAs: auto, query, maps, bisect, or all of them in turn.
     #[arg(long, default_value = "auto")]
     pub source: String,
+    /// What the processes lack: none, no-proc, no-descriptors, seccomp, or all of them in turn.
+    #[arg(long, default_value = "none")]
+    pub sandbox: String,
     /// Pairs of processes at once; each pair keeps two processors busy.
     #[arg(long, default_value_t = 1)]
     pub jobs: usize,
@@ -36,16 +45,23 @@ pub struct Options {
 }
 
 impl Options {
-    /// What every change must pass: enough cases for every rule to count.
-    pub fn for_ci() -> Self {
-        Self {
-            // The rarest rule comes up four times in a thousand cases.
-            cases: 40_000,
+    /// What every change must pass: enough cases for every rule to count, then the same cases, fewer of them, by
+    /// every way of finding VMAs and with everything missing that may be.
+    pub fn for_ci() -> [Self; 3] {
+        let options = |cases, source: &str, sandbox: &str| Self {
+            cases,
             seed: 1,
-            source: "auto".to_owned(),
+            source: source.to_owned(),
+            sandbox: sandbox.to_owned(),
             jobs: 1,
             mutants: false,
-        }
+        };
+        [
+            // The rarest rule comes up four times in a thousand cases.
+            options(40_000, "auto", "none"),
+            options(1500, "all", "none"),
+            options(1500, "auto", "all"),
+        ]
     }
 }
 
@@ -55,28 +71,33 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if options.mutants {
         return mutants::run(options.seed);
     }
-    let sources: Vec<&str> = if options.source == "all" {
-        SOURCES.to_vec()
-    } else {
-        vec![&options.source]
-    };
     let artifacts = Artifacts::prepare()?;
     let mut failed = false;
-    for source in sources {
-        let mut command = Command::new(artifacts.oracle());
-        command.arg("compare").arg("--shim").arg(artifacts.shim());
-        command.arg("--named").arg(repo::root().join("oracle/named"));
-        command.args(["--source", source, "--rules"]);
-        command.args(["--cases", &options.cases.to_string()]);
-        command.args(["--seed", &options.seed.to_string()]);
-        command.args(["--jobs", &options.jobs.to_string()]);
-        failed |= repo::run(&mut command).is_err();
+    for source in each(&options.source, &SOURCES) {
+        for sandbox in each(&options.sandbox, &SANDBOXES) {
+            let mut command = Command::new(artifacts.oracle());
+            command.arg("compare").arg("--shim").arg(artifacts.shim());
+            command.arg("--named").arg(repo::root().join("oracle/named"));
+            command.args(["--source", source, "--sandbox", sandbox]);
+            command.args(["--cases", &options.cases.to_string()]);
+            command.args(["--seed", &options.seed.to_string()]);
+            command.args(["--jobs", &options.jobs.to_string()]);
+            if options.cases >= EVERY_RULE {
+                command.arg("--rules");
+            }
+            failed |= repo::run(&mut command).is_err();
+        }
     }
     Ok(if failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// The one that is named, or all.
+fn each<'a>(name: &'a str, all: &'a [&'a str]) -> Vec<&'a str> {
+    if name == "all" { all.to_vec() } else { vec![name] }
 }
 
 /// Huge pages reserved for as long as this lives, where there were none and root may have some: without them no

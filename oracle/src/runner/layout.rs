@@ -80,8 +80,8 @@ fn map(piece: &Piece, resources: &Resources) -> bool {
         Kind::MemfdShared => file(Some(resources.memfd), MAP_SHARED),
         Kind::FilePrivate => file(Some(resources.file), MAP_PRIVATE),
         Kind::FileShared => file(Some(resources.file), MAP_SHARED),
-        Kind::ZeroPrivate => file(Some(resources.zero), MAP_PRIVATE),
-        Kind::ZeroShared => file(Some(resources.zero), MAP_SHARED),
+        Kind::ZeroPrivate => file(Some(resources.zeros[piece.pages as usize % 2]), MAP_PRIVATE),
+        Kind::ZeroShared => file(Some(resources.zeros[0]), MAP_SHARED),
         Kind::Ramfs => file(
             resources.ramfs,
             if piece.offset.is_multiple_of(2) {

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::case::{Case, Features};
 use crate::generate;
 use crate::observation::Words;
+use crate::sandbox::Sandbox;
 use observe::Observer;
 pub use resources::Resources;
 
@@ -38,10 +39,10 @@ pub fn probe_in_child(scratch: &Path) -> Result<Features> {
 }
 
 /// Carries out cases until its standard input ends.
-pub fn run(scratch: &Path, seed: u64, features: Features) -> Result<()> {
+pub fn run(scratch: &Path, seed: u64, features: Features, sandbox: Sandbox) -> Result<()> {
     sys::stay_away_from_the_top();
     sys::let_alarms_interrupt();
-    let mut runner = Runner::new(scratch)?;
+    let mut runner = Runner::new(scratch, sandbox)?;
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     for line in io::stdin().lock().lines() {
         let line = line.context("the driver's line cannot be read")?;
@@ -77,28 +78,35 @@ fn answer(out: &mut impl Write, words: &Words) -> Result<()> {
 pub struct Runner {
     resources: Resources,
     shared: sys::SharedWords,
+    sandbox: Sandbox,
 }
 
 impl Runner {
-    /// With files of its own in a scratch directory.
-    pub fn new(scratch: &Path) -> Result<Self> {
+    /// With files of its own in a scratch directory. Where `/proc` is to be missing, it is from here on.
+    pub fn new(scratch: &Path, sandbox: Sandbox) -> Result<Self> {
+        let resources = Resources::make(scratch)?;
+        if sandbox == Sandbox::NoProc {
+            sys::unmount_proc()?;
+        }
         Ok(Self {
-            resources: Resources::make(scratch)?,
+            resources,
             shared: sys::SharedWords::new(ROOM)?,
+            sandbox,
         })
     }
 
     /// Carries a case out in a child; the words are those of an observation.
     pub fn carry_out(&mut self, case: &Case) -> Result<Words> {
         self.shared.clear();
-        let (resources, shared) = (&self.resources, &mut self.shared);
+        let (resources, shared, sandbox) = (&self.resources, &mut self.shared, self.sandbox);
+        let requests = |shared: &mut _| requests(case, resources.proc, sandbox, shared);
         let status = sys::in_child(|| {
             layout::build(case, resources);
             if case.forked {
                 // The parent keeps the layout's pages, so that they stay shared until written.
-                return sys::in_child(|| requests(case, shared)).unwrap_or(-1);
+                return sys::in_child(|| requests(shared)).unwrap_or(-1);
             }
-            requests(case, shared)
+            requests(shared)
         })?;
         let mut words = vec![status as u32 as u64];
         words.extend_from_slice(self.shared.written());
@@ -107,11 +115,19 @@ impl Runner {
 }
 
 /// Makes the requests, observing before the first and after each; returns the child's exit status.
-fn requests(case: &Case, out: &mut sys::SharedWords) -> i32 {
-    let Some(mut observer) = Observer::open() else {
+fn requests(case: &Case, proc: i32, sandbox: Sandbox, out: &mut sys::SharedWords) -> i32 {
+    let Some(mut observer) = Observer::open(proc) else {
         return 3;
     };
     observer.observe(None, out);
+    let is_confined = match sandbox {
+        Sandbox::None | Sandbox::NoProc => true,
+        Sandbox::NoDescriptors => sys::fill_descriptor_table(),
+        Sandbox::Seccomp => sys::filter_system_calls(),
+    };
+    if !is_confined {
+        return 4;
+    }
     for request in &case.requests {
         let (result, errno) = sys::mremap(request);
         observer.observe(Some((request, result, errno)), out);

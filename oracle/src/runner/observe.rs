@@ -1,11 +1,11 @@
 //! Writes down what the process can be seen to be.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 
 use super::smaps::{self, Entry, Watched};
-use super::sys::SharedWords;
+use super::sys::{self, SharedWords};
 use crate::case::{PAGE, Request};
 use crate::observation::{Class, ELSEWHERE, Mapping, State, UNREADABLE, UNTOUCHED};
 
@@ -16,6 +16,7 @@ const FIXED: u32 = 2;
 /// Looks at its own process through `/proc`, so that what cannot be read does not end it.
 pub(super) struct Observer {
     memory: File,
+    smaps: File,
     /// Class, device and inode: a System V segment's inode is its number, which a memfd's may equal.
     objects: Vec<(Class, (u64, u64))>,
     text: Vec<u8>,
@@ -23,9 +24,11 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) fn open() -> Option<Self> {
+    /// `proc` is the directory, which may not be mounted any more; whatever is needed later is opened here.
+    pub(super) fn open(proc: i32) -> Option<Self> {
         Some(Self {
-            memory: File::open("/proc/self/mem").ok()?,
+            memory: sys::open_in(proc, c"self/mem")?,
+            smaps: sys::open_in(proc, c"self/smaps")?,
             objects: Vec::new(),
             text: vec![0; 32 << 10],
             page: vec![0; 64 << 10],
@@ -69,11 +72,11 @@ impl Observer {
 
     fn mappings(&mut self, watched: Watched) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(64);
-        let Ok(mut smaps) = File::open("/proc/self/smaps") else {
+        if self.smaps.rewind().is_err() {
             return entries;
-        };
+        }
         let mut filled = 0;
-        while let Ok(count @ 1..) = smaps.read(&mut self.text[filled..]) {
+        while let Ok(count @ 1..) = self.smaps.read(&mut self.text[filled..]) {
             filled += count;
             let (more, used) = smaps::parse(&self.text[..filled], watched, &mut entries);
             if !more {
@@ -89,7 +92,9 @@ impl Observer {
     fn shown(&mut self, entry: &Entry, watched: Watched, is_elsewhere: bool) -> Mapping {
         let mut mapping = entry.mapping;
         if mapping.object != 0 {
-            let object = (mapping.class, entry.inode);
+            // Whatever its path, /dev/zero is one object: not everybody may make another.
+            let is_zero = mapping.class == Class::DevZero;
+            let object = (mapping.class, if is_zero { (0, 0) } else { entry.inode });
             let known = self.objects.iter().position(|&known| known == object);
             let index = known.unwrap_or_else(|| {
                 self.objects.push(object);

@@ -18,9 +18,12 @@ const HOLE: std::ops::Range<u64> = 40..44;
 
 /// The files of one runner.
 pub struct Resources {
+    /// The directory, to be read where it is not mounted any more.
+    pub(super) proc: i32,
     pub(super) memfd: i32,
     pub(super) file: i32,
-    pub(super) zero: i32,
+    /// `/dev/zero`, and the same device by another path.
+    pub(super) zeros: [i32; 2],
     pub(super) ramfs: Option<i32>,
     pub(super) bpf_map: Option<i32>,
     pub(super) vvar: Option<(u64, u64)>,
@@ -33,11 +36,15 @@ impl Resources {
         let pid = std::process::id();
         let memfd = sys::memfd(false, 0)?;
         fill(memfd)?;
-        let zero = File::options().read(true).write(true).open("/dev/zero");
+        let zero = open_device(Path::new("/dev/zero")).context("/dev/zero")?;
         Ok(Self {
+            proc: File::open("/proc").context("/proc")?.into_raw_fd(),
             memfd,
             file: content_file(scratch)?,
-            zero: zero.context("/dev/zero")?.into_raw_fd(),
+            zeros: [
+                zero,
+                other_zero(&scratch.join(format!("zero-{pid}"))).unwrap_or(zero),
+            ],
             ramfs: ramfs(&scratch.join(format!("ramfs-{pid}"))),
             bpf_map: sys::bpf_map(4),
             vvar: sys::find_mapping("[vvar]"),
@@ -70,6 +77,18 @@ fn content_file(scratch: &Path) -> Result<i32> {
     let fd = file.into_raw_fd();
     fill(fd)?;
     Ok(fd)
+}
+
+/// A device file that is `/dev/zero`, where the rights of the process and the file system allow one; its name must
+/// stay for a look by path.
+fn other_zero(path: &Path) -> Option<i32> {
+    sys::make_zero_device(&CString::new(path.as_os_str().as_bytes()).ok()?);
+    open_device(path).ok()
+}
+
+fn open_device(path: &Path) -> std::io::Result<i32> {
+    let device = File::options().read(true).write(true).open(path)?;
+    Ok(device.into_raw_fd())
 }
 
 /// A content file on a ramfs; its name must stay for a look at its file system by path.

@@ -4,9 +4,10 @@
 //! The layout lies at addresses that nothing else of the process uses, so whatever the calls here do to it
 //! touches no memory that Rust knows of. The exceptions carry their own reasons.
 
-use std::ffi::CString;
-use std::fs;
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::FromRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::{Context as _, Result, bail};
@@ -268,6 +269,12 @@ pub(super) fn bpf_map(pages: u32) -> Option<i32> {
     (fd >= 0).then_some(fd as i32)
 }
 
+/// Makes a device file that is `/dev/zero`, or not.
+pub(super) fn make_zero_device(path: &CStr) {
+    // SAFETY: a C string; no memory is touched.
+    unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 5)) };
+}
+
 /// Mounts a ramfs where only this process and its children see it; whether it worked.
 pub(super) fn mount_ramfs(directory: &CString) -> bool {
     let none = c"none".as_ptr();
@@ -283,5 +290,79 @@ pub(super) fn mount_ramfs(directory: &CString) -> bool {
                 null.cast(),
             ) == 0
             && libc::mount(none, directory.as_ptr(), c"ramfs".as_ptr(), 0, null.cast()) == 0
+    }
+}
+
+/// Opens a file to be read, by its path in an open directory.
+pub(super) fn open_in(directory: i32, path: &CStr) -> Option<File> {
+    // SAFETY: a C string, and a descriptor that nobody else has yet.
+    unsafe {
+        let fd = libc::openat(directory, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        (fd >= 0).then(|| File::from_raw_fd(fd))
+    }
+}
+
+/// Takes `/proc` away from this process and its children.
+pub(super) fn unmount_proc() -> Result<()> {
+    let null = std::ptr::null();
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: C strings throughout; no memory is touched.
+    let done = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(c"none".as_ptr(), c"/".as_ptr(), null, private, null.cast()) == 0
+            && libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) == 0
+    };
+    if !done {
+        return Err(io::Error::last_os_error()).context("/proc cannot be unmounted; that takes root");
+    }
+    Ok(())
+}
+
+/// No descriptor can be opened from here on; whether it worked.
+pub(super) fn fill_descriptor_table() -> bool {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads the structure.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) == 0 }
+}
+
+/// From here on every system call ends the process but those that observing takes, and `mremap`; whether it worked.
+pub(super) fn filter_system_calls() -> bool {
+    const ALLOWED: [i64; 10] = [
+        libc::SYS_mremap,
+        libc::SYS_mmap,
+        libc::SYS_munmap,
+        libc::SYS_brk,
+        libc::SYS_read,
+        libc::SYS_pread64,
+        libc::SYS_lseek,
+        libc::SYS_close,
+        libc::SYS_exit_group,
+        libc::SYS_fcntl, // debug builds of the standard library look before they close
+    ];
+    let statement = |code: u32, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let answer = libc::BPF_RET | libc::BPF_K;
+    let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
+    for number in ALLOWED {
+        let mut is_this_one = statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number as u32);
+        is_this_one.jf = 1;
+        program.extend([is_this_one, statement(answer, libc::SECCOMP_RET_ALLOW)]);
+    }
+    program.push(statement(answer, libc::SECCOMP_RET_KILL_PROCESS));
+    let filter = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the kernel copies the program, through a C function that a preload library may replace.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
     }
 }

@@ -70,7 +70,7 @@ impl Text {
                     return Ok(None);
                 }
                 let mut vma = parsed.vma;
-                vma.backing = self.mounts.settle(vma.backing, parsed.device);
+                vma.backing = self.mounts.settle(&vma, parsed.device, parsed.path);
                 if detail == Detail::Flags {
                     vma.userfaultfd = self.next_flags_name_userfaultfd(file)?;
                 }
@@ -109,7 +109,7 @@ impl Text {
             };
             if parsed.inode != 0 {
                 let mut vma = parsed.vma;
-                vma.backing = self.mounts.settle(vma.backing, parsed.device);
+                vma.backing = self.mounts.settle(&vma, parsed.device, parsed.path);
                 files = files.and(&vma);
             }
             if files == Files::SomePlacedByDriver {

@@ -157,12 +157,14 @@ impl Names {
         let len = room.len().min(NAME_ROOM);
         let mut named =
             ProcmapQuery::at_or_above(found.vma_start, room.as_mut_ptr().addr() as u64, len as u32);
-        let backing = match maps.procmap_query(&mut named) {
-            Ok(_) if named.vma_start == found.vma_start => named.vma(room).backing,
+        let (named, path) = match maps.procmap_query(&mut named) {
+            Ok(_) if named.vma_start == found.vma_start => (named.vma(room), name_in(room)),
             // A name too long to be one of those that matter, or a mapping that is gone.
-            _ => vma.backing,
+            _ => (vma, [].as_slice()),
         };
-        let backing = self.mounts.settle(backing, (found.dev_major, found.dev_minor));
+        let backing = self
+            .mounts
+            .settle(&named, (found.dev_major, found.dev_minor), path);
         self.last = Some((file, backing));
         backing
     }

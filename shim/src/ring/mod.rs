@@ -72,6 +72,16 @@ fn is_open(epoch: u32) -> bool {
     epoch != 0 && epoch != NONE && epoch != TRUNCATED
 }
 
+/// Where the trace is mapped; empty where there is none.
+pub(crate) fn mapping() -> mremap_plan::Range {
+    let start = BASE.load(Ordering::Relaxed).addr() as u64;
+    let len = HEADER_SIZE + POSITIONS.load(Ordering::Relaxed) as usize * CHUNK_SIZE;
+    mremap_plan::Range {
+        start,
+        end: if start == 0 { 0 } else { start + len as u64 },
+    }
+}
+
 /// Whether the last records are kept, not the first.
 fn keeps_last() -> bool {
     WRITER.load(Ordering::Relaxed) != 0

@@ -148,8 +148,26 @@ pub(crate) fn map_zeros_if_free(address: usize, len: usize) {
     );
 }
 
+/// Maps zeros to be read over memory that the caller owns and nobody uses, in a mapping of its own: one without
+/// reserve does not merge with what is around it.
+pub(crate) fn map_untouched(address: usize, len: usize) -> Answer {
+    call!(
+        mmap,
+        address,
+        len,
+        libc::PROT_READ,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE,
+        -1i32,
+        0
+    )
+}
+
 pub(crate) fn madvise(address: usize, len: usize, advice: i32) -> Answer {
     call!(madvise, address, len, advice)
+}
+
+pub(crate) fn munmap(address: usize, len: usize) {
+    let _ = call!(munmap, address, len);
 }
 
 pub(crate) fn mprotect(address: usize, len: usize, protection: i32) -> Answer {
@@ -279,6 +297,14 @@ pub(crate) fn file_system(path: &CStr) -> Result<i64, Failed> {
     // SAFETY: all zeros is a `statfs`.
     let mut found: libc::statfs = unsafe { core::mem::zeroed() };
     call!(statfs, path.as_ptr(), &raw mut found).map(|_| found.f_type)
+}
+
+/// Major and minor number of the device that a path is; 0 and 0 where it is none.
+pub(crate) fn device(path: &CStr) -> Result<(u32, u32), Failed> {
+    // SAFETY: all zeros is a `stat`.
+    let mut found: libc::stat = unsafe { core::mem::zeroed() };
+    call!(newfstatat, libc::AT_FDCWD, path.as_ptr(), &raw mut found, 0)?;
+    Ok((libc::major(found.st_rdev), libc::minor(found.st_rdev)))
 }
 
 /// The soft limit on the size of a file.

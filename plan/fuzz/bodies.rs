@@ -1,0 +1,95 @@
+//! What each fuzz target does with its bytes. Here, apart from libFuzzer, so that a stable compiler runs the same
+//! over kept and random inputs: `plan/tests/fuzz_targets.rs`.
+
+use std::convert::Infallible;
+
+use arbitrary::{Arbitrary, Unstructured};
+use mremap_plan::procmap::ProcmapQuery;
+use mremap_plan::{AddressSpace, Flags, Judgement, Move, Plan, Range, Request, Step, Vma, VmaSource, maps};
+
+/// Any bytes as a line of maps: read without a panic, and what is read holds together.
+pub fn maps_line(line: &[u8]) {
+    let _ = maps::flags_name_userfaultfd(line);
+    if let Some(parsed) = maps::parse_line(line) {
+        assert!(parsed.vma.range.start < parsed.vma.range.end);
+        assert!(line.ends_with(parsed.path));
+    }
+}
+
+/// Any reply of `PROCMAP_QUERY`, with any name: judged without a panic.
+pub fn procmap_reply(bytes: &[u8]) {
+    type Reply<'a> = (u64, u64, u64, u64, u32, u32, &'a [u8]);
+    let Ok((start, end, flags, inode, major, size, name)) =
+        Reply::arbitrary_take_rest(Unstructured::new(bytes))
+    else {
+        return;
+    };
+    let mut reply = ProcmapQuery::at_or_above(start, 0, 0);
+    (reply.vma_start, reply.vma_end, reply.vma_flags) = (start, end, flags);
+    (reply.inode, reply.dev_major, reply.vma_name_size) = (inode, major, size);
+    let vma = reply.vma(name);
+    assert_eq!((vma.range.start, vma.range.end), (start, end));
+}
+
+/// Any request over any VMAs, even ones no kernel would show: the walk ends, goes forward, and hands out nothing
+/// outside the range.
+pub fn walk(bytes: &[u8]) {
+    type Input = (u64, u64, u64, u32, u64, Vec<(u64, u64)>);
+    let Ok((old, old_len, new_len, flags, new, vmas)) = Input::arbitrary_take_rest(Unstructured::new(bytes))
+    else {
+        return;
+    };
+    let request = Request {
+        old,
+        old_len,
+        new_len,
+        flags: Flags(flags),
+        new,
+    };
+    let space = AddressSpace {
+        page_size: 4096,
+        task_size: (1 << 47) - 4096,
+    };
+    if let Judgement::Move(wanted) = request.judge(space) {
+        walk_over(wanted, &vmas);
+    }
+}
+
+fn walk_over(wanted: Move, vmas: &[(u64, u64)]) {
+    let (mut plan, mut source) = (Plan::new(wanted), Any(vmas.iter()));
+    let mut at = wanted.source.start;
+    for _ in 0..2 * vmas.len() + 4 {
+        let Ok(step) = plan.next_step(&mut source);
+        at = match step {
+            Step::Gap(gap) => {
+                assert_eq!(gap.start, at);
+                assert!(gap.end <= wanted.source.end && !gap.is_empty());
+                gap.end
+            }
+            Step::Part { part, target, .. } => {
+                assert_eq!(part.start, at);
+                assert!(part.end <= wanted.source.end && !part.is_empty());
+                assert_eq!(
+                    target.wrapping_sub(wanted.destination),
+                    part.start - wanted.source.start
+                );
+                part.end
+            }
+            Step::Refused(_) | Step::Done => return,
+        };
+    }
+    panic!("the walk does not end");
+}
+
+struct Any<'a>(std::slice::Iter<'a, (u64, u64)>);
+
+impl VmaSource for Any<'_> {
+    type Error = Infallible;
+
+    fn next_vma(&mut self, _from: u64, _until: u64) -> Result<Option<Vma>, Infallible> {
+        Ok(self.0.next().map(|&(start, end)| Vma {
+            range: Range { start, end },
+            ..Vma::default()
+        }))
+    }
+}

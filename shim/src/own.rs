@@ -1,0 +1,52 @@
+//! What this process has of ours: the library's own mappings and the trace. A program that moved them, or
+//! moved something over them, would end in the middle of its call.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use mremap_plan::{Move, Range};
+
+use crate::ring;
+
+// Sound to name: the linker puts it at the library's first byte, where its headers are.
+unsafe extern "C" {
+    #[link_name = "__ehdr_start"]
+    static HEADER: libc::Elf64_Ehdr;
+}
+
+/// The library's first address behind its last segment; 0 until it was asked for.
+static END: AtomicU64 = AtomicU64::new(0);
+
+/// Whether a move would take this library or the trace away, or replace them.
+pub(crate) fn is_touched_by(wanted: &Move) -> bool {
+    let target = Range {
+        start: wanted.destination,
+        end: wanted.destination + wanted.len,
+    };
+    [library(), ring::mapping()]
+        .iter()
+        .any(|own| !own.intersect(wanted.source).is_empty() || !own.intersect(target).is_empty())
+}
+
+fn library() -> Range {
+    let start = (&raw const HEADER).addr() as u64;
+    let mut end = END.load(Ordering::Relaxed);
+    if end == 0 {
+        end = start + loaded_len();
+        END.store(end, Ordering::Relaxed);
+    }
+    Range { start, end }
+}
+
+/// Bytes from the first segment to the end of the last.
+fn loaded_len() -> u64 {
+    // SAFETY: the library's own headers, which stand in its first segment as long as it is loaded.
+    let segments = unsafe {
+        let first = (&raw const HEADER).byte_add(HEADER.e_phoff as usize);
+        core::slice::from_raw_parts(first.cast::<libc::Elf64_Phdr>(), usize::from(HEADER.e_phnum))
+    };
+    let ends = segments
+        .iter()
+        .filter(|segment| segment.p_type == libc::PT_LOAD)
+        .map(|segment| segment.p_vaddr + segment.p_memsz);
+    ends.max().unwrap_or(0)
+}
