@@ -25,7 +25,9 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 fn run(target: &str, body: fn(&[u8])) {
     let seeds = seeds(target);
-    seeds.iter().for_each(|seed| body(seed));
+    for seed in &seeds {
+        body(seed);
+    }
     let changed = (
         proptest::sample::select(seeds),
         any::<[(prop::sample::Index, u8); 4]>(),
