@@ -73,11 +73,11 @@ pub fn bill_of_materials(release: &Release, source: &Path) -> Result<String> {
     let lock = fs::read_to_string(source.join("Cargo.lock")).context("Cargo.lock: cannot be read")?;
     let time =
         repo::capture(Command::new("date").args(["-u", "+%FT%TZ", "-d", &format!("@{}", release.time)]))?;
-    let bill = bill(&metadata, &hashes(&lock)?, &release.version, time.trim())?;
+    let bill = bill(&metadata, &hashes(&lock)?, &release.version, time.trim());
     Ok(serde_json::to_string_pretty(&bill)? + "\n")
 }
 
-fn bill(metadata: &Metadata, hashes: &Hashes, version: &str, time: &str) -> Result<Value> {
+fn bill(metadata: &Metadata, hashes: &Hashes, version: &str, time: &str) -> Value {
     let linked: BTreeMap<&str, Vec<&str>> = metadata
         .resolve
         .nodes
@@ -112,7 +112,7 @@ fn bill(metadata: &Metadata, hashes: &Hashes, version: &str, time: &str) -> Resu
     });
     let dependencies: Vec<Value> = dependencies.collect();
     let components: Vec<Value> = components.iter().map(|it| component(it, hashes)).collect();
-    Ok(json!({
+    json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
@@ -122,7 +122,7 @@ fn bill(metadata: &Metadata, hashes: &Hashes, version: &str, time: &str) -> Resu
         },
         "components": components,
         "dependencies": dependencies,
-    }))
+    })
 }
 
 fn linked(node: &Node) -> Vec<&str> {
