@@ -119,9 +119,16 @@ fn under(subject: &Subject, tool: &str, arguments: &[&str]) -> Result<Row> {
     };
     let mut added = Vec::new();
     for _ in 0..9 {
+        // The lowest of three: the tool and the program take turns, and so does all else that wants the CPUs.
+        let quickest = |calls, is_traced| -> Result<f64> {
+            let figures = (0..3).map(|_| wall(calls, is_traced));
+            figures
+                .collect::<Result<Vec<f64>>>()
+                .map(|all| all.into_iter().fold(f64::INFINITY, f64::min))
+        };
         // Two variants, two figures each: four times `CALLS`. The difference of two lengths leaves the start out.
         let of = |is_traced| -> Result<f64> {
-            Ok((wall(2.0 * CALLS, is_traced)? - wall(CALLS, is_traced)?) / (4.0 * CALLS))
+            Ok((quickest(2.0 * CALLS, is_traced)? - quickest(CALLS, is_traced)?) / (4.0 * CALLS))
         };
         added.push(of(true)? - of(false)?);
     }
