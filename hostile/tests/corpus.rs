@@ -59,7 +59,9 @@ fn change(bytes: &mut Vec<u8>, random: &mut u64) {
 
 #[test]
 fn golden_traces_with_changed_bytes_are_read() {
-    let asked = std::env::var("HOSTILE_COPIES").ok().and_then(|number| number.parse().ok());
+    let asked = std::env::var("HOSTILE_COPIES")
+        .ok()
+        .and_then(|number| number.parse().ok());
     let mut random = 0x9e37_79b9_7f4a_7c15 ^ asked.unwrap_or(0);
     let golden = files("../analyzer/tests/golden/v1");
     for file in golden
