@@ -183,7 +183,6 @@ mod tests {
         let package = |name: &str| json!({"id": name, "name": name, "version": "1.0.0", "license": "MIT/Apache-2.0", "source": "registry"});
         let packages = ["mremap-shim", "linked", "builder", "stranger"].map(package);
         let edge = |to: &str, kind: Value| json!({"pkg": to, "dep_kinds": [{"kind": kind}]});
-        let packages = ["mremap-shim", "linked", "builder", "stranger"].map(package);
         let metadata = json!({
             "packages": packages,
             "resolve": {"nodes": [
