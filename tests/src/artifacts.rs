@@ -95,6 +95,11 @@ impl Artifacts {
             fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
         }
         let _lock = lock(&root.join(".lock"))?;
+        if !root.join("libmremap_shim.so").exists() {
+            eprintln!(
+                "building the library, the analyzer and the examples; the first time this takes minutes"
+            );
+        }
         let mut examples = build_rust(&root, environment, packages)?;
         examples.extend(build_c(
             &workspace().join("examples"),

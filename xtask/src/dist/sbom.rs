@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn only_what_is_linked_into_the_shipped_is_listed() {
         let package = |name: &str| json!({"id": name, "name": name, "version": "1.0.0", "license": "MIT/Apache-2.0", "source": "registry"});
-        let edge = |to: &str, kind: Value| json!({"pkg": to, "dep_kinds": [{"kind": kind}]});
         let packages = ["mremap-shim", "linked", "builder", "stranger"].map(package);
+        let edge = |to: &str, kind: Value| json!({"pkg": to, "dep_kinds": [{"kind": kind}]});
         let metadata = json!({
             "packages": packages,
             "resolve": {"nodes": [
