@@ -188,6 +188,23 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
 }
 
 #[test]
+fn a_trace_that_was_not_begun_is_no_damage_beside_others() {
+    let directory = TempDir::new().unwrap();
+    let alone = write(&directory, "z.mremap", &vec![0; HEADER_SIZE + CHUNK_SIZE]);
+    let output = analyzer(&["report", alone.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("offset 0: the trace was not begun"),
+        "{}",
+        stderr(&output)
+    );
+    write(&directory, "a.mremap", &trace_bytes(&header(42, 1), &sample()));
+    let output = analyzer(&["report", directory.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("1 file of processes that ended before their trace was open"));
+}
+
+#[test]
 fn no_bytes_make_it_panic() {
     let whole = trace_bytes(&header(42, 1), &sample());
     let directory = TempDir::new().unwrap();

@@ -23,6 +23,7 @@ pub struct Traces {
     /// One for each readable file, in the order of their start.
     pub processes: Vec<Process>,
     unreadable: Vec<Damage>,
+    not_begun: Vec<Damage>,
 }
 
 impl Traces {
@@ -35,7 +36,16 @@ impl Traces {
                 .collect::<Vec<_>>()
         };
         let readable = self.processes.iter().flat_map(of_process);
-        self.unreadable.iter().cloned().chain(readable).collect()
+        // A file without anything in it is no loss beside others, and all there is to say of it when it is alone.
+        let not_begun = self.not_begun.iter().filter(|_| self.processes.is_empty());
+        let unreadable = self.unreadable.iter().chain(not_begun);
+        unreadable.cloned().chain(readable).collect()
+    }
+
+    /// Files of processes that ended between making their trace and opening it: no call of theirs was made by then
+    /// that could be recorded.
+    pub fn not_begun(&self) -> usize {
+        self.not_begun.len()
     }
 
     /// Takes what a scan found besides calls.
@@ -63,12 +73,13 @@ pub fn open(files: &[PathBuf]) -> Result<Traces> {
         let file = File::open(path).with_context(|| format!("{}: cannot open the trace", path.display()))?;
         let mut log = Log::default();
         match survey(path, Source::new(file), &mut log) {
-            Some(mut process) => {
+            Survey::Trace(mut process) => {
                 info!(file = %path.display(), chunks = process.chunks, "opened");
                 process.damage = log;
-                traces.processes.push(process);
+                traces.processes.push(*process);
             }
-            None => traces.unreadable.extend(log.of_file(path)),
+            Survey::NotBegun => traces.not_begun.extend(log.of_file(path)),
+            Survey::Unreadable => traces.unreadable.extend(log.of_file(path)),
         }
     }
     traces.processes.sort_by_key(|process| process.header.realtime_ns);
@@ -77,7 +88,10 @@ pub fn open(files: &[PathBuf]) -> Result<Traces> {
 
 /// One file, if it holds a trace by now.
 pub fn open_one(path: &Path) -> Option<Process> {
-    survey(path, Source::new(File::open(path).ok()?), &mut Log::default())
+    match survey(path, Source::new(File::open(path).ok()?), &mut Log::default()) {
+        Survey::Trace(process) => Some(*process),
+        Survey::NotBegun | Survey::Unreadable => None,
+    }
 }
 
 /// Whether the process that wrote a header runs on this machine right now.
@@ -87,31 +101,46 @@ pub fn is_alive(header: &Header) -> bool {
     header.boot_id == own && own != [0; 16] && Path::new("/proc").join(header.pid.to_string()).exists()
 }
 
-fn survey(path: &Path, source: Source, log: &mut Log) -> Option<Process> {
+/// What the first look at a file finds.
+enum Survey {
+    Trace(Box<Process>),
+    /// Zeros where the header will be: its magic is written last.
+    NotBegun,
+    Unreadable,
+}
+
+fn survey(path: &Path, source: Source, log: &mut Log) -> Survey {
     let mut head = vec![0; HEADER_SIZE];
     match source.read(0, &mut head) {
         Ok(read) => head.truncate(read),
         Err(error) => {
             log.add(0, format!("cannot be read: {error}"));
-            return None;
+            return Survey::Unreadable;
         }
     }
     if head.is_empty() {
         log.add(0, "the file is empty; record the program again");
-        return None;
+        return Survey::Unreadable;
+    }
+    if head.len() == HEADER_SIZE && head.iter().all(|&byte| byte == 0) {
+        log.add(
+            0,
+            "the trace was not begun: its process ended before, or is about to; record it again",
+        );
+        return Survey::NotBegun;
     }
     let (header, text) = match Header::decode(&head) {
         Ok(decoded) => decoded,
         Err(error) => {
             log.add(error.offset, error.what);
-            return None;
+            return Survey::Unreadable;
         }
     };
     let mut process = Process::new(path.to_owned(), source, header, &text);
     process.chunks = readable_chunks(&header, process.source.len(), log);
     process.alive = is_alive(&header);
     set_clock(&mut process);
-    Some(process)
+    Survey::Trace(Box::new(process))
 }
 
 /// Chunks that were claimed and that the file reaches, a last one in part.

@@ -58,6 +58,7 @@ fn of(traces: &Traces, overview: &Overview, options: &Options) -> Value {
         "sites": sites.into_iter().take(options.top).map(site).collect::<Vec<_>>(),
         "timeline": timeline(overview),
         "damage": damage,
+        "files_not_begun": traces.not_begun(),
     })
 }
 

@@ -92,6 +92,13 @@ fn write_emulation(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> R
 
 fn write_damage(traces: &Traces, paper: &Paper, out: &mut dyn Write) -> Result<()> {
     let damage = traces.damage();
+    if traces.not_begun() > 0 && !traces.processes.is_empty() {
+        let files = counted(traces.not_begun() as u64, "file");
+        let text = format!(
+            "{files} of processes that ended before their trace was open: nothing recorded, nothing lost"
+        );
+        writeln!(out, "\n{}", paper.wrap(&text, 2))?;
+    }
     if damage.is_empty() {
         return Ok(());
     }
