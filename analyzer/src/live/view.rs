@@ -12,7 +12,6 @@ use crate::model::units::{count, counted, duration};
 use crate::named::Named;
 use crate::picture::{self, Pen};
 use crate::report::table::Paper;
-use crate::show::stretches;
 use crate::terminal;
 
 /// Lines of one picture: a title, source and destination.
@@ -173,7 +172,7 @@ fn draw_moves(frame: &mut Frame<'_>, state: &State, area: Rect) {
 
 fn picture_of(named: &Named, columns: usize) -> Vec<String> {
     let pen = Pen::new(!terminal::is_utf8(), false);
-    let layout = picture::lay_out(&stretches(&named.event), columns, &pen);
+    let layout = picture::lay_out(&picture::stretches(&named.event), columns, &pen);
     let mut lines = vec![format!(
         "pid {}: {}, {}, {}, {}",
         named.origin.pid,

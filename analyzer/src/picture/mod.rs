@@ -1,10 +1,13 @@
-//! A range as boxes on a line, to scale. Knows columns and characters; neither traces nor files.
+//! A range as boxes on a line, to scale. Knows columns and characters, and (`event`) what of a call is drawn; no files.
 
+mod event;
 pub mod svg;
 
 use mremap_trace::Under;
 
 use crate::model::units::counted;
+
+pub use event::stretches;
 
 /// Columns of the narrowest thing that is drawn.
 const NARROWEST: usize = 3;

@@ -4,10 +4,9 @@ use std::fmt::Write;
 
 use mremap_trace::Under;
 
-use super::Stretch;
+use super::{Stretch, stretches};
 use crate::model::Event;
 use crate::model::units::size;
-use crate::show::stretches;
 
 /// Width of the drawing, in its own units.
 const WIDTH: f64 = 1000.0;
