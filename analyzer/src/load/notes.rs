@@ -3,8 +3,16 @@
 
 use mremap_trace::{Message, Module, Record};
 
-use super::process::NamedModule;
 use crate::model::units::printable;
+
+/// A module and its path.
+#[derive(Clone)]
+pub struct NamedModule {
+    /// Where it was loaded.
+    pub module: Module,
+    /// Its path.
+    pub path: String,
+}
 
 const MOST_MODULES: usize = 16_384;
 const MOST_MESSAGES: usize = 1_000;

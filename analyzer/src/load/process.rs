@@ -3,23 +3,14 @@
 use std::path::PathBuf;
 
 use mremap_trace::layout::SLOT_SIZE;
-use mremap_trace::{Call, Header, HeaderText, Module, Record, Slot};
+use mremap_trace::{Call, Header, HeaderText, Record, Slot};
 
 use super::calls::words;
 use super::clock::Clock;
 use super::damage::Log;
-use super::notes::Notes;
+use super::notes::{NamedModule, Notes};
 use super::source::{Source, chunk_offset};
 use crate::model::units::printable;
-
-/// A module and its path.
-#[derive(Clone)]
-pub struct NamedModule {
-    /// Where it was loaded.
-    pub module: Module,
-    /// Its path.
-    pub path: String,
-}
 
 /// What a scan found besides calls.
 #[derive(Default)]
