@@ -177,12 +177,12 @@ fn messages(trace: &Trace) -> Vec<String> {
 
 #[test]
 fn a_move_that_was_long_half_done_is_told_of_once() {
-    // The one move of sixty thousand VMAs takes an emulated processor longer than it has.
+    // The one move of sixty-five thousand VMAs takes an emulated processor longer than it has.
     if is_guest() {
         return;
     }
     let (_, trace) = Preload::new(Artifacts::get().fixture("hard_rules"))
-        .args(&["sixty_thousand"])
+        .args(&["sixty_five_thousand"])
         .setting("MODE", "emulate")
         .traced();
     let told = messages(&trace);
