@@ -4,7 +4,7 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use mremap_plan::{Flags, Request};
+use mremap_plan::{Flags, Range, Request};
 
 use crate::exclusive::Exclusive;
 use crate::{diagnostics, ring, sys};
@@ -100,6 +100,16 @@ fn restore(first: usize) {
     for start in [first, first + 3 * LARGEST_PAGE] {
         sys::map_zeros_if_free(start, 2 * LARGEST_PAGE);
         let _ = sys::mprotect(start, 2 * LARGEST_PAGE, libc::PROT_READ | libc::PROT_WRITE);
+    }
+}
+
+/// Where the trial is made. For an instant there was a hole in it, so that something of the program's may lie there
+/// since.
+pub(crate) fn trial_pages() -> Range {
+    let start = PAGES.0.get().addr() as u64;
+    Range {
+        start,
+        end: start + size_of::<TrialPages>() as u64,
     }
 }
 

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use mremap_plan::{Move, Range};
 
-use crate::ring;
+use crate::{capability, ring};
 
 // Sound to name: the linker puts it at the library's first byte, where its headers are.
 unsafe extern "C" {
@@ -22,7 +22,17 @@ pub(crate) fn is_touched_by(wanted: &Move) -> bool {
         start: wanted.destination,
         end: wanted.destination + wanted.len,
     };
-    [library(), ring::mapping()]
+    let library = library();
+    let trial = capability::trial_pages();
+    let below = Range {
+        end: trial.start,
+        ..library
+    };
+    let above = Range {
+        start: trial.end,
+        ..library
+    };
+    [below, above, ring::mapping()]
         .iter()
         .any(|own| !own.intersect(wanted.source).is_empty() || !own.intersect(target).is_empty())
 }

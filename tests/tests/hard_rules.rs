@@ -191,12 +191,13 @@ fn at_the_limit_of_mappings_a_move_ends_in_its_middle_as_the_kernels_does() {
         &expected([half, moved, moved]),
         &["7.3"],
     );
+    // The oldest ones want one mapping more for a part that stays behind.
     let half = "Cannot allocate memory\nsource a00.ef\ndestination bc0..0\n";
     let moved = "moved\nsource a00.00\ndestination bc0ef0\n";
     check_unless(
         &["mapping_limit_with_dontunmap"],
         &expected([half, half, moved]),
-        &["7.3"],
+        &["5.10", "6.1", "7.3"],
     );
 }
 
