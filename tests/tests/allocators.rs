@@ -150,9 +150,10 @@ fn that_fill_and_fence_what_they_give() {
         ("libtcmalloc_minimal_debug.so.4", "libgoogle-perftools-dev"),
         ("libefence.so.0", "electric-fence"),
     ] {
-        let found = library(name, package);
+        // Electric Fence lies where libraries of one architecture once did.
         let file = Path::new("/usr/lib").join(name);
-        let Some(allocator) = found.or_else(|| file.exists().then_some(file)) else {
+        let found = Some(file).filter(|file| file.exists());
+        let Some(allocator) = found.or_else(|| library(name, package)) else {
             continue;
         };
         let (source, arguments, calls) = PROGRAMS[0];
