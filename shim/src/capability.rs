@@ -112,8 +112,3 @@ pub(crate) fn trial_pages() -> Range {
         end: start + size_of::<TrialPages>() as u64,
     }
 }
-
-/// What was found so far, without trying.
-pub(crate) fn found() -> u32 {
-    u32::from(FOUND.load(Ordering::Relaxed))
-}

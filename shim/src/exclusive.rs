@@ -1,30 +1,16 @@
 //! The time in which parts are moved: signals blocked in this thread, other emulated moves of the process
 //! waiting. The kernel holds its mmap lock for the whole move; this is as near as user space comes.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::{self, SignalSet};
-use crate::{ring, sandbox, thread};
+use crate::wiped::{self, WIPED};
+use crate::{sandbox, thread};
 
-/// A page that a fork's child finds zeroed, so that it can tell itself from its parent without a system
-/// call, and finds the lock free whatever another thread of the parent was doing.
-#[repr(C, align(65536))]
-pub(crate) struct WipedOnFork {
-    /// Thread that moves parts, [`WAITED_FOR`] added while others sleep; 0 when none does.
-    owner: AtomicU32,
-    /// Number of the open trace; see `ring`.
-    pub(crate) trace_epoch: AtomicU32,
-    _rest: [u8; 65536 - 8],
-}
+/// Signals that stay open while parts are moved.
+static LEFT_OPEN: AtomicU64 = AtomicU64::new(0);
 
-pub(crate) static WIPED: WipedOnFork = WipedOnFork {
-    owner: AtomicU32::new(0),
-    trace_epoch: AtomicU32::new(0),
-    _rest: [0; 65536 - 8],
-};
-
-static WIPED_IS_ADVISED: AtomicBool = AtomicBool::new(false);
-
+/// In the owner's word: others sleep.
 const WAITED_FOR: u32 = 1 << 31;
 const LOOK_AGAIN_MS: i64 = 50;
 /// Two seconds of looking.
@@ -32,19 +18,14 @@ const MOST_LOOKS_AT_A_STRANGER: u32 = 40;
 /// About a second.
 const MOST_ROUNDS: u32 = 100_000_000;
 
-/// Tells the kernel about [`WIPED`]; false when it will not have it.
-pub(crate) fn advise_wipe_on_fork() -> bool {
-    if WIPED_IS_ADVISED.load(Ordering::Relaxed) {
-        return true;
-    }
-    let advised = sys::madvise(
-        (&raw const WIPED).addr(),
-        size_of::<WipedOnFork>(),
-        libc::MADV_WIPEONFORK,
-    )
-    .is_ok();
-    WIPED_IS_ADVISED.store(advised, Ordering::Relaxed);
-    advised
+/// What to block where no handler of the program's may run.
+pub(crate) fn signals_to_block() -> SignalSet {
+    !LEFT_OPEN.load(Ordering::Relaxed)
+}
+
+/// Leaves signals open from now on whose handler is this library's own.
+pub(crate) fn leave_open(signals: SignalSet) {
+    LEFT_OPEN.fetch_or(signals, Ordering::Relaxed);
 }
 
 /// Whether some thread is moving parts now.
@@ -67,9 +48,9 @@ impl Exclusive {
         if sandbox::is_filtered() {
             return Self::enter_without_system_calls();
         }
-        let signals = sys::set_blocked_signals(ring::signals_to_block());
+        let signals = sys::set_blocked_signals(signals_to_block());
         // Done at load, unless this call came before.
-        advise_wipe_on_fork();
+        wiped::advise();
         let me = sys::tid();
         let (mut wanted, mut looks) = (me, 0);
         // Acquire pairs with the Release in `drop`: the former owner's moves are behind us.

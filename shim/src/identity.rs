@@ -6,7 +6,7 @@ use core::ffi::{CStr, c_int, c_void};
 
 use mremap_trace::{HeaderText, Module};
 
-use crate::{caller, decimal, ring, sys};
+use crate::{caller, decimal, sys};
 
 /// Room for a trace file's name.
 const NAME_OF_TRACE_ROOM: usize = 96;
@@ -255,10 +255,11 @@ pub(crate) fn knows_code_at(address: u64) -> bool {
     modules.any(|module| (module.start..module.end).contains(&address))
 }
 
-/// Puts the modules into a new trace.
-pub(crate) fn record_modules() {
+/// The modules that were there at load, and their paths.
+pub(crate) fn modules() -> impl Iterator<Item = (Module, &'static [u8])> {
     let identity = identity();
-    for module in identity.modules.iter().take(identity.module_count) {
+    let loaded = identity.modules.iter().take(identity.module_count);
+    loaded.map(|module| {
         let described = Module {
             start: module.start,
             end: module.end,
@@ -267,8 +268,8 @@ pub(crate) fn record_modules() {
             build_id_len: module.build_id_len,
             build_id: module.build_id,
         };
-        ring::append_module(described, module.path.get());
-    }
+        (described, module.path.get())
+    })
 }
 
 struct WrittenExclusively(UnsafeCell<Text<NAME_OF_TRACE_ROOM>>);

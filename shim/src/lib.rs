@@ -17,12 +17,14 @@ mod hooks;
 mod moves;
 mod next;
 
+mod address_space;
 mod capability;
 mod discover;
 mod exclusive;
 mod mapping_limit;
 mod own;
 mod window;
+mod wiped;
 
 mod caller;
 mod callers;

@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_int};
 use crate::config::{self, TraceSettings};
 use crate::libc_calls::{self, Refusal};
 use crate::ring::OpenError;
-use crate::{clock, decimal, diagnostics, exclusive, identity, mapping_limit, next, ring, sys};
+use crate::{clock, decimal, diagnostics, hooks, identity, mapping_limit, next, ring, sys, wiped};
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -17,8 +17,8 @@ unsafe extern "C" fn on_load(
     arguments: *const *const c_char,
     environment_array: *mut *const c_char,
 ) {
-    next::resolve();
-    exclusive::advise_wipe_on_fork();
+    next::resolve(hooks::are_at);
+    wiped::advise();
     mapping_limit::keep_spare();
     // SAFETY: reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {

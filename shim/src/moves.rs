@@ -3,6 +3,7 @@
 use mremap_plan::{Errno, Flags, Judgement, Move, Plan, Request, Step};
 use mremap_trace::Outcome;
 
+use crate::address_space::{self, page_size};
 use crate::caller::Caller;
 use crate::capability::{self, Capability};
 use crate::config::{self, Mode};
@@ -42,10 +43,10 @@ fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, i
     } else {
         request
     };
-    if !request.is_move(discover::smallest_address_space()) {
+    if !request.is_move(address_space::smallest()) {
         return (Outcome::PassedThrough, next.forward_raw(request));
     }
-    let judgement = request.judge(discover::address_space_for(request));
+    let judgement = request.judge(address_space::for_request(request));
     if let Judgement::Move(wanted) = judgement
         && own::is_touched_by(&wanted)
     {
@@ -152,7 +153,7 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
 /// older kernels unmap the target first. Such memory answers no question about its growth.
 fn may_not_stay_behind(wanted: &Move, start: u64) -> bool {
     wanted.flags.contains(Flags::DONTUNMAP)
-        && discover::is_one_vma(start, discover::page_size()) == OneVma::No
+        && discover::is_one_vma(start, page_size()) == OneVma::No
         && discover::is_mapped(start)
 }
 

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use mremap_plan::{Flags, Request};
 
-use crate::{hooks, ring, sys, thread};
+use crate::{ring, sys, thread};
 
 #[cfg(target_arch = "x86_64")]
 global_asm!(
@@ -40,8 +40,8 @@ pub(crate) static PRCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut(
 pub(crate) static MMAP: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static MMAP64: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Finds them all. At load.
-pub(crate) fn resolve() {
+/// Finds them all. At load. `are_ours_at` says of an address whether it is that of a function this library exports.
+pub(crate) fn resolve(are_ours_at: impl Fn(*const c_void) -> bool) {
     let Some(dlsym) = dlsym() else { return };
     let functions: [(&AtomicPtr<c_void>, &CStr); 6] = [
         (&MREMAP, c"mremap"),
@@ -55,7 +55,7 @@ pub(crate) fn resolve() {
         // SAFETY: the name is a C string; RTLD_NEXT asks for the symbol after this library's own.
         let found = unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr()) };
         // Where another tool relays `dlsym`, "next" counts from that tool, and may be this library itself.
-        if !hooks::are_at(found) {
+        if !are_ours_at(found) {
             function.store(found, Ordering::Release);
         }
     }
@@ -105,7 +105,7 @@ fn dlopen() -> Option<Dlopen> {
 }
 
 /// Where libc's own `mremap` is, whoever stands in front of it. At load.
-pub(crate) fn mremap_of_libc() -> Option<usize> {
+pub(crate) fn mremap_of_libc() -> Option<*const c_void> {
     let (dlopen, dlsym) = (dlopen()?, dlsym()?);
     // SAFETY: both names are C strings; libc is there already, and never goes.
     let found = unsafe {
@@ -115,7 +115,7 @@ pub(crate) fn mremap_of_libc() -> Option<usize> {
         }
         dlsym(libc, c"mremap".as_ptr())
     };
-    (!found.is_null() && !hooks::are_at(found)).then(|| found.addr())
+    (!found.is_null()).then_some(found.cast_const())
 }
 
 /// Calls do not go to libc's `mremap` any more, which will lead back to us.

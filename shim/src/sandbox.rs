@@ -4,27 +4,14 @@
 //!
 //! A filter that was there before the program started lets through what every program does while it is
 //! loaded, files opened and signals blocked among it; only one that came later has to be feared. It comes
-//! through `prctl` or `syscall`, whose hooks call [`about_to_filter`] and [`mark`].
+//! through `prctl` or `syscall`, whose hooks call [`mark`].
 
 use core::sync::atomic::{AtomicBool, Ordering};
-
-use crate::{capability, clock, ring};
 
 static IS_FILTERED: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn is_filtered() -> bool {
     IS_FILTERED.load(Ordering::Relaxed)
-}
-
-/// The program is about to install a filter: now is the last time for what it may forbid.
-pub(crate) fn about_to_filter() {
-    if !is_filtered() {
-        capability::of_kernel();
-        if ring::is_wanted() {
-            ring::allocate_ahead();
-            clock::prepare_for_filter();
-        }
-    }
 }
 
 /// The filter is there, and stays in all that this process forks.

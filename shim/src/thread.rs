@@ -5,16 +5,20 @@
 //! the assembly. A library that is loaded with its program always has room for it.
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use crate::ring::Chunk;
+use mremap_trace::layout::{SLOT_WORDS, SLOTS_PER_CHUNK};
+
 use crate::{sandbox, sys};
+
+/// A chunk of the trace where it is mapped.
+pub(crate) type Slots = [[AtomicU64; SLOT_WORDS]; SLOTS_PER_CHUNK as usize];
 
 /// A thread's bytes; zero when the thread starts, and copied by `fork`.
 #[repr(C)]
 pub(crate) struct Thread {
     /// The chunk this thread fills, if there is one.
-    pub(crate) chunk: Cell<Option<Chunk>>,
+    pub(crate) chunk: Cell<Option<&'static Slots>>,
     /// Number of the chunk.
     pub(crate) number: Cell<u32>,
     /// Number of the trace that the rest belongs to; 0 for none.

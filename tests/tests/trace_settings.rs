@@ -138,12 +138,7 @@ fn a_stack_leads_from_the_call_to_the_thread_it_was_made_in() {
     assert!(frames.iter().all(|&frame| frame != 0));
 }
 
-#[test]
-fn code_loaded_later_is_named_when_it_first_calls() {
-    let plugin = Artifacts::get().fixture("libreach_plugin.so");
-    let (_, trace) = Preload::new(Artifacts::get().fixture("reach"))
-        .args(&[plugin.to_str().expect("a path in UTF-8")])
-        .traced();
+fn check_that_callers_are_named(trace: &Trace) {
     for call in trace.calls() {
         assert!(
             trace.records.iter().any(
@@ -151,6 +146,30 @@ fn code_loaded_later_is_named_when_it_first_calls() {
             ),
             "{call:x?} came from a module that the trace names"
         );
+    }
+}
+
+#[test]
+fn code_loaded_later_is_named_when_it_first_calls() {
+    let plugin = Artifacts::get().fixture("libreach_plugin.so");
+    let plugin = plugin.to_str().expect("a path in UTF-8");
+    let (_, trace) = Preload::new(Artifacts::get().fixture("reach"))
+        .args(&[plugin])
+        .traced();
+    check_that_callers_are_named(&trace);
+}
+
+#[test]
+fn code_loaded_later_is_named_in_a_childs_trace_too() {
+    let plugin = Artifacts::get().fixture("libreach_plugin.so");
+    let (output, traces) = Preload::new(Artifacts::get().fixture("late_code_in_child"))
+        .args(&[plugin.to_str().expect("a path in UTF-8")])
+        .traced_with_children();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(traces.len(), 2);
+    for trace in &traces {
+        assert_eq!(trace.calls().len(), 1);
+        check_that_callers_are_named(trace);
     }
 }
 

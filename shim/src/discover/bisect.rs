@@ -21,8 +21,8 @@ use core::convert::Infallible;
 
 use mremap_plan::{Backing, Range, Vma};
 
-use super::page_size;
 use super::questions::{self, OneVma, below_task_size, ends_at, is_one_vma};
+use crate::address_space::page_size;
 use crate::sys::Failed;
 use crate::thread;
 

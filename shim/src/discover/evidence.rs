@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use mremap_plan::{Backing, Range, Vma};
 
-use super::page_size;
 use super::questions::{OneVma, is_one_vma};
+use crate::address_space::page_size;
 
 /// Written by the hooks of `syscall` and `ioctl`, as a byte.
 pub(crate) static USERFAULTFD_MADE: AtomicBool = AtomicBool::new(false);

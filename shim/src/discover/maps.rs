@@ -1,10 +1,8 @@
 //! VMAs by reading maps (or smaps) as text, from its start: linear in everything mapped below the range.
 
-use mremap_plan::{Range, Vma, maps};
-use mremap_trace::Module;
+use mremap_plan::{Vma, maps};
 
 use super::evidence::Files;
-use super::module_of;
 use super::mounts::Mounts;
 use crate::sys::{Failed, OpenFile};
 
@@ -80,12 +78,7 @@ impl Text {
         Ok(None)
     }
 
-    pub(super) fn find_module(
-        &mut self,
-        file: &OpenFile,
-        address: u64,
-        take: impl FnOnce(Range, Module, &[u8]),
-    ) {
+    pub(super) fn find_code(&mut self, file: &OpenFile, address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
         while let Ok(Some(len)) = self.next_line(file) {
             let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
                 return;
@@ -93,7 +86,7 @@ impl Text {
             if parsed.vma.range.end > address {
                 let is_code = parsed.vma.protection.is_some_and(|known| known.execute);
                 if is_code && parsed.vma.range.contains(address) {
-                    take(parsed.vma.range, module_of(&parsed.vma), parsed.path);
+                    take(&parsed.vma, &[], parsed.path);
                 }
                 return;
             }

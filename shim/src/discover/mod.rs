@@ -10,18 +10,17 @@ mod procmap;
 mod questions;
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicUsize, Ordering};
 
-use mremap_plan::{AddressSpace, Backing, Move, Range, Request, Vma, VmaSource};
-use mremap_trace::Module;
+use mremap_plan::{Backing, Move, Range, Vma, VmaSource};
 
 use bisect::NotFound;
 use evidence::Files;
-pub(crate) use questions::{OneVma, is_one_vma};
+pub(crate) use questions::{OneVma, is_mapped, is_one_vma};
 
+use crate::address_space::page_size;
 use crate::config;
 use crate::sandbox;
-use crate::sys::{self, Failed, OpenFile};
+use crate::sys::{Failed, OpenFile};
 
 /// `/proc/self` is empty once the leading thread has exited; this one is not.
 const MAPS: &CStr = c"/proc/thread-self/maps";
@@ -239,90 +238,20 @@ fn open_for_queries() -> Option<OpenFile> {
         .filter(procmap::works_on)
 }
 
-/// Finds the mapping that holds an address of code, and tells `take` its range, what the trace says of it, and
-/// its path, which is empty for memory. Not at all where `/proc` cannot be read.
-pub(crate) fn find_module(address: u64, take: impl FnOnce(Range, Module, &[u8])) {
+/// Finds the VMA that holds an address of code, and tells `take` of it, its build id and its path: empty where there
+/// is none or the source does not tell. Not at all where `/proc` cannot be read.
+pub(crate) fn find_code(address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
     let Ok(file) = OpenFile::open(MAPS) else {
         return;
     };
     if procmap::works_on(&file) {
-        procmap::find_module(&file, address, take);
+        procmap::find_code(&file, address, take);
     } else {
-        find_module_in_text(&file, address, take);
+        find_code_in_text(&file, address, take);
     }
 }
 
 #[inline(never)] // its buffers stay off the stack where the kernel can be asked
-fn find_module_in_text(maps: &OpenFile, address: u64, take: impl FnOnce(Range, Module, &[u8])) {
-    maps::Text::new().find_module(maps, address, take);
-}
-
-/// What the trace says of a mapping, without what its source cannot tell.
-fn module_of(vma: &Vma) -> Module {
-    Module {
-        start: vma.range.start,
-        end: vma.range.end,
-        offset: vma.offset,
-        ..Module::default()
-    }
-}
-
-/// Whether something is mapped in the page at `address`.
-pub(crate) fn is_mapped(address: u64) -> bool {
-    sys::mmap_that_never_maps(address, page_size()) == Failed(libc::EEXIST)
-}
-
-static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
-
-pub(crate) fn page_size() -> u64 {
-    let known = PAGE_SIZE.load(Ordering::Relaxed);
-    if known != 0 {
-        return known as u64;
-    }
-    // SAFETY: reads the auxiliary vector, which is there before any code of the program runs.
-    let page = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
-    PAGE_SIZE.store(page, Ordering::Relaxed);
-    page as u64
-}
-
-/// Every `TASK_SIZE` of this architecture is at least this.
-pub(crate) const SMALLEST_TASK_SIZE: u64 = if cfg!(target_arch = "x86_64") {
-    (1 << 47) - 4096
-} else {
-    1 << 36
-};
-
-/// What is true of every kernel of this architecture.
-pub(crate) fn smallest_address_space() -> AddressSpace {
-    AddressSpace {
-        page_size: page_size(),
-        task_size: SMALLEST_TASK_SIZE,
-    }
-}
-
-/// The limits that a request is judged by. Only a destination near or beyond the smallest `TASK_SIZE`
-/// makes us ask the kernel for its own.
-pub(crate) fn address_space_for(request: &Request) -> AddressSpace {
-    let space = smallest_address_space();
-    let len = space.page_align(request.new_len);
-    let end = request.new.saturating_add(len);
-    if len == 0 || end <= SMALLEST_TASK_SIZE {
-        return space;
-    }
-    let at = |start, len| sys::mmap_that_never_maps(start, len);
-    // `ENOMEM` is also what the kernel says about every address once there are as many mappings as may be.
-    let is_beyond = match at(request.new & !(space.page_size - 1), len) {
-        Failed(libc::EEXIST | libc::EINVAL | libc::EAGAIN) => false,
-        Failed(libc::ENOMEM) => {
-            at(SMALLEST_TASK_SIZE - space.page_size, space.page_size) != Failed(libc::ENOMEM)
-        }
-        Failed(_) => true,
-    };
-    if is_beyond {
-        return space;
-    }
-    AddressSpace {
-        task_size: end,
-        ..space
-    }
+fn find_code_in_text(maps: &OpenFile, address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
+    maps::Text::new().find_code(maps, address, take);
 }

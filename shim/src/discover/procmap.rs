@@ -4,11 +4,9 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::procmap::ProcmapQuery;
-use mremap_plan::{Backing, Range, Vma};
-use mremap_trace::Module;
+use mremap_plan::{Backing, Vma};
 
 use super::evidence::Files;
-use super::module_of;
 use super::mounts::Mounts;
 use crate::sys::{Failed, OpenFile};
 
@@ -170,7 +168,7 @@ impl Names {
     }
 }
 
-pub(super) fn find_module(maps: &OpenFile, address: u64, take: impl FnOnce(Range, Module, &[u8])) {
+pub(super) fn find_code(maps: &OpenFile, address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
     let mut name = [0u8; NAME_ROOM];
     let mut build_id = [0u8; 20];
     let mut query = ProcmapQuery::at_or_above(address, name.as_mut_ptr().addr() as u64, NAME_ROOM as u32);
@@ -181,12 +179,8 @@ pub(super) fn find_module(maps: &OpenFile, address: u64, take: impl FnOnce(Range
     }
     let vma = query.vma(&name);
     if vma.range.contains(address) && vma.protection.is_some_and(|known| known.execute) {
-        let module = Module {
-            build_id,
-            build_id_len: query.build_id_size.min(20) as u8,
-            ..module_of(&vma)
-        };
-        take(vma.range, module, name_in(&name));
+        let known = build_id.get(..query.build_id_size as usize).unwrap_or(&build_id);
+        take(&vma, known, name_in(&name));
     }
 }
 

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Request};
 
-use super::{SMALLEST_TASK_SIZE, page_size};
+use crate::address_space::{SMALLEST_TASK_SIZE, page_size};
 use crate::sys::{self, Failed};
 
 /// Answer of [`is_one_vma`].
@@ -70,6 +70,11 @@ pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
 pub(super) fn ends_at(end: u64) -> bool {
     let page = page_size();
     growth(end - page, 2 * page, LENGTH.load(Ordering::Relaxed)) == Some(libc::EFAULT)
+}
+
+/// Whether something is mapped in the page at `address`.
+pub(crate) fn is_mapped(address: u64) -> bool {
+    sys::mmap_that_never_maps(address, page_size()) == Failed(libc::EEXIST)
 }
 
 /// Whether nothing is mapped in a range that ends below `TASK_SIZE`.

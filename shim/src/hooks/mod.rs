@@ -12,7 +12,7 @@ use mremap_plan::{Flags, Request};
 
 use crate::caller;
 use crate::next::{self, Next};
-use crate::{moves, record, ring, sandbox};
+use crate::{capability, moves, record, ring, sandbox};
 
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
@@ -133,8 +133,12 @@ unsafe extern "C" fn set_seccomp_by_number_of_prctl(
     filtered_by(|| next::syscall(number, [option, mode, filter]))
 }
 
+/// The program is about to install a filter: now is the last time for what it may forbid.
 fn filtered_by(install: impl FnOnce() -> isize) -> isize {
-    sandbox::about_to_filter();
+    if !sandbox::is_filtered() {
+        capability::of_kernel();
+        ring::prepare_for_filter();
+    }
     let result = install();
     if result >= 0 {
         sandbox::mark();

@@ -46,7 +46,10 @@ pub(crate) fn redirect() -> Result<(), Refusal> {
     if cfg!(not(target_arch = "x86_64")) {
         return Err(Refusal::because("only libc's code for x86-64 is known"));
     }
-    let entry = next::mremap_of_libc().ok_or_else(|| Refusal::because("libc's mremap cannot be found"))?;
+    let entry = next::mremap_of_libc()
+        .filter(|&found| !hooks::are_at(found))
+        .ok_or_else(|| Refusal::because("libc's mremap cannot be found"))?
+        .addr();
     let place = entry + place_for_jump(entry)?;
     let jump = jump_between(place, hooks::entry_for_libc())?;
     // One that is in the middle of the function would come back to half an instruction.

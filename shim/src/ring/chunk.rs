@@ -9,11 +9,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
 use mremap_trace::{ChunkHeader, ClaimWord, Record};
 
-use super::{BASE, WRITER};
+use super::state::{BASE, WRITER};
 use crate::clock;
-use crate::exclusive::WIPED;
-
-type Slot = [AtomicU64; SLOT_WORDS];
+use crate::thread::Slots;
+use crate::wiped::WIPED;
 
 /// Bits of a slot's last word that hold its tag.
 const TAG_SHIFT: u32 = 56;
@@ -24,10 +23,7 @@ const CLAIMS_WORD: usize = layout::chunk::CLAIMS / 8;
 
 /// A position in the file.
 #[derive(Clone, Copy)]
-#[repr(transparent)] // so that a null pointer is none, also in a thread's zeroed bytes
-pub(crate) struct Chunk {
-    slots: &'static [Slot; SLOTS_PER_CHUNK as usize],
-}
+pub(super) struct Chunk(pub(super) &'static Slots);
 
 impl Chunk {
     /// # Safety
@@ -38,13 +34,13 @@ impl Chunk {
         let slots = unsafe {
             &*base
                 .add(HEADER_SIZE + position as usize * CHUNK_SIZE)
-                .cast::<[Slot; SLOTS_PER_CHUNK as usize]>()
+                .cast::<Slots>()
         };
-        Self { slots }
+        Self(slots)
     }
 
     fn claims(self) -> &'static AtomicU64 {
-        &self.slots[0][CLAIMS_WORD]
+        &self.0[0][CLAIMS_WORD]
     }
 
     /// `count` slots of this chunk, if it is still number `number` and has room. A handler may interrupt its
@@ -118,7 +114,7 @@ impl Chunk {
 
     fn empty(self) -> u64 {
         let mut calls = 0;
-        for slot in self.slots.iter().skip(1) {
+        for slot in self.0.iter().skip(1) {
             let last = slot[SLOT_WORDS - 1].load(Ordering::Relaxed);
             calls += u64::from((1..=LAST_CALL_TAG).contains(&(last >> TAG_SHIFT)));
             if last != 0 {
@@ -140,7 +136,7 @@ impl Chunk {
             realtime_ns: now.realtime_ns,
         }
         .encode(&mut bytes);
-        for (index, (word, bytes)) in self.slots[0].iter().zip(bytes.as_chunks().0).enumerate() {
+        for (index, (word, bytes)) in self.0[0].iter().zip(bytes.as_chunks().0).enumerate() {
             if index != CLAIMS_WORD {
                 word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
             }
@@ -168,7 +164,7 @@ impl Claim {
     /// File-wide number of the first slot.
     pub(crate) fn number(&self) -> u32 {
         let chunks = BASE.load(Ordering::Relaxed).addr() + HEADER_SIZE;
-        let distance = (&raw const *self.chunk.slots).addr().wrapping_sub(chunks);
+        let distance = (&raw const *self.chunk.0).addr().wrapping_sub(chunks);
         (distance / SLOT_SIZE) as u32 + self.first
     }
 
@@ -178,7 +174,7 @@ impl Claim {
         if !self.is_of_this_process() {
             return;
         }
-        let Some(slot) = self.chunk.slots.get(self.first as usize + index) else {
+        let Some(slot) = self.chunk.0.get(self.first as usize + index) else {
             return;
         };
         let words = record.encode();

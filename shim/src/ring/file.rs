@@ -3,17 +3,20 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use mremap_trace::{Header, layout};
+use mremap_trace::Header;
+use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
 
-use super::{
-    ALLOCATED, BASE, CHUNK_SIZE, EARLY, HEADER_SIZE, NONE, OUT_OF_SPACE, PINNED, POSITIONS, WANTED,
-    keep_last, keeps_last, space, truncation,
+use super::state::{
+    ALLOCATED, BASE, EARLY, MAPPED, NONE, OUT_OF_SPACE, PINNED, POSITIONS, WANTED, capability, keep_last,
+    keeps_last,
 };
+use super::{space, truncation};
+use crate::address_space::page_size;
 use crate::config::{self, TraceSettings};
 use crate::discover::OneVma;
-use crate::exclusive::{self, Exclusive, WIPED};
 use crate::sys::{self, FileId, OpenFile};
-use crate::{callers, capability, clock, discover, identity, sandbox};
+use crate::wiped::{self, WIPED};
+use crate::{clock, discover, identity, sandbox};
 
 /// Number of the last trace opened by this process or the ones it was forked from.
 static LAST_EPOCH: AtomicU32 = AtomicU32::new(0);
@@ -22,8 +25,6 @@ static LAST_PID: AtomicU32 = AtomicU32::new(0);
 /// Bytes for one process.
 static SIZE: AtomicU64 = AtomicU64::new(0);
 
-/// Positions for which there is address space.
-pub(super) static MAPPED: AtomicU32 = AtomicU32::new(0);
 /// The directory of the traces, once it was opened.
 static DIRECTORY: WrittenExclusively = WrittenExclusively(UnsafeCell::new(None));
 
@@ -45,10 +46,10 @@ pub(crate) enum OpenError {
 }
 
 /// Opens the trace of this process. At load.
-pub(crate) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
+pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
     SIZE.store(settings.size, Ordering::Relaxed);
     keep_last(settings.keeps_last);
-    if !exclusive::advise_wipe_on_fork() {
+    if !wiped::advise() {
         return Err(OpenError::NoWipeOnFork);
     }
     create()?;
@@ -57,25 +58,21 @@ pub(crate) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// The first record of a fork's child.
-pub(super) fn open_in_child() -> u32 {
-    let _exclusive = Exclusive::enter();
-    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
-    if epoch != 0 {
-        return epoch;
-    }
+/// Opens the trace of a fork's child, or says that there will be none: then false. By the thread that holds `Exclusive`.
+pub(super) fn open_in_child() -> bool {
     EARLY.store(0, Ordering::Relaxed);
-    if !config::records_children() || sandbox::is_filtered() || create().is_err() {
+    let is_open = config::records_children() && !sandbox::is_filtered() && create().is_ok();
+    if !is_open {
         WIPED.trace_epoch.store(NONE, Ordering::Release);
     }
-    WIPED.trace_epoch.load(Ordering::Relaxed)
+    is_open
 }
 
 /// Makes, maps and heads a file, and begins an epoch.
 fn create() -> Result<(), OpenError> {
     let now = clock::now();
     let pid = sys::pid();
-    // SAFETY: at load, or called by `open_in_child`, which holds `Exclusive`.
+    // SAFETY: at load, or called by the thread that holds `Exclusive`.
     unsafe { identity::name_trace(pid, now.monotonic_ns) };
     let directory = open_directory()?;
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
@@ -89,8 +86,6 @@ fn create() -> Result<(), OpenError> {
     let epoch = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
     // Release pairs with the Acquire in `claim_in_new_chunk`.
     WIPED.trace_epoch.store(epoch, Ordering::Release);
-    callers::forget();
-    identity::record_modules();
     Ok(())
 }
 
@@ -164,7 +159,7 @@ fn write_header(base: *mut u8, len: usize, now: &clock::Moment, pid: u32, forked
     // SAFETY: the file is mapped, allocated this far, and known to nobody else yet.
     let bytes = unsafe { core::slice::from_raw_parts_mut(base, HEADER_SIZE) };
     let header = Header {
-        page_size: discover::page_size() as u32,
+        page_size: page_size() as u32,
         capacity: len as u64,
         pid,
         parent_pid: sys::parent_pid(),
@@ -178,7 +173,7 @@ fn write_header(base: *mut u8, len: usize, now: &clock::Moment, pid: u32, forked
         keep: u32::from(keeps_last()),
         forked_from,
         boot_id: identity::boot_id(),
-        capability: capability::found(),
+        capability: capability(),
         lost_early: EARLY.load(Ordering::Relaxed),
         ..Header::default()
     };

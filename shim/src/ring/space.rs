@@ -8,10 +8,13 @@
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::{ALLOCATED, BASE, CHUNK_SIZE, HEADER_SIZE, OUT_OF_SPACE, POSITIONS, is_open, truncation};
-use crate::exclusive::WIPED;
+use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
+
+use super::state::{ALLOCATED, BASE, Loss, OUT_OF_SPACE, POSITIONS, TRUNCATED, is_open, keeps_last};
+use super::truncation;
 use crate::sys::{self, Failed, FileId, OpenFile};
-use crate::{identity, sandbox};
+use crate::wiped::WIPED;
+use crate::{exclusive, identity, sandbox};
 
 /// Positions given space when the trace is opened: a program that starts pays a microsecond for each.
 pub(super) const FIRST_SEGMENT: u32 = 32;
@@ -28,7 +31,13 @@ const WAIT_MS: i64 = 10;
 
 /// 1 while a thread adds space.
 static EXTENDING: AtomicU32 = AtomicU32::new(0);
-static ZEROS: [u8; 65536] = [0; 65536];
+static ZEROS: Zeros = Zeros(UnsafeCell::new([0; 65536]));
+
+/// Not in the library's file, as what is never written would be.
+struct Zeros(UnsafeCell<[u8; 65536]>);
+
+// SAFETY: nobody writes them.
+unsafe impl Sync for Zeros {}
 
 struct WrittenAtOpen(UnsafeCell<FileId>);
 
@@ -47,10 +56,43 @@ pub(super) fn begin(file: &OpenFile) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Position and number of the next chunk, its space allocated.
+pub(super) fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
+    // SAFETY: a field of the mapped header, only ever accessed atomically once the trace is open.
+    let count = unsafe { &*base.add(layout::header::CHUNKS).cast::<AtomicU32>() };
+    let positions = POSITIONS.load(Ordering::Relaxed);
+    if !keeps_last() && count.load(Ordering::Relaxed) >= positions {
+        return Err(Loss::Full);
+    }
+    let number = count.fetch_add(1, Ordering::Relaxed);
+    let position = if keeps_last() {
+        number.checked_rem(positions).ok_or(Loss::Full)?
+    } else {
+        number
+    };
+    if position >= positions {
+        return Err(Loss::Full);
+    }
+    if reaches(base, position) {
+        return Ok((position, number));
+    }
+    if WIPED.trace_epoch.load(Ordering::Relaxed) == TRUNCATED {
+        return Err(Loss::Truncated);
+    }
+    if !keeps_last() {
+        return Err(Loss::NoSpace);
+    }
+    // Go round in the space there is.
+    let position = number
+        .checked_rem(ALLOCATED.load(Ordering::Relaxed))
+        .ok_or(Loss::NoSpace)?;
+    Ok((position, number))
+}
+
 /// Makes sure that `position` can be written without a fault, and that the next ones soon can: whoever comes
 /// near the end of what there is adds to it, before others stand there and wait.
 #[inline]
-pub(super) fn reaches(base: *mut u8, position: u32) -> bool {
+fn reaches(base: *mut u8, position: u32) -> bool {
     position + HEADROOM < ALLOCATED.load(Ordering::Acquire) || extend_for(base, position)
 }
 
@@ -85,7 +127,7 @@ pub(crate) fn allocate_ahead() {
 /// zeros must not be written where somebody already records. With signals blocked: a handler would wait for
 /// the thread that it has interrupted.
 fn extend(base: *mut u8, end: u32) -> bool {
-    let signals = sys::set_blocked_signals(truncation::signals_to_block());
+    let signals = sys::set_blocked_signals(exclusive::signals_to_block());
     let is_ours = EXTENDING
         .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
         .is_ok();
@@ -147,9 +189,11 @@ pub(super) fn write_zeros(file: &OpenFile, offset: usize, len: usize) -> Result<
     if sys::file_size_limit() < (offset + len) as u64 {
         return Err(Failed(libc::EFBIG));
     }
+    // SAFETY: nobody writes them.
+    let zeros = unsafe { &*ZEROS.0.get() };
     let mut done = 0;
     while done < len {
-        let piece = ZEROS.get(..len - done).unwrap_or(&ZEROS);
+        let piece = zeros.get(..len - done).unwrap_or(zeros);
         match file.write_at(piece, (offset + done) as u64) {
             Ok(0) => return Err(Failed(libc::ENOSPC)),
             Ok(written) => done += written,

@@ -9,14 +9,14 @@
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::file::MAPPED;
-use super::{BASE, CHUNK_SIZE, HEADER_SIZE, TRUNCATED, is_open};
-use crate::exclusive::WIPED;
-use crate::sys::{self, SignalAction, SignalSet};
-use crate::{caller, discover};
+use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE};
 
-/// Whether the handler was installed.
-static WATCHED: AtomicBool = AtomicBool::new(false);
+use super::state::{BASE, MAPPED, TRUNCATED, is_open};
+use crate::address_space::page_size;
+use crate::sys::{self, SignalAction, SignalSet};
+use crate::wiped::WIPED;
+use crate::{caller, exclusive};
+
 /// Whether it has put memory where the file had ended, in this process or one that it was forked from.
 static MET: AtomicBool = AtomicBool::new(false);
 
@@ -40,19 +40,13 @@ pub(super) fn watch() {
         restorer,
         blocked: SignalSet::MAX,
     };
-    let installed = sys::set_signal_action(libc::SIGBUS, &action).is_ok();
-    WATCHED.store(installed, Ordering::Relaxed);
-}
-
-/// What to block where no handler may run: a `SIGBUS` that is blocked when it is met ends the process.
-pub(crate) fn signals_to_block() -> SignalSet {
-    if WATCHED.load(Ordering::Relaxed) {
-        !SIGBUS_ALONE
-    } else {
-        SignalSet::MAX
+    if sys::set_signal_action(libc::SIGBUS, &action).is_ok() {
+        // One that is blocked when it is met ends the process.
+        exclusive::leave_open(SIGBUS_ALONE);
     }
 }
 
+/// Whether it has.
 pub(super) fn has_been_met() -> bool {
     MET.load(Ordering::Relaxed)
 }
@@ -91,7 +85,7 @@ fn put_memory_behind(address: usize) -> bool {
     // First: what is claimed from here on would be lost without being counted.
     end_trace();
     MET.store(true, Ordering::Relaxed);
-    let page = address & !(discover::page_size() as usize - 1);
+    let page = address & !(page_size() as usize - 1);
     sys::map_zeros_over(page, end - page).is_ok()
 }
 
