@@ -24,10 +24,10 @@ pub(crate) enum VmaSource {
 
 static MODE: AtomicU8 = AtomicU8::new(Mode::Auto as u8);
 static VMA_SOURCE: AtomicU8 = AtomicU8::new(VmaSource::Auto as u8);
-static DETAIL_VMAS: AtomicU8 = AtomicU8::new(0);
+static TRACE_DETAIL: AtomicU8 = AtomicU8::new(0);
 static STACK_DEPTH: AtomicU8 = AtomicU8::new(0);
 static LEAVES_CHILDREN_OUT: AtomicBool = AtomicBool::new(false);
-static REDIRECTS_LIBC: AtomicBool = AtomicBool::new(false);
+static LIBC: AtomicU8 = AtomicU8::new(0);
 
 pub(crate) fn mode() -> Mode {
     match MODE.load(Ordering::Relaxed) {
@@ -48,7 +48,7 @@ pub(crate) fn vma_source() -> VmaSource {
 
 /// Whether the VMAs of every moved range are recorded, not only those of emulated moves.
 pub(crate) fn records_vmas() -> bool {
-    DETAIL_VMAS.load(Ordering::Relaxed) != 0
+    TRACE_DETAIL.load(Ordering::Relaxed) != 0
 }
 
 /// Frames recorded above each call's own caller.
@@ -63,7 +63,7 @@ pub(crate) fn records_children() -> bool {
 
 /// Whether the calls that libc makes to itself are to be seen.
 pub(crate) fn redirects_libc() -> bool {
-    REDIRECTS_LIBC.load(Ordering::Relaxed)
+    LIBC.load(Ordering::Relaxed) != 0
 }
 
 /// Where and how much to record.
@@ -85,6 +85,47 @@ const DEFAULT_TRACE_SIZE: u64 = 64 << 20;
 const SMALLEST_TRACE: u64 = 64 << 10;
 const MOST_FRAMES: u64 = 60;
 
+/// A setting that is one of a few words, each the number of its place.
+struct Choice {
+    name: &'static [u8],
+    words: &'static [&'static [u8]],
+    chosen: &'static AtomicU8,
+    complaint: [&'static str; 2],
+}
+
+static CHOICES: [Choice; 4] = [
+    Choice {
+        name: b"MODE",
+        words: &[b"auto", b"emulate", b"passthrough"],
+        chosen: &MODE,
+        complaint: [
+            "MREMAP_SHIM_MODE",
+            " must be auto, emulate or passthrough; using auto",
+        ],
+    },
+    Choice {
+        name: b"VMA_SOURCE",
+        words: &[b"auto", b"query", b"maps", b"bisect"],
+        chosen: &VMA_SOURCE,
+        complaint: [
+            "MREMAP_SHIM_VMA_SOURCE",
+            " must be auto, query, maps or bisect; using auto",
+        ],
+    },
+    Choice {
+        name: b"TRACE_DETAIL",
+        words: &[b"calls", b"vmas"],
+        chosen: &TRACE_DETAIL,
+        complaint: ["MREMAP_SHIM_TRACE_DETAIL", " must be calls or vmas; using calls"],
+    },
+    Choice {
+        name: b"LIBC",
+        words: &[b"leave", b"patch"],
+        chosen: &LIBC,
+        complaint: ["MREMAP_SHIM_LIBC", " must be leave or patch; using leave"],
+    },
+];
+
 /// Takes one variable, given as `NAME=value`; calls `complain` with the name and what is wrong when the
 /// value cannot be used.
 pub(crate) fn take<'a>(
@@ -99,67 +140,25 @@ pub(crate) fn take<'a>(
         return;
     };
     let (name, value) = (&setting[..equals], &setting[equals + 1..]);
-    match name {
-        b"MODE" => match value {
-            b"auto" => MODE.store(Mode::Auto as u8, Ordering::Relaxed),
-            b"emulate" => MODE.store(Mode::Emulate as u8, Ordering::Relaxed),
-            b"passthrough" => MODE.store(Mode::PassThrough as u8, Ordering::Relaxed),
-            _ => complain(
-                "MREMAP_SHIM_MODE",
-                " must be auto, emulate or passthrough; using auto",
-            ),
-        },
-        b"VMA_SOURCE" => match value {
-            b"auto" => VMA_SOURCE.store(VmaSource::Auto as u8, Ordering::Relaxed),
-            b"query" => VMA_SOURCE.store(VmaSource::Query as u8, Ordering::Relaxed),
-            b"maps" => VMA_SOURCE.store(VmaSource::Maps as u8, Ordering::Relaxed),
-            b"bisect" => VMA_SOURCE.store(VmaSource::Bisect as u8, Ordering::Relaxed),
-            _ => complain(
-                "MREMAP_SHIM_VMA_SOURCE",
-                " must be auto, query, maps or bisect; using auto",
-            ),
-        },
-        b"TRACE_DETAIL" => match value {
-            b"calls" => DETAIL_VMAS.store(0, Ordering::Relaxed),
-            b"vmas" => DETAIL_VMAS.store(1, Ordering::Relaxed),
-            _ => complain("MREMAP_SHIM_TRACE_DETAIL", " must be calls or vmas; using calls"),
-        },
-        b"TRACE_SIZE" => match parse_size(value) {
-            Some(size) if size >= SMALLEST_TRACE => trace.size = size,
-            _ => complain(
-                "MREMAP_SHIM_TRACE_SIZE",
-                " must be 64K or more, as bytes or with K, M or G; using 64M",
-            ),
-        },
-        b"TRACE_KEEP" => match value {
-            b"first" => trace.keeps_last = false,
-            b"last" => trace.keeps_last = true,
-            _ => complain("MREMAP_SHIM_TRACE_KEEP", " must be first or last; using first"),
-        },
-        b"STACK" => match parse_size(value) {
-            Some(depth) if depth <= MOST_FRAMES => STACK_DEPTH.store(depth as u8, Ordering::Relaxed),
-            _ => complain("MREMAP_SHIM_STACK", " must be 0 to 60; using 0"),
-        },
-        b"CHILDREN" => match (value, parse_size(value)) {
-            (b"1", _) => {}
-            (_, Some(process)) => {
-                LEAVES_CHILDREN_OUT.store(true, Ordering::Relaxed);
-                trace.only_process = Some(process as u32);
-            }
-            _ => complain("MREMAP_SHIM_CHILDREN", " must be 0 or 1; using 1"),
-        },
-        b"LIBC" => match value {
-            b"leave" => REDIRECTS_LIBC.store(false, Ordering::Relaxed),
-            b"patch" => REDIRECTS_LIBC.store(true, Ordering::Relaxed),
-            _ => complain("MREMAP_SHIM_LIBC", " must be leave or patch; using leave"),
-        },
-        b"PROGRAMS" => trace.programs = value,
-        b"TRACE" => trace.directory = value,
-        _ => {}
+    let complaint = match CHOICES.iter().find(|choice| choice.name == name) {
+        Some(choice) => choice.take(value),
+        None => trace.take(name, value),
+    };
+    if let Err([name, expected]) = complaint {
+        complain(name, expected);
     }
 }
 
-impl TraceSettings<'_> {
+impl Choice {
+    fn take(&self, value: &[u8]) -> Result<(), [&'static str; 2]> {
+        let place = self.words.iter().position(|&word| word == value);
+        self.chosen
+            .store(place.ok_or(self.complaint)? as u8, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl<'a> TraceSettings<'a> {
     pub(crate) const NONE: Self = Self {
         directory: b"",
         size: DEFAULT_TRACE_SIZE,
@@ -167,6 +166,38 @@ impl TraceSettings<'_> {
         programs: b"",
         only_process: None,
     };
+
+    fn take(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), [&'static str; 2]> {
+        match name {
+            b"TRACE" => self.directory = value,
+            b"PROGRAMS" => self.programs = value,
+            b"TRACE_SIZE" => {
+                self.size = parse_size(value).filter(|&size| size >= SMALLEST_TRACE).ok_or([
+                    "MREMAP_SHIM_TRACE_SIZE",
+                    " must be 64K or more, as bytes or with K, M or G; using 64M",
+                ])?;
+            }
+            b"TRACE_KEEP" => match value {
+                b"first" => self.keeps_last = false,
+                b"last" => self.keeps_last = true,
+                _ => return Err(["MREMAP_SHIM_TRACE_KEEP", " must be first or last; using first"]),
+            },
+            b"STACK" => {
+                let depth = parse_size(value)
+                    .filter(|&depth| depth <= MOST_FRAMES)
+                    .ok_or(["MREMAP_SHIM_STACK", " must be 0 to 60; using 0"])?;
+                STACK_DEPTH.store(depth as u8, Ordering::Relaxed);
+            }
+            b"CHILDREN" if value != b"1" => {
+                let process =
+                    parse_size(value).ok_or(["MREMAP_SHIM_CHILDREN", " must be 0 or 1; using 1"])?;
+                LEAVES_CHILDREN_OUT.store(true, Ordering::Relaxed);
+                self.only_process = Some(process as u32);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 
     /// Whether the process `pid` is one to record. 0 in the setting is the first process to read it.
     pub(crate) fn concerns_process(&self, pid: u32) -> bool {
