@@ -11,6 +11,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::text::Text;
 use crate::{clock, ring, sys};
 
 const STDERR: i32 = 2;
@@ -70,22 +71,19 @@ impl Subscriber for Diagnostics {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line {
-            bytes: [0; 512],
-            len: 0,
-        };
+        let mut line = Line(Text::EMPTY);
         let warning = *event.metadata().level() == Level::WARN;
-        line.push(b"mremap-shim: ");
-        let named = line.len;
+        line.0.push(b"mremap-shim: ");
+        let named = line.0.len;
         event.record(&mut line);
         ring::append_message(
             if warning { 2 } else { 3 },
             clock::ticks(),
-            line.bytes.get(named..line.len).unwrap_or(&[]),
+            line.0.get().get(named..).unwrap_or(&[]),
         );
         if warning {
-            line.push(b"\n");
-            let _ = sys::write(STDERR, line.bytes.get(..line.len).unwrap_or(&[]));
+            line.0.push(b"\n");
+            let _ = sys::write(STDERR, line.0.get());
         }
     }
 
@@ -98,35 +96,21 @@ impl Subscriber for Diagnostics {
     fn exit(&self, _: &Id) {}
 }
 
-/// A line being written; what does not fit is cut.
-struct Line {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl Line {
-    fn push(&mut self, text: &[u8]) {
-        for &byte in text {
-            if let Some(place) = self.bytes.get_mut(self.len) {
-                *place = byte;
-                self.len += 1;
-            }
-        }
-    }
-}
+/// A line being written.
+struct Line(Text<512>);
 
 // Every kind of value is named, although three are sent: the default methods format with `core::fmt`, whose
 // code for numbers can panic.
 impl Visit for Line {
     fn record_str(&mut self, _: &Field, value: &str) {
-        self.push(value.as_bytes());
+        self.0.push(value.as_bytes());
     }
 
     fn record_i64(&mut self, _: &Field, value: i64) {
         if value < 0 {
-            self.push(b"-");
+            self.0.push(b"-");
         }
-        crate::decimal::with_digits(value.unsigned_abs(), |digits| self.push(digits));
+        self.0.push_number(value.unsigned_abs());
     }
 
     fn record_u64(&mut self, _: &Field, _: u64) {}

@@ -6,10 +6,9 @@ use core::ffi::{CStr, c_int, c_void};
 
 use mremap_trace::{HeaderText, Module};
 
-use crate::{caller, decimal, sys};
+use crate::text::Text;
+use crate::{caller, sys};
 
-/// Room for a trace file's name.
-const NAME_OF_TRACE_ROOM: usize = 96;
 const MOST_MODULES: usize = 256;
 const PATH_ROOM: usize = 256;
 
@@ -21,33 +20,6 @@ struct LoadedModule {
     build_id: [u8; 20],
     build_id_len: u8,
     path: Text<PATH_ROOM>,
-}
-
-/// Bytes with a length.
-#[derive(Clone, Copy)]
-struct Text<const ROOM: usize> {
-    len: usize,
-    bytes: [u8; ROOM],
-}
-
-impl<const ROOM: usize> Text<ROOM> {
-    const EMPTY: Self = Self {
-        len: 0,
-        bytes: [0; ROOM],
-    };
-
-    fn get(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or(&[])
-    }
-
-    fn push(&mut self, more: &[u8]) {
-        for &byte in more {
-            if let Some(place) = self.bytes.get_mut(self.len) {
-                *place = byte;
-                self.len += 1;
-            }
-        }
-    }
 }
 
 struct Identity {
@@ -272,41 +244,7 @@ pub(crate) fn modules() -> impl Iterator<Item = (Module, &'static [u8])> {
     })
 }
 
-struct WrittenExclusively(UnsafeCell<Text<NAME_OF_TRACE_ROOM>>);
-
-// SAFETY: only `name_trace` writes it, whose callers take turns.
-unsafe impl Sync for WrittenExclusively {}
-
-/// Not on the stack: a fork's child opens its trace in the hook, maybe on an 8 KiB signal stack.
-static TRACE_NAME: WrittenExclusively = WrittenExclusively(UnsafeCell::new(Text::EMPTY));
-
 /// The directory of the traces; `None` when its name is too long.
 pub(crate) fn directory() -> Option<&'static CStr> {
     CStr::from_bytes_with_nul(identity().directory.get()).ok()
-}
-
-/// Names the trace of a process `NAME.PID.NANOSECONDS.mremap`, as no other process of this boot can be.
-///
-/// # Safety
-/// Called at load, or by the thread that holds `Exclusive`; the name before is not in use any more.
-pub(crate) unsafe fn name_trace(pid: u32, monotonic_ns: u64) {
-    let identity = identity();
-    let exe = identity.exe.get();
-    let base = exe.rsplit(|&byte| byte == b'/').next().unwrap_or(&[]);
-    // SAFETY: by the contract above nobody else refers to it.
-    let name = unsafe { &mut *TRACE_NAME.0.get() };
-    name.len = 0;
-    name.push(base.get(..32).unwrap_or(base));
-    name.push(b".");
-    decimal::with_digits(u64::from(pid), |digits| name.push(digits));
-    name.push(b".");
-    decimal::with_digits(monotonic_ns, |digits| name.push(digits));
-    name.push(b".mremap\0");
-}
-
-/// The name given last.
-pub(crate) fn trace_name() -> &'static CStr {
-    // SAFETY: it is written before the trace it names is open, and not again in this process.
-    let name = unsafe { &*TRACE_NAME.0.get() };
-    CStr::from_bytes_with_nul(name.get()).unwrap_or(c"unnamed.mremap")
 }

@@ -41,5 +41,6 @@ mod libc_calls;
 mod load;
 mod sandbox;
 mod sys;
+mod text;
 #[cfg(not(debug_assertions))]
 mod unwinder;

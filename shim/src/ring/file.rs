@@ -10,7 +10,7 @@ use super::state::{
     ALLOCATED, BASE, EARLY, MAPPED, NONE, OUT_OF_SPACE, PINNED, POSITIONS, WANTED, capability, keep_last,
     keeps_last,
 };
-use super::{space, truncation};
+use super::{name, space, truncation};
 use crate::address_space::page_size;
 use crate::config::{self, TraceSettings};
 use crate::discover::OneVma;
@@ -73,13 +73,13 @@ fn create() -> Result<(), OpenError> {
     let now = clock::now();
     let pid = sys::pid();
     // SAFETY: at load, or called by the thread that holds `Exclusive`.
-    unsafe { identity::name_trace(pid, now.monotonic_ns) };
+    unsafe { name::choose(pid, now.monotonic_ns) };
     let directory = open_directory()?;
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
     let file = directory
-        .open_in(identity::trace_name(), flags, 0o600)
+        .open_in(name::chosen(), flags, 0o600)
         .map_err(|failed| OpenError::File(failed.0))?;
-    let (base, len) = map(&file).inspect_err(|_| directory.unlink_in(identity::trace_name()))?;
+    let (base, len) = map(&file).inspect_err(|_| directory.unlink_in(name::chosen()))?;
     let forked_from = LAST_PID.swap(pid, Ordering::Relaxed);
     write_header(base, len, &now, pid, forked_from);
     BASE.store(base, Ordering::Release);

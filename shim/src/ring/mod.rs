@@ -10,6 +10,7 @@
 mod append;
 mod chunk;
 mod file;
+mod name;
 mod space;
 mod state;
 mod truncation;

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
 
 use super::state::{ALLOCATED, BASE, Loss, OUT_OF_SPACE, POSITIONS, TRUNCATED, is_open, keeps_last};
-use super::truncation;
+use super::{name, truncation};
 use crate::sys::{self, Failed, FileId, OpenFile};
 use crate::wiped::WIPED;
 use crate::{exclusive, identity, sandbox};
@@ -174,7 +174,7 @@ fn add(base: *mut u8, allocated: u32, end: u32) -> bool {
 /// The trace's file once more, if its name still leads to it.
 fn reopen() -> Result<OpenFile, Failed> {
     let path = identity::directory().ok_or(Failed(libc::ENAMETOOLONG))?;
-    let file = OpenFile::open_directory(path)?.open_in(identity::trace_name(), libc::O_WRONLY, 0)?;
+    let file = OpenFile::open_directory(path)?.open_in(name::chosen(), libc::O_WRONLY, 0)?;
     // SAFETY: nobody writes it while a trace is open; see `WrittenAtOpen`.
     if file.id()? == unsafe { *OWN_FILE.0.get() } {
         Ok(file)
