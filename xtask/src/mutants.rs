@@ -179,7 +179,7 @@ const MUTANTS: [Mutant; 21] = [
     Mutant {
         name: "signals arrive between parts",
         file: "shim/src/exclusive.rs",
-        code: "sys::set_blocked_signals(ring::signals_to_block())",
+        code: "sys::set_blocked_signals(signals_to_block())",
         instead: "sys::set_blocked_signals(0)",
         finder: Finder::Example("signal_moves"),
     },
@@ -247,16 +247,21 @@ fn build(home: &Path, mutant: &Mutant) -> Result<PathBuf> {
 }
 
 fn break_it(file: &Path, mutant: &Mutant) -> Result<()> {
-    let text = fs::read_to_string(file)?;
-    let count = text.matches(mutant.code).count();
-    if count != 1 {
-        bail!(
-            "{}: the code to break is there {count} times; bring the mutant up to date in xtask/src/mutants.rs",
-            mutant.file
-        );
+    let broken = mutant.applied_to(&fs::read_to_string(file)?)?;
+    Ok(fs::write(file, broken)?)
+}
+
+impl Mutant {
+    fn applied_to(&self, text: &str) -> Result<String> {
+        let count = text.matches(self.code).count();
+        if count != 1 {
+            bail!(
+                "{}: the code to break is there {count} times; bring the mutant up to date in xtask/src/mutants.rs",
+                self.file
+            );
+        }
+        Ok(text.replacen(self.code, self.instead, 1))
     }
-    fs::write(file, text.replacen(mutant.code, mutant.instead, 1))?;
-    Ok(())
 }
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
@@ -319,5 +324,19 @@ fn is_noticed(artifacts: &Artifacts, shim: &Path, mutant: &Mutant, seed: u64) ->
             output.status,
             String::from_utf8_lossy(&output.stderr)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_can_still_be_made() {
+        for mutant in &MUTANTS {
+            let sources = fs::read_to_string(repo::root().join(mutant.file)).expect(mutant.file);
+            let broken = mutant.applied_to(&sources).expect(mutant.name);
+            assert_ne!(broken, sources, "{}", mutant.name);
+        }
     }
 }
