@@ -12,7 +12,7 @@ use crate::cli::{Cli, Command, Traced};
 use crate::load::{self, Index, Traces};
 use crate::model::Filter;
 use crate::stats::{Overview, pick_sites};
-use crate::symbols::Symbols;
+use crate::symbols::{SymbolOptions, Symbols};
 use crate::{TROUBLE, diff, doctor, events, export, findings, html, live, report, run, show};
 
 /// Carries a command out.
@@ -23,40 +23,20 @@ pub fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(options) => run::run(&options),
         Command::Doctor(options) => doctor::run(&options, &mut std::io::stdout()),
-        Command::SelfTest { machine, realloc } => {
-            doctor::self_test(machine, realloc, &mut std::io::stdout())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::SelfTest { machine, realloc } => self_test(machine, realloc),
         Command::Report {
             traced,
             json,
             top,
             sort,
-        } => on_traces(&traced.traces, |traces, out| {
-            let symbols = Symbols::new(traced.symbols.clone());
-            let overview = Overview::of(traces, &mut traced.filter(), &symbols);
-            let options = report::Options { json, top, sort };
-            report::write(traces, &overview, &symbols, &options, out)?;
-            Ok(ExitCode::SUCCESS)
-        }),
+        } => report(&traced, &report::Options { json, top, sort }),
         Command::Events {
             traced,
             json,
             follow: true,
         } => follow(&traced, json),
-        Command::Top { traced, interval } => {
-            let symbols = Symbols::new(traced.symbols.clone());
-            let interval = Duration::from_nanos(interval).max(Duration::from_millis(20));
-            live::top(&traced.traces, &mut traced.filter(), &symbols, interval)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Events { traced, json, .. } => on_traces(&traced.traces, |traces, out| {
-            let symbols = Symbols::new(traced.symbols.clone());
-            let (filter, index) = prepare(traces, &traced, &symbols);
-            let written = events::write(traces, &index, &filter, &symbols, json, out)?;
-            let nothing_found = written == 0 && filter.is_set();
-            Ok(ExitCode::from(u8::from(nothing_found)))
-        }),
+        Command::Events { traced, json, .. } => events(&traced, json),
+        Command::Top { traced, interval } => top(&traced, Duration::from_nanos(interval)),
         Command::Show {
             trace,
             event,
@@ -64,19 +44,8 @@ pub fn run(command: Command) -> Result<ExitCode> {
             ascii,
             svg,
             symbols,
-        } => on_traces(&[trace], |traces, out| {
-            let index = Index::build(traces);
-            let options = show::Options { width, ascii, svg };
-            show::write(traces, &index, event, &Symbols::new(symbols), &options, out)?;
-            Ok(ExitCode::SUCCESS)
-        }),
-        Command::Check { traced, json, top } => on_traces(&traced.traces, |traces, out| {
-            let symbols = Symbols::new(traced.symbols.clone());
-            let (filter, index) = prepare(traces, &traced, &symbols);
-            let observer = findings::observe(traces, &index, &filter)?;
-            let verdict = findings::write(traces, &observer, &symbols, (json, top), out)?;
-            Ok(ExitCode::from(verdict.status()))
-        }),
+        } => show(trace, event, &show::Options { width, ascii, svg }, symbols),
+        Command::Check { traced, json, top } => check(&traced, (json, top)),
         Command::Diff {
             before,
             after,
@@ -84,42 +53,41 @@ pub fn run(command: Command) -> Result<ExitCode> {
             top,
             filter,
             symbols,
-        } => {
-            let count = |traces: &mut Traces| {
-                Overview::of(traces, &mut filter.clone(), &Symbols::new(symbols.clone()))
-            };
-            on_traces(&[before], |former, out| {
-                let before = count(former);
-                on_traces(&[after], |later, _| {
-                    let differ = diff::write(&before, &count(later), json, top, out)?;
-                    Ok(ExitCode::from(u8::from(differ)))
-                })
-            })
-        }
+        } => diff([before, after], (json, top), &filter, &symbols),
         Command::Export {
             format,
             output,
             weight,
             traced,
-        } => {
-            let target = export::Target::open(format, weight, output.as_deref())?;
-            on_traces(&traced.traces, |traces, _| {
-                let symbols = Symbols::new(traced.symbols.clone());
-                let (filter, index) = prepare(traces, &traced, &symbols);
-                export::write(traces, &index, &filter, &symbols, target)?;
-                Ok(ExitCode::SUCCESS)
-            })
-        }
+        } => export(&traced, export::Target::open(format, weight, output.as_deref())?),
         Command::Html { output, traced } => page(output.as_deref(), &traced),
         Command::Man { command } => man(command.as_deref()),
-        Command::Completions { shell } => {
-            // Into memory first: the generator panics when it cannot write.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "mremap-analyzer", &mut script);
-            std::io::stdout().write_all(&script)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completions { shell } => completions(shell),
     }
+}
+
+fn self_test(machine: bool, realloc: bool) -> Result<ExitCode> {
+    doctor::self_test(machine, realloc, &mut std::io::stdout())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn report(traced: &Traced, options: &report::Options) -> Result<ExitCode> {
+    on_traces(&traced.traces, |traces, out| {
+        let symbols = Symbols::new(traced.symbols.clone());
+        let overview = Overview::of(traces, &mut traced.filter(), &symbols);
+        report::write(traces, &overview, &symbols, options, out)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn events(traced: &Traced, json: bool) -> Result<ExitCode> {
+    on_traces(&traced.traces, |traces, out| {
+        let symbols = Symbols::new(traced.symbols.clone());
+        let (filter, index) = prepare(traces, traced, &symbols);
+        let written = events::write(traces, &index, &filter, &symbols, json, out)?;
+        let nothing_found = written == 0 && filter.is_set();
+        Ok(ExitCode::from(u8::from(nothing_found)))
+    })
 }
 
 fn follow(traced: &Traced, json: bool) -> Result<ExitCode> {
@@ -127,6 +95,57 @@ fn follow(traced: &Traced, json: bool) -> Result<ExitCode> {
     let mut out = BufWriter::new(std::io::stdout());
     live::follow(&traced.traces, &mut traced.filter(), &symbols, json, &mut out)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn top(traced: &Traced, interval: Duration) -> Result<ExitCode> {
+    let symbols = Symbols::new(traced.symbols.clone());
+    let interval = interval.max(Duration::from_millis(20));
+    live::top(&traced.traces, &mut traced.filter(), &symbols, interval)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(trace: PathBuf, event: u64, options: &show::Options, symbols: SymbolOptions) -> Result<ExitCode> {
+    on_traces(&[trace], |traces, out| {
+        let index = Index::build(traces);
+        show::write(traces, &index, event, &Symbols::new(symbols), options, out)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn check(traced: &Traced, how: (bool, usize)) -> Result<ExitCode> {
+    on_traces(&traced.traces, |traces, out| {
+        let symbols = Symbols::new(traced.symbols.clone());
+        let (filter, index) = prepare(traces, traced, &symbols);
+        let observer = findings::observe(traces, &index, &filter)?;
+        let verdict = findings::write(traces, &observer, &symbols, how, out)?;
+        Ok(ExitCode::from(verdict.status()))
+    })
+}
+
+fn diff(
+    [before, after]: [PathBuf; 2],
+    (json, top): (bool, usize),
+    filter: &Filter,
+    symbols: &SymbolOptions,
+) -> Result<ExitCode> {
+    let count =
+        |traces: &mut Traces| Overview::of(traces, &mut filter.clone(), &Symbols::new(symbols.clone()));
+    on_traces(&[before], |former, out| {
+        let before = count(former);
+        on_traces(&[after], |later, _| {
+            let differ = diff::write(&before, &count(later), json, top, out)?;
+            Ok(ExitCode::from(u8::from(differ)))
+        })
+    })
+}
+
+fn export(traced: &Traced, target: export::Target) -> Result<ExitCode> {
+    on_traces(&traced.traces, |traces, _| {
+        let symbols = Symbols::new(traced.symbols.clone());
+        let (filter, index) = prepare(traces, traced, &symbols);
+        export::write(traces, &index, &filter, &symbols, target)?;
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn page(output: Option<&Path>, traced: &Traced) -> Result<ExitCode> {
@@ -188,5 +207,13 @@ fn man(name: Option<&str>) -> Result<ExitCode> {
             .with_context(|| format!("no command {name}; `mremap-analyzer --help` lists them"))?,
     };
     clap_mangen::Man::new(command).render(&mut std::io::stdout())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode> {
+    // Into memory first: the generator panics when it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "mremap-analyzer", &mut script);
+    std::io::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
