@@ -4,7 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::iter::{Copied, Peekable};
 use std::ops::ControlFlow;
+use std::slice;
 
 use anyhow::Result;
 use mremap_trace::layout::{SLOT_SIZE, SLOTS_PER_CHUNK};
@@ -21,6 +23,8 @@ use crate::terminal::Progress;
 const MOST_OPEN: usize = 8192;
 /// Parts and gaps kept of one event; the kernel's own limit on mappings is 65,530 unless raised.
 const MOST_PIECES: usize = 262_144;
+/// Frames kept of one event.
+const MOST_FRAMES: usize = 256;
 
 /// A call without what belongs to it.
 pub struct Met<'a> {
@@ -35,15 +39,6 @@ pub struct Met<'a> {
     /// The call.
     pub call: &'a Call,
 }
-/// Frames kept of one event.
-const MOST_FRAMES: usize = 256;
-
-struct Open {
-    tid: u32,
-    /// Latest first; whether a stack follows.
-    calls: Vec<(u32, Call, bool)>,
-}
-
 /// Hands on every call that `wanted` picks, as a whole event, in the order of time; until `take` breaks off.
 ///
 /// # Errors
@@ -54,75 +49,140 @@ pub fn in_order(
     mut wanted: impl FnMut(&Met<'_>) -> bool,
     mut take: impl FnMut(&Process, Event) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let mut waiting = index.by_time.iter().copied().peekable();
-    let mut open: Vec<Open> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
-    // Moment of the next call, file, place, and which open chunk.
-    let mut heap: BinaryHeap<Reverse<(u64, u32, u32, usize)>> = BinaryHeap::new();
+    let mut merge = Merge::new(traces, index);
     let mut number = 0;
-    let progress = Progress::new(index.by_time.len() as u64, "reading");
-    loop {
-        while let Some(&(moment, file, place)) = waiting.peek() {
-            let earliest = heap.peek().map_or(u64::MAX, |Reverse(top)| top.0);
-            if moment > earliest || heap.len() >= MOST_OPEN {
-                break;
-            }
-            waiting.next();
-            progress.step();
-            let Some(process) = traces.processes.get(file as usize) else {
-                continue;
-            };
-            let at = free.pop().unwrap_or(open.len());
-            let calls = open.get_mut(at).map(|old| std::mem::take(&mut old.calls));
-            let chunk = open_chunk(process, place, calls.unwrap_or_default());
-            let Some((_, call, _)) = chunk.calls.last() else {
-                continue;
-            };
-            heap.push(Reverse((process.wall_clock(call.ticks), file, place, at)));
-            match open.get_mut(at) {
-                Some(slot) => *slot = chunk,
-                None => open.push(chunk),
-            }
-        }
-        let Some(mut top) = heap.peek_mut() else {
-            return Ok(());
-        };
-        let Reverse((_, file, place, at)) = *top;
-        let (Some(process), Some(chunk)) = (traces.processes.get(file as usize), open.get_mut(at)) else {
-            PeekMut::pop(top);
-            continue;
-        };
-        let Some((slot, call, has_stack)) = chunk.calls.pop() else {
-            PeekMut::pop(top);
-            free.push(at);
-            continue;
-        };
-        // The chunk stays in the heap, by its next call.
-        if let Some((_, next, _)) = chunk.calls.last() {
-            *top = Reverse((process.wall_clock(next.ticks), file, place, at));
-            drop(top);
-        } else {
-            PeekMut::pop(top);
-            free.push(at);
-        }
+    while let Some(next) = merge.next() {
         number += 1;
-        let tid = chunk.tid;
-        if wanted(&Met {
+        let met = Met {
             number,
-            process,
-            of: file as usize,
-            tid,
-            call: &call,
-        }) {
-            let mut event = Event::new(number, file as usize, tid, call);
-            event.slot = slot_number(place, slot);
-            if has_stack || may_have_parts(process, &event.call) {
-                assemble(process, index, place, slot, &mut event);
+            process: next.process,
+            of: next.of,
+            tid: next.tid,
+            call: &next.call,
+        };
+        if wanted(&met) && take(next.process, next.event(number, index))?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A chunk whose calls are being handed on.
+struct Open {
+    tid: u32,
+    /// Latest first; whether a stack follows.
+    calls: Vec<(u32, Call, bool)>,
+}
+
+/// The chunks that are open at a moment, by their next call.
+struct Merge<'a> {
+    traces: &'a Traces,
+    /// Chunks to come: moment of the first call, file, place.
+    waiting: Peekable<Copied<slice::Iter<'a, (u64, u32, u32)>>>,
+    open: Vec<Open>,
+    /// Places in `open` whose chunk is through.
+    free: Vec<usize>,
+    /// Moment of the next call, file, place, and which open chunk.
+    heap: BinaryHeap<Reverse<(u64, u32, u32, usize)>>,
+    progress: Progress,
+}
+
+impl<'a> Merge<'a> {
+    fn new(traces: &'a Traces, index: &'a Index) -> Self {
+        Self {
+            traces,
+            waiting: index.by_time.iter().copied().peekable(),
+            open: Vec::new(),
+            free: Vec::new(),
+            heap: BinaryHeap::new(),
+            progress: Progress::new(index.by_time.len() as u64, "reading"),
+        }
+    }
+
+    /// The earliest call of all that are left.
+    fn next(&mut self) -> Option<Next<'a>> {
+        loop {
+            self.open_due();
+            let mut top = self.heap.peek_mut()?;
+            let Reverse((_, file, place, at)) = *top;
+            let process = self.traces.processes.get(file as usize);
+            let (Some(process), Some(chunk)) = (process, self.open.get_mut(at)) else {
+                PeekMut::pop(top);
+                continue;
+            };
+            let taken = chunk.calls.pop();
+            // The chunk stays in the heap, by its next call.
+            if let Some((_, call, _)) = chunk.calls.last() {
+                *top = Reverse((process.wall_clock(call.ticks), file, place, at));
+            } else {
+                PeekMut::pop(top);
+                self.free.push(at);
             }
-            if take(process, event)?.is_break() {
-                return Ok(());
+            if let Some((slot, call, has_stack)) = taken {
+                return Some(Next {
+                    process,
+                    of: file as usize,
+                    tid: chunk.tid,
+                    place,
+                    slot,
+                    call,
+                    has_stack,
+                });
             }
         }
+    }
+
+    /// Opens the chunks whose first call comes no later than the next call of those that are open.
+    fn open_due(&mut self) {
+        while let Some(&(moment, file, place)) = self.waiting.peek() {
+            let earliest = self.heap.peek().map_or(u64::MAX, |Reverse(top)| top.0);
+            if moment > earliest || self.heap.len() >= MOST_OPEN {
+                return;
+            }
+            self.waiting.next();
+            self.progress.step();
+            if let Some(process) = self.traces.processes.get(file as usize) {
+                self.open(process, file, place);
+            }
+        }
+    }
+
+    fn open(&mut self, process: &Process, file: u32, place: u32) {
+        let at = self.free.pop().unwrap_or(self.open.len());
+        let calls = self.open.get_mut(at).map(|old| std::mem::take(&mut old.calls));
+        let chunk = open_chunk(process, place, calls.unwrap_or_default());
+        let Some((_, call, _)) = chunk.calls.last() else {
+            return;
+        };
+        self.heap
+            .push(Reverse((process.wall_clock(call.ticks), file, place, at)));
+        match self.open.get_mut(at) {
+            Some(slot) => *slot = chunk,
+            None => self.open.push(chunk),
+        }
+    }
+}
+
+/// A call on its way out, and where it stands.
+struct Next<'a> {
+    process: &'a Process,
+    of: usize,
+    tid: u32,
+    place: u32,
+    slot: u32,
+    call: Call,
+    has_stack: bool,
+}
+
+impl Next<'_> {
+    /// The whole of it.
+    fn event(&self, number: u64, index: &Index) -> Event {
+        let mut event = Event::new(number, self.of, self.tid, self.call);
+        event.slot = slot_number(self.place, self.slot);
+        if self.has_stack || may_have_parts(self.process, &event.call) {
+            assemble(self.process, index, self.place, self.slot, &mut event);
+        }
+        event
     }
 }
 
