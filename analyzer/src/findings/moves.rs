@@ -19,70 +19,83 @@ pub fn look(process: &Process, event: &Event) -> Vec<(Kind, String)> {
     if call.outcome == Outcome::PassedThrough && !moves {
         return Vec::new();
     }
-    let mut found = Vec::new();
-    let moved = event.parts.iter().filter(|part| part.errno == 0).count();
-    if spans_several(event) {
-        found.push((
-            Kind::NeedsMultiVma,
-            format!(
-                "a move of {} over {} and {}, {}",
-                size(call.old_len),
-                counted(event.parts.len() as u64, "VMA"),
-                counted(event.gaps.len() as u64, "gap"),
-                names::outcome(call.outcome)
-            ),
-        ));
-    }
+    let looks = [
+        several(event),
+        ending(event, moves),
+        retried(event),
+        many(event, moves),
+        fragmented(event),
+    ];
+    looks.into_iter().flatten().collect()
+}
+
+/// More than one VMA or a gap: what Linux refuses up to 6.16.
+fn several(event: &Event) -> Option<(Kind, String)> {
+    let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
+    let made = matches!(
+        event.call.outcome,
+        Outcome::Emulated | Outcome::Native | Outcome::Begun
+    );
+    (made && parts + gaps > 1).then(|| {
+        let what = format!(
+            "a move of {} over {} and {}, {}",
+            size(event.call.old_len),
+            counted(parts, "VMA"),
+            counted(gaps, "gap"),
+            names::outcome(event.call.outcome)
+        );
+        (Kind::NeedsMultiVma, what)
+    })
+}
+
+/// A move that ended half-way, or that nothing is known of but its ending.
+fn ending(event: &Event, is_move: bool) -> Option<(Kind, String)> {
+    let call = &event.call;
+    let moved = event.parts.iter().filter(|part| part.errno == 0).count() as u64;
     match (call.outcome, call.errno()) {
-        (Outcome::Begun, _) => found.push((
-            Kind::KilledHalfWay,
-            format!(
+        (Outcome::Begun, _) => {
+            let what = format!(
                 "{} had moved when the trace was last written",
-                counted(moved as u64, "part")
-            ),
-        )),
-        (Outcome::Emulated, Some(errno)) if moved > 0 => found.push((
-            Kind::PartialMove,
-            format!(
-                "{} moved, then {}",
-                counted(moved as u64, "part"),
-                names::errno(errno)
-            ),
-        )),
-        (Outcome::Native | Outcome::PassedThrough, errno) if moves && event.parts.is_empty() => {
-            found.extend(unseen(call, errno));
+                counted(moved, "part")
+            );
+            Some((Kind::KilledHalfWay, what))
         }
-        _ => {}
+        (Outcome::Emulated, Some(errno)) if moved > 0 => {
+            let what = format!("{} moved, then {}", counted(moved, "part"), names::errno(errno));
+            Some((Kind::PartialMove, what))
+        }
+        (Outcome::Native | Outcome::PassedThrough, errno) if is_move && event.parts.is_empty() => {
+            unseen(call, errno)
+        }
+        _ => None,
     }
-    if let Some(summary) = event.summary.filter(|summary| summary.retries > 0) {
-        found.push((
-            Kind::Retried,
-            format!("{} discovered again", counted(summary.retries.into(), "part")),
-        ));
-    }
-    if event.parts.len() >= MANY_VMAS || (moves && call.errno() == Some(12)) {
-        found.push((
-            Kind::MapCount,
-            format!(
-                "a move over {} VMAs, {}",
-                event.parts.len(),
-                call.errno()
-                    .map_or_else(|| "which succeeded".to_owned(), names::errno)
-            ),
-        ));
-    }
-    let apart = event
-        .parts
-        .windows(2)
-        .filter(|pair| matches!(pair, [first, second] if could_be_one(first, second)))
-        .count();
-    if apart > 0 {
-        found.push((
-            Kind::Fragmented,
-            format!("{apart} of {} boundaries divide equals", event.parts.len() - 1),
-        ));
-    }
-    found
+}
+
+fn retried(event: &Event) -> Option<(Kind, String)> {
+    let summary = event.summary.filter(|summary| summary.retries > 0)?;
+    let what = format!("{} discovered again", counted(summary.retries.into(), "part"));
+    Some((Kind::Retried, what))
+}
+
+/// A move that came near the limit on mappings, or met it.
+fn many(event: &Event, is_move: bool) -> Option<(Kind, String)> {
+    const ENOMEM: u32 = 12;
+    let errno = event.call.errno();
+    (event.parts.len() >= MANY_VMAS || (is_move && errno == Some(ENOMEM))).then(|| {
+        let how = errno.map_or_else(|| "which succeeded".to_owned(), names::errno);
+        let what = format!("a move over {} VMAs, {how}", event.parts.len());
+        (Kind::MapCount, what)
+    })
+}
+
+fn fragmented(event: &Event) -> Option<(Kind, String)> {
+    let pairs = event.parts.windows(2);
+    let equal = pairs.filter(|pair| matches!(pair, [first, second] if could_be_one(first, second)));
+    let apart = equal.count();
+    (apart > 0).then(|| {
+        let what = format!("{apart} of {} boundaries divide equals", event.parts.len() - 1);
+        (Kind::Fragmented, what)
+    })
 }
 
 /// A move that the kernel made itself, whose VMAs are not on record. Refused by the checks of every kernel, it
@@ -99,14 +112,6 @@ fn unseen(call: &Call, errno: Option<u32>) -> Option<(Kind, String)> {
         Some(_) => return None,
     };
     Some((Kind::NativeUnseen, what))
-}
-
-/// More than one VMA or a gap: what Linux refuses up to 6.16.
-fn spans_several(event: &Event) -> bool {
-    matches!(
-        event.call.outcome,
-        Outcome::Emulated | Outcome::Native | Outcome::Begun
-    ) && event.parts.len() + event.gaps.len() > 1
 }
 
 /// Neighbours that the kernel would have made one VMA, as far as rights and offset tell.
