@@ -55,16 +55,16 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Hands each on, in the order of slots. Nearly always every slot holds a call.
+    /// Hands each on with its place among them, in the order of slots. Nearly always every slot holds a call.
     #[inline]
-    pub fn for_each(&self, mut take: impl FnMut(Call)) {
+    pub fn for_each(&self, mut take: impl FnMut(usize, Call)) {
         if self.mask != ALL {
-            self.iter().for_each(|(_, call)| take(call));
+            self.iter().enumerate().for_each(|(at, (_, call))| take(at, call));
             return;
         }
-        for slot in self.slots.iter().skip(1) {
+        for (at, slot) in self.slots.iter().skip(1).enumerate() {
             if let Some(call) = Call::decode(&words(slot)) {
-                take(call);
+                take(at, call);
             }
         }
     }

@@ -6,33 +6,26 @@ use mremap_trace::layout::SLOTS_PER_CHUNK;
 
 use super::counts::Placement;
 use super::histogram::buckets;
-use super::sites::key;
-use crate::load::{Calls, Process};
+use super::key::Key;
+use crate::load::{Calls, Clock};
 
 /// Calls of a chunk, at most.
-pub const ROOM: usize = SLOTS_PER_CHUNK as usize;
+const ROOM: usize = SLOTS_PER_CHUNK as usize;
 
 /// The calls of one chunk. What stands behind the last call is left over from an earlier chunk.
 pub struct Columns {
-    /// How many.
-    pub len: usize,
-    /// Clock ticks at entry.
-    pub ticks: [u64; ROOM],
-    /// Nanoseconds until return.
-    pub durations: [u64; ROOM],
-    /// The bucket of each duration.
-    pub buckets: [u64; ROOM],
-    /// Arguments and result. [`Columns::silence`] makes a failed call one that changes nothing.
-    pub old: [u64; ROOM],
-    /// The second argument.
-    pub old_len: [u64; ROOM],
-    /// The third argument.
-    pub new_len: [u64; ROOM],
-    /// What was returned.
-    pub result: [u64; ROOM],
-    /// Call site and outcome, as `Sites` has them.
-    pub keys: [u64; ROOM],
-    /// Bit n: call n failed.
+    len: usize,
+    ticks: [u64; ROOM],
+    durations: [u64; ROOM],
+    buckets: [u64; ROOM],
+    old: [u64; ROOM],
+    old_len: [u64; ROOM],
+    new_len: [u64; ROOM],
+    result: [u64; ROOM],
+    keys: [Key; ROOM],
+    /// Nanoseconds in all calls.
+    pub time: u64,
+    /// Bit n: call n failed. [`Columns::silence`] makes it one that changes nothing.
     pub failed: u64,
     /// Those that failed, as they were.
     pub failures: Vec<Call>,
@@ -51,7 +44,7 @@ pub struct Row {
     /// The same afterwards.
     pub to: (u64, u64),
     /// Call site and outcome.
-    pub key: u64,
+    pub key: Key,
     /// The call failed.
     pub failed: bool,
 }
@@ -67,7 +60,8 @@ impl Default for Columns {
             old_len: [0; ROOM],
             new_len: [0; ROOM],
             result: [0; ROOM],
-            keys: [0; ROOM],
+            keys: [Key::NONE; ROOM],
+            time: 0,
             failed: 0,
             failures: Vec::new(),
         }
@@ -76,28 +70,35 @@ impl Default for Columns {
 
 impl Columns {
     /// Takes the calls of a chunk in the place of those of an earlier one.
-    pub fn fill(&mut self, process: &Process, calls: &Calls<'_>) {
-        let (mut len, mut failed) = (0, 0);
+    pub fn fill(&mut self, clock: Clock, calls: &Calls<'_>) {
+        (self.len, self.failed) = (calls.len(), 0);
         self.failures.clear();
-        calls.for_each(|call| {
-            let at = len % ROOM;
-            self.ticks[at] = call.ticks;
-            self.durations[at] = call.duration;
-            self.old[at] = call.old;
-            self.old_len[at] = call.old_len;
-            self.new_len[at] = call.new_len;
-            self.result[at] = call.result as u64;
-            self.keys[at] = key(call.caller, call.outcome as usize - 1);
-            if call.errno().is_some() {
-                failed |= 1 << at;
-                self.failures.push(call);
-            }
-            len += 1;
-        });
-        (self.len, self.failed) = (len.min(ROOM), failed);
+        calls.for_each(|at, call| self.put(at, &call));
         let durations = &mut self.durations[..self.len];
-        process.clock().convert(durations);
+        clock.convert(durations);
+        self.time = durations.iter().sum();
         buckets(durations, &mut self.buckets);
+    }
+
+    #[inline]
+    fn put(&mut self, at: usize, call: &Call) {
+        let at = at % ROOM;
+        self.ticks[at] = call.ticks;
+        self.durations[at] = call.duration;
+        self.old[at] = call.old;
+        self.old_len[at] = call.old_len;
+        self.new_len[at] = call.new_len;
+        self.result[at] = call.result as u64;
+        self.keys[at] = Key::new(call.caller, call.outcome);
+        if call.errno().is_some() {
+            self.failed |= 1 << at;
+            self.failures.push(*call);
+        }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// Makes a failed call one that changes nothing; what it asked for may be anything.
@@ -127,16 +128,19 @@ impl Columns {
         (0..self.len.min(ROOM)).map(|at| self.row(at))
     }
 
-    /// Nanoseconds in all calls.
-    pub fn time(&self) -> u64 {
-        self.durations[..self.len.min(ROOM)].iter().sum()
+    /// Two moments, in ticks, that all calls began between or at; as close as a power of two allows.
+    pub fn within(&self) -> (u64, u64) {
+        let ticks = &self.ticks[..self.len.min(ROOM)];
+        let Some(one) = ticks.first() else { return (0, 0) };
+        let differ = ticks.iter().fold(0, |all, other| all | (one ^ other));
+        let below = u64::MAX.checked_shr(differ.leading_zeros()).unwrap_or(0);
+        (one & !below, one | below)
     }
 
-    /// The earliest and the latest entry, in ticks.
-    pub fn span(&self) -> (u64, u64) {
+    /// The latest entry, in ticks.
+    pub fn latest(&self) -> u64 {
         let ticks = &self.ticks[..self.len.min(ROOM)];
-        let first = ticks.iter().fold(u64::MAX, |first, one| first.min(*one));
-        (first, ticks.iter().fold(0, |last, one| last.max(*one)))
+        ticks.iter().copied().max().unwrap_or(0)
     }
 
     /// Where the mappings came to lie, once failed calls are silent.

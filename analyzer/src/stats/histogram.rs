@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 /// Buckets of one power of two, as a power of two.
 const FINE: u32 = 6;
 
-/// Counts of values. A report counts into hundreds of histograms at random, so they are kept small: counts have
-/// 32 bits, and the few that outgrow them go on elsewhere.
+/// Counts of values: 32 bits each, and the few that outgrow them go on elsewhere.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     counts: Vec<u32>,
@@ -32,8 +31,9 @@ impl Default for Histogram {
     }
 }
 
+/// The bucket of a value.
 #[inline]
-fn bucket_of(value: u64) -> usize {
+pub fn bucket_of(value: u64) -> usize {
     let power = (64 - value.leading_zeros()).saturating_sub(FINE + 1);
     ((u64::from(power) << FINE) + (value >> power)) as usize
 }
@@ -69,44 +69,33 @@ fn range_of(bucket: usize) -> (u64, u64) {
 
 impl Histogram {
     /// Takes one value.
-    #[inline]
     pub fn add(&mut self, value: u64) {
-        self.measure(value);
-        self.count_in(bucket_of(value));
+        self.measure(u128::from(value), value, value);
+        self.count_in(bucket_of(value), 1);
     }
 
-    /// Counts a value that was measured, by its bucket.
-    #[inline]
-    pub fn count_in(&mut self, bucket: usize) {
-        match self.counts.get_mut(bucket) {
-            Some(count) if *count < u32::MAX => *count += 1,
-            _ => self.add_count(bucket, 1),
-        }
+    /// Takes the sum and the extremes of values; [`Histogram::count_in`] takes their numbers.
+    pub fn measure(&mut self, sum: u128, least: u64, most: u64) {
+        self.sum += sum;
+        self.least = self.least.min(least);
+        self.most = self.most.max(most);
     }
 
-    /// Takes a value into sum and extremes; [`Histogram::count_in`] must follow.
-    #[inline]
-    pub fn measure(&mut self, value: u64) {
-        self.count += 1;
-        self.sum += u128::from(value);
-        // Branches, not minimum and maximum: nothing is stored where nothing changes.
-        if value < self.least {
-            self.least = value;
-        }
-        if value > self.most {
-            self.most = value;
-        }
-    }
-
-    #[cold]
-    fn add_count(&mut self, bucket: usize, more: u64) {
-        if self.counts.len() <= bucket {
-            self.counts.resize(bucket + 1, 0);
-        }
+    /// Counts so many values in a bucket.
+    pub fn count_in(&mut self, bucket: usize, more: u64) {
+        self.count += more;
+        self.reach(bucket + 1);
         let sum = u64::from(self.counts[bucket]) + more;
         self.counts[bucket] = sum as u32;
         if sum >> 32 > 0 {
             *self.outgrown.entry(bucket).or_default() += sum >> 32;
+        }
+    }
+
+    /// Has so many buckets or more.
+    fn reach(&mut self, buckets: usize) {
+        if self.counts.len() < buckets {
+            self.counts.resize(buckets, 0);
         }
     }
 
@@ -119,13 +108,19 @@ impl Histogram {
 
     /// Takes all values of another one.
     pub fn merge(&mut self, other: &Self) {
-        for (bucket, more) in other.counts().enumerate().filter(|(_, more)| *more > 0) {
-            self.add_count(bucket, more);
+        self.reach(other.counts.len());
+        self.measure(other.sum, other.least, other.most);
+        let fits = |(count, more): (&u32, &u32)| count.checked_add(*more).is_some();
+        if other.outgrown.is_empty() && self.counts.iter().zip(&other.counts).all(fits) {
+            self.count += other.count;
+            for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+                *count += more;
+            }
+        } else {
+            for (bucket, more) in other.counts().enumerate().filter(|(_, more)| *more > 0) {
+                self.count_in(bucket, more);
+            }
         }
-        self.count += other.count;
-        self.sum += other.sum;
-        self.least = self.least.min(other.least);
-        self.most = self.most.max(other.most);
     }
 
     /// Values taken.

@@ -2,16 +2,20 @@
 //!
 //! `Stats` is what one process came to; `Overview` what all of them did, with names for call sites.
 
+mod chain;
 mod chains;
 mod columns;
 mod counts;
 mod histogram;
+mod key;
+mod open_chains;
 mod overview;
 mod process;
 mod sites;
+mod tallies;
 mod timeline;
 
-pub use chains::Chain;
+pub use chain::Chain;
 pub use counts::{Moves, OutcomeStats};
 pub use histogram::Histogram;
 pub use overview::{NamedFailure, NamedSite, Overview, pick_sites};

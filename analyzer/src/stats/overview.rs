@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::chains::Chain;
+use super::chain::Chain;
 use super::counts::{Moves, OutcomeStats, Placement, ThreadStats};
 use super::process::{Counter, Stats};
 use super::sites::SiteStats;
@@ -116,10 +116,10 @@ impl Overview {
             });
             named.calls += failure.calls;
         }
-        for (caller, outcome, more) in stats.sites.iter() {
-            let site = self.site(symbols.site(process, index, caller));
+        for (key, more) in stats.sites.iter() {
+            let site = self.site(symbols.site(process, index, key.caller()));
             site.merge(more);
-            if let Some(calls) = site.outcomes.get_mut(outcome) {
+            if let Some(calls) = site.outcomes.get_mut(key.outcome()) {
                 *calls += more.calls();
             }
         }
@@ -200,7 +200,7 @@ pub fn pick_sites(traces: &mut Traces, filter: &mut Filter, symbols: &Symbols) {
     let stats = count(traces, &Filter::default(), |_| ());
     let mut callers = HashSet::new();
     for (of, stats) in stats.iter().enumerate() {
-        callers.extend(stats.sites.iter().map(|(caller, _, _)| (of, caller)));
+        callers.extend(stats.sites.iter().map(|(key, _)| (of, key.caller())));
     }
     symbols.pick_sites(traces, filter, &callers);
 }

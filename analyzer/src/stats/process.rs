@@ -9,6 +9,7 @@ use super::chains::Chains;
 use super::columns::Columns;
 use super::counts::{Failure, Moves, OutcomeStats, Placement, ThreadStats};
 use super::sites::Sites;
+use super::tallies::Tallies;
 use super::timeline::Timeline;
 use crate::load::{Bits, Calls, Process, Visitor};
 use crate::model::{Filter, Why};
@@ -51,36 +52,13 @@ impl Stats {
     /// Calls by outcome, in the order of the tags.
     pub fn outcomes(&self) -> [OutcomeStats; 6] {
         let mut outcomes: [OutcomeStats; 6] = Default::default();
-        for (_, outcome, site) in self.sites.iter() {
-            if let Some(stats) = outcomes.get_mut(outcome) {
+        for (key, site) in self.sites.iter() {
+            if let Some(stats) = outcomes.get_mut(key.outcome()) {
                 stats.times.merge(&site.times);
                 stats.failed += site.failed;
             }
         }
         outcomes
-    }
-
-    /// Takes calls of one chunk, which are one thread's, and adds them to the thread's share.
-    fn add(&mut self, process: &Process, tid: u32, thread: &mut ThreadStats, calls: &mut Columns) {
-        self.timeline.add(calls, |ticks| process.since_start(ticks));
-        for at in Bits(calls.failed) {
-            self.sites.get(calls.row(at as usize).key).failed += 1;
-            calls.silence(at as usize);
-        }
-        for call in &calls.failures {
-            if let Some(why) = Why::of(call, &process.header) {
-                self.add_failure(why, call.caller);
-            }
-        }
-        let bytes = self.sites.add(calls);
-        thread.merge(&ThreadStats {
-            calls: calls.len as u64,
-            time: calls.time(),
-            failed: calls.failed.count_ones().into(),
-            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-        });
-        self.placement.merge(&calls.placement(process.header.page_size));
-        self.chains.add(calls, tid);
     }
 
     fn add_failure(&mut self, why: Why, caller: u64) {
@@ -139,8 +117,8 @@ pub struct Counter<'a> {
     /// Whether the calls of this chunk's slots pass the filter; a move's summary follows its call.
     passed: u64,
     columns: Box<Columns>,
-    /// What it came to.
-    pub stats: Stats,
+    sites: Tallies,
+    stats: Stats,
 }
 
 impl<'a> Counter<'a> {
@@ -155,6 +133,7 @@ impl<'a> Counter<'a> {
             thread: ThreadStats::default(),
             passed: 0,
             columns: Box::default(),
+            sites: Tallies::default(),
             stats: Stats::new(process.header.realtime_ns),
         }
     }
@@ -186,9 +165,9 @@ impl Visitor for Counter<'_> {
             Some(filter) => calls.filter(|call| filter.passes(self.process, self.of, self.tid, call)),
         };
         self.passed = calls.mask();
-        self.columns.fill(self.process, &calls);
-        let thread = &mut self.thread;
-        self.stats.add(self.process, self.tid, thread, &mut self.columns);
+        self.columns.fill(self.process.clock(), &calls);
+        self.add_failures();
+        self.add_sums();
     }
 
     fn record(&mut self, record: &Record) {
@@ -200,6 +179,37 @@ impl Visitor for Counter<'_> {
 }
 
 impl Counter<'_> {
+    /// Counts the failed calls of a chunk, and silences them for the sums.
+    fn add_failures(&mut self) {
+        let calls = &mut self.columns;
+        for at in Bits(calls.failed) {
+            self.sites.fail(calls.row(at as usize).key);
+            calls.silence(at as usize);
+        }
+        for call in &calls.failures {
+            if let Some(why) = Why::of(call, &self.process.header) {
+                self.stats.add_failure(why, call.caller);
+            }
+        }
+    }
+
+    /// Adds up the calls of a chunk, which are one thread's.
+    fn add_sums(&mut self) {
+        let (calls, stats) = (&self.columns, &mut self.stats);
+        let bytes = self.sites.add(calls);
+        self.thread.merge(&ThreadStats {
+            calls: calls.len() as u64,
+            time: calls.time,
+            failed: calls.failed.count_ones().into(),
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        });
+        stats.timeline.add(calls, |ticks| self.process.since_start(ticks));
+        stats
+            .placement
+            .merge(&calls.placement(self.process.header.page_size));
+        stats.chains.add(calls, self.tid);
+    }
+
     /// Wall clock of the trace's start.
     pub fn base(&self) -> u64 {
         self.process.header.realtime_ns
@@ -208,6 +218,7 @@ impl Counter<'_> {
     /// What it came to.
     pub fn finish(mut self) -> Stats {
         self.stats.add_thread(self.tid, &self.thread);
+        self.stats.sites = self.sites.finish();
         self.stats.chains.date(|ticks| self.process.since_start(ticks));
         self.stats
     }

@@ -51,21 +51,21 @@ impl Timeline {
     /// Takes calls of one chunk, all together where they share a bin, as they mostly do. A moment counts from
     /// the base, in nanoseconds.
     pub fn add(&mut self, columns: &Columns, moment: impl Fn(u64) -> u64) {
-        let (first, last) = columns.span();
-        if first > last {
+        if columns.len() == 0 {
             return;
         }
-        let (first, last) = (moment(first), moment(last));
-        self.reach(last);
-        if first >> self.width == last >> self.width {
+        let (first, last) = columns.within();
+        let (first, last) = (moment(first) >> self.width, moment(last) >> self.width);
+        if first == last && last < BINS as u64 {
             let all = Bin {
-                calls: columns.len as u64,
+                calls: columns.len() as u64,
                 failed: columns.failed.count_ones().into(),
-                time: columns.time(),
+                time: columns.time,
             };
-            self.add_bin(first, all);
+            self.add_bin(first << self.width, all);
             return;
         }
+        self.reach(moment(columns.latest()));
         for row in columns.rows() {
             let bin = Bin {
                 calls: 1,
