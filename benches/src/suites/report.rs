@@ -1,9 +1,13 @@
 //! `mremap-analyzer report` over a large trace, against reading the same file from the page cache.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use mremap_trace::{Call, ChunkHeader, Header, HeaderText, Outcome, Record, layout};
@@ -29,12 +33,17 @@ const SITES: u64 = 64;
 /// No room for the trace (6.5 GB), or the analyzer fails on it.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let (trace, calls) = trace(subject, if subject.is_quick { CALLS_QUICK } else { CALLS })?;
+    let threads = thread::available_parallelism().map_or(1, usize::from);
     let (mut wall, mut peak) = (Vec::new(), Vec::new());
     let series = {
         let mut variants: Vec<Variant<'_>> = vec![
             (
                 "read".to_owned(),
-                Box::new(|| read_through(&trace).unwrap_or(f64::NAN)),
+                Box::new(|| read_through(&trace, 1).unwrap_or(f64::NAN)),
+            ),
+            (
+                "read on all".to_owned(),
+                Box::new(|| read_through(&trace, threads).unwrap_or(f64::NAN)),
             ),
             (
                 "report".to_owned(),
@@ -60,6 +69,8 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
         Row::new(SUITE, what.clone(), "reading the file, cached")
             .measured("x", ratios(report, read))
             .goal(Goal::AtMost(1.5)),
+        Row::new(SUITE, what.clone(), "the same, a thread a processor")
+            .measured("x", ratios(report, named(&series, "read on all"))),
         Row::new(SUITE, what.clone(), "")
             .measured("M/s", report.iter().map(|seconds| millions / seconds).collect())
             .goal(Goal::AtLeast(80.0)),
@@ -116,7 +127,7 @@ fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
         file.write_all(&chunk(number, &mut random)).with_context(named)?;
     }
     file.into_inner()
-        .map_err(std::io::IntoInnerError::into_error)
+        .map_err(io::IntoInnerError::into_error)
         .with_context(named)?;
     fs::rename(&fresh, &path).with_context(named)?;
     Ok(path)
@@ -179,13 +190,28 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
-/// Seconds to read the file to its end.
-fn read_through(path: &Path) -> Result<f64> {
+/// Seconds to read the file to its end, on so many threads.
+fn read_through(path: &Path, threads: usize) -> Result<f64> {
     let before = clock::monotonic_ns();
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; 1 << 20];
-    while file.read(&mut buffer)? > 0 {}
+    let (file, next) = (File::open(path)?, AtomicU64::new(0));
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| read_pieces(&file, &next)))
+            .collect();
+        let mut ends = readers
+            .into_iter()
+            .map(|reader| reader.join().is_ok_and(|read| read.is_ok()));
+        ensure!(ends.all(|read| read), "{}: cannot be read", path.display());
+        Ok(())
+    })?;
     Ok((clock::monotonic_ns() - before) as f64 / 1e9)
+}
+
+/// Reads a MiB at a time, whichever is next, to the file's end.
+fn read_pieces(file: &File, next: &AtomicU64) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    while file.read_at(&mut buffer, next.fetch_add(1 << 20, Ordering::Relaxed))? > 0 {}
+    Ok(())
 }
 
 /// Seconds of the report, and its peak memory in MiB.
@@ -196,16 +222,26 @@ pub(super) fn report(subject: &Subject, trace: &Path) -> Result<(f64, f64)> {
     let mut command = Command::new(&subject.analyzer);
     command.arg("report").arg(trace).stdout(Stdio::null());
     let before = clock::monotonic_ns();
-    let child = command.spawn().context("mremap-analyzer: cannot be run")?;
-    let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
-    // SAFETY: waits for our own child, which nobody else waits for, and fills in the two.
-    let pid = unsafe { libc::wait4(child.id() as i32, &raw mut status, 0, usage.as_mut_ptr()) };
+    let mut child = command.spawn().context("mremap-analyzer: cannot be run")?;
+    let pid = child.id();
+    let peak = thread::spawn(move || peak_mib(pid));
+    let status = child.wait()?;
     let seconds = (clock::monotonic_ns() - before) as f64 / 1e9;
-    ensure!(
-        pid == child.id() as i32 && status == 0,
-        "mremap-analyzer report: status {status:#x}"
-    );
-    // SAFETY: zeros are an `rusage`, and the kernel filled it in.
-    let usage = unsafe { usage.assume_init() };
-    Ok((seconds, usage.ru_maxrss as f64 / 1024.0))
+    ensure!(status.success(), "mremap-analyzer report: {status}");
+    Ok((seconds, peak.join().unwrap_or(f64::NAN)))
+}
+
+/// The most memory that a process has had, looked at until it ends. What `wait4` tells is no less than what this
+/// process had when it started the other.
+fn peak_mib(pid: u32) -> f64 {
+    let mut peak = f64::NAN;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let Some(kib) = most.and_then(|most| most.trim_end_matches("kB").trim().parse::<f64>().ok()) else {
+            return peak;
+        };
+        peak = kib / 1024.0;
+        thread::sleep(Duration::from_millis(5));
+    }
 }
