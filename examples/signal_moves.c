@@ -42,7 +42,14 @@ static const struct piece window[] = {
 };
 
 enum { STAY_BEFORE = 2, STAY_AFTER = 1 }; /* pages of head and of tail */
-enum { REGIONS = 100, TICK_MICROSECONDS = 200, CLASSIC_STACK = 8192 };
+enum { REGIONS = 100, TICK_MICROSECONDS = 200 };
+
+/* What SIGSTKSZ was when it was a constant. */
+#ifdef __aarch64__
+enum { CLASSIC_STACK = 16384 };
+#else
+enum { CLASSIC_STACK = 8192 };
+#endif
 
 /* Written by the handler only, read by main: the regions evacuated so far, and why it went no further. */
 static volatile sig_atomic_t evacuated, refused, off_stack;
@@ -83,7 +90,7 @@ static void evacuate_one(int signal)
 	errno = interrupted_errno;
 }
 
-/* 8 KiB, or more where the processor's registers take half of that. reserve() leaves a guard page below. */
+/* Of the classic size, or more where the processor's registers take half of that. reserve() leaves a guard page below. */
 static void prepare_stack(void)
 {
 	size_t frame = getauxval(AT_MINSIGSTKSZ);
