@@ -19,12 +19,17 @@ pub struct Entry {
     pub arch: Arch,
     /// The Debian suite that has it.
     pub suite: String,
-    /// The binary package with the image.
+    /// The binary package with the image, or with the source.
     pub package: String,
-    /// The package's version.
+    /// The package's version; empty in an entry that is not pinned yet.
+    #[serde(default)]
     pub version: String,
-    /// The hash of the `.deb`.
+    /// The hash of the `.deb`, likewise.
+    #[serde(default)]
     pub sha256: String,
+    /// Built here of the source, with this file of tests/kernels as its configuration.
+    #[serde(default)]
+    pub config: Option<String>,
     /// Whether the kernel moves several VMAs at once by itself.
     pub native: bool,
     /// Why the kernel is in the list.

@@ -12,7 +12,6 @@ mod dist;
 mod documents;
 mod guest;
 mod kernels;
-mod kernels_command;
 mod libtest;
 mod mutants;
 mod oracle;
@@ -42,7 +41,7 @@ enum Command {
     /// One program in one guest kernel.
     Vm(vm::Options),
     /// The guest kernels: list, fetch, find newer ones.
-    Kernels(kernels_command::Options),
+    Kernels(kernels::command::Options),
     /// What everything costs: one table, kept under benches/results.
     Bench(bench::Options),
     /// The shim at work on an unmodified program.
@@ -72,7 +71,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::TestVm(options) => test_vm::run(&options),
         Command::TestUserlands => userlands::run(),
         Command::Vm(options) => vm::run(&options),
-        Command::Kernels(options) => kernels_command::run(&options),
+        Command::Kernels(options) => kernels::command::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Oracle(options) => oracle::run(&options),

@@ -7,7 +7,6 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -19,9 +18,6 @@ use crate::libtest::{self, Counts};
 use crate::repo;
 use crate::test_vm;
 use crate::userlands;
-
-/// How long a guest may take: one that is slower breaks the limit for all of them by itself.
-pub const GUEST_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// The system tests of large programs, which `--programs` adds. They are ignored else, like the long ones of the rest.
 const PROGRAMS: [&str; 6] = ["test", "-p", "mremap-tests", "--no-fail-fast", "--", "--ignored"];
@@ -148,7 +144,7 @@ fn in_guests() -> Result<(Counts, Vec<String>)> {
         }
     }
     Ok((
-        test_vm::matrix(&kernels, None, &catalogue.guest, None, GUEST_TIMEOUT)?,
+        test_vm::matrix(&kernels, None, &catalogue.guest, None, test_vm::GUEST_TIMEOUT)?,
         skipped,
     ))
 }

@@ -1,7 +1,11 @@
 //! The images of the catalogue's kernels: fetched once with apt, kept in the kernel cache, one folder for each series.
 //!
 //! A folder holds `vmlinuz` and `origin`: the pin that was asked for and the package it came from, which differ
-//! when the suite has dropped the pinned version.
+//! when the suite has dropped the pinned version ([`pins`]); of a kernel that was built here ([`build`]) `config` too.
+
+mod build;
+pub mod command;
+mod pins;
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -15,6 +19,9 @@ use crate::apt::{self, Apt, Package};
 use crate::arch::Arch;
 use crate::catalogue::{Catalogue, Entry};
 use crate::repo;
+
+pub use self::pins::pin_lines;
+use self::pins::{choose, newest_of, pin_of, shown};
 
 /// A kernel that can be booted.
 #[derive(Debug, Clone)]
@@ -37,13 +44,20 @@ pub fn cached(entry: &Entry) -> Option<Kernel> {
     let record = fs::read_to_string(folder.join("origin")).ok()?;
     let (pin, version) = record.trim_end().split_once('\n')?;
     let vmlinuz = folder.join("vmlinuz");
-    (pin == pin_of(entry) && vmlinuz.is_file()).then(|| Kernel {
+    let is_current = pin == pin_of(entry) && is_configured_so(entry, &folder);
+    (is_current && vmlinuz.is_file()).then(|| Kernel {
         series: entry.series.clone(),
         arch: entry.arch,
         version: version.to_owned(),
         native: entry.native,
         vmlinuz,
     })
+}
+
+/// Whether the configuration is still the one that the kernel was built with.
+fn is_configured_so(entry: &Entry, folder: &Path) -> bool {
+    let now = build::configuration(entry).map(fs::read);
+    now.is_none_or(|now| now.is_ok_and(|now| fs::read(folder.join("config")).is_ok_and(|it| it == now)))
 }
 
 /// The kernels asked for, from the cache or fetched.
@@ -154,8 +168,14 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
     check_hash(&deb, &package)?;
     let content = scratch.path().join("content");
     repo::capture(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&content))?;
-    let vmlinuz = find_vmlinuz(&content).with_context(|| format!("{}: has no kernel image", package.name))?;
+    let config = build::configuration(entry);
+    let vmlinuz = match &config {
+        Some(config) => build::image(entry, config, &content, scratch.path())?,
+        None => find_vmlinuz(&content).with_context(|| format!("{}: has no kernel image", package.name))?,
+    };
+    let keep = |config| fs::copy(config, folder.join("config")).map(drop);
     fs::rename(&vmlinuz, folder.join("vmlinuz"))
+        .and_then(|()| config.map_or(Ok(()), keep))
         .and_then(|()| {
             fs::write(
                 folder.join("origin"),
@@ -163,82 +183,6 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
             )
         })
         .with_context(|| format!("{}: cannot be written", folder.display()))
-}
-
-/// What a suite has, asked by name: apt, or a test in its place.
-type Find<'a> = dyn Fn(&dyn Fn(&str) -> bool) -> Result<Vec<Package>> + 'a;
-
-/// The pinned package if the suite still has it, or else the newest one of the series, and what to say about that.
-fn choose(find: &Find<'_>, entry: &Entry) -> Result<(Package, Option<String>)> {
-    let of_name = find(&|name| name == entry.package)?;
-    let pinned = of_name.into_iter().find(|it| it.version == entry.version);
-    if let Some(package) = pinned {
-        if package.sha256 != entry.sha256 {
-            bail!(
-                "kernel {}: {} has sha256 {} in {}, not {} as in tests/kernels.toml",
-                entry.series,
-                shown(&package),
-                package.sha256,
-                entry.suite,
-                entry.sha256
-            );
-        }
-        return Ok((package, None));
-    }
-    let package = newest_of(find, entry)?;
-    let warning = format!(
-        "kernel {}: {} {} is no longer in {}; {} stands in. To pin it, put these lines into tests/kernels.toml:\n{}",
-        entry.series,
-        entry.package,
-        entry.version,
-        entry.suite,
-        shown(&package),
-        pin_lines(&package)
-    );
-    Ok((package, Some(warning)))
-}
-
-/// The lines of `tests/kernels.toml` that pin a package.
-pub fn pin_lines(package: &Package) -> String {
-    let Package {
-        name,
-        version,
-        sha256,
-    } = package;
-    format!("package = \"{name}\"\nversion = \"{version}\"\nsha256 = \"{sha256}\"")
-}
-
-fn newest_of(find: &Find<'_>, entry: &Entry) -> Result<Package> {
-    let packages = find(&|name| is_of_series(name, entry))?;
-    apt::newest(packages).with_context(|| {
-        let Entry { series, suite, .. } = entry;
-        format!("kernel {series}: {suite} has no such image of it any more; name another suite in tests/kernels.toml")
-    })
-}
-
-/// Whether a package holds an image of the entry's series, of the same kind and flavour as the pinned one.
-fn is_of_series(name: &str, entry: &Entry) -> bool {
-    let kind = if entry.package.starts_with("linux-binary-") {
-        "linux-binary-"
-    } else {
-        "linux-image-"
-    };
-    let flavour = flavour(entry);
-    let version = name
-        .strip_prefix(kind)
-        .and_then(|rest| rest.strip_suffix(flavour));
-    // A catalogue may have a series twice, with a word behind it.
-    let series = entry.series.split('-').next().unwrap_or_default();
-    let patch = version.and_then(|version| version.strip_prefix(series));
-    patch.is_some_and(|patch| patch.starts_with('.') && !patch.ends_with("-cloud"))
-}
-
-/// The end of the pinned package's name: `-cloud-amd64`, `-arm64-16k`.
-fn flavour(entry: &Entry) -> &str {
-    let package = entry.package.as_str();
-    let plain = format!("-{}", entry.arch.name());
-    let at = package.find("-cloud-").or_else(|| package.find(&plain));
-    at.map_or("", |at| &package[at..])
 }
 
 fn check_hash(deb: &Path, package: &Package) -> Result<()> {
@@ -323,88 +267,5 @@ fn arch_folder(arch: Arch) -> &'static str {
     match arch {
         Arch::Amd64 => "",
         Arch::Arm64 => "arm64",
-    }
-}
-
-fn pin_of(entry: &Entry) -> String {
-    format!("{} {} {}", entry.package, entry.version, entry.sha256)
-}
-
-fn shown(package: &Package) -> String {
-    format!("{} {}", package.name, package.version)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pinned() -> Entry {
-        Catalogue::read()
-            .unwrap()
-            .select(&["6.1".to_owned()])
-            .unwrap()
-            .remove(0)
-    }
-
-    fn package(name: &str, version: &str, sha256: &str) -> Package {
-        Package {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            sha256: sha256.to_owned(),
-        }
-    }
-
-    fn choose_from(packages: &[Package], entry: &Entry) -> Result<(Package, Option<String>)> {
-        let find = |is_wanted: &dyn Fn(&str) -> bool| {
-            Ok(packages
-                .iter()
-                .filter(|it| is_wanted(&it.name))
-                .cloned()
-                .collect())
-        };
-        choose(&find, entry)
-    }
-
-    #[test]
-    fn the_pinned_package_is_taken_without_a_word_and_never_with_another_hash() {
-        let entry = pinned();
-        let same = package(&entry.package, &entry.version, &entry.sha256);
-        let newer = package("linux-image-6.1.0-99-cloud-amd64", "6.1.999-1", "ff");
-        assert_eq!(choose_from(&[newer, same.clone()], &entry).unwrap(), (same, None));
-        let forged = package(&entry.package, &entry.version, "00");
-        let error = choose_from(&[forged], &entry).unwrap_err().to_string();
-        assert!(
-            error.contains("sha256 00") && error.contains(&entry.sha256),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_superseded_pin_gives_way_to_the_newest_of_its_series_and_the_lines_to_paste() {
-        let entry = pinned();
-        let newer = package("linux-image-6.1.0-99-cloud-amd64", "6.1.999-1", "ff");
-        let stranger = package("linux-image-6.12.1+deb13-cloud-amd64", "6.12.1-1", "ee");
-        let (chosen, warning) = choose_from(&[stranger, newer.clone()], &entry).unwrap();
-        assert_eq!(chosen, newer);
-        let warning = warning.expect("the change is said");
-        assert!(warning.starts_with("kernel 6.1: "), "{warning}");
-        assert!(
-            warning.ends_with(
-                "package = \"linux-image-6.1.0-99-cloud-amd64\"\nversion = \"6.1.999-1\"\nsha256 = \"ff\""
-            ),
-            "{warning}"
-        );
-        let error = choose_from(&[], &entry).unwrap_err().to_string();
-        assert!(error.contains("no such image of it any more"), "{error}");
-    }
-
-    #[test]
-    fn a_series_takes_signed_cloud_images_of_the_pinned_kind() {
-        let entry = pinned();
-        assert!(is_of_series("linux-image-6.1.0-57-cloud-amd64", &entry));
-        assert!(!is_of_series("linux-image-6.12.117+deb13-cloud-amd64", &entry));
-        assert!(!is_of_series("linux-image-6.1.0-57-cloud-amd64-unsigned", &entry));
-        assert!(!is_of_series("linux-image-6.1.0-57-amd64", &entry));
-        assert!(!is_of_series("linux-image-6.1-cloud-amd64", &entry));
     }
 }

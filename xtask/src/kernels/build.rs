@@ -1,0 +1,102 @@
+//! A kernel that no Debian package holds, built from Debian's package of the source: a configuration under tests/kernels
+//! that switches on what the guests need, and nothing else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::arch::Arch;
+use crate::catalogue::Entry;
+use crate::repo;
+
+/// The configuration that a kernel is built with; nothing for one that is fetched.
+pub fn configuration(entry: &Entry) -> Option<PathBuf> {
+    Some(repo::root().join("tests/kernels").join(entry.config.as_ref()?))
+}
+
+/// Builds the image in `scratch`, of the content of the source's package.
+pub fn image(entry: &Entry, config: &Path, content: &Path, scratch: &Path) -> Result<PathBuf> {
+    let compiler = Compiler::of(entry.arch)?;
+    eprintln!("kernel {}: building it takes some minutes", entry.series);
+    let archive = content.join("usr/src").join(format!("{}.tar.xz", entry.package));
+    let (source, output) = (scratch.join("source"), scratch.join("output"));
+    fs::create_dir_all(&source)?;
+    let mut unpack = Command::new("tar");
+    unpack.args(["--strip-components=1", "-xf"]).arg(&archive);
+    repo::capture(unpack.arg("-C").arg(&source))?;
+    let make = |target: &str| {
+        let mut make = compiler.make();
+        make.arg("-C").arg(&source).arg(format!("O={}", output.display()));
+        repo::capture(make.env("KCONFIG_ALLCONFIG", config).arg(target))
+    };
+    make("allnoconfig")?;
+    is_as_wanted(
+        &fs::read_to_string(config)?,
+        &fs::read_to_string(output.join(".config"))?,
+    )
+    .with_context(|| format!("{}: not what {} gives", config.display(), entry.package))?;
+    make("Image")?;
+    Ok(output.join("arch").join(compiler.arch).join("boot/Image"))
+}
+
+/// What the kernel's makefile wants to know about the processor.
+struct Compiler {
+    arch: &'static str,
+    prefix: &'static str,
+}
+
+impl Compiler {
+    fn of(arch: Arch) -> Result<Self> {
+        ensure!(arch == Arch::Arm64, "only kernels for 64-bit Arm are built");
+        let compiler = Self {
+            arch: "arm64",
+            prefix: "aarch64-linux-gnu-",
+        };
+        let gcc = format!("{}gcc", compiler.prefix);
+        let needed = ["make", "flex", "bison", "bc", &gcc];
+        let missing: Vec<&str> = needed
+            .into_iter()
+            .filter(|it| repo::which(it).is_none())
+            .collect();
+        ensure!(
+            missing.is_empty(),
+            "a kernel is built with {}, not installed here (apt-get install make flex bison bc gcc-aarch64-linux-gnu)",
+            missing.join(", ")
+        );
+        Ok(compiler)
+    }
+
+    fn make(&self) -> Command {
+        let jobs = thread::available_parallelism().map_or(1, Into::into);
+        let mut make = Command::new("nice");
+        make.args(["make", "-s", &format!("-j{jobs}")])
+            .arg(format!("ARCH={}", self.arch))
+            .arg(format!("CROSS_COMPILE={}", self.prefix));
+        make
+    }
+}
+
+/// The kernel's makefile drops without a word what it does not know or what depends on something that is not there.
+fn is_as_wanted(wanted: &str, got: &str) -> Result<()> {
+    let is_there = |line: &&str| got.lines().any(|it| it == *line);
+    let wanted = wanted.lines().filter(|line| line.starts_with("CONFIG_"));
+    let dropped: Vec<&str> = wanted.filter(|line| !is_there(line)).collect();
+    ensure!(dropped.is_empty(), "dropped: {}", dropped.join(", "));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_option_is_an_error() {
+        let wanted = "# why\nCONFIG_A=y\nCONFIG_B=y\n";
+        assert!(is_as_wanted(wanted, "CONFIG_B=y\n# CONFIG_C is not set\nCONFIG_A=y\n").is_ok());
+        let error = is_as_wanted(wanted, "CONFIG_A=y\n# CONFIG_B is not set\n").unwrap_err();
+        assert_eq!(error.to_string(), "dropped: CONFIG_B=y");
+    }
+}
