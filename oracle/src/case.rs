@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 pub const PAGE: u64 = 4096;
 /// Pages of a huge page.
 pub const HUGE_PAGES: u64 = 512;
+/// Pages of the content files, beyond which lies nothing; the last one is half there.
+pub const FILE_PAGES: u64 = 60;
 
 /// What stands behind a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,13 +1,11 @@
 //! Layouts: a source and a destination, each a row of pieces and gaps.
 
-use crate::case::{Features, HUGE_PAGES, Kind, Mark, PAGE, Piece, Touch};
+use crate::case::{FILE_PAGES, Features, HUGE_PAGES, Kind, Mark, PAGE, Piece, Touch};
 use crate::random::Random;
 
 /// Where the source begins: far below anything a program has by itself.
 const SOURCE: u64 = 0x1000_0000_0000;
 const DESTINATION: u64 = 0x2000_0000_0000;
-/// Pages that the content files hold, beyond which lies nothing.
-const FILE_PAGES: u64 = 60;
 
 pub(super) struct Layout {
     pub source: Vec<Piece>,

@@ -3,9 +3,9 @@
 use libc::{MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_HUGETLB, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED};
 use libc::{PROT_READ, PROT_WRITE};
 
-use super::resources::{FILE_PAGES, Resources};
+use super::resources::Resources;
 use super::sys;
-use crate::case::{Case, Kind, Mark, PAGE, Piece, Touch};
+use crate::case::{Case, FILE_PAGES, Kind, Mark, PAGE, Piece, Touch};
 
 const MADV_GUARD_INSTALL: i32 = 102;
 
@@ -24,38 +24,8 @@ pub(super) fn build(case: &Case, resources: &Resources) {
     }
 }
 
-/// Whether a piece of a kind can be mapped.
-pub(super) fn can_map(kind: Kind, resources: &Resources) -> bool {
-    let mut piece = probe();
-    piece.kind = kind;
-    if kind.is_huge() {
-        piece.pages = 512;
-    } else if matches!(kind, Kind::Vvar | Kind::Vdso) {
-        piece.pages = 4;
-    }
-    sys::in_child(|| i32::from(!map(&piece, resources))).is_ok_and(|status| status == 0)
-}
-
-/// Whether a mark can be put on anonymous memory.
-pub(super) fn can_mark(mark: Mark) -> bool {
-    let piece = probe();
-    let works = || map_memory(&piece, MAP_PRIVATE) && put(mark, &piece);
-    sys::in_child(|| i32::from(!works())).is_ok_and(|status| status == 0)
-}
-
-fn probe() -> Piece {
-    Piece {
-        at: 0x1000_0000_0000,
-        pages: 1,
-        kind: Kind::Anon,
-        prot: 3,
-        touch: Touch::None,
-        offset: 0,
-        marks: Vec::new(),
-    }
-}
-
-fn map(piece: &Piece, resources: &Resources) -> bool {
+/// Maps a piece; whether the kernel did.
+pub(super) fn map(piece: &Piece, resources: &Resources) -> bool {
     let file = |fd: Option<i32>, sharing| {
         fd.is_some_and(|fd| {
             sys::map(
@@ -98,7 +68,8 @@ fn map(piece: &Piece, resources: &Resources) -> bool {
     }
 }
 
-fn map_memory(piece: &Piece, flags: i32) -> bool {
+/// Maps memory without a file.
+pub(super) fn map_memory(piece: &Piece, flags: i32) -> bool {
     sys::map(
         piece.at,
         piece.pages * PAGE,
@@ -139,7 +110,7 @@ fn touch(piece: &Piece, number: u64) {
 }
 
 /// Puts a mark on a piece; whether the kernel took it.
-fn put(mark: Mark, piece: &Piece) -> bool {
+pub(super) fn put(mark: Mark, piece: &Piece) -> bool {
     let (at, len) = (piece.at, piece.pages * PAGE);
     match mark {
         Mark::Locked => sys::lock(at, len),

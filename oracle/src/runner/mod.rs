@@ -4,6 +4,7 @@
 //! It reads lines: `seeds FIRST COUNT`, or `case JSON`. For each case it writes the number of words that
 //! follow, then the words of an [`Observation`](crate::observation::Observation).
 
+mod features;
 mod layout;
 mod observe;
 mod resources;
@@ -29,7 +30,7 @@ const ROOM: usize = 1 << 20;
 pub fn probe_in_child(scratch: &Path) -> Result<Features> {
     let mut shared = sys::SharedWords::new(2)?;
     sys::in_child(|| {
-        let features = Resources::make(scratch).map(|resources| resources.features());
+        let features = Resources::make(scratch).map(|resources| features::of(&resources));
         shared.append(&[u64::from(features.map_or(0, |features| features.0))]);
         0
     })?;

@@ -10,10 +10,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::sys;
-use crate::case::{Features, Kind, Mark, PAGE};
+use crate::case::{FILE_PAGES, PAGE};
 
-/// Pages of the content files; the last one is half there.
-pub(super) const FILE_PAGES: u64 = 60;
 const HOLE: std::ops::Range<u64> = 40..44;
 
 /// The files of one runner.
@@ -50,22 +48,6 @@ impl Resources {
             vvar: sys::find_mapping("[vvar]"),
             vdso: sys::find_mapping("[vdso]"),
         })
-    }
-
-    /// Tries every kind and mark once, in a child.
-    pub fn features(&self) -> Features {
-        let mut features = Features(0);
-        for kind in Kind::ALL {
-            if super::layout::can_map(kind, self) {
-                features.add_kind(kind);
-            }
-        }
-        for mark in [Mark::Guard, Mark::Sealed, Mark::Userfaultfd] {
-            if super::layout::can_mark(mark) {
-                features.add_mark(mark);
-            }
-        }
-        features
     }
 }
 
