@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::load::{Index, Met, Traces, in_order};
 use crate::model::text::{self, Hex, Returned};
-use crate::model::units::{counted, duration};
+use crate::model::units::duration;
 use crate::model::{Event, Filter, names};
 use crate::named::{Named, Namer};
 use crate::report::table::Paper;
@@ -181,31 +181,18 @@ pub fn write_line(named: &Named, paper: &Paper, out: &mut dyn Write) -> Result<(
         || format!("{:#x}", call.result),
         |errno| paper.bad(&names::errno(errno)),
     );
-    let target = if call.flags & 6 == 0 {
-        String::new()
-    } else {
-        format!(", {:#x}", call.new)
-    };
-    let taken_apart = if event.parts.is_empty() {
-        String::new()
-    } else {
-        let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
-        format!(" ({}, {})", counted(parts, "part"), counted(gaps, "gap"))
-    };
+    let taken_apart = event.pieces().map_or_else(String::new, |it| format!(" ({it})"));
     let why = named.why.map_or_else(String::new, |why| {
         format!(": {}", paper.doubtful(why.reason.cause()))
     });
     writeln!(
         out,
-        "{} {}/{} +{:.6}s mremap({:#x}, {}, {}, {}{target}) = {result} {}{taken_apart} {} {}{why}",
+        "{} {}/{} +{:.6}s {} = {result} {}{taken_apart} {} {}{why}",
         event.number,
         named.origin.pid,
         event.tid,
         named.since_start as f64 / 1e9,
-        call.old,
-        call.old_len,
-        call.new_len,
-        names::flags(call.flags),
+        names::call(call),
         names::outcome(call.outcome),
         duration(named.duration),
         paper.heading(&named.site.name),

@@ -8,17 +8,15 @@ use anyhow::{Result, bail};
 use mremap_trace::{Outcome, Part, Under};
 
 use crate::load::{Index, Traces, in_order};
-use crate::model::units::{counted, duration, size};
-use crate::model::{Event, names};
+use crate::model::Event;
+use crate::model::names::{self, DONTUNMAP, FIXED};
+use crate::model::units::{duration, size};
 use crate::named::{Named, Namer};
 use crate::picture::{self, Pen, Stretch, stretches};
 use crate::report::table::Paper;
 use crate::symbols::Symbols;
 use crate::terminal;
 
-/// Flags of mremap that ask for a place.
-const FIXED: u32 = 2;
-const DONTUNMAP: u32 = 4;
 /// Rows of the legend.
 const MOST_ROWS: usize = 30;
 
@@ -155,24 +153,11 @@ pub fn title_of(named: &Named) -> String {
     let moved = event
         .bytes_moved()
         .map_or_else(String::new, |bytes| format!(", {} moved", size(bytes)));
-    let target = if call.flags & (FIXED | DONTUNMAP) == 0 {
-        String::new()
-    } else {
-        format!(", {:#x}", call.new)
-    };
-    let pieces = if event.parts.is_empty() {
-        String::new()
-    } else {
-        let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
-        format!(", {}, {}", counted(parts, "part"), counted(gaps, "gap"))
-    };
+    let pieces = event.pieces().map_or_else(String::new, |it| format!(", {it}"));
     format!(
-        "event {}: mremap({:#x}, {}, {}, {}{target}) = {result}\n{}{pieces}{moved}, {}, called from {}",
+        "event {}: {} = {result}\n{}{pieces}{moved}, {}, called from {}",
         event.number,
-        call.old,
-        call.old_len,
-        call.new_len,
-        names::flags(call.flags),
+        names::call(call),
         names::outcome(call.outcome),
         duration(named.duration),
         named.site.name

@@ -13,8 +13,28 @@ fn check(header: &Header, threads: &[(u32, Vec<Record>)]) -> (Option<i32>, Value
     let directory = TempDir::new().unwrap();
     let path = write(&directory, "c.mremap", &trace_of_threads(header, threads));
     let output = analyzer(&["check", "--json", path.to_str().unwrap()]);
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    for finding in report["findings"].as_array().unwrap() {
+        assert_documented(finding);
+    }
     (output.status.code(), report)
+}
+
+/// A finding has its row in `docs/json.md`, with its severity.
+fn assert_documented(finding: &Value) {
+    let (kind, severity) = (finding["kind"].as_str(), finding["severity"].as_str());
+    let (name, severity) = (
+        format!("`{}`", kind.unwrap()),
+        format!("| {} |", severity.unwrap()),
+    );
+    let mut rows = include_str!("../../docs/json.md")
+        .lines()
+        .filter(|line| line.starts_with("| `"));
+    assert!(
+        rows.any(|row| row.contains(&name) && row.contains(&severity)),
+        "docs/json.md: no row of the table of findings has {name} with {severity}"
+    );
 }
 
 fn kinds(report: &Value) -> Vec<&str> {

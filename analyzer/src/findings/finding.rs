@@ -46,7 +46,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; Self::NotRecomputed as usize + 1] = [
         Self::Nonconforming,
         Self::FailedAndUsed,
         Self::PartialMove,

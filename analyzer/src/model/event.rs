@@ -3,6 +3,8 @@
 use mremap_plan::{AddressSpace, Flags, Request};
 use mremap_trace::{Call, Gap, Part, Summary};
 
+use super::units::counted;
+
 /// A call with all that was recorded about it.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -46,6 +48,12 @@ impl Event {
     pub fn sort_pieces(&mut self) {
         self.parts.sort_by_key(|part| part.start);
         self.gaps.sort_by_key(|gap| gap.start);
+    }
+
+    /// `4 parts, 3 gaps`, where the move was taken apart.
+    pub fn pieces(&self) -> Option<String> {
+        let (parts, gaps) = (self.parts.len() as u64, self.gaps.len() as u64);
+        (parts > 0).then(|| format!("{}, {}", counted(parts, "part"), counted(gaps, "gap")))
     }
 
     /// Where an address of the source goes.

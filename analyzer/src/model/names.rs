@@ -1,6 +1,6 @@
 //! Numbers of the kernel and of the format, by name.
 
-use mremap_trace::Outcome;
+use mremap_trace::{Call, Outcome};
 
 /// `MREMAP_SHIM_MODE` by its number in the trace.
 pub const MODES: [&str; 3] = ["auto", "emulate", "passthrough"];
@@ -68,9 +68,32 @@ pub fn errno_number(text: &str) -> Option<u32> {
         .or_else(|| text.trim_start_matches("errno ").parse().ok())
 }
 
+/// `MREMAP_MAYMOVE`.
+pub const MAYMOVE: u32 = 1;
+/// `MREMAP_FIXED`.
+pub const FIXED: u32 = 2;
+/// `MREMAP_DONTUNMAP`.
+pub const DONTUNMAP: u32 = 4;
+
+/// The call as its program wrote it; the last argument only where the kernel reads it.
+pub fn call(call: &Call) -> String {
+    let target = if call.flags & (FIXED | DONTUNMAP) == 0 {
+        String::new()
+    } else {
+        format!(", {:#x}", call.new)
+    };
+    format!(
+        "mremap({:#x}, {}, {}, {}{target})",
+        call.old,
+        call.old_len,
+        call.new_len,
+        flags(call.flags)
+    )
+}
+
 /// `MAYMOVE|FIXED`, unknown bits in hexadecimal.
 pub fn flags(flags: u32) -> String {
-    let mut names: Vec<String> = [(1, "MAYMOVE"), (2, "FIXED"), (4, "DONTUNMAP")]
+    let mut names: Vec<String> = [(MAYMOVE, "MAYMOVE"), (FIXED, "FIXED"), (DONTUNMAP, "DONTUNMAP")]
         .iter()
         .filter(|(bit, _)| flags & bit != 0)
         .map(|(_, name)| (*name).to_owned())

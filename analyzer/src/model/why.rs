@@ -3,11 +3,8 @@
 use mremap_trace::{Call, Header, Outcome};
 
 use super::event::is_move;
-use super::names;
+use super::names::{self, DONTUNMAP, FIXED, MAYMOVE};
 
-const MAYMOVE: u32 = 1;
-const FIXED: u32 = 2;
-const DONTUNMAP: u32 = 4;
 /// No process has memory there, on any machine that the shim is built for.
 const BEYOND_ANY_TASK: u64 = 1 << 56;
 
