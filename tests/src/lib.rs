@@ -4,4 +4,5 @@
 pub mod artifacts;
 pub mod need;
 pub mod preload;
+pub mod said;
 pub mod script;

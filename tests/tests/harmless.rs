@@ -1,30 +1,15 @@
 //! The library in places where a careless one hangs, crashes or changes what the program does. Each fixture checks its
 //! own memory, and its last line says how many calls it made: all of them must be in the traces.
 
-use std::process::Output;
-
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, is_guest};
+use mremap_tests::said::{calls_made, text};
 
 const MODES: [&str; 2] = ["auto", "emulate"];
 
 /// What `confined.c` says with when the machine does not let it confine itself.
 const NOT_PERMITTED: i32 = 77;
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The number in the fixture's `NAME: N calls`.
-fn calls_made(output: &Output) -> u64 {
-    let said = text(&output.stdout);
-    let words: Vec<&str> = said.lines().last().unwrap_or_default().split(' ').collect();
-    match words.as_slice() {
-        [_, count, "calls"] if output.status.success() => count.parse().expect("a number"),
-        _ => panic!("no count of calls: {output:?}"),
-    }
-}
 
 /// Runs a fixture in every mode, without a trace and with one; every call must be accounted for.
 fn check_fixture(name: &str, arguments: &[&str]) {

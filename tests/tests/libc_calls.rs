@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace};
+use mremap_tests::said::text;
 
 const GROWS_A_BYTEARRAY: &str = "
 b = bytearray()
@@ -29,10 +30,6 @@ print(len(m), len(b))
 /// No more calls of the library's own does it take to redirect libc: a question for each size of address space, and the
 /// move of the page.
 const MOST_CALLS_TO_REDIRECT: usize = 3;
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// How often a program and its children call `mremap`, as strace says.
 fn count_by_strace(strace: &Path, command: &Command) -> (Output, usize) {

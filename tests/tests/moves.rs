@@ -4,13 +4,10 @@ use std::process::Command;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, kernel_moves_several_vmas};
+use mremap_tests::said::text;
 use mremap_trace::{Outcome, Record};
 
 const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 #[test]
 fn every_example_fails_by_itself_on_an_old_kernel_and_works_under_the_library() {

@@ -8,15 +8,12 @@ use std::process::{Command, Output};
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace};
+use mremap_tests::said::text;
 
 /// Where Debian keeps libraries for this architecture.
 fn library(name: &str, package: &str) -> Option<PathBuf> {
     let directory = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     need::file(&format!("{directory}/{name}"), package)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn assert_same_calls(output: &Output, traces: &[Trace], calls: u64, what: &str) {

@@ -11,15 +11,12 @@ use std::process::{Command, Output, Stdio};
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Trace, traces_in};
+use mremap_tests::said::text;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 /// Calls that a stage of the fixtures makes.
 const CALLS_OF_A_STAGE: u64 = 4;
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 /// `mremap-analyzer run OPTIONS -- PROGRAM ARGUMENTS`, with temporary files in a directory that goes away.
 fn run(home: &Path, options: &[&str], program: &Path, arguments: &[&str]) -> Command {
