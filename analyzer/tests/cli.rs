@@ -2,22 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
-use mremap_trace::{
-    Call, ChunkHeader, Gap, Header, HeaderText, Outcome, Part, Record, Summary, Under, layout,
-};
+use mremap_trace::{Call, Gap, Header, Outcome, Part, Record, Summary, Under, layout};
 
-fn analyzer(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
-        .args(arguments)
-        .output()
-        .expect("the analyzer runs")
-}
+use common::{analyzer, stderr, stdout};
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+mod common;
 
 /// A trace with one emulated move of two parts and a gap, and one call that failed.
 fn trace_bytes() -> Vec<u8> {
@@ -76,29 +67,7 @@ fn trace_bytes() -> Vec<u8> {
         ticks: 1000,
         ..Header::default()
     };
-    let mut bytes = vec![0; layout::HEADER_SIZE + layout::CHUNK_SIZE];
-    header.encode(
-        &HeaderText {
-            exe: b"/bin/mover",
-            kernel: b"6.1.0",
-            ..HeaderText::default()
-        },
-        &mut bytes,
-    );
-    let chunk = &mut bytes[layout::HEADER_SIZE..];
-    ChunkHeader {
-        tid: 42,
-        claimed: 7,
-        ..ChunkHeader::default()
-    }
-    .encode(chunk);
-    for (index, record) in records.iter().enumerate() {
-        for (number, word) in record.encode().iter().enumerate() {
-            let at = (index + 1) * layout::SLOT_SIZE + number * 8;
-            chunk[at..at + 8].copy_from_slice(&word.to_ne_bytes());
-        }
-    }
-    bytes
+    common::trace_bytes(&header, &records)
 }
 
 fn file(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
@@ -119,9 +88,9 @@ fn on_trace(bytes: &[u8], command: &[&str]) -> Output {
 fn report_tells_outcomes_moves_and_failures() {
     let output = on_trace(&trace_bytes(), &["report"]);
     assert!(output.status.success(), "{output:?}");
-    let report = text(&output.stdout);
+    let report = stdout(&output);
     for expected in [
-        "/bin/mover (pid 42)",
+        "/usr/bin/mover (pid 42)",
         "emulated",
         "passed-through",
         "1 x ENOMEM: ",
@@ -134,7 +103,7 @@ fn report_tells_outcomes_moves_and_failures() {
 #[test]
 fn events_are_filtered_and_their_json_can_be_parsed() {
     let output = on_trace(&trace_bytes(), &["events", "--json"]);
-    let lines: Vec<serde_json::Value> = text(&output.stdout)
+    let lines: Vec<serde_json::Value> = stdout(&output)
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .collect();
@@ -145,7 +114,7 @@ fn events_are_filtered_and_their_json_can_be_parsed() {
     );
     assert_eq!(lines[1]["errno"], "ENOMEM");
     let failed = on_trace(&trace_bytes(), &["events", "--errno", "ENOMEM"]);
-    assert_eq!(text(&failed.stdout).lines().count(), 1);
+    assert_eq!(stdout(&failed).lines().count(), 1);
 }
 
 #[test]
@@ -154,7 +123,7 @@ fn show_draws_parts_gaps_and_what_lay_under_them() {
         &trace_bytes(),
         &["show", "--event", "1", "--ascii", "--width", "40"],
     );
-    let picture = text(&output.stdout);
+    let picture = stdout(&output);
     assert!(
         output.status.success() && picture.contains('A') && picture.contains("B'"),
         "{picture}"
@@ -166,7 +135,7 @@ fn show_draws_parts_gaps_and_what_lay_under_them() {
     assert!(picture.lines().take(12).all(|line| line.len() <= 90), "{picture}");
     let none = on_trace(&trace_bytes(), &["show", "--event", "9"]);
     assert_eq!(none.status.code(), Some(2));
-    assert!(text(&none.stderr).contains("no event 9"), "{none:?}");
+    assert!(stderr(&none).contains("no event 9"), "{none:?}");
 }
 
 #[test]
@@ -192,10 +161,10 @@ fn damage_is_named_by_offset_and_the_rest_is_still_reported() {
         let output = on_trace(&bytes, &["events"]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(
-            text(&output.stderr).contains(&format!("t.mremap: offset {offset}: ")),
+            stderr(&output).contains(&format!("t.mremap: offset {offset}: ")),
             "{output:?}"
         );
-        assert_eq!(text(&output.stdout).contains("emulated"), readable, "{output:?}");
+        assert_eq!(stdout(&output).contains("emulated"), readable, "{output:?}");
     }
 }
 
@@ -223,10 +192,7 @@ fn hostile_bytes_never_end_in_a_panic() {
                 matches!(output.status.code(), Some(0 | 2)),
                 "{command:?}: {output:?}"
             );
-            assert!(
-                !text(&output.stderr).contains("panicked"),
-                "{command:?}: {output:?}"
-            );
+            assert!(!stderr(&output).contains("panicked"), "{command:?}: {output:?}");
         }
     }
 }
@@ -257,6 +223,6 @@ fn run_refuses_what_cannot_be_reached_and_says_why() {
     ] {
         let output = analyzer(&["run", "--", program.expect("a path of text")]);
         assert_eq!(output.status.code(), Some(status), "{why}: {output:?}");
-        assert!(text(&output.stderr).contains(why), "{why}: {output:?}");
+        assert!(stderr(&output).contains(why), "{why}: {output:?}");
     }
 }

@@ -367,67 +367,65 @@ fn trace_of_library(path: &str, id: &[u8], offset: u64) -> (TempDir, String) {
     trace(&records)
 }
 
+/// Name of the first call site, and what is said about missing names.
+fn first_site(file: &str, arguments: &[&str]) -> (String, String) {
+    let report = json(&analyzer(&[&["report", "--json", file], arguments].concat()));
+    let site = report["sites"][0]["site"].as_str().unwrap();
+    (site.to_owned(), report["symbol_notes"].to_string())
+}
+
 #[test]
 fn a_call_site_has_its_function_and_line() {
     let directory = TempDir::new().unwrap();
     let (path, id, offset) = library(&directory);
     let (_trace, file) = trace_of_library(&path, &id, offset);
-    let site = |arguments: &[&str]| {
-        let output = analyzer(&[&["report", "--json", &file], arguments].concat());
-        let report = json(&output);
-        (
-            report["sites"][0]["site"].as_str().unwrap().to_owned(),
-            report["symbol_notes"].to_string(),
-        )
-    };
-    assert!(site(&[]).0.starts_with("grow_pool (grow.c:"), "{:?}", site(&[]));
+    let (name, note) = first_site(&file, &[]);
+    assert!(name.starts_with("grow_pool (grow.c:"), "{name} {note}");
     assert_eq!(
         json(&analyzer(&["report", "--json", "--site", "grow.c", &file]))["calls"],
         1
     );
-    assert_eq!(site(&["--no-symbols"]).0, format!("libgrow.so+{offset:#x}"));
+    let (name, _) = first_site(&file, &["--no-symbols"]);
+    assert_eq!(name, format!("libgrow.so+{offset:#x}"));
+}
 
-    // Elsewhere, as on another machine.
-    let elsewhere = TempDir::new().unwrap();
-    fs::rename(&path, elsewhere.path().join("libgrow.so")).unwrap();
-    let (name, note) = site(&[]);
+#[test]
+fn on_another_machine_a_call_site_is_named_by_the_library_or_its_debug_file() {
+    let (directory, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (path, id, offset) = library(&directory);
+    let (_trace, file) = trace_of_library(&path, &id, offset);
+    let moved = elsewhere.path().join("libgrow.so");
+    fs::rename(&path, &moved).unwrap();
+    let (name, note) = first_site(&file, &[]);
     assert!(
         name.starts_with("libgrow.so+") && note.contains("--debug-path"),
         "{name} {note}"
     );
-    let debug_path = elsewhere.path().to_str().unwrap();
-    assert!(
-        site(&["--debug-path", debug_path])
-            .0
-            .starts_with("grow_pool (grow.c:")
-    );
+    let debug_path = ["--debug-path", elsewhere.path().to_str().unwrap()];
+    let (name, _) = first_site(&file, &debug_path);
+    assert!(name.starts_with("grow_pool (grow.c:"), "{name}");
 
-    // Stripped, with the debug information by build id.
-    let number = id.iter().map(|byte| format!("{byte:02x}"));
-    let hex = number.collect::<Vec<_>>().concat();
+    // Stripped in its own place, with the debug information by build id.
+    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let by_id = elsewhere.path().join(".build-id").join(&hex[..2]);
     fs::create_dir_all(&by_id).unwrap();
     let debug = by_id.join(format!("{}.debug", &hex[2..]));
-    let moved = elsewhere.path().join("libgrow.so");
-    let objcopy = |arguments: &[&str]| {
-        Command::new("objcopy")
-            .args(arguments)
-            .status()
-            .unwrap()
-            .success()
-    };
-    assert!(objcopy(&[
-        "--only-keep-debug",
-        moved.to_str().unwrap(),
-        debug.to_str().unwrap()
-    ]));
-    assert!(objcopy(&["--strip-all", moved.to_str().unwrap(), &path]));
-    fs::remove_file(&moved).unwrap();
-    assert!(
-        site(&["--debug-path", debug_path])
-            .0
-            .starts_with("grow_pool (grow.c:")
-    );
+    let moved = moved.to_str().unwrap();
+    for arguments in [
+        ["--only-keep-debug", moved, debug.to_str().unwrap()],
+        ["--strip-all", moved, &path],
+    ] {
+        assert!(
+            Command::new("objcopy")
+                .args(arguments)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    fs::remove_file(moved).unwrap();
+    let (name, _) = first_site(&file, &debug_path);
+    assert!(name.starts_with("grow_pool (grow.c:"), "{name}");
 }
 
 #[test]

@@ -128,60 +128,54 @@ fn a_reader_written_from_the_document_alone_counts_the_same() {
     assert_eq!(found.len(), TRACES.len());
     for (found, trace) in found.iter().zip(TRACES) {
         let (report, events) = (report(trace), events(trace));
-        let process = &report["processes"][0];
-        let text = |event: &'_ Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
-        let sum = |field: &str| {
-            events
-                .iter()
-                .filter_map(|event| event[field].as_u64())
-                .sum::<u64>()
-        };
-        let outcomes: Vec<String> = events.iter().map(|event| text(event, "outcome")).collect();
-        assert_eq!(
-            found["calls"],
-            counted(outcomes.iter().map(String::as_str)),
-            "{trace}"
-        );
-        let failed = events.iter().filter(|event| !event["errno"].is_null());
-        let results: Vec<String> = failed
-            .map(|event| text(event, "result").replace('-', ""))
-            .collect();
-        assert_eq!(
-            found["failed"],
-            counted(results.iter().map(String::as_str)),
-            "{trace}"
-        );
-        for field in ["pid", "host", "exe"] {
-            assert!(
-                process.get(field).is_none_or(|value| *value == found[field]),
-                "{trace}: {field}"
-            );
-        }
-        let threads = process["threads"].as_array().expect("threads").iter();
-        let threads: BTreeMap<String, Value> = threads
-            .map(|thread| (thread["tid"].to_string(), thread["calls"].clone()))
-            .collect();
-        assert_eq!(found["threads"], json!(threads), "{trace}");
-        let moves = &report["moves"];
-        assert_eq!(
-            (&found["parts"], &found["gaps"]),
-            (&moves["parts"], &moves["gaps"]),
-            "{trace}"
-        );
-        assert_eq!(found["bytes"], moves["bytes"], "{trace}");
-        assert_eq!(
-            (&found["parts"], &found["gaps"]),
-            (&sum("parts").into(), &sum("gaps").into())
-        );
-        assert_eq!(found["old_len"], sum("old_len"), "{trace}");
-        let frames: usize = events
-            .iter()
-            .filter_map(|event| event["stack"].as_array())
-            .map(Vec::len)
-            .sum();
-        assert_eq!(found["frames"], frames, "{trace}");
-        assert_eq!(found["messages"], process["messages"], "{trace}");
-        assert_eq!(found["modules"][0], process["exe"], "{trace}");
-        assert!(frames > 0 || trace.contains("native"), "{trace} has no stacks");
+        same_process(found, &report["processes"][0], trace);
+        same_calls(found, &events, trace);
+        same_moves(found, &report["moves"], &events, trace);
     }
+}
+
+fn same_process(found: &Value, process: &Value, trace: &str) {
+    for field in ["pid", "host", "exe"] {
+        assert!(
+            process.get(field).is_none_or(|value| *value == found[field]),
+            "{trace}: {field}"
+        );
+    }
+    let threads = process["threads"].as_array().expect("threads").iter();
+    let threads: BTreeMap<String, Value> = threads
+        .map(|thread| (thread["tid"].to_string(), thread["calls"].clone()))
+        .collect();
+    assert_eq!(found["threads"], json!(threads), "{trace}");
+    assert_eq!(found["messages"], process["messages"], "{trace}");
+    assert_eq!(found["modules"][0], process["exe"], "{trace}");
+}
+
+fn same_calls(found: &Value, events: &[Value], trace: &str) {
+    let text = |event: &'_ Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+    let outcomes: Vec<String> = events.iter().map(|event| text(event, "outcome")).collect();
+    let outcomes = counted(outcomes.iter().map(String::as_str));
+    assert_eq!(found["calls"], outcomes, "{trace}");
+    let failed = events.iter().filter(|event| !event["errno"].is_null());
+    let results: Vec<String> = failed
+        .map(|event| text(event, "result").replace('-', ""))
+        .collect();
+    let results = counted(results.iter().map(String::as_str));
+    assert_eq!(found["failed"], results, "{trace}");
+    assert_eq!(found["old_len"], sum(events, "old_len"), "{trace}");
+    let stacks = events.iter().filter_map(|event| event["stack"].as_array());
+    let frames: usize = stacks.map(Vec::len).sum();
+    assert_eq!(found["frames"], frames, "{trace}");
+    assert!(frames > 0 || trace.contains("native"), "{trace} has no stacks");
+}
+
+fn same_moves(found: &Value, moves: &Value, events: &[Value], trace: &str) {
+    for field in ["parts", "gaps"] {
+        assert_eq!(found[field], moves[field], "{trace}: {field}");
+        assert_eq!(found[field], sum(events, field), "{trace}: {field}");
+    }
+    assert_eq!(found["bytes"], moves["bytes"], "{trace}");
+}
+
+fn sum(events: &[Value], field: &str) -> u64 {
+    events.iter().filter_map(|event| event[field].as_u64()).sum()
 }

@@ -239,76 +239,76 @@ fn judge(request: Request) -> Judgement {
     request.judge(SPACE)
 }
 
+/// Three pages down by sixteen pages.
+const GOOD: Request = Request {
+    old: 0x10000,
+    old_len: 0x3000,
+    new_len: 0x3000,
+    flags: Flags(3),
+    new: 0x20000,
+};
+
 #[test]
-fn the_checks_of_the_request_look_at_the_whole_range() {
-    let good = Request {
-        old: 0x10000,
-        old_len: 0x3000,
-        new_len: 0x3000,
-        flags: Flags(3),
-        new: 0x20000,
+fn a_request_is_invalid_anywhere_in_its_range() {
+    let with_flags = |flags| Request {
+        flags: Flags(flags),
+        ..GOOD
     };
-    assert!(matches!(judge(good), Judgement::Move(_)));
-    let invalid = Judgement::Refused(Errno::Invalid);
+    let of_length = |len| Request {
+        old_len: len,
+        new_len: len,
+        ..GOOD
+    };
+    let to = |new| Request { new, ..GOOD };
+    let old = 0x10001;
     for wrong in [
-        Request {
-            flags: Flags(3 | 8),
-            ..good
-        },
-        Request {
-            flags: Flags(2),
-            ..good
-        },
-        Request { old: 0x10001, ..good },
-        Request { new: 0x20001, ..good },
-        Request {
-            old_len: 0,
-            new_len: 0,
-            ..good
-        },
-        Request { new: 0x12000, ..good },
-        Request { new: 0xf000, ..good },
-        Request {
-            new: (1 << 47) - 0x2000,
-            ..good
-        },
-        Request {
-            old_len: 1 << 48,
-            new_len: 1 << 48,
-            ..good
-        },
+        with_flags(3 | 8),
+        with_flags(2),
+        Request { old, ..GOOD },
+        to(0x20001),
+        of_length(0),
+        // Over the source, from above and from below; beyond the end of addresses.
+        to(0x12000),
+        to(0xf000),
+        to((1 << 47) - 0x2000),
+        of_length(1 << 48),
     ] {
-        assert_eq!(judge(wrong), invalid, "{wrong:x?}");
+        assert_eq!(judge(wrong), Judgement::Refused(Errno::Invalid), "{wrong:x?}");
     }
-    for adjacent in [0x13000, 0xd000, (1 << 47) - 0x3000] {
-        assert!(matches!(
-            judge(Request {
-                new: adjacent,
-                ..good
-            }),
-            Judgement::Move(_)
-        ));
+}
+
+#[test]
+fn a_range_may_move_next_to_itself_and_to_the_end_of_addresses() {
+    for new in [GOOD.new, 0x13000, 0xd000, (1 << 47) - 0x3000] {
+        assert!(
+            matches!(judge(Request { new, ..GOOD }), Judgement::Move(_)),
+            "{new:x}"
+        );
     }
-    // Rounded before they are compared.
-    assert!(matches!(
-        judge(Request {
-            old_len: 0x2001,
-            flags: Flags(7),
-            ..good
-        }),
-        Judgement::Move(_)
-    ));
-    for not_a_move in [
-        Request {
-            new_len: 0x4000,
-            ..good
-        },
-        Request {
-            flags: Flags(1),
-            ..good
-        },
-        Request { old_len: 0, ..good },
-    ] {
-        assert_eq!(judge(not_a_move), Judgement::NotAMove);
+}
+
+#[test]
+fn lengths_are_rounded_before_they_are_compared() {
+    let uneven = Request {
+        old_len: 0x2001,
+        flags: Flags(7),
+        ..GOOD
+    };
+    assert!(matches!(judge(uneven), Judgement::Move(_)));
+}
+
+#[test]
+fn what_resizes_or_has_no_place_or_no_length_is_not_a_move() {
+    let resize = Request {
+        new_len: 0x4000,
+        ..GOOD
+    };
+    let anywhere = Request {
+        flags: Flags(1),
+        ..GOOD
+    };
+    let copy = Request { old_len: 0, ..GOOD };
+    for request in [resize, anywhere, copy] {
+        assert_eq!(judge(request), Judgement::NotAMove, "{request:x?}");
     }
 }
