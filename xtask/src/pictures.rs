@@ -1,5 +1,5 @@
 //! `cargo xtask pictures`: the pictures of the README, made of a trace that was recorded once on Linux 6.1 and is kept with
-//! them. What is text (the drawing in the README, its SVG) is the same on every machine, and CI holds it to the
+//! them, with the debug information of the program that was recorded. What is text (the drawing in the README, its SVG) is the same on every machine, and CI holds it to the
 //! analyzer of the day; the photograph of the HTML page needs Chromium.
 
 use std::fs;
@@ -52,12 +52,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if options.record {
         record(&artifacts, &trace)?;
     }
+    let analyzer = |command: &str| {
+        let mut analyzer = Command::new(artifacts.analyzer());
+        analyzer.arg(command).arg(&trace).arg("--debug-path").arg(&folder);
+        analyzer
+    };
     let show = |arguments: &[&str]| {
-        let mut show = Command::new(artifacts.analyzer());
-        show.arg("show")
-            .arg(&trace)
-            .args(["--event", "1"])
-            .args(arguments);
+        let mut show = analyzer("show");
+        show.args(["--event", "1"]).args(arguments);
         repo::capture(
             show.env("LC_ALL", "C.UTF-8")
                 .env("NO_COLOR", "1")
@@ -83,7 +85,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     if !options.check {
-        photograph(&artifacts, &trace, &folder.join("page.png"))?;
+        photograph(&mut analyzer("html"), &folder.join("page.png"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -102,11 +104,33 @@ fn with_drawing(readme: &str, drawing: &str) -> Result<String> {
     Ok(format!("{}{lines}{}", &readme[..begin], &readme[end..]))
 }
 
+/// The program that is recorded, in `scratch`; its debug information, free of this machine's paths, in `keep`.
+fn compile(scratch: &Path, keep: &Path) -> Result<PathBuf> {
+    let program = scratch.join(DRAWN);
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-std=gnu11", "-O2", "-g", "-pthread"])
+        .arg(format!(
+            "-ffile-prefix-map={}=/usr/share/doc/mremap-shim",
+            repo::root().display()
+        ))
+        .arg("-o")
+        .arg(&program)
+        .arg(format!("examples/{DRAWN}.c"));
+    repo::run(compiler.current_dir(repo::root()))?;
+    let mut debug = Command::new("objcopy");
+    debug.args(["--only-keep-debug", "--compress-debug-sections"]);
+    repo::run(debug.arg(&program).arg(keep.join(format!("{DRAWN}.debug"))))?;
+    Ok(program)
+}
+
 /// The trace of one move on the old kernel, at the place where the package would have the program.
 fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let recorded = compile(scratch.path(), trace.parent().unwrap_or(trace))?;
     let program = format!("/usr/lib/mremap-shim/{DRAWN}");
     let mut guest = Guest::default();
-    guest.add(artifacts.example(DRAWN), &program);
+    guest.add(recorded, &program);
     guest.add(artifacts.shim(), "/usr/lib/libmremap_shim.so");
     // The emulator translates code when it first meets it, so the last of some runs is kept.
     let again = format!("for i in $(seq 20); do rm -f /tmp/*.mremap; {program} || exit; done");
@@ -145,7 +169,8 @@ fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
     fs::write(trace, decoded.stdout).with_context(|| format!("{}: cannot be written", trace.display()))
 }
 
-fn photograph(artifacts: &Artifacts, trace: &Path, to: &Path) -> Result<()> {
+/// The page that `html` makes, as a browser shows it.
+fn photograph(html: &mut Command, to: &Path) -> Result<()> {
     let browser = BROWSERS.iter().find_map(|name| repo::which(name));
     let Some(browser) = browser else {
         eprintln!(
@@ -156,13 +181,7 @@ fn photograph(artifacts: &Artifacts, trace: &Path, to: &Path) -> Result<()> {
     };
     let scratch = tempfile::tempdir()?;
     let page: PathBuf = scratch.path().join("page.html");
-    repo::run(
-        Command::new(artifacts.analyzer())
-            .arg("html")
-            .arg("-o")
-            .arg(&page)
-            .arg(trace),
-    )?;
+    repo::run(html.arg("-o").arg(&page))?;
     let mut command = Command::new(browser);
     command
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, ensure};
 use super::Release;
 use crate::repo;
 
-const MAINTAINER: &str = "The mremap-shim project <mremap-shim@example.org>";
+/// A domain that never exists: what is built from a copy of the sources has nobody behind it whom we could name.
+const MAINTAINER: &str = "mremap-shim developers <developers@mremap-shim.invalid>";
 
 /// A tarball that can be unpacked anywhere, for example over `/usr/local`.
 pub fn tarball(release: &Release, tree: &Path, into: &Path) -> Result<PathBuf> {
