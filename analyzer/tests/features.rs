@@ -406,7 +406,8 @@ fn on_another_machine_a_call_site_is_named_by_the_library_or_its_debug_file() {
     assert!(name.starts_with("grow_pool (grow.c:"), "{name}");
 
     // Stripped in its own place, with the debug information by build id.
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes: Vec<String> = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = bytes.concat();
     let by_id = elsewhere.path().join(".build-id").join(&hex[..2]);
     fs::create_dir_all(&by_id).unwrap();
     let debug = by_id.join(format!("{}.debug", &hex[2..]));

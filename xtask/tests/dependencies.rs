@@ -1,8 +1,9 @@
-//! The table of dependencies, held to the manifests: each crate has a reason, and each reason a crate.
+//! The table of dependencies, held to the manifests: each crate has a reason and its weight, and each reason a crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 type Users = BTreeMap<String, BTreeSet<String>>;
 
@@ -35,20 +36,101 @@ fn named() -> Users {
     users
 }
 
-/// The rows of the table.
-fn explained() -> Users {
-    let text = fs::read_to_string(root().join("docs/dependencies.md")).expect("docs/dependencies.md");
-    let mut users = Users::new();
-    for row in text.lines().filter_map(|line| line.strip_prefix("| `")) {
+fn document() -> String {
+    fs::read_to_string(root().join("docs/dependencies.md")).expect("docs/dependencies.md")
+}
+
+/// The cells of the table: a crate, who uses it, how many crates come with it, why.
+fn rows() -> Vec<[String; 4]> {
+    let text = document();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let [name, members, reason, ..] = cells[..] else {
-            panic!("a row of three cells: {row}")
+        let [name, members, weight, reason, ..] = cells[..] else {
+            panic!("a row of four cells: {row}")
         };
+        [&name.replace('`', ""), members, weight, reason].map(str::to_owned)
+    })
+    .collect()
+}
+
+fn explained() -> Users {
+    let mut users = Users::new();
+    for [name, members, _, reason] in rows() {
         assert!(!reason.is_empty(), "{name} has no reason");
         let member = |cell: &str| cell.replace("(tests)", "").trim().to_owned();
-        users.insert(name.replace('`', ""), members.split(',').map(member).collect());
+        users.insert(name, members.split(',').map(member).collect());
     }
     users
+}
+
+/// `cargo tree`, a crate a line.
+fn tree(arguments: &[&str]) -> Vec<String> {
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args([
+        "tree",
+        "--locked",
+        "--target=x86_64-unknown-linux-gnu",
+        "--format={p}",
+    ]);
+    let output = tree.args(arguments).current_dir(root()).output();
+    let output = output.expect("cargo tree runs");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// For each crate that a manifest names, how many are built for it, itself and those for its macros included.
+fn weights() -> BTreeMap<String, usize> {
+    let mut weights = BTreeMap::new();
+    let mut below: (String, BTreeSet<String>) = Default::default();
+    let everything = ["--workspace", "--all-features", "--no-dedupe", "--prefix=depth"];
+    for line in tree(&[&everything[..], &["--edges=normal,build,dev"]].concat()) {
+        let Some(at) = line.find(|c: char| !c.is_ascii_digit()) else {
+            continue;
+        };
+        let (depth, package) = line.split_at(at);
+        if matches!(depth, "0" | "1") {
+            let name = package.split(' ').next().unwrap_or_default().to_owned();
+            below = (name, BTreeSet::new());
+        }
+        below.1.insert(package.to_owned());
+        let most: &mut usize = weights.entry(below.0.clone()).or_default();
+        *most = below.1.len().max(*most);
+    }
+    weights
+}
+
+#[test]
+fn every_dependency_has_its_weight_in_the_table() {
+    let weights = weights();
+    for [name, _, weight, _] in rows() {
+        let built = weights[&name].to_string();
+        assert_eq!(weight, built, "docs/dependencies.md: the weight of `{name}`");
+    }
+}
+
+#[test]
+fn what_is_shipped_has_its_weight_in_the_document() {
+    let others = |product| {
+        let lines = tree(&[
+            "--edges=normal,no-proc-macro",
+            "--prefix=none",
+            "--package",
+            product,
+        ]);
+        let crates = lines.iter().map(|line| line.trim_end_matches(" (*)"));
+        let others = crates.filter(|it| !it.is_empty() && !it.starts_with("mremap-"));
+        others.collect::<BTreeSet<_>>().len()
+    };
+    let (library, analyzer) = (others("mremap-shim"), others("mremap-analyzer"));
+    let sentence = format!(
+        "The library links {library} crates beside the two of this repository, the analyzer {analyzer}"
+    );
+    assert!(
+        document().contains(&sentence),
+        "docs/dependencies.md does not say: {sentence}"
+    );
 }
 
 #[test]
