@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
@@ -47,39 +47,52 @@ impl Cross {
             repo::which(C_COMPILER).is_some(),
             "{C_COMPILER} is not installed (apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross)"
         );
-        let home = repo::root().join("target/cross");
-        let (rust, sysroot) = (home.join("rust"), home.join("sysroot"));
-        once(&rust, |root| {
-            let apt = Apt::update(COMPILER_SUITE, Arch::Amd64, home.join("apt-compiler"))?;
-            unpack(&apt, &apt.closure("rustc", &LEFT_OUT)?, root)?;
-            let apt = Apt::update(COMPILER_SUITE, Arch::Arm64, home.join("apt-library"))?;
-            unpack(&apt, &["libstd-rust-dev".to_owned()], root)
-        })?;
+        let sysroot = home().join("sysroot");
         once(&sysroot, |root| {
-            let apt = Apt::update(&own_suite()?, Arch::Arm64, home.join("apt-sysroot"))?;
+            let apt = Apt::update(&own_suite()?, Arch::Arm64, home().join("apt-sysroot"))?;
             unpack(&apt, &IN_GUESTS.map(str::to_owned), root)
         })?;
-        let compiler = wrapper(&home, &rust)?;
         let linker = format!("CARGO_TARGET_{}_LINKER", TARGET.to_uppercase().replace('-', "_"));
-        let environment = [
-            ("RUSTC".to_owned(), compiler.into_os_string()),
-            ("CARGO_BUILD_TARGET".to_owned(), TARGET.into()),
-            (
-                "CARGO_TARGET_DIR".to_owned(),
-                repo::root().join("target/arm64").into(),
-            ),
+        let mut environment = for_compiler()?;
+        environment.extend([
             (linker, C_COMPILER.into()),
             ("CC".to_owned(), C_COMPILER.into()),
             // It would be done to Debian's standard library, too, which takes minutes, and is dropped in the end.
             ("CARGO_PROFILE_RELEASE_LTO".to_owned(), "off".into()),
             // The crates' own C code for build scripts is for this machine, the rest is not.
             ("HOST_CC".to_owned(), "cc".into()),
-        ];
-        Ok(Self {
-            environment: environment.into(),
-            sysroot,
-        })
+        ]);
+        Ok(Self { environment, sysroot })
     }
+}
+
+/// Compiles the library for Arm, without linking it: what its code says for that processor alone is read nowhere else.
+pub fn check() -> Result<ExitCode> {
+    let mut cargo = repo::cargo();
+    cargo.args(["check", "--quiet", "--locked", "-p", "mremap-shim"]);
+    repo::run(cargo.envs(for_compiler()?)).map(|()| ExitCode::SUCCESS)
+}
+
+fn home() -> PathBuf {
+    repo::root().join("target/cross")
+}
+
+/// The variables that make cargo compile for Arm; the compiler is fetched when it is not there yet.
+fn for_compiler() -> Result<Vec<(String, OsString)>> {
+    let rust = home().join("rust");
+    once(&rust, |root| {
+        let apt = Apt::update(COMPILER_SUITE, Arch::Amd64, home().join("apt-compiler"))?;
+        unpack(&apt, &apt.closure("rustc", &LEFT_OUT)?, root)?;
+        let apt = Apt::update(COMPILER_SUITE, Arch::Arm64, home().join("apt-library"))?;
+        unpack(&apt, &["libstd-rust-dev".to_owned()], root)
+    })?;
+    let compiler = wrapper(&home(), &rust)?;
+    let target = repo::root().join("target/arm64");
+    Ok(vec![
+        ("RUSTC".to_owned(), compiler.into_os_string()),
+        ("CARGO_BUILD_TARGET".to_owned(), TARGET.into()),
+        ("CARGO_TARGET_DIR".to_owned(), target.into()),
+    ])
 }
 
 /// Fills a folder once; a half-filled one does not count.

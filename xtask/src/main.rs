@@ -36,6 +36,8 @@ enum Command {
     Test(test::Options),
     /// The system tests in guest kernels.
     TestVm(test_vm::Options),
+    /// The library compiled for 64-bit Arm, no more.
+    CheckArm,
     /// The library in userlands of other Debian releases.
     TestUserlands,
     /// One program in one guest kernel.
@@ -69,6 +71,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Test(options) => test::run(options),
         Command::TestVm(options) => test_vm::run(&options),
+        Command::CheckArm => cross::check(),
         Command::TestUserlands => userlands::run(),
         Command::Vm(options) => vm::run(&options),
         Command::Kernels(options) => kernels::command::run(&options),

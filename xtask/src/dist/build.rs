@@ -107,7 +107,8 @@ fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
         let mut command = Command::new(ZIG.get()?.join("python-zig"));
         command
             .args(["cc", "-target", &format!("x86_64-linux-gnu.{major}.{minor}")])
-            .args(["-std=gnu11", "-O2", "-s", "-pthread"])
+            // Not stripped: call sites in them are shown with their function and line.
+            .args(["-std=gnu11", "-O2", "-g", "-pthread"])
             .arg(mapped(source))
             .arg("-o")
             .args([&output, &path]);
