@@ -70,6 +70,8 @@ pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
         analyzer: products.join("mremap-analyzer"),
         examples: examples(source, target)?,
     };
+    // Cargo strips only what has no profile of its own.
+    repo::run(Command::new("strip").args([&built.shim, &built.analyzer]))?;
     check_glibc(&built.shim, OLDEST_GLIBC)?;
     check_glibc(&built.analyzer, OLDEST_GLIBC)?;
     for example in &built.examples {
@@ -108,7 +110,7 @@ fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
         command
             .args(["cc", "-target", &format!("x86_64-linux-gnu.{major}.{minor}")])
             // Not stripped: call sites in them are shown with their function and line.
-            .args(["-std=gnu11", "-O2", "-g", "-pthread"])
+            .args(["-std=gnu11", "-O2", "-g", "-fPIE", "-pie", "-pthread"])
             .arg(mapped(source))
             .arg("-o")
             .args([&output, &path]);

@@ -90,7 +90,7 @@ impl Release {
         stage::lay(self, source, &built, &sbom, &tree)?;
         let mut files = vec![
             pack::tarball(self, &tree, into)?,
-            pack::debian_package(self, &tree, into)?,
+            pack::debian_package(self, source, &tree, into)?,
             sbom,
         ];
         files.push(pack::checksums(&files, into)?);

@@ -44,7 +44,7 @@ pub fn tarball(release: &Release, tree: &Path, into: &Path) -> Result<PathBuf> {
 }
 
 /// A Debian package of the same tree under `/usr`. Nothing is switched on by installing it.
-pub fn debian_package(release: &Release, tree: &Path, into: &Path) -> Result<PathBuf> {
+pub fn debian_package(release: &Release, source: &Path, tree: &Path, into: &Path) -> Result<PathBuf> {
     let root = into.join("deb");
     if root.exists() {
         fs::remove_dir_all(&root)?;
@@ -52,6 +52,13 @@ pub fn debian_package(release: &Release, tree: &Path, into: &Path) -> Result<Pat
     let (usr, control) = (root.join("usr"), root.join("DEBIAN"));
     fs::create_dir_all(&control)?;
     repo::run(Command::new("cp").arg("-a").args([tree, &usr]))?;
+    let overrides = usr.join("share/lintian/overrides");
+    fs::create_dir_all(&overrides)?;
+    fs::copy(
+        source.join("packaging/lintian-overrides"),
+        overrides.join("mremap-shim"),
+    )?;
+    changelog(release, &usr.join("share/doc/mremap-shim/changelog"))?;
     let mut files = repo::files_below(&usr)?;
     files.sort();
     let mut sums = Command::new("md5sum");
@@ -73,6 +80,20 @@ pub fn debian_package(release: &Release, tree: &Path, into: &Path) -> Result<Pat
         .args([&root, &path]);
     repo::capture(&mut build)?;
     Ok(path)
+}
+
+/// Debian's own kind of changelog, which points to ours.
+fn changelog(release: &Release, path: &Path) -> Result<()> {
+    let mut date = Command::new("date");
+    date.env("LC_ALL", "C")
+        .args(["-u", "-R", "-d", &format!("@{}", release.time)]);
+    let entry = format!(
+        "mremap-shim ({}) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- {MAINTAINER}  {}",
+        release.version,
+        repo::capture(&mut date)?
+    );
+    fs::write(path, entry).with_context(|| format!("{}: cannot be written", path.display()))?;
+    repo::run(Command::new("gzip").args(["-9", "-n", "-f"]).arg(path))
 }
 
 fn fields(version: &str, kib: u64) -> String {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -41,11 +41,12 @@ pub fn lay(release: &Release, source: &Path, built: &Built, sbom: &Path, tree: &
     for document in DOCUMENTS.map(|it| source.join(it)) {
         put(&document, &format!("{documents}/{}", name(&document)), 0o644)?;
     }
-    // What git knows: nothing that lies about by chance is shipped.
-    for file in repo::tracked()?
-        .iter()
-        .filter(|it| it.starts_with("docs") || it.starts_with("examples"))
-    {
+    // What git knows: nothing that lies about by chance is shipped. What the pictures are made of is no document.
+    let is_document = |it: &&PathBuf| {
+        let is_made_of = it.starts_with("docs/pictures") && it.extension().is_none_or(|it| it == "mremap");
+        (it.starts_with("docs") || it.starts_with("examples")) && !is_made_of
+    };
+    for file in repo::tracked()?.iter().filter(is_document) {
         put(
             &source.join(file),
             &format!("{documents}/{}", file.display()),
@@ -58,7 +59,13 @@ pub fn lay(release: &Release, source: &Path, built: &Built, sbom: &Path, tree: &
         0o644,
     )?;
     put(sbom, &format!("{documents}/sbom.cdx.json"), 0o644)?;
-    man_pages(release, &built.analyzer, &tree.join("share/man/man1"))?;
+    let man = tree.join("share/man/man1");
+    manual(
+        &man,
+        "mremap-demo",
+        &fs::read(source.join("packaging/mremap-demo.1"))?,
+    )?;
+    man_pages(release, &built.analyzer, &man)?;
     for (shell, place) in COMPLETIONS {
         let script = repo::capture(Command::new(&built.analyzer).args(["completions", shell]))?;
         write(&tree.join(place), script.as_bytes())?;
@@ -74,11 +81,15 @@ fn man_pages(release: &Release, analyzer: &Path, into: &Path) -> Result<()> {
         man.arg("man").args(subcommand);
         let page = repo::capture(man.env("SOURCE_DATE_EPOCH", &release.time))?;
         let name = subcommand.map_or_else(String::new, |it| format!("-{it}"));
-        let path = into.join(format!("mremap-analyzer{name}.1"));
-        write(&path, page.as_bytes())?;
-        repo::run(Command::new("gzip").args(["-9", "-n", "-f"]).arg(&path))?;
+        manual(into, &format!("mremap-analyzer{name}"), page.as_bytes())?;
     }
     Ok(())
+}
+
+fn manual(into: &Path, name: &str, page: &[u8]) -> Result<()> {
+    let path = into.join(format!("{name}.1"));
+    write(&path, page)?;
+    repo::run(Command::new("gzip").args(["-9", "-n", "-f"]).arg(&path))
 }
 
 /// The names in the list of commands that `--help` prints.

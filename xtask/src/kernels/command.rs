@@ -26,7 +26,7 @@ struct Kernels {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Action {
-    /// Get the kernels that are not here yet (the default).
+    /// Get the kernels that are not here yet (the default). Those that are built here only when they are named.
     Fetch(Kernels),
     /// Say which kernels are here, without the network.
     List(Kernels),
@@ -38,9 +38,15 @@ enum Action {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let catalogue = Catalogue::read()?;
     let select = |kernels: &Kernels| catalogue.select(&kernels.series);
+    let to_fetch = |kernels: &Kernels| -> Result<Vec<Entry>> {
+        let mut entries = select(kernels)?;
+        // One that is built takes minutes, and compilers: only when it is named.
+        entries.retain(|entry| entry.config.is_none() || !kernels.series.is_empty());
+        Ok(entries)
+    };
     match &options.action {
-        None => return Ok(fetch(&select(&options.kernels)?)),
-        Some(Action::Fetch(kernels)) => return Ok(fetch(&select(kernels)?)),
+        None => return Ok(fetch(&to_fetch(&options.kernels)?)),
+        Some(Action::Fetch(kernels)) => return Ok(fetch(&to_fetch(kernels)?)),
         Some(Action::List(kernels)) => list(&select(kernels)?),
         Some(Action::Pin(kernels)) => pin(&select(kernels)?)?,
     }
@@ -63,12 +69,12 @@ fn fetch(entries: &[Entry]) -> ExitCode {
 
 fn list(entries: &[Entry]) {
     for entry in entries {
-        let version = kernels::cached(entry).map(|kernel| kernel.version);
-        let state = version
-            .as_deref()
-            .unwrap_or("not here: cargo xtask kernels fetch");
-        show(entry, state);
-        println!("       {}", entry.why);
+        let state = match kernels::cached(entry) {
+            Some(kernel) => kernel.version,
+            None => format!("not here: cargo xtask kernels fetch {}", entry.series),
+        };
+        show(entry, &state);
+        println!("{:<14} {}", "", entry.why);
     }
 }
 
@@ -86,7 +92,7 @@ fn pin(entries: &[Entry]) -> Result<()> {
 
 fn show(entry: &Entry, state: &str) {
     println!(
-        "{:<6} {:<9} {state}",
+        "{:<14} {:<9} {state}",
         entry.series,
         if entry.native { "native" } else { "emulated" }
     );
