@@ -7,7 +7,7 @@ use super::markup::{number, section, table};
 use crate::findings::Severity;
 use crate::load::Traces;
 use crate::model::names;
-use crate::model::units::{count, date_and_time, duration, size};
+use crate::model::units::{count, counted, date_and_time, duration, size};
 use crate::picture::svg::escape;
 use crate::stats::Overview;
 use crate::symbols::Symbols;
@@ -153,10 +153,10 @@ pub fn findings(examples: &Examples) -> String {
             .map_or("", |evidence| evidence.what.as_str());
         let _ = write!(
             body,
-            "<p><b class=\"{class}\">{}: {}</b> ({} times). {} <span class=\"dim\">First: {}.</span></p>",
+            "<p><b class=\"{class}\">{}: {}</b> ({}). {} <span class=\"dim\">First: {}.</span></p>",
             kind.severity().name(),
             escape(kind.title()),
-            count(finding.count),
+            counted(finding.count, "time"),
             escape(kind.advice()),
             escape(first)
         );
