@@ -109,8 +109,8 @@ fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
         let mut command = Command::new(ZIG.get()?.join("python-zig"));
         command
             .args(["cc", "-target", &format!("x86_64-linux-gnu.{major}.{minor}")])
-            // Not stripped: call sites in them are shown with their function and line.
-            .args(["-std=gnu11", "-O2", "-g", "-fPIE", "-pie", "-pthread"])
+            // Stripped: the line tables of zig's own start files name the folder that it was first run in.
+            .args(["-std=gnu11", "-O2", "-s", "-fPIE", "-pie", "-pthread"])
             .arg(mapped(source))
             .arg("-o")
             .args([&output, &path]);
