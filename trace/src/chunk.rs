@@ -1,7 +1,7 @@
 //! A chunk: a page of slots that one thread fills, with a reading of all clocks at its start.
 
 use crate::layout::{self, chunk as at};
-use crate::record::Record;
+use crate::record::{Record, Slot};
 use crate::text::{put, u32_at, u64_at};
 
 /// A chunk's number, its writers and the slots claimed in one word, so that one atomic addition claims slots
@@ -63,17 +63,6 @@ pub struct ChunkHeader {
     pub monotonic_ns: u64,
     /// `CLOCK_REALTIME` in ns at the same moment.
     pub realtime_ns: u64,
-}
-
-/// What a slot holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slot {
-    /// A whole record.
-    Complete(Record),
-    /// Claimed, and its writer never came to the commit word: it was killed, or is still at it.
-    Torn,
-    /// A tag this version does not know.
-    Unknown(u8),
 }
 
 impl ChunkHeader {

@@ -101,47 +101,14 @@ impl Header {
     /// Writes header and text to the first [`layout::HEADER_SIZE`] bytes; the magic goes last, so a file
     /// whose writer died half-way is no trace yet.
     pub fn encode(&self, text: &HeaderText<'_>, bytes: &mut [u8]) {
-        for (offset, value) in [
-            (at::VERSION, layout::VERSION),
-            (at::BYTE_ORDER, layout::BYTE_ORDER),
-            (at::HEADER_SIZE, layout::HEADER_SIZE as u32),
-            (at::CHUNK_SIZE, layout::CHUNK_SIZE as u32),
-            (at::SLOT_SIZE, layout::SLOT_SIZE as u32),
-            (at::PAGE_SIZE, self.page_size),
-            (at::PID, self.pid),
-            (at::PARENT_PID, self.parent_pid),
-            (at::CLOCK, self.clock),
-            (at::DETAIL, self.detail),
-            (at::MODE, self.mode),
-            (at::VMA_SOURCE, self.vma_source),
-            (at::KEEP, self.keep),
-            (at::FORKED_FROM, self.forked_from),
-            (at::CHUNKS, self.chunks),
-            (at::CAPABILITY, self.capability),
-        ] {
+        for (offset, value) in GEOMETRY.into_iter().chain(self.small_numbers()) {
             put(bytes, offset, &value.to_ne_bytes());
         }
-        for (offset, value) in [
-            (at::CAPACITY, self.capacity),
-            (at::TICKS, self.ticks),
-            (at::MONOTONIC_NS, self.monotonic_ns),
-            (at::REALTIME_NS, self.realtime_ns),
-            (at::LOST_FULL, self.lost_full),
-            (at::LOST_EARLY, self.lost_early),
-            (at::LOST_OVERWRITTEN, self.lost_overwritten),
-            (at::LOST_NO_SPACE, self.lost_no_space),
-            (at::LOST_TRUNCATED, self.lost_truncated),
-        ] {
+        for (offset, value) in self.large_numbers() {
             put(bytes, offset, &value.to_ne_bytes());
         }
         put(bytes, at::BOOT_ID, &self.boot_id);
-        for ((offset, room), value) in [
-            (at::SHIM_VERSION, text.shim_version),
-            (at::KERNEL, text.kernel),
-            (at::HOST, text.host),
-            (at::EXE, text.exe),
-            (at::ARGV, text.argv),
-        ] {
+        for ((offset, room), value) in text.fields() {
             let kept = value.get(..room).unwrap_or(value);
             put(bytes, offset, &(kept.len() as u16).to_ne_bytes());
             put(bytes, offset + 2, kept);
@@ -155,85 +122,144 @@ impl Header {
     /// The bytes are too few, no trace, of another version, byte order or geometry, or a text's length does
     /// not fit its field; the error names the offset.
     pub fn decode(bytes: &[u8]) -> Result<(Self, HeaderText<'_>), DecodeError> {
-        let wrong = |offset: usize, what| DecodeError {
-            offset: offset as u64,
-            what,
-        };
-        if bytes.get(..8) != Some(&layout::MAGIC[..]) {
-            return Err(wrong(
-                at::MAGIC,
-                "no mremap trace starts here (magic bytes differ)",
-            ));
-        }
-        if bytes.len() < layout::HEADER_SIZE {
-            return Err(wrong(bytes.len(), "the file ends inside the header"));
-        }
-        let u32_of = |offset| u32_at(bytes, offset).unwrap_or(0);
-        let u64_of = |offset| u64_at(bytes, offset).unwrap_or(0);
-        if u32_of(at::BYTE_ORDER) != layout::BYTE_ORDER {
-            return Err(wrong(
-                at::BYTE_ORDER,
-                "recorded in the other byte order, or damaged",
-            ));
-        }
-        if u32_of(at::VERSION) != layout::VERSION {
-            return Err(wrong(
-                at::VERSION,
-                "a format version this build does not read (it reads 1)",
-            ));
-        }
-        for (offset, expected) in [
-            (at::HEADER_SIZE, layout::HEADER_SIZE),
-            (at::CHUNK_SIZE, layout::CHUNK_SIZE),
-            (at::SLOT_SIZE, layout::SLOT_SIZE),
-        ] {
-            if u32_of(offset) as usize != expected {
-                return Err(wrong(offset, "a size that version 1 does not have"));
-            }
-        }
-        let text = |(offset, room): (usize, usize)| -> Result<&[u8], DecodeError> {
-            let length = bytes
-                .get(offset..offset + 2)
-                .map_or(0, |b| u16::from_ne_bytes([b[0], b[1]]));
-            if usize::from(length) > room {
-                return Err(wrong(offset, "a text longer than its field"));
-            }
-            Ok(bytes
-                .get(offset + 2..offset + 2 + usize::from(length))
-                .unwrap_or(&[]))
-        };
+        check(bytes)?;
+        Ok((Self::read_numbers(bytes), HeaderText::read(bytes)?))
+    }
+
+    fn small_numbers(&self) -> [(usize, u32); 11] {
+        [
+            (at::PAGE_SIZE, self.page_size),
+            (at::PID, self.pid),
+            (at::PARENT_PID, self.parent_pid),
+            (at::CLOCK, self.clock),
+            (at::DETAIL, self.detail),
+            (at::MODE, self.mode),
+            (at::VMA_SOURCE, self.vma_source),
+            (at::KEEP, self.keep),
+            (at::FORKED_FROM, self.forked_from),
+            (at::CHUNKS, self.chunks),
+            (at::CAPABILITY, self.capability),
+        ]
+    }
+
+    fn large_numbers(&self) -> [(usize, u64); 9] {
+        [
+            (at::CAPACITY, self.capacity),
+            (at::TICKS, self.ticks),
+            (at::MONOTONIC_NS, self.monotonic_ns),
+            (at::REALTIME_NS, self.realtime_ns),
+            (at::LOST_FULL, self.lost_full),
+            (at::LOST_EARLY, self.lost_early),
+            (at::LOST_OVERWRITTEN, self.lost_overwritten),
+            (at::LOST_NO_SPACE, self.lost_no_space),
+            (at::LOST_TRUNCATED, self.lost_truncated),
+        ]
+    }
+
+    fn read_numbers(bytes: &[u8]) -> Self {
+        let small = |offset| u32_at(bytes, offset).unwrap_or(0);
+        let large = |offset| u64_at(bytes, offset).unwrap_or(0);
         let mut boot_id = [0; 16];
         boot_id.copy_from_slice(bytes.get(at::BOOT_ID..at::BOOT_ID + 16).unwrap_or(&[0; 16]));
-        let header = Self {
-            page_size: u32_of(at::PAGE_SIZE),
-            capacity: u64_of(at::CAPACITY),
-            pid: u32_of(at::PID),
-            parent_pid: u32_of(at::PARENT_PID),
-            ticks: u64_of(at::TICKS),
-            monotonic_ns: u64_of(at::MONOTONIC_NS),
-            realtime_ns: u64_of(at::REALTIME_NS),
-            clock: u32_of(at::CLOCK),
-            detail: u32_of(at::DETAIL),
-            mode: u32_of(at::MODE),
-            vma_source: u32_of(at::VMA_SOURCE),
-            keep: u32_of(at::KEEP),
-            forked_from: u32_of(at::FORKED_FROM),
+        Self {
+            page_size: small(at::PAGE_SIZE),
+            capacity: large(at::CAPACITY),
+            pid: small(at::PID),
+            parent_pid: small(at::PARENT_PID),
+            ticks: large(at::TICKS),
+            monotonic_ns: large(at::MONOTONIC_NS),
+            realtime_ns: large(at::REALTIME_NS),
+            clock: small(at::CLOCK),
+            detail: small(at::DETAIL),
+            mode: small(at::MODE),
+            vma_source: small(at::VMA_SOURCE),
+            keep: small(at::KEEP),
+            forked_from: small(at::FORKED_FROM),
             boot_id,
-            chunks: u32_of(at::CHUNKS),
-            capability: u32_of(at::CAPABILITY),
-            lost_full: u64_of(at::LOST_FULL),
-            lost_early: u64_of(at::LOST_EARLY),
-            lost_overwritten: u64_of(at::LOST_OVERWRITTEN),
-            lost_no_space: u64_of(at::LOST_NO_SPACE),
-            lost_truncated: u64_of(at::LOST_TRUNCATED),
-        };
-        let text = HeaderText {
-            shim_version: text(at::SHIM_VERSION)?,
-            kernel: text(at::KERNEL)?,
-            host: text(at::HOST)?,
-            exe: text(at::EXE)?,
-            argv: text(at::ARGV)?,
-        };
-        Ok((header, text))
+            chunks: small(at::CHUNKS),
+            capability: small(at::CAPABILITY),
+            lost_full: large(at::LOST_FULL),
+            lost_early: large(at::LOST_EARLY),
+            lost_overwritten: large(at::LOST_OVERWRITTEN),
+            lost_no_space: large(at::LOST_NO_SPACE),
+            lost_truncated: large(at::LOST_TRUNCATED),
+        }
     }
+}
+
+/// What is the same in every trace of this version, in the order in which a reader checks it after the magic.
+const GEOMETRY: [(usize, u32); 5] = [
+    (at::BYTE_ORDER, layout::BYTE_ORDER),
+    (at::VERSION, layout::VERSION),
+    (at::HEADER_SIZE, layout::HEADER_SIZE as u32),
+    (at::CHUNK_SIZE, layout::CHUNK_SIZE as u32),
+    (at::SLOT_SIZE, layout::SLOT_SIZE as u32),
+];
+
+/// Whether a trace of this version starts here.
+fn check(bytes: &[u8]) -> Result<(), DecodeError> {
+    if bytes.get(..8) != Some(&layout::MAGIC[..]) {
+        return Err(wrong(
+            at::MAGIC,
+            "no mremap trace starts here (magic bytes differ)",
+        ));
+    }
+    if bytes.len() < layout::HEADER_SIZE {
+        return Err(wrong(bytes.len(), "the file ends inside the header"));
+    }
+    let is_other = |&(offset, value): &(usize, u32)| u32_at(bytes, offset) != Some(value);
+    match GEOMETRY.into_iter().find(is_other) {
+        None => Ok(()),
+        Some((at::BYTE_ORDER, _)) => Err(wrong(
+            at::BYTE_ORDER,
+            "recorded in the other byte order, or damaged",
+        )),
+        Some((at::VERSION, _)) => Err(wrong(
+            at::VERSION,
+            "a format version this build does not read (it reads 1)",
+        )),
+        Some((offset, _)) => Err(wrong(offset, "a size that version 1 does not have")),
+    }
+}
+
+fn wrong(offset: usize, what: &'static str) -> DecodeError {
+    DecodeError {
+        offset: offset as u64,
+        what,
+    }
+}
+
+impl<'a> HeaderText<'a> {
+    fn fields(&self) -> [((usize, usize), &'a [u8]); 5] {
+        [
+            (at::SHIM_VERSION, self.shim_version),
+            (at::KERNEL, self.kernel),
+            (at::HOST, self.host),
+            (at::EXE, self.exe),
+            (at::ARGV, self.argv),
+        ]
+    }
+
+    fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        Ok(Self {
+            shim_version: text(bytes, at::SHIM_VERSION)?,
+            kernel: text(bytes, at::KERNEL)?,
+            host: text(bytes, at::HOST)?,
+            exe: text(bytes, at::EXE)?,
+            argv: text(bytes, at::ARGV)?,
+        })
+    }
+}
+
+/// A text: its length in two bytes, then itself.
+fn text(bytes: &[u8], (offset, room): (usize, usize)) -> Result<&[u8], DecodeError> {
+    let field = bytes.get(offset..).unwrap_or(&[]);
+    let Some((length, field)) = field.split_first_chunk() else {
+        return Ok(&[]);
+    };
+    let length = usize::from(u16::from_ne_bytes(*length));
+    if length > room {
+        return Err(wrong(offset, "a text longer than its field"));
+    }
+    Ok(field.get(..length).unwrap_or(&[]))
 }

@@ -37,8 +37,8 @@ pub mod record;
 
 mod text;
 
-pub use chunk::{ChunkHeader, ClaimWord, Slot};
+pub use chunk::{ChunkHeader, ClaimWord};
 pub use header::{DecodeError, Header, HeaderText};
 pub use record::{
-    Call, FRAMES_PER_RECORD, Gap, Message, Module, Outcome, Part, Record, Stack, Summary, Under, tag_of,
+    Call, FRAMES_PER_RECORD, Gap, Message, Module, Outcome, Part, Record, Slot, Stack, Summary, Under, tag_of,
 };

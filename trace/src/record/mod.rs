@@ -1,0 +1,90 @@
+//! One record: eight words. The last word carries the tag in its top byte and is stored last, so that a
+//! slot whose tag is 0 was never finished.
+
+mod call;
+mod context;
+mod pieces;
+mod words;
+
+use crate::layout::{SLOT_WORDS, TEXT_PER_SLOT};
+pub use call::{Call, Outcome};
+pub use context::{FRAMES_PER_RECORD, Message, Module, Stack};
+pub use pieces::{Gap, Part, Summary, Under};
+use words::commit;
+pub use words::tag_of;
+
+/// One slot's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // each variant is the type it holds
+pub enum Record {
+    Call(Call),
+    Summary(Summary),
+    Part(Part),
+    Gap(Gap),
+    Module(Module),
+    Message(Message),
+    Stack(Stack),
+    /// Text of the record before it.
+    Text([u8; TEXT_PER_SLOT]),
+    /// Left empty on purpose: the next record did not fit in the chunk.
+    Padding,
+}
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// A whole record.
+    Complete(Record),
+    /// Claimed, and its writer never came to the commit word: it was killed, or is still at it.
+    Torn,
+    /// A tag this version does not know.
+    Unknown(u8),
+}
+
+mod tag {
+    pub const SUMMARY: u8 = 16;
+    pub const PART: u8 = 17;
+    pub const GAP: u8 = 18;
+    pub const MODULE: u8 = 19;
+    pub const TEXT: u8 = 20;
+    pub const PADDING: u8 = 21;
+    pub const MESSAGE: u8 = 22;
+    pub const STACK: u8 = 23;
+}
+
+impl Record {
+    /// The slot's words. Store the last one last, with release ordering: it carries the tag.
+    #[inline]
+    pub fn encode(&self) -> [u64; SLOT_WORDS] {
+        match self {
+            Self::Call(call) => call.encode(),
+            Self::Summary(summary) => summary.encode(),
+            Self::Part(part) => part.encode(),
+            Self::Gap(gap) => gap.encode(),
+            Self::Module(module) => module.encode(),
+            Self::Message(message) => message.encode(),
+            Self::Stack(stack) => stack.encode(),
+            Self::Text(text) => context::encode_text(text),
+            Self::Padding => [0, 0, 0, 0, 0, 0, 0, commit(tag::PADDING, 0)],
+        }
+    }
+
+    /// What the words of a claimed slot hold.
+    pub fn decode(words: [u64; SLOT_WORDS]) -> Slot {
+        if let Some(call) = Call::decode(&words) {
+            return Slot::Complete(Self::Call(call));
+        }
+        Slot::Complete(match tag_of(&words) {
+            0 => return Slot::Torn,
+            tag::SUMMARY => Self::Summary(Summary::decode(words)),
+            tag::PART => Self::Part(Part::decode(words)),
+            tag::GAP => Self::Gap(Gap::decode(words)),
+            tag::MODULE => Self::Module(Module::decode(words)),
+            tag::TEXT => Self::Text(context::decode_text(words)),
+            tag::PADDING => Self::Padding,
+            tag::MESSAGE => Self::Message(Message::decode(words)),
+            tag::STACK => Self::Stack(Stack::decode(words)),
+            unknown => return Slot::Unknown(unknown),
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! What a move came to: parts, gaps, and their summary.
+
+use super::tag;
+use super::words::{commit, high, low, pair};
+use crate::layout::SLOT_WORDS;
+
+/// What an emulated move (or, with the detail `vmas`, any move) came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// File-wide slot number of the call.
+    pub call: u32,
+    /// Parts moved.
+    pub parts: u32,
+    /// Gaps stepped over, a trailing one included.
+    pub gaps: u32,
+    /// Parts discovered again because another thread changed them.
+    pub retries: u32,
+    /// Bytes moved.
+    pub bytes: u64,
+    /// How the VMAs were found: 1 query, 2 maps, 3 bisect, 4 smaps.
+    pub source: u32,
+}
+
+/// One part of a moved range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// File-wide slot number of the call.
+    pub call: u32,
+    /// 0, or why this part could not be moved.
+    pub errno: u32,
+    /// The part: first byte.
+    pub start: u64,
+    /// The part: first byte behind it.
+    pub end: u64,
+    /// The whole VMA as it was found, when the source tells it, else the part.
+    pub vma_start: u64,
+    /// Its end.
+    pub vma_end: u64,
+    /// Offset in the file, bytes.
+    pub offset: u64,
+    /// Clock ticks the part took.
+    pub duration: u32,
+    /// Bit 0 read, 1 write, 2 execute, 3 shared; bit 7: these are known.
+    pub protection: u8,
+}
+
+/// What lay at the target of a gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Under {
+    /// Not looked at.
+    #[default]
+    Unknown = 0,
+    /// Nothing mapped.
+    Empty = 1,
+    /// Something mapped, which the move left alone.
+    Mapped = 2,
+}
+
+/// One gap of a moved range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// File-wide slot number of the call.
+    pub call: u32,
+    /// The gap in the source: first byte.
+    pub start: u64,
+    /// First byte behind it.
+    pub end: u64,
+    /// What lay at its target.
+    pub under: Under,
+}
+
+impl Summary {
+    #[inline]
+    pub(super) fn encode(&self) -> [u64; SLOT_WORDS] {
+        [
+            pair(self.call, self.retries),
+            pair(self.parts, self.gaps),
+            self.bytes,
+            pair(self.source, 0),
+            0,
+            0,
+            0,
+            commit(tag::SUMMARY, 0),
+        ]
+    }
+
+    pub(super) fn decode([w0, w1, bytes, w3, ..]: [u64; SLOT_WORDS]) -> Self {
+        Self {
+            call: low(w0),
+            retries: high(w0),
+            parts: low(w1),
+            gaps: high(w1),
+            bytes,
+            source: low(w3),
+        }
+    }
+}
+
+impl Part {
+    #[inline]
+    pub(super) fn encode(&self) -> [u64; SLOT_WORDS] {
+        [
+            pair(self.call, self.errno),
+            self.start,
+            self.end,
+            self.vma_start,
+            self.vma_end,
+            self.offset,
+            pair(self.duration, u32::from(self.protection)),
+            commit(tag::PART, 0),
+        ]
+    }
+
+    pub(super) fn decode(words: [u64; SLOT_WORDS]) -> Self {
+        let [w0, start, end, vma_start, vma_end, offset, w6, _] = words;
+        Self {
+            call: low(w0),
+            errno: high(w0),
+            start,
+            end,
+            vma_start,
+            vma_end,
+            offset,
+            duration: low(w6),
+            protection: high(w6) as u8,
+        }
+    }
+}
+
+impl Under {
+    fn of_number(number: u32) -> Self {
+        match number {
+            1 => Self::Empty,
+            2 => Self::Mapped,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl Gap {
+    #[inline]
+    pub(super) fn encode(&self) -> [u64; SLOT_WORDS] {
+        let call = pair(self.call, self.under as u32);
+        [call, self.start, self.end, 0, 0, 0, 0, commit(tag::GAP, 0)]
+    }
+
+    pub(super) fn decode([w0, start, end, ..]: [u64; SLOT_WORDS]) -> Self {
+        Self {
+            call: low(w0),
+            start,
+            end,
+            under: Under::of_number(high(w0)),
+        }
+    }
+}
