@@ -23,6 +23,8 @@ const SEGMENT: u32 = 64;
 /// Positions given space ahead of a sandbox: 4 MiB.
 const AHEAD: u32 = 1024;
 
+/// Numbers of chunks are below this: far enough from an overflow for every thread there may be to count once more.
+const END_OF_NUMBERS: u32 = u32::MAX - (1 << 22);
 /// Positions left when more are asked for.
 const HEADROOM: u32 = 16;
 /// Together a second, of which hardly a part will be needed.
@@ -64,7 +66,10 @@ pub(super) fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
     if !keeps_last() && count.load(Ordering::Relaxed) >= positions {
         return Err(Loss::Full);
     }
-    let number = count.fetch_add(1, Ordering::Relaxed);
+    let mut number = count.fetch_add(1, Ordering::Relaxed);
+    if number >= END_OF_NUMBERS {
+        number = begin_numbers_again(count, positions);
+    }
     let position = if keeps_last() {
         number.checked_rem(positions).ok_or(Loss::Full)?
     } else {
@@ -87,6 +92,22 @@ pub(super) fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
         .checked_rem(ALLOCATED.load(Ordering::Relaxed))
         .ok_or(Loss::NoSpace)?;
     Ok((position, number))
+}
+
+/// The next number after `END_OF_NUMBERS`: one that falls on the position that comes next, and not below the number
+/// of positions, since a reader of fewer chunks than that would leave positions out.
+#[cold]
+fn begin_numbers_again(count: &AtomicU32, positions: u32) -> u32 {
+    let first = positions + END_OF_NUMBERS.checked_rem(positions).unwrap_or(0);
+    let mut found = count.load(Ordering::Relaxed);
+    loop {
+        // Another thread may have set it back.
+        let number = if found < END_OF_NUMBERS { found } else { first };
+        match count.compare_exchange_weak(found, number + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return number,
+            Err(now) => found = now,
+        }
+    }
 }
 
 /// Makes sure that `position` can be written without a fault, and that the next ones soon can: whoever comes
