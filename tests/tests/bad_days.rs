@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace, is_guest, trace_files, traces_in};
+use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files, traces_in};
 use mremap_trace::{Header, Outcome, layout};
 
 /// Calls that a stage of the fixtures makes.
@@ -362,6 +362,8 @@ fn a_host_that_unmaps_the_trace_harms_itself_alone() {
 struct Confined {
     output: Output,
     traces: Vec<Trace>,
+    /// Records that were begun and not finished, and chunks.
+    torn: usize,
 }
 
 /// Runs 20,000 calls with a trace in a confined place; nothing where this machine does not allow that.
@@ -392,9 +394,12 @@ fn run_confined(what: &str, amount: &str) -> Option<Confined> {
         return None;
     }
     assert_eq!(calls_made(&output), 20_000, "{what} {amount}");
+    let read = |path: &PathBuf| Trace::read_torn(&read_trace_file(path));
+    let (traces, torn): (Vec<_>, Vec<_>) = trace_files(&kept).iter().map(read).unzip();
     Some(Confined {
         output,
-        traces: traces_in(&kept),
+        traces,
+        torn: torn.iter().sum(),
     })
 }
 
@@ -409,6 +414,45 @@ fn a_disk_that_fills_up_ends_the_trace_and_what_is_lost_is_counted() {
     assert_eq!(trace.calls_and_losses(), 20_000);
     assert!(trace.calls().len() > 1000, "most of the disk is used");
     assert!(trace.header.lost_no_space > 0, "the disk was full");
+    assert_eq!(run.torn, 0);
+    assert_eq!(
+        text(&run.output.stderr),
+        "",
+        "nothing is said while the program runs"
+    );
+}
+
+#[test]
+fn a_quota_ends_the_trace_and_what_is_lost_is_counted() {
+    let run = run_confined("quota", "300000").expect("a filter can always be set");
+    let [trace] = &run.traces[..] else {
+        panic!("one trace: {:?}", run.output);
+    };
+    assert_eq!(trace.calls_and_losses(), 20_000);
+    assert!(trace.calls().len() > 1000, "what the quota allows is used");
+    assert!(trace.header.lost_no_space > 0, "the quota was met");
+    assert_eq!(run.torn, 0);
+    assert_eq!(
+        text(&run.output.stderr),
+        "",
+        "nothing is said while the program runs"
+    );
+}
+
+/// A file system that copies on write wants space for a byte that was written before as well, so it may be unable to
+/// take the count of what was lost.
+#[test]
+fn a_quota_on_a_file_system_that_copies_on_write_ends_the_trace_and_not_the_program() {
+    let Some(run) = run_confined("btrfs-quota", "600K") else {
+        return;
+    };
+    let [trace] = &run.traces[..] else {
+        panic!("one trace: {:?}", run.output);
+    };
+    assert!(run.torn <= 1, "the chunk that could not be begun: {}", run.torn);
+    let calls = trace.calls().len();
+    assert!((1000..20_000).contains(&calls), "{calls} calls");
+    assert!(trace.calls_and_losses() <= 20_000);
     assert_eq!(
         text(&run.output.stderr),
         "",
@@ -424,6 +468,7 @@ fn a_limit_on_file_sizes_ends_the_trace_and_sends_no_signal() {
     };
     assert_eq!(trace.calls_and_losses(), 20_000);
     assert!(trace.header.lost_full > 0, "the file was full");
+    assert_eq!(run.torn, 0);
 }
 
 #[test]
@@ -432,6 +477,7 @@ fn where_no_trace_fits_one_line_says_so_and_the_program_runs() {
         ("disk", "100K", 28),
         ("read-only", "-", 30),
         ("file-size", "1000", 27),
+        ("quota", "0", 122),
     ] {
         let Some(run) = run_confined(what, amount) else {
             continue;
