@@ -1,13 +1,14 @@
 //! The promises.
 
-use std::cell::RefCell;
+use std::fs::File;
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS};
 use mremap_trace::{ChunkHeader, Header, Record, Slot};
-use tempfile::NamedTempFile;
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::load::{Calls, Index, Tail, Traces, Visitor, in_order, open, scan};
 
@@ -40,18 +41,32 @@ pub fn decode(bytes: &[u8]) {
     }
 }
 
+/// A file in memory, which is twenty times as fast as one on a disk.
+struct Memory {
+    file: File,
+    path: PathBuf,
+}
+
+impl Memory {
+    fn new() -> Self {
+        let file = File::from(memfd_create("trace", MemfdFlags::CLOEXEC).expect("a file in memory"));
+        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        Self { file, path }
+    }
+}
+
 thread_local! {
     /// The file that bytes are put into, and used again.
-    static FILE: RefCell<NamedTempFile> = RefCell::new(NamedTempFile::new().expect("a temporary file"));
+    static FILE: Memory = Memory::new();
 }
 
 /// The analyzer's reading: no panic, no call counted twice or forgotten, whichever way the file is read.
 pub fn load(bytes: &[u8]) {
     let bytes = bytes.get(..LONGEST).unwrap_or(bytes);
-    FILE.with_borrow(|file| {
-        file.as_file().set_len(0).expect("cut");
-        file.as_file().write_all_at(bytes, 0).expect("written");
-        read(file.path());
+    FILE.with(|Memory { file, path }| {
+        file.set_len(0).expect("cut");
+        file.write_all_at(bytes, 0).expect("written");
+        read(path);
     });
 }
 

@@ -16,5 +16,7 @@ mod model;
 mod terminal;
 
 mod checks;
+mod pieces;
 
 pub use checks::{decode, load};
+pub use pieces::piece;

@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::bench;
 use crate::dist;
 use crate::documents;
+use crate::fuzz;
 use crate::oracle;
 use crate::pictures;
 use crate::repo;
@@ -60,8 +61,9 @@ pub fn run() -> Result<ExitCode> {
 
 type Step = fn() -> Result<ExitCode>;
 
-fn last_steps() -> [(&'static str, Step); 4] {
+fn last_steps() -> [(&'static str, Step); 5] {
     [
+        ("fuzz targets", || fuzz::run(&fuzz::Options::for_ci())),
         ("dependencies", dependencies),
         ("documents", documents::run),
         ("pictures", || pictures::run(&pictures::Options::for_ci())),

@@ -10,6 +10,7 @@ mod debian;
 mod demo;
 mod dist;
 mod documents;
+mod fuzz;
 mod guest;
 mod kernels;
 mod libtest;
@@ -50,6 +51,8 @@ enum Command {
     Demo(demo::Options),
     /// The shim against the kernel that runs here, on random layouts and requests.
     Oracle(oracle::Options),
+    /// The fuzz targets, each for some time.
+    Fuzz(fuzz::Options),
     /// Every command that the documents show.
     Docs,
     /// The README's pictures.
@@ -78,6 +81,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Oracle(options) => oracle::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Docs => documents::run(),
         Command::Pictures(options) => pictures::run(&options),
         Command::Dist(options) => dist::run(&options),
