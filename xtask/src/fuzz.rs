@@ -49,7 +49,7 @@ impl Options {
     pub fn for_ci() -> Self {
         Self {
             targets: Vec::new(),
-            seconds: 3,
+            seconds: 2,
         }
     }
 }
