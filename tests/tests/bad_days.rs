@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files, traces_in};
+use mremap_tests::said::{calls_made, text};
 use mremap_trace::{Header, Outcome, layout};
 
 /// Calls that a stage of the fixtures makes.
@@ -18,20 +19,6 @@ const CALLS_OF_A_STAGE: u64 = 4;
 
 /// What the fixture `confine` says with when the machine does not let it.
 const NOT_PERMITTED: i32 = 77;
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The number in the fixture's `NAME: N calls`.
-fn calls_made(output: &Output) -> u64 {
-    let said = text(&output.stdout);
-    let words: Vec<&str> = said.lines().last().unwrap_or_default().split(' ').collect();
-    match words.as_slice() {
-        [_, count, "calls"] if output.status.success() => count.parse().expect("a number"),
-        _ => panic!("no count of calls: {output:?}"),
-    }
-}
 
 fn sum_of_calls(traces: &[Trace]) -> u64 {
     traces.iter().map(Trace::calls_and_losses).sum()
