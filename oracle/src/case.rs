@@ -191,6 +191,14 @@ impl Request {
     }
 }
 
+/// How mappings follow each other, in pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Shape {
+    pub gap: u64,
+    pub pages: u64,
+}
+
 /// A layout and what is asked of it, one request after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
@@ -202,6 +210,10 @@ pub struct Case {
     /// pages are shared until written.
     #[serde(default)]
     pub forked: bool,
+    /// The process has moved others before, elsewhere: what it has mapped of files is looked at by now, and what it
+    /// moves next may be like them.
+    #[serde(default)]
+    pub practised: Option<Shape>,
 }
 
 /// What a kernel, and the rights of the process, allow a case to contain.

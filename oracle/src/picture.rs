@@ -15,6 +15,9 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
     if case.forked {
         let _ = writeln!(text, "in a child forked after the layout");
     }
+    if let Some(shape) = case.practised {
+        let _ = writeln!(text, "after moves elsewhere of {shape:?}");
+    }
     if native.status != emulated.status {
         let _ = writeln!(
             text,

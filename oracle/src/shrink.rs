@@ -39,6 +39,7 @@ fn candidates(case: &Case) -> Vec<Case> {
         });
     }
     with(&|case| case.forked = false);
+    with(&|case| case.practised = None);
     for index in 0..pieces {
         with(&|case| case.pieces[index].marks.clear());
         for mark in 0..case.pieces[index].marks.len() {

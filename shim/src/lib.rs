@@ -23,6 +23,7 @@ mod discover;
 mod exclusive;
 mod mapping_limit;
 mod own;
+mod supposed;
 mod window;
 mod wiped;
 

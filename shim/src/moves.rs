@@ -12,7 +12,7 @@ use crate::exclusive::{self, Exclusive};
 use crate::next::Next;
 use crate::record::CallRecord;
 use crate::window::Window;
-use crate::{diagnostics, mapping_limit, own, ring, sys};
+use crate::{diagnostics, mapping_limit, own, ring, supposed, sys};
 
 /// A part that another thread changed between discovery and move is discovered again this often.
 const MOST_RETRIES: u32 = 8;
@@ -111,6 +111,7 @@ fn move_parts(wanted: Move, is_known_to_cross: bool, record: &mut CallRecord) ->
 fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> (Outcome, isize) {
     let mut plan = Plan::new(wanted);
     let mut retries = 0;
+    move_likely(&wanted, &mut plan, source, record);
     loop {
         match plan.next_step(source) {
             // A source that fails (a sandbox, a driver's strange line) is replaced by the one that asks
@@ -118,7 +119,10 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
             Err(failed) if !source.fall_back() => return (Outcome::Emulated, -(failed.0 as isize)),
             Err(_) => {}
             Ok(Step::Gap(gap)) => record.gap(gap, wanted.target(gap.start)),
-            Ok(Step::Done) => return (Outcome::Emulated, wanted.destination as isize),
+            Ok(Step::Done) => {
+                source.remember();
+                return (Outcome::Emulated, wanted.destination as isize);
+            }
             Ok(Step::Refused(errno)) => return (refused_after(record), -(errno as isize)),
             Ok(Step::Part { part, vma, .. }) => {
                 if may_not_stay_behind(&wanted, part.start) {
@@ -128,6 +132,7 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                 let ticks = record.ticks();
                 let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
                 if (-4095..0).contains(&result) && source.stop_supposing() {
+                    supposed::take_back_half_moved(&wanted, part);
                     plan.rewind(part.start);
                     continue;
                 }
@@ -144,8 +149,20 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                 if (-4095..0).contains(&result) {
                     return (Outcome::Emulated, result);
                 }
+                move_likely(&wanted, &mut plan, source, record);
             }
         }
+    }
+}
+
+/// Moves what probably follows the part just moved in its own way, or is first and like the last move's.
+#[inline]
+fn move_likely(wanted: &Move, plan: &mut Plan, source: &mut Source, record: &mut CallRecord) {
+    while let Some(run) = source.likely_run(plan.cursor(), wanted.source.end) {
+        let moved = supposed::move_all(wanted, run);
+        plan.rewind(moved.cursor);
+        record.parts_unseen(moved.parts);
+        source.run_was(&run, moved.is_as_supposed, moved.parts);
     }
 }
 

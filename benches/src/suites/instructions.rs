@@ -39,7 +39,7 @@ pub fn counts(subject: &Subject) -> Result<Counts> {
     let resize = ["resize"].as_slice();
     let nothing = Setup::default();
     // What the call costs without the library: the stub's, or nothing (the program's own loop is the same).
-    let paths: [HookPath<'_>; 8] = [
+    let paths: [HookPath<'_>; 9] = [
         ("passed-through", resize, stubbed.clone(), &stub, resize),
         ("passed-through-traced", resize, traced(&stubbed), &stub, resize),
         ("one-vma", one, emulating.clone(), &nothing, one),
@@ -53,6 +53,7 @@ pub fn counts(subject: &Subject) -> Result<Counts> {
             &nothing,
             one,
         ),
+        ("17-vmas-auto", several, emulating.clone(), &nothing, one),
         ("17-vmas-gaps-auto", gaps, emulating, &nothing, one),
     ];
     let mut counts = Counts::new();

@@ -113,15 +113,21 @@ fn mark(random: &mut Random) -> Mark {
 fn row(random: &mut Random, palette: &Palette, from: u64, count: u64) -> Vec<Piece> {
     let mut at = from;
     let mut row: Vec<Piece> = Vec::new();
+    // Most of a row alike: what follows one piece in its own way, and what only seems to.
+    let alike = random.percent(30).then(|| (gap(random), pages(random)));
     for _ in 0..count {
-        at += gap(random) * PAGE;
+        let (gap, pages) = match alike {
+            Some(alike) if random.percent(94) => alike,
+            _ => (gap(random), pages(random)),
+        };
+        at += gap * PAGE;
         let kind = palette.kind(random);
         // One of each is all the process has, and huge pages are few.
         let taken = |kind: Kind| row.iter().filter(|piece| piece.kind == kind).count();
         let is_scarce = matches!(kind, Kind::Vvar | Kind::Vdso) && (taken(kind) > 0 || from != SOURCE)
             || kind.is_huge() && (taken(kind) > 1 || from != SOURCE);
         let kind = if is_scarce { Kind::Anon } else { kind };
-        let piece = piece(random, palette, kind, at);
+        let piece = piece(random, palette, kind, at, pages);
         at = piece.end();
         row.push(piece);
     }
@@ -139,7 +145,11 @@ fn gap(random: &mut Random) -> u64 {
     }
 }
 
-fn piece(random: &mut Random, palette: &Palette, kind: Kind, at: u64) -> Piece {
+fn pages(random: &mut Random) -> u64 {
+    random.weighted(&[(30, 1), (30, 2), (20, 3), (15, 5), (5, 12)])
+}
+
+fn piece(random: &mut Random, palette: &Palette, kind: Kind, at: u64, pages: u64) -> Piece {
     let at = if kind.is_huge() {
         at.next_multiple_of(HUGE_PAGES * PAGE)
     } else {
@@ -149,7 +159,7 @@ fn piece(random: &mut Random, palette: &Palette, kind: Kind, at: u64) -> Piece {
         Kind::HugePages | Kind::Transparent => HUGE_PAGES,
         Kind::Vvar | Kind::Vdso => 4,
         Kind::SystemV | Kind::BpfMap => random.between(1, 4),
-        _ => random.weighted(&[(30, 1), (30, 2), (20, 3), (15, 5), (5, 12)]),
+        _ => pages,
     };
     let mut marks: Vec<Mark> = Vec::new();
     for &mark in &palette.marks {

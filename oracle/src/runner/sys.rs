@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use anyhow::{Context as _, Result, bail};
 use syscalls::{Sysno, raw_syscall};
 
-use crate::case::Request;
+use crate::case::{PAGE, Request, Shape};
 use crate::observation::UNTOUCHED;
 
 /// A call as a program makes it, through the C function that a preload library replaces: result and errno.
@@ -30,6 +30,36 @@ pub(super) fn mremap(request: &Request) -> (u64, i32) {
         );
         (result as u64, *libc::__errno_location())
     }
+}
+
+/// Moves VMAs of a shape there and back twice, far from every layout, and unmaps them.
+pub(super) fn practise(shape: Shape) {
+    const HERE: u64 = 0x4000_0000_0000;
+    const THERE: u64 = 0x4100_0000_0000;
+    const VMAS: u64 = 3;
+    let (gap, len) = (shape.gap * PAGE, shape.pages * PAGE);
+    for index in 0..VMAS {
+        let prot = if index % 2 == 0 {
+            libc::PROT_READ
+        } else {
+            libc::PROT_NONE
+        };
+        let memory = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        map(HERE + index * (gap + len), len, prot, memory, -1, 0);
+    }
+    let whole = VMAS * (gap + len) - gap;
+    for (old, new) in [(HERE, THERE), (THERE, HERE), (HERE, THERE), (THERE, HERE)] {
+        let (old_len, new_len) = (whole, whole);
+        mremap(&Request {
+            old,
+            old_len,
+            new_len,
+            flags: (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u32,
+            new,
+        });
+    }
+    // SAFETY: see the head of this file.
+    unsafe { libc::munmap(HERE as *mut _, whole as usize) };
 }
 
 /// Moves one whole VMA without asking any library.
