@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod kernel;
 pub mod layout;
+pub mod limited;
 pub mod rounds;
 pub mod stepping;
 pub mod strategies;

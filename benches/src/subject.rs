@@ -17,6 +17,8 @@ pub struct Subject {
     pub analyzer: PathBuf,
     /// The library that stands behind the preload library and does nothing.
     pub stub: PathBuf,
+    /// A Python that has `DuckDB`, where one can be had.
+    pub python: PathBuf,
     /// Where the measured programs are.
     pub programs: PathBuf,
     /// Where traces go, on the file system of the build.

@@ -5,12 +5,13 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use mremap_benches::results::Results;
+use mremap_benches::rounds::Series;
 use mremap_benches::subject::{self, Subject};
-use mremap_benches::suites::{calls, instructions, moves, peers, report, startup, trace};
+use mremap_benches::suites::{calls, guests, instructions, moves, peers, report, startup, trace};
 use mremap_benches::table::Row;
 use serde_json::Value;
 
@@ -18,15 +19,16 @@ use crate::catalogue::Catalogue;
 use crate::guest::{self, Guest};
 use crate::kernels;
 use crate::repo;
+use crate::tools::DUCKDB;
 
 /// Guests that the bench measures in: the oldest one, and one without `PROCMAP_QUERY`.
 const GUESTS: [&str; 2] = ["5.10", "6.1"];
-/// Places in a guest.
+/// Its place in a guest.
 const GUEST_SHIM: &str = "/libmremap_shim.so";
-const GUEST_BENCH: &str = "/bench-moves";
 
 /// Which suites, how thoroughly.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // a command line's switches
 pub struct Options {
     /// Only these; all of them when none is named.
     #[arg(value_enum)]
@@ -40,6 +42,9 @@ pub struct Options {
     /// Write the counted instructions to benches/instructions.toml.
     #[arg(long)]
     record: bool,
+    /// Measure nothing; fail where CI would, when instructions have grown.
+    #[arg(long, conflicts_with_all = ["suites", "record"])]
+    check: bool,
 }
 
 /// One group of rows.
@@ -68,15 +73,29 @@ enum Suite {
 /// Measures, prints the table, keeps it. Missed goals are not a failure: the table says them.
 pub fn run(options: &Options) -> Result<ExitCode> {
     use clap::ValueEnum as _;
+    if options.check {
+        check_instructions()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let suites = if options.suites.is_empty() {
         Suite::value_variants()
     } else {
         &options.suites
     };
-    let subject = prepare(options.quick, suites.contains(&Suite::Report))?;
+    let analyzes = [Suite::Trace, Suite::Report, Suite::Peers]
+        .iter()
+        .any(|it| suites.contains(it));
+    let mut subject = prepare(options.quick, analyzes)?;
+    if suites.contains(&Suite::Peers) {
+        match DUCKDB.get() {
+            Ok(bin) => subject.python = bin.join("python3"),
+            Err(error) => eprintln!("bench: DuckDB cannot be installed: {error:#}"),
+        }
+    }
     let mut results = Results::begin(options.quick)?;
     let mut status = ExitCode::SUCCESS;
     for suite in suites {
+        let begun = Instant::now();
         match rows(*suite, &subject, options) {
             Ok(rows) => {
                 eprint!("{}", mremap_benches::table::render(&rows, &[]));
@@ -88,6 +107,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
                 status = ExitCode::FAILURE;
             }
         }
+        eprintln!("bench: {suite:?} took {:.0} s", begun.elapsed().as_secs_f64());
     }
     let results = results.end()?;
     let table = if options.no_keep {
@@ -110,9 +130,9 @@ fn rows(suite: Suite, subject: &Subject, options: &Options) -> Result<Vec<Row>> 
         Suite::Trace => trace::rows(subject),
         Suite::Report => report::rows(subject),
         Suite::Peers => {
-            let (rows, skipped) = peers::rows(subject)?;
-            for line in skipped {
-                eprintln!("bench: skipped: {line}");
+            let (rows, missing) = peers::rows(subject);
+            for line in missing {
+                eprintln!("bench: no figure: {line}");
             }
             Ok(rows)
         }
@@ -147,42 +167,64 @@ pub fn check_instructions() -> Result<()> {
 }
 
 fn in_guests(subject: &Subject) -> Result<Vec<Row>> {
+    let mut rows = guests::rows("here", &runs_here(subject)?)?;
     if let Some(missing) = guest::missing() {
-        eprintln!("bench: skipped: guests: {missing}");
-        return Ok(Vec::new());
+        eprintln!("bench: no figure: guests: {missing}");
+        return Ok(rows);
     }
-    let mut guest = Guest {
-        timeout: Duration::from_mins(5),
-        ..Guest::default()
-    };
-    guest.add(&subject.shim, GUEST_SHIM);
-    guest.add(subject.programs.join("bench-moves"), GUEST_BENCH);
-    for source in moves::guest::SOURCES {
-        let environment = [
-            ("LD_PRELOAD", GUEST_SHIM),
-            ("MREMAP_SHIM_MODE", "emulate"),
-            ("MREMAP_SHIM_VMA_SOURCE", source),
-        ];
-        let argv = std::iter::once(GUEST_BENCH).chain(moves::guest::ARGUMENTS);
-        guest.command_with(argv, &environment);
-    }
-    let packed = guest.pack()?;
-    let mut rows = Vec::new();
+    let packed = pack(subject)?;
     // One after the other: they would measure each other.
     for series in GUESTS {
-        let entry = Catalogue::read()?.select(&[series.to_owned()])?;
-        let kernel = kernels::get(&entry)?.remove(0);
-        let outcomes = packed.boot(&kernel, &mut |_| ())?;
-        for (source, outcome) in moves::guest::SOURCES.iter().zip(outcomes) {
-            let figures = subject::parse(&outcome.output)
-                .with_context(|| format!("guest kernel {series}: {}", outcome.output))?;
-            rows.push(moves::guest::row(series, source, &figures));
+        match in_guest(series, &packed) {
+            Ok(found) => rows.extend(found),
+            Err(error) => eprintln!("bench: no figure: guest {series}: {error:#}"),
         }
     }
     Ok(rows)
 }
 
-/// Builds what is measured and what measures. The analyzer, which takes minutes, only for the suite that runs it.
+fn runs_here(subject: &Subject) -> Result<Vec<Vec<Series>>> {
+    let emulating = |source| subject.shim().set("MODE", "emulate").set("VMA_SOURCE", source);
+    let runs = guests::runs();
+    let mut each = runs.iter();
+    each.try_fold(Vec::new(), |mut printed, run| {
+        printed.push(subject.run(run.program, &run.arguments, &emulating(run.source))?);
+        Ok(printed)
+    })
+}
+
+fn pack(subject: &Subject) -> Result<guest::Packed> {
+    let mut guest = Guest {
+        timeout: Duration::from_mins(5),
+        ..Guest::default()
+    };
+    guest.add(&subject.shim, GUEST_SHIM);
+    for program in ["bench-moves", "bench-questions"] {
+        guest.add(subject.programs.join(program), format!("/{program}"));
+    }
+    for run in guests::runs() {
+        let environment = [
+            ("LD_PRELOAD", GUEST_SHIM),
+            ("MREMAP_SHIM_MODE", "emulate"),
+            ("MREMAP_SHIM_VMA_SOURCE", run.source),
+        ];
+        let argv = std::iter::once(format!("/{}", run.program)).chain(run.arguments);
+        guest.command_with(argv, &environment);
+    }
+    guest.pack()
+}
+
+fn in_guest(series: &str, packed: &guest::Packed) -> Result<Vec<Row>> {
+    let entry = Catalogue::read()?.select(&[series.to_owned()])?;
+    let kernel = kernels::get(&entry)?.remove(0);
+    let outcomes = packed.boot(&kernel, &mut |_| ())?;
+    let parsed = outcomes
+        .iter()
+        .map(|outcome| subject::parse(&outcome.output).with_context(|| outcome.output.clone()));
+    guests::rows(series, &parsed.collect::<Result<Vec<_>>>()?)
+}
+
+/// Builds what is measured and what measures. The analyzer, which takes minutes, only for suites that run it.
 fn prepare(is_quick: bool, needs_analyzer: bool) -> Result<Subject> {
     let mut command = repo::cargo();
     command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
@@ -224,6 +266,7 @@ fn prepare(is_quick: bool, needs_analyzer: bool) -> Result<Subject> {
         shim: built("libmremap_shim.so")?,
         analyzer: programs.join("mremap-analyzer"),
         stub: built("libstub_mremap.so")?,
+        python: PathBuf::from("python3"),
         programs,
         scratch,
         is_quick,

@@ -1,5 +1,5 @@
 //! What a call that is passed through costs: a resize to the size that is there, by symbol (which a preload
-//! library interposes) and past every preload library, in turns. In ns of each thread's CPU time for a call.
+//! library interposes) and past every preload library, in turns. In ns for a call, of each thread's CPU time.
 
 use std::path::PathBuf;
 use std::sync::Barrier;
@@ -24,6 +24,9 @@ struct Options {
     /// Rounds.
     #[arg(long, default_value_t = 21)]
     rounds: usize,
+    /// Wall-clock time instead: for tools that stop the program, and work while it stands.
+    #[arg(long)]
+    wall: bool,
     /// `direct` is the `mremap` of this preloaded library instead of libc's.
     #[arg(long)]
     stub: Option<PathBuf>,
@@ -56,16 +59,21 @@ fn main() -> Result<()> {
 fn measure(layout: &Layout, way: Way, options: &Options) -> f64 {
     let start = Barrier::new(options.threads);
     let start = &start;
+    let now = if options.wall {
+        clock::monotonic_ns
+    } else {
+        clock::thread_cpu_ns
+    };
     let work = move |index: usize| {
         let place = layout.place() + index * layout.stride();
         // The first call of a thread finds a place for its records; it is not one among many.
         way.call(place, 2 * PAGE, 2 * PAGE, 0, 0);
         start.wait();
-        let before = clock::thread_cpu_ns();
+        let before = now();
         for _ in 0..options.calls {
             std::hint::black_box(way.call(place, 2 * PAGE, 2 * PAGE, 0, 0));
         }
-        (clock::thread_cpu_ns() - before) as f64 / options.calls as f64
+        (now() - before) as f64 / options.calls as f64
     };
     if options.threads == 1 {
         return work(0);

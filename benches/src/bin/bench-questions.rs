@@ -68,13 +68,6 @@ fn main() -> Result<()> {
         let mut query = ProcmapQuery::at_or_above(address, place, room);
         ask!(ioctl, fd, PROCMAP_QUERY, &raw mut query)
     };
-    let each = |question: &dyn Fn(usize) -> usize, times: usize| {
-        let start = clock::thread_cpu_ns();
-        for index in 0..times {
-            std::hint::black_box(question(index));
-        }
-        (clock::thread_cpu_ns() - start) as f64 / times as f64
-    };
     let questions: [Question<'_>; 15] = [
         ("gettid", 1, &|_| ask!(gettid)),
         ("no-op resize", 1, &|i| {
@@ -124,6 +117,7 @@ fn main() -> Result<()> {
         let times = options.questions / dearer;
         variants.push((label.to_owned(), Box::new(move || each(question, times))));
     }
+    variants.extend(questions_about_all(&layout, (options.questions / VMAS).max(1)));
     // All of maps, by reads of several sizes, in ns for one line.
     for room in [1024, 4096, 65536] {
         variants.push((
@@ -134,6 +128,92 @@ fn main() -> Result<()> {
     let series = rounds::run(options.rounds, &mut variants);
     rounds::print(&series);
     Ok(())
+}
+
+thread_local! {
+    /// Opened once: only asking is timed.
+    static PAGEMAP: usize = ask!(openat, libc::AT_FDCWD, c"/proc/self/pagemap".as_ptr(), libc::O_RDONLY, 0);
+}
+
+/// `struct pm_scan_arg` of `include/uapi/linux/fs.h`, and its ioctl (Linux 6.7).
+#[repr(C)]
+#[derive(Default)]
+struct ScanArguments {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+const PAGEMAP_SCAN: usize = 0xc060_6610;
+
+/// Every page that is mapped, whatever is to be said of it: neighbours come as one region.
+fn scan_pagemap(range: &std::ops::Range<usize>) -> usize {
+    let regions = [[0u64; 3]; 2 * VMAS];
+    let mut arguments = ScanArguments {
+        size: size_of::<ScanArguments>() as u64,
+        start: range.start as u64,
+        end: range.end as u64,
+        vec: regions.as_ptr().addr() as u64,
+        vec_len: regions.len() as u64,
+        return_mask: 1 << 1, // PAGE_IS_FILE
+        ..ScanArguments::default()
+    };
+    let fd = PAGEMAP.with(|&fd| fd);
+    let found = ask!(ioctl, fd, PAGEMAP_SCAN, &raw mut arguments);
+    std::hint::black_box(regions);
+    found
+}
+
+/// Eight bytes a page, those of gaps and of pages that are not there alike.
+fn read_pagemap(range: &std::ops::Range<usize>) -> usize {
+    let mut entries = [0u64; 4 * VMAS];
+    let (pages, offset) = (range.len() / PAGE, range.start / PAGE * 8);
+    let fd = PAGEMAP.with(|&fd| fd);
+    ask!(pread64, fd, entries.as_mut_ptr(), pages * 8, offset)
+}
+
+/// ns for one question, the mean of so many.
+fn each(question: &dyn Fn(usize) -> usize, times: usize) -> f64 {
+    let start = clock::thread_cpu_ns();
+    for index in 0..times {
+        std::hint::black_box(question(index));
+    }
+    (clock::thread_cpu_ns() - start) as f64 / times as f64
+}
+
+/// Questions about all VMAs at once, in ns for one of them. None tells where one VMA ends and another begins.
+fn questions_about_all(layout: &Layout, times: usize) -> Vec<Variant<'_>> {
+    let whole = layout.place()..layout.place() + layout.len();
+    let at = |index: usize| layout.place() + index * layout.stride();
+    let ask_all = move |which: usize| match which {
+        0 => ask!(msync, whole.start, whole.len(), libc::MS_ASYNC),
+        1 => scan_pagemap(&whole),
+        2 => {
+            let (pages, mut nodes) = (std::array::from_fn::<_, VMAS, _>(at), [0i32; VMAS]);
+            ask!(move_pages, 0, VMAS, pages.as_ptr(), 0, nodes.as_mut_ptr(), 0)
+        }
+        _ => read_pagemap(&whole),
+    };
+    let names = [
+        "msync that writes nothing",
+        "PAGEMAP_SCAN",
+        "move_pages that moves none",
+        "pagemap read",
+    ];
+    let variants = names.iter().enumerate().map(|(which, name)| -> Variant<'_> {
+        let ask_all = ask_all.clone();
+        let measure = move || each(&|_| ask_all(which), times) / VMAS as f64;
+        (format!("{name}, a VMA of 64"), Box::new(measure))
+    });
+    variants.collect()
 }
 
 fn a_line_of_maps(room: usize) -> f64 {

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use wait_timeout::ChildExt as _;
 
+use crate::limited;
 use crate::subject::Subject;
 
 const SESSION: &str = "mremap-bench";
@@ -69,13 +71,9 @@ impl Session {
     }
 
     fn lttng(&self, arguments: &[&str]) -> Result<()> {
-        let output = Command::new("lttng")
-            .args(arguments)
-            .env("LTTNG_HOME", self.directory.path())
-            .output()
-            .context("lttng is not installed (Debian: lttng-tools)")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "lttng {}: {said}", arguments.join(" "));
+        let mut command = Command::new("lttng");
+        command.args(arguments).env("LTTNG_HOME", self.directory.path());
+        limited::output(&mut command).with_context(|| arguments.join(" "))?;
         Ok(())
     }
 
@@ -96,28 +94,24 @@ impl Drop for Session {
         let _ = self.lttng(&["destroy", SESSION]);
         // SAFETY: our own child, not waited for yet; it ends its consumers itself.
         unsafe { libc::kill(self.daemon.id() as libc::pid_t, libc::SIGTERM) };
-        let _ = self.daemon.wait();
+        if !matches!(self.daemon.wait_timeout(Duration::from_secs(10)), Ok(Some(_))) {
+            limited::end(&mut self.daemon);
+        }
     }
 }
 
 fn compile(directory: &Path) -> Result<PathBuf> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
     let wrapper = directory.join("liblttng_mremap.so");
-    let output = Command::new("cc")
+    let mut command = Command::new("cc");
+    command
         .args(["-O2", "-fPIC", "-shared", "-I"])
         .arg(&sources)
         .arg("-o")
         .arg(&wrapper)
         .arg(sources.join("lttng_mremap.c"))
-        .args(["-llttng-ust", "-ldl"])
-        .output()
-        .context("no C compiler")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let first = said.lines().next().unwrap_or_default();
-    ensure!(
-        output.status.success(),
-        "the wrapper cannot be compiled (Debian: liblttng-ust-dev): {first}"
-    );
+        .args(["-llttng-ust", "-ldl"]);
+    limited::output(&mut command).context("the wrapper cannot be compiled (Debian: liblttng-ust-dev)")?;
     Ok(wrapper)
 }
 

@@ -1,6 +1,8 @@
 //! One module a group of rows. Each runs what it needs in turns and returns its rows; none judges another's.
 
 pub mod calls;
+mod exports;
+pub mod guests;
 pub mod instructions;
 pub mod lttng;
 pub mod moves;

@@ -10,7 +10,7 @@ use crate::table::{Goal, Row};
 
 const SUITE: &str = "moves";
 const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
-const MANY: usize = 60_000;
+pub(super) const MANY: usize = 60_000;
 
 /// The rows.
 ///
@@ -79,7 +79,7 @@ pub fn floors(subject: &Subject) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-const LOOP: &str = "loop that knows them";
+pub(super) const LOOP: &str = "loop that knows them";
 
 fn single(subject: &Subject) -> Result<Vec<Row>> {
     let series = subject.run(
@@ -141,11 +141,11 @@ fn with_a_sibling(subject: &Subject, vmas: usize, gap_pages: usize) -> Result<Ro
         .goal(Goal::AtMost(1.03)))
 }
 
-/// Pairs of processes, with 60,000 VMAs more and without. The bare loop is shown too: the kernel's own work
-/// grows with the tree of VMAs.
+/// Pairs of processes, with 60,000 VMAs more and without. The kernel's own work grows with the tree of VMAs, in the
+/// bare loop as in a move: the goal is for what the library adds to the loop, both are shown.
 fn in_a_large_process(subject: &Subject, source: &str) -> Result<Vec<Row>> {
     let setup = emulating(subject, source);
-    let (mut shim, mut bare) = (Vec::new(), Vec::new());
+    let (mut added, mut whole, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..9 {
         let mut small = arguments(subject, 17, 1, "symbol,libc");
         // Pairs are what is repeated here; the last one given counts.
@@ -157,14 +157,17 @@ fn in_a_large_process(subject: &Subject, source: &str) -> Result<Vec<Row>> {
             subject.run("bench-moves", &large, &setup)?,
         );
         let median = |series: &[Series], way| Summary::of(named(series, way).to_vec()).median;
-        shim.push(median(&large, "symbol") / median(&small, "symbol"));
+        whole.push(median(&large, "symbol") / median(&small, "symbol"));
         bare.push(median(&large, "libc") / median(&small, "libc"));
+        let over_loop = |series| Summary::of(ratios(named(series, "symbol"), named(series, "libc"))).median;
+        added.push(over_loop(&large) / over_loop(&small));
     }
     let what = format!("17 VMAs, gaps, {source}, {MANY} other VMAs");
     let mut rows = vec![
-        Row::new(SUITE, what, "without the others")
-            .measured("x", shim)
+        Row::new(SUITE, format!("over loop: {what}"), "over loop, without them")
+            .measured("x", added)
             .goal(Goal::AtMost(1.10)),
+        Row::new(SUITE, what, "without the others").measured("x", whole),
     ];
     if source == "auto" {
         let what = format!("17 VMAs, gaps, bare loop, {MANY} other VMAs");
@@ -236,35 +239,10 @@ fn emulating(subject: &Subject, source: &str) -> Setup {
     subject.shim().set("MODE", "emulate").set("VMA_SOURCE", source)
 }
 
-fn shape(vmas: usize, gap_pages: usize) -> String {
+pub(super) fn shape(vmas: usize, gap_pages: usize) -> String {
     format!("{vmas} VMAs{}", if gap_pages == 0 { "" } else { ", gaps" })
 }
 
 fn has_native(series: &[Series]) -> bool {
     series.iter().any(|series| series.name == "native")
-}
-
-/// The programs' arguments and settings for a guest, and what to make of the figures there.
-pub mod guest {
-    use super::{LOOP, Row, Series, named, ratios};
-    use crate::table::Goal;
-
-    /// Each source without `PROCMAP_QUERY`, and `auto`.
-    pub const SOURCES: [&str; 3] = ["auto", "maps", "bisect"];
-
-    /// Arguments of `bench-moves`: an emulated machine needs longer samples.
-    pub const ARGUMENTS: [&str; 5] = [
-        "--vmas=17",
-        "--gap-pages=1",
-        "--rounds=9",
-        "--sample-us=20000",
-        "--ways=symbol,libc",
-    ];
-
-    /// The row of one guest kernel and one source.
-    pub fn row(kernel: &str, source: &str, series: &[Series]) -> Row {
-        Row::new("guests", format!("17 VMAs, gaps, {source}, Linux {kernel}"), LOOP)
-            .measured("x", ratios(named(series, "symbol"), named(series, "libc")))
-            .goal(Goal::AtMost(1.25))
-    }
 }

@@ -6,6 +6,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use mremap_trace::{Header, layout};
 
+use super::exports;
+use crate::limited;
 use crate::subject::{Setup, Subject};
 use crate::table::{Goal, Row};
 
@@ -39,10 +41,27 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
             .goal(Goal::AtMost(64.0)),
         Row::new(SUITE, "chunks for a passed-through call", "")
             .measured("B", vec![used as f64 / calls as f64]),
+        Row::new(SUITE, "Parquet of a resize drawn at random", "")
+            .measured("B", vec![parquet(subject)?])
+            .goal(Goal::AtMost(15.0)),
         Row::new(SUITE, "memory beyond the file, traced", "untraced")
             .measured("KiB", memory)
             .goal(Goal::AtMost(100.0)),
     ])
+}
+
+/// Bytes of exported Parquet for a call of a program that resizes its mappings at random.
+fn parquet(subject: &Subject) -> Result<f64> {
+    const CALLS: usize = 200_000;
+    let directory = subject.trace_directory()?;
+    let (trace, target) = (directory.path().join("trace"), directory.path().join("parquet"));
+    fs::create_dir(&trace)?;
+    let mut command = Command::new(subject.programs.join("bench-resizes"));
+    command.arg(format!("--calls={CALLS}"));
+    subject.shim().set("TRACE", &trace).apply(&mut command);
+    limited::output(&mut command)?;
+    exports::export(subject, "parquet", &trace, &target)?;
+    Ok(exports::size(&target)? as f64 / CALLS as f64)
 }
 
 /// KiB of anonymous memory, and of the library itself, that a traced process has more than an untraced one:
