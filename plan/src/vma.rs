@@ -56,8 +56,6 @@ pub enum Backing {
     /// A file on a file system without a block device: its driver must be asked for by other means
     /// (ramfs places its own mappings, tmpfs does not).
     UnnumberedFile,
-    /// What is no file of a file system: a device, a socket. Cut in two, it may stay so.
-    Driver,
     /// A file mapping whose driver has its own `get_unmapped_area`: alone or not at all.
     PlacedByDriver,
 }
@@ -79,18 +77,9 @@ impl Backing {
         match path {
             b"/dev/zero" if !shared => Self::PlacedByDriver,
             b"anon_inode:[io_uring]" | b"anon_inode:bpf-map" | b"/dev/sgx_enclave" => Self::PlacedByDriver,
-            _ if is_driver(path) => Self::Driver,
             _ if major == 0 => Self::UnnumberedFile,
             _ => Self::Movable,
         }
-    }
-}
-
-/// Whether a mapping's path names no file that a file system keeps. Shared memory has names like it.
-fn is_driver(path: &[u8]) -> bool {
-    match path.strip_prefix(b"/dev/") {
-        Some(name) => !name.starts_with(b"shm/") && name != b"zero (deleted)",
-        None => path.first().is_some_and(|&first| first != b'/'),
     }
 }
 

@@ -23,7 +23,6 @@ mod discover;
 mod exclusive;
 mod mapping_limit;
 mod own;
-mod supposed;
 mod window;
 mod wiped;
 

@@ -1,6 +1,6 @@
 //! What to do with a call: pass it on, refuse it, or carry the move out part by part.
 
-use mremap_plan::{Errno, Flags, Judgement, Move, Plan, Request, Step};
+use mremap_plan::{Errno, Flags, Judgement, Move, Plan, Range, Request, Step};
 use mremap_trace::Outcome;
 
 use crate::address_space::{self, page_size};
@@ -12,7 +12,7 @@ use crate::exclusive::{self, Exclusive};
 use crate::next::Next;
 use crate::record::CallRecord;
 use crate::window::Window;
-use crate::{diagnostics, mapping_limit, own, ring, supposed, sys};
+use crate::{diagnostics, mapping_limit, own, ring, sys};
 
 /// A part that another thread changed between discovery and move is discovered again this often.
 const MOST_RETRIES: u32 = 8;
@@ -111,7 +111,6 @@ fn move_parts(wanted: Move, is_known_to_cross: bool, record: &mut CallRecord) ->
 fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> (Outcome, isize) {
     let mut plan = Plan::new(wanted);
     let mut retries = 0;
-    move_likely(&wanted, &mut plan, source, record);
     loop {
         match plan.next_step(source) {
             // A source that fails (a sandbox, a driver's strange line) is replaced by the one that asks
@@ -119,10 +118,7 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
             Err(failed) if !source.fall_back() => return (Outcome::Emulated, -(failed.0 as isize)),
             Err(_) => {}
             Ok(Step::Gap(gap)) => record.gap(gap, wanted.target(gap.start)),
-            Ok(Step::Done) => {
-                source.remember();
-                return (Outcome::Emulated, wanted.destination as isize);
-            }
+            Ok(Step::Done) => return (Outcome::Emulated, wanted.destination as isize),
             Ok(Step::Refused(errno)) => return (refused_after(record), -(errno as isize)),
             Ok(Step::Part { part, vma, .. }) => {
                 if may_not_stay_behind(&wanted, part.start) {
@@ -132,7 +128,7 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                 let ticks = record.ticks();
                 let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
                 if (-4095..0).contains(&result) && source.stop_supposing() {
-                    supposed::take_back_half_moved(&wanted, part);
+                    bring_back_half(&wanted, part);
                     plan.rewind(part.start);
                     continue;
                 }
@@ -149,20 +145,25 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                 if (-4095..0).contains(&result) {
                     return (Outcome::Emulated, result);
                 }
-                move_likely(&wanted, &mut plan, source, record);
             }
         }
     }
 }
 
-/// Moves what probably follows the part just moved in its own way, or is first and like the last move's.
-#[inline]
-fn move_likely(wanted: &Move, plan: &mut Plan, source: &mut Source, record: &mut CallRecord) {
-    while let Some(run) = source.likely_run(plan.cursor(), wanted.source.end) {
-        let moved = supposed::move_all(wanted, run);
-        plan.rewind(moved.cursor);
-        record.parts_unseen(moved.parts);
-        source.run_was(&run, moved.is_as_supposed, moved.parts);
+/// A part that was supposed to be one VMA could not be moved. It may have been several, and the kernel one that moves as
+/// many as it can (6.17, emulation forced): brings back those. Its target was free; a kernel that moves none has left it
+/// so, and must not be asked, since it would unmap the source.
+#[cold]
+fn bring_back_half(wanted: &Move, part: Range) {
+    let target = wanted.target_of(part);
+    if discover::is_mapped(target.start) {
+        sys::mremap(&Request {
+            old: target.start,
+            old_len: target.len(),
+            new_len: target.len(),
+            flags: Flags(Flags::MAYMOVE.0 | Flags::FIXED.0),
+            new: part.start,
+        });
     }
 }
 

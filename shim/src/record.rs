@@ -128,11 +128,6 @@ impl CallRecord {
         self.summary.retries += 1;
     }
 
-    /// Parts were moved of a call of which nothing is kept.
-    pub(crate) fn parts_unseen(&mut self, parts: u32) {
-        self.summary.parts += parts;
-    }
-
     /// A part was moved, or could not be: `result` is what the kernel said.
     pub(crate) fn part(&mut self, part: Range, vma: &Vma, started: u64, result: isize) {
         let failed = (-4095..0).contains(&result);

@@ -15,23 +15,19 @@
 //! 1. Its end: with gaps, that the next one is free; without, that no VMA reaches across `end` ([`ends_at`]).
 //! 2. That one VMA holds `[start, end)`, and one that answers, or the first answer would mean nothing.
 //!
-//! The second is left out where its move tells as much ([`Supposing`]), and nearly all of them in a [`Run`].
+//! The second is left out where its move tells as much ([`Supposing`]).
 
 use core::convert::Infallible;
 
 use mremap_plan::{Backing, Range, Vma};
 
 use super::questions::{self, OneVma, below_task_size, ends_at, is_one_vma};
-use super::run::{Run, Shape};
 use crate::address_space::page_size;
 use crate::sys::Failed;
 use crate::thread;
 
 /// VMAs asked for in a row.
 const MOST_AHEAD: u32 = 32;
-
-/// Wrong runs that a move begins with; each right one allows another.
-const FIRST_TRUST: u32 = 2;
 
 /// Nanoseconds, as measured in `benches/README.md`: by the middle one of these questions, by `PROCMAP_QUERY`, and
 /// what opening and closing a maps file takes.
@@ -51,7 +47,7 @@ enum Supposing {
     /// As far as is known. The bytes from source to destination.
     MayBe(u64),
     /// The rest of the destination was found free.
-    Yes(u64),
+    Yes,
 }
 
 /// What the last VMA looked like, and what is known of the next ones.
@@ -61,12 +57,8 @@ pub(super) struct Bisection {
     /// VMAs like the last one that are known to follow it.
     ahead: u32,
     supposing: Supposing,
-    /// Every VMA of the range answers, and grows together again if it is cut in two.
-    all_plain: bool,
-    /// Runs that may still turn out wrong in this move.
-    trust: u32,
-    /// Whether the first page behind the first VMA was found free.
-    begins_free: Option<bool>,
+    /// Every VMA of the range answers, memory or file.
+    all_answer: bool,
     /// The whole range is not one VMA, as its first question told.
     crosses: bool,
     /// A maps file may be opened instead.
@@ -98,9 +90,7 @@ impl Bisection {
             len: 0,
             ahead: 0,
             supposing: Supposing::No,
-            all_plain: false,
-            trust: FIRST_TRUST,
-            begins_free: None,
+            all_answer: false,
             crosses: false,
             may_give_up: false,
             asked: 0,
@@ -120,9 +110,9 @@ impl Bisection {
         }
     }
 
-    /// No VMA of the range is of a kind that answers nothing, or that stays in pieces once it was cut.
-    pub(super) fn every_vma_is_plain(&mut self) {
-        self.all_plain = true;
+    /// No VMA of the range is of a kind that answers nothing.
+    pub(super) fn every_vma_answers(&mut self) {
+        self.all_answer = true;
     }
 
     /// Whether what is dear to find may be left to a maps file.
@@ -137,93 +127,10 @@ impl Bisection {
 
     /// No more supposing in this move; whether there was any.
     pub(super) fn stop_supposing(&mut self) -> bool {
-        let supposed = matches!(self.supposing, Supposing::Yes(_));
+        let supposed = self.supposing == Supposing::Yes;
         self.supposing = Supposing::No;
         self.restart();
         supposed
-    }
-
-    /// VMAs like the last one, which ends at `from`, that may be moved before they are known.
-    pub(super) fn likely_run(&mut self, from: u64, until: u64) -> Option<Run> {
-        let may_run = self.all_plain && self.trust > 0 && self.supposing != Supposing::No;
-        if !may_run || self.ahead != 0 || until > below_task_size(until) {
-            return None;
-        }
-        let (lead, shape) = self.likely_shape()?;
-        // A single one is asked for.
-        let first_end = from.saturating_add(lead).saturating_add(shape.len);
-        if first_end >= until || self.found == 1 && self.begins_free(from).ok()? {
-            return None;
-        }
-        let distance = self.may_suppose(from, until).ok()??;
-        let mut run = Run::new(from, until, lead, shape, distance);
-        if shape.gap == 0 {
-            let cut = run.cut_where(until, |end| self.ends_at(end));
-            self.trust -= u32::from(cut.is_none());
-            run = cut?;
-        }
-        run.small_from_the_first(|start, len| self.lies_in_one_vma(start, len))
-    }
-
-    /// How VMAs follow from here on, with the bytes from here to the first: as the last one did, or those of the last
-    /// moves.
-    fn likely_shape(&self) -> Option<(u64, Shape)> {
-        if self.len != 0 {
-            let (gap, len) = (self.gap, self.len);
-            return Some((gap, Shape { gap, len }));
-        }
-        let is_first = self.found == 0;
-        is_first.then(Shape::of_last_moves)?.map(|shape| (0, shape))
-    }
-
-    /// How a run came out.
-    pub(super) fn run_was(&mut self, run: &Run, as_supposed: bool, parts: u32) {
-        let shape = run.shape();
-        if self.found == 0 && !as_supposed {
-            Shape::forget();
-        }
-        self.found += parts;
-        // What is left may be one.
-        self.crosses &= parts == 0;
-        if as_supposed {
-            (self.gap, self.len) = (shape.gap, shape.len);
-            self.trust += 1;
-        } else {
-            self.trust -= 1;
-            self.restart();
-        }
-    }
-
-    /// All of the range was moved.
-    pub(super) fn remember(&self) {
-        if self.supposing != Supposing::No && self.len != 0 && self.found > 1 {
-            let (gap, len) = (self.gap, self.len);
-            Shape { gap, len }.remember();
-        }
-    }
-
-    /// The bytes from source to destination, if supposing is allowed there. The destination is asked for once.
-    fn may_suppose(&mut self, from: u64, until: u64) -> Result<Option<u64>, Failed> {
-        if let Supposing::MayBe(distance) = self.supposing {
-            let is_free = self.is_free(from.wrapping_add(distance), until - from)?;
-            self.supposing = if is_free {
-                Supposing::Yes(distance)
-            } else {
-                Supposing::No
-            };
-        }
-        Ok(match self.supposing {
-            Supposing::Yes(distance) => Some(distance),
-            _ => None,
-        })
-    }
-
-    /// Whether a gap follows the first VMA, which had nothing before it: as likely as not.
-    fn begins_free(&mut self, from: u64) -> Result<bool, Failed> {
-        if self.begins_free.is_none() {
-            self.begins_free = Some(self.is_free(from, page_size())?);
-        }
-        Ok(self.begins_free == Some(true))
     }
 
     /// Whether asking a maps file from the beginning would have been cheaper by now.
@@ -239,8 +146,9 @@ impl Bisection {
         }
         let mut begins_free = None;
         if self.ahead == 0 && self.len != 0 {
+            // The first VMA had nothing before it: a gap is as likely as not.
             if self.found == 1 {
-                begins_free = Some(self.begins_free(from)?);
+                begins_free = Some(self.is_free(from, page_size())?);
             }
             if begins_free != Some(true) {
                 self.ahead = self.count_alike(from, until)?;
@@ -277,18 +185,17 @@ impl Bisection {
         if next.is_empty() {
             return Ok(0);
         }
-        let is_supposing = next.end < until && self.may_suppose(from, until)?.is_some();
+        if let Supposing::MayBe(distance) = self.supposing
+            && next.end < until
+        {
+            let is_free = self.is_free(from.wrapping_add(distance), until - from)?;
+            self.supposing = if is_free { Supposing::Yes } else { Supposing::No };
+        }
         if self.gap != 0 && !self.is_free(from, self.gap)? {
             return Ok(0);
         }
-        // A run stopped here; another may begin behind the next one.
-        let most = if is_supposing && self.all_plain && self.trust > 0 {
-            1
-        } else {
-            MOST_AHEAD
-        };
         let mut count = 0;
-        while count < most && !next.is_empty() && self.is_vma(next, until)? {
+        while count < MOST_AHEAD && !next.is_empty() && self.is_vma(next, until)? {
             count += 1;
             next = self.alike(next.end, until);
         }
@@ -297,15 +204,15 @@ impl Bisection {
 
     /// Whether exactly one VMA is there, as far as it must be known before it is moved.
     fn is_vma(&mut self, range: Range, until: u64) -> Result<bool, Failed> {
-        let is_supposing = matches!(self.supposing, Supposing::Yes(_));
-        let need_not_ask = is_supposing && (self.gap != 0 || self.all_plain);
+        let need_not_ask = self.supposing == Supposing::Yes && (self.gap != 0 || self.all_answer);
         if !need_not_ask && !self.lies_in_one_vma(range.start, range.len()) {
             return Ok(false);
         }
         if range.end == until {
             Ok(true)
         } else if self.gap == 0 {
-            Ok(self.ends_at(range.end))
+            self.asked += 1;
+            Ok(ends_at(range.end))
         } else {
             self.is_free(range.end, self.gap.min(until - range.end))
         }
@@ -373,11 +280,6 @@ impl Bisection {
     fn lies_in_one_vma(&mut self, start: u64, len: u64) -> bool {
         self.asked += 1;
         is_one_vma(start, len) == OneVma::Yes
-    }
-
-    fn ends_at(&mut self, end: u64) -> bool {
-        self.asked += 1;
-        ends_at(end)
     }
 
     fn is_free(&mut self, start: u64, len: u64) -> Result<bool, Failed> {

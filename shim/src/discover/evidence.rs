@@ -23,9 +23,8 @@ pub(crate) static FILES: AtomicU8 = AtomicU8::new(FILE_MAPPED_ANEW);
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Files {
-    /// All may move with others, answer the questions of bisection, and grow together again when they were cut in two:
-    /// files of file systems, shared memory.
-    AllPlain = 0,
+    /// All may move with others, and answer the questions of bisection.
+    AllAnswer = 0,
     /// All may move with others.
     AllMovable = 4,
     /// Some are placed by their drivers, or nobody can tell.
@@ -33,17 +32,13 @@ pub(super) enum Files {
 }
 impl Files {
     /// What is true of these and one more.
-    pub(super) fn and(self, file: &Vma, is_plain: bool) -> Self {
-        let is_plain = is_plain && file.backing != Backing::Driver;
+    pub(super) fn and(self, file: &Vma) -> Self {
         if file.backing == Backing::PlacedByDriver || self == Self::SomePlacedByDriver {
             Self::SomePlacedByDriver
-        } else if self == Self::AllMovable
-            || !is_plain
-            || is_one_vma(file.range.start, page_size()) == OneVma::No
-        {
+        } else if self == Self::AllMovable || is_one_vma(file.range.start, page_size()) == OneVma::No {
             Self::AllMovable
         } else {
-            Self::AllPlain
+            Self::AllAnswer
         }
     }
 }
@@ -54,7 +49,7 @@ pub(crate) const FILE_MAPPED_ANEW: u8 = 1;
 const WORTH_A_LOOK: u8 = 2;
 /// A look is being taken, or was when this process was forked.
 const LOOKING: u8 = 5;
-const ALL_PLAIN: u8 = Files::AllPlain as u8;
+const ALL_ANSWER: u8 = Files::AllAnswer as u8;
 const ALL_MOVABLE: u8 = Files::AllMovable as u8;
 const SOME_PLACED_BY_DRIVER: u8 = Files::SomePlacedByDriver as u8;
 
@@ -62,9 +57,10 @@ pub(crate) fn userfaultfd_made() -> bool {
     USERFAULTFD_MADE.load(Ordering::Relaxed)
 }
 
-/// Whether every file mapping of this process is plain. Files mapped since the last look are not looked at.
-pub(super) fn every_file_is_plain() -> bool {
-    FILES.load(Ordering::Relaxed) == ALL_PLAIN
+/// Whether every file mapping of this process answers the questions of bisection. Files mapped since the last
+/// look are not looked at.
+pub(super) fn every_file_answers() -> bool {
+    FILES.load(Ordering::Relaxed) == ALL_ANSWER
 }
 
 /// Whether the kernel's own code and data, which answer no question, may lie in a range that is being moved. They
@@ -88,7 +84,7 @@ pub(super) fn may_concern_vdso(moved: Range) -> bool {
 /// when that is likely to spare later moves more than it costs now.
 pub(super) fn names_matter(look: impl FnOnce() -> Files) -> bool {
     match FILES.load(Ordering::Relaxed) {
-        ALL_PLAIN | ALL_MOVABLE => false,
+        ALL_ANSWER | ALL_MOVABLE => false,
         known @ (WORTH_A_LOOK | LOOKING) => {
             // Before the look: a file mapped meanwhile marks anew.
             let unmarked = FILES.compare_exchange(known, LOOKING, Ordering::SeqCst, Ordering::Relaxed);

@@ -95,7 +95,7 @@ impl Text {
 
     /// Looks at all file mappings, reading to the end.
     pub(super) fn look_at_files(&mut self, file: &OpenFile) -> Result<Files, Failed> {
-        let mut files = Files::AllPlain;
+        let mut files = Files::AllAnswer;
         while let Some(len) = self.next_line(file)? {
             let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
                 return Err(Failed(libc::EIO));
@@ -103,8 +103,7 @@ impl Text {
             if parsed.inode != 0 {
                 let mut vma = parsed.vma;
                 vma.backing = self.mounts.settle(&vma, parsed.device, parsed.path);
-                let is_plain = self.mounts.grows_together(parsed.device, parsed.path);
-                files = files.and(&vma, is_plain);
+                files = files.and(&vma);
             }
             if files == Files::SomePlacedByDriver {
                 break;

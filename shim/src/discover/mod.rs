@@ -8,16 +8,14 @@ mod maps;
 mod mounts;
 mod procmap;
 mod questions;
-mod run;
 
 use core::ffi::CStr;
 
-use mremap_plan::{Backing, Flags, Move, Range, Vma, VmaSource};
+use mremap_plan::{Backing, Move, Range, Vma, VmaSource};
 
 use bisect::NotFound;
 use evidence::Files;
 pub(crate) use questions::{OneVma, is_mapped, is_one_vma};
-pub(crate) use run::Run;
 
 use crate::address_space::page_size;
 use crate::config;
@@ -80,34 +78,13 @@ impl Source {
             self.bisection.range_crosses_boundaries();
         }
         // Under a filter signals are not blocked, and a handler may map something.
-        let leaves_nothing = !wanted.flags.contains(Flags::DONTUNMAP);
-        if leaves_nothing && !is_recorded && !sandbox::is_filtered() {
+        if !is_recorded && !sandbox::is_filtered() {
             self.bisection
                 .moves_by(wanted.destination.wrapping_sub(wanted.source.start));
         }
-        if !evidence::may_concern_vdso(wanted.source) && is_free_to_look() && evidence::every_file_is_plain()
-        {
-            self.bisection.every_vma_is_plain();
+        if !evidence::may_concern_vdso(wanted.source) && is_free_to_look() && evidence::every_file_answers() {
+            self.bisection.every_vma_answers();
         }
-    }
-
-    /// VMAs from `from` on that are likely enough to be moved before they are known.
-    #[inline]
-    pub(crate) fn likely_run(&mut self, from: u64, until: u64) -> Option<Run> {
-        if self.way != Way::Bisect {
-            return None;
-        }
-        self.bisection.likely_run(from, until)
-    }
-
-    /// So many parts of the last run were moved; all, if it was as supposed.
-    pub(crate) fn run_was(&mut self, run: &Run, as_supposed: bool, parts: u32) {
-        self.bisection.run_was(run, as_supposed, parts);
-    }
-
-    /// All of the range was moved: the next one may be like it.
-    pub(crate) fn remember(&self) {
-        self.bisection.remember();
     }
 
     /// The last VMA could not be moved: false if that was no supposition, else there will be no other.
@@ -220,11 +197,6 @@ impl Source {
 /// Whether the settings and the sandbox leave it to us where to look.
 fn is_free_to_look() -> bool {
     config::vma_source() == config::VmaSource::Auto && !sandbox::is_filtered()
-}
-
-/// Whether nothing is mapped in a range; false when nobody can tell.
-pub(crate) fn is_free(range: Range) -> bool {
-    questions::is_free(range.start, range.len()) == Ok(true)
 }
 
 fn one_page_at(start: u64) -> Vma {

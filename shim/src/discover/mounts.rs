@@ -23,8 +23,7 @@ enum FileSystem {
     Ramfs,
     /// Answers at once, and may hold device files.
     Local,
-    /// Mounted nowhere that we can see (memfd, hugetlbfs; what a container has from outside).
-    Nowhere,
+    /// Or mounted nowhere (memfd, hugetlbfs).
     Other,
 }
 
@@ -41,8 +40,7 @@ impl Mounts {
 
     /// Settles the backing of a mapping that shows this device and this path.
     pub(super) fn settle(&mut self, vma: &Vma, device: Device, path: &[u8]) -> Backing {
-        let is_driver = vma.backing == Backing::Driver;
-        let may_be_ramfs = vma.backing == Backing::UnnumberedFile || is_driver && device.0 == 0;
+        let may_be_ramfs = vma.backing == Backing::UnnumberedFile;
         let may_be_zero = vma.protection.is_some_and(|known| !known.shared) && path.first() == Some(&b'/');
         if vma.backing == Backing::PlacedByDriver || !may_be_ramfs && !may_be_zero {
             return vma.backing;
@@ -50,26 +48,12 @@ impl Mounts {
         let is_placed = match self.file_system(device) {
             FileSystem::Ramfs => may_be_ramfs,
             FileSystem::Local => may_be_zero && is_zero(path),
-            FileSystem::Nowhere | FileSystem::Other => false,
+            FileSystem::Other => false,
         };
-        match (is_placed, is_driver) {
-            (true, _) => Backing::PlacedByDriver,
-            (false, true) => Backing::Driver,
-            (false, false) => Backing::Movable,
-        }
-    }
-
-    /// Whether what was cut of such a file's mapping grows together again: so it is with file systems that have nothing
-    /// to do when a mapping goes away (`vm_ops->close`), which FUSE and 9P have. One on a block device that is mounted
-    /// where we cannot see it is taken to be like most.
-    pub(super) fn grows_together(&mut self, device: Device, path: &[u8]) -> bool {
-        if path.starts_with(b"/memfd:") || path == b"/dev/zero (deleted)" {
-            return true;
-        }
-        match self.file_system(device) {
-            FileSystem::Local => true,
-            FileSystem::Nowhere => device.0 != 0,
-            FileSystem::Ramfs | FileSystem::Other => false,
+        if is_placed {
+            Backing::PlacedByDriver
+        } else {
+            Backing::Movable
         }
     }
 
@@ -103,14 +87,14 @@ fn is_zero(path: &[u8]) -> bool {
 #[inline(never)] // likewise
 fn look_up(device: Device) -> FileSystem {
     let Ok(file) = OpenFile::open(MOUNTS) else {
-        return FileSystem::Nowhere;
+        return FileSystem::Other;
     };
     let mut finder = TypeFinder::new(device);
     let mut read = [0; 256];
     loop {
         let len = file.read(&mut read).unwrap_or(0);
         if len == 0 {
-            return FileSystem::Nowhere;
+            return FileSystem::Other;
         }
         for &byte in read.iter().take(len) {
             if let Some(name) = finder.take(byte) {
@@ -121,7 +105,7 @@ fn look_up(device: Device) -> FileSystem {
 }
 
 fn file_system_of(name: &[u8]) -> FileSystem {
-    const LOCAL: [&[u8]; 12] = [
+    const LOCAL: [&[u8]; 9] = [
         b"devtmpfs",
         b"tmpfs",
         b"overlay",
@@ -131,9 +115,6 @@ fn file_system_of(name: &[u8]) -> FileSystem {
         b"xfs",
         b"btrfs",
         b"f2fs",
-        b"squashfs",
-        b"erofs",
-        b"rootfs",
     ];
     match name {
         b"ramfs" => FileSystem::Ramfs,

@@ -126,9 +126,7 @@ impl Names {
     /// Looks at all file mappings.
     pub(super) fn look_at_files(&mut self, maps: &OpenFile, room: &mut [u8]) -> Result<Files, Failed> {
         let mut next = 0;
-        // From here on the last file's name stands in the room.
-        self.last = None;
-        let mut files = Files::AllPlain;
+        let mut files = Files::AllAnswer;
         loop {
             let mut query = ProcmapQuery::at_or_above(next, 0, 0).of_files_only();
             match maps.procmap_query(&mut query) {
@@ -138,10 +136,7 @@ impl Names {
             }
             let mut vma = query.vma(&[]);
             vma.backing = self.backing_of(maps, room, &query, vma);
-            let is_plain = self
-                .mounts
-                .grows_together((query.dev_major, query.dev_minor), name_in(room));
-            files = files.and(&vma, is_plain);
+            files = files.and(&vma);
             if files == Files::SomePlacedByDriver {
                 return Ok(files);
             }
@@ -160,7 +155,6 @@ impl Names {
         let len = room.len().min(NAME_ROOM);
         let mut named =
             ProcmapQuery::at_or_above(found.vma_start, room.as_mut_ptr().addr() as u64, len as u32);
-        room.fill(0);
         let (named, path) = match maps.procmap_query(&mut named) {
             Ok(_) if named.vma_start == found.vma_start => (named.vma(room), name_in(room)),
             // A name too long to be one of those that matter, or a mapping that is gone.
