@@ -39,6 +39,7 @@ impl Writer {
             ticks: self.ticks,
             monotonic_ns: self.ticks / 2,
             realtime_ns: self.ticks / 2,
+            ..ChunkHeader::default()
         };
         header.encode(&mut bytes);
         Chunk { tid, bytes, used: 1 }

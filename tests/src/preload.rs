@@ -132,14 +132,15 @@ impl Trace {
 
     /// Reads what a process left behind that was killed; also returns how many records it never finished.
     pub fn read_torn(bytes: &[u8]) -> (Self, usize) {
-        let (header, _) = Header::decode(bytes).expect("a header");
-        let (mut records, mut torn) = (Vec::new(), 0);
+        let (mut header, _) = Header::decode(bytes).expect("a header");
+        let (mut records, mut torn, mut overwritten) = (Vec::new(), 0, 0);
         for chunk in bytes[layout::HEADER_SIZE..]
             .chunks(layout::CHUNK_SIZE)
             .take(header.chunks as usize)
         {
             let chunk_header = mremap_trace::ChunkHeader::decode(chunk).expect("a chunk");
             torn += usize::from(chunk_header.tid == 0);
+            overwritten += chunk_header.overwritten_calls();
             for (index, slot) in chunk_header.slots(chunk) {
                 match slot {
                     Slot::Complete(record) => records.push(record),
@@ -148,6 +149,7 @@ impl Trace {
                 }
             }
         }
+        header.lost_overwritten = header.lost_overwritten.max(overwritten);
         (Self { header, records }, torn)
     }
 

@@ -33,12 +33,19 @@ fn counts(path: &Path) -> Vec<u64> {
         .collect()
 }
 
+/// Which records a trace keeps, and how large it is: one that grows until it is full, one that laps all the time.
+type Kept = [(&'static str, &'static str); 2];
+const FIRST: Kept = [("TRACE_KEEP", "first"), ("TRACE_SIZE", "8M")];
+const LAST: Kept = [("TRACE_KEEP", "last"), ("TRACE_SIZE", "64K")];
+
 /// Starts threads that call for ever, and waits until the first call has returned.
-fn start_busy(threads: &str, directory: &Path, counters: &Path) -> Child {
+fn start_busy(threads: &str, kept: Kept, directory: &Path, counters: &Path) -> Child {
     let mut run = Preload::new(Artifacts::get().fixture("busy"))
         .args(&[threads, "0", counters.to_str().expect("a path in UTF-8")])
-        .setting("TRACE_SIZE", "8M")
         .setting("TRACE", directory);
+    for (name, value) in kept {
+        run = run.setting(name, value);
+    }
     let child = run
         .command()
         .stdout(Stdio::null())
@@ -53,7 +60,7 @@ fn start_busy(threads: &str, directory: &Path, counters: &Path) -> Child {
 }
 
 /// Kills the writers `kills` times, each time at another instant.
-fn kill_at_random_instants(kills: u32) {
+fn kill_at_random_instants(kept: Kept, kills: u32) {
     const THREADS: u64 = 2;
     // Any odd multiplier makes the instants differ; they need not be secret.
     let mut state = std::process::id().wrapping_mul(2_654_435_761);
@@ -62,7 +69,7 @@ fn kill_at_random_instants(kills: u32) {
         let traces = directory.path().join("traces");
         fs::create_dir(&traces).expect("a directory");
         let counters = directory.path().join("counters");
-        let mut child = start_busy(&THREADS.to_string(), &traces, &counters);
+        let mut child = start_busy(&THREADS.to_string(), kept, &traces, &counters);
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         thread::sleep(Duration::from_micros(u64::from(state >> 20)));
         child.kill().expect("it is alive");
@@ -76,7 +83,7 @@ fn kill_at_random_instants(kills: u32) {
         // A thread may have recorded one call more than it could count, and begun another.
         assert!(
             (returned..=returned + THREADS).contains(&recorded),
-            "kill {kill}: {returned} calls returned, {recorded} are in the trace"
+            "{kept:?}, kill {kill}: {returned} calls returned, {recorded} are in the trace or counted"
         );
         assert!(torn as u64 <= THREADS, "kill {kill}: {torn} torn records");
         assert!(
@@ -91,13 +98,17 @@ fn kill_at_random_instants(kills: u32) {
 
 #[test]
 fn every_call_that_returned_before_a_kill_is_in_the_trace() {
-    kill_at_random_instants(if is_guest() { 5 } else { 40 });
+    for kept in [FIRST, LAST] {
+        kill_at_random_instants(kept, if is_guest() { 5 } else { 40 });
+    }
 }
 
 #[test]
 #[ignore = "ten times as many kills; cargo xtask test --programs runs it"]
-fn every_call_that_returned_before_one_of_500_kills_is_in_the_trace() {
-    kill_at_random_instants(500);
+fn every_call_that_returned_before_one_of_1000_kills_is_in_the_trace() {
+    for kept in [FIRST, LAST] {
+        kill_at_random_instants(kept, 500);
+    }
 }
 
 #[test]

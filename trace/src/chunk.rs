@@ -17,8 +17,11 @@ pub struct ClaimWord(pub u64);
 impl ClaimWord {
     /// One writer more, added to a word.
     pub const ONE_WRITER: u64 = 1 << 16;
-    /// In the place of a count of slots: the chunk is being taken over, and no slot of it can be claimed.
+    /// Added to the count of slots: the chunk is being taken over, and no slot of it can be claimed. Those that were
+    /// claimed before are still what they were.
     pub const CLOSED: u32 = 0x4000;
+    /// Added instead: those have been counted as overwritten, and say nothing any more.
+    pub const VOID: u32 = 0x6000;
 
     /// A word from its parts.
     pub const fn new(number: u32, claimed: u32) -> Self {
@@ -54,8 +57,8 @@ pub struct ChunkHeader {
     pub tid: u32,
     /// Number of the chunk, counted through all laps.
     pub number: u32,
-    /// Slots claimed so far, slot 0 included; may exceed the chunk when its thread ran into the end.
-    /// [`ClaimWord::CLOSED`] or more while the chunk is being taken over: its slots say nothing then.
+    /// Slots claimed so far, slot 0 included; may exceed the chunk when its thread ran into the end. While the chunk is
+    /// being taken over, [`ClaimWord::CLOSED`] or [`ClaimWord::VOID`] more.
     pub claimed: u32,
     /// Clock ticks when the chunk was begun.
     pub ticks: u64,
@@ -63,6 +66,10 @@ pub struct ChunkHeader {
     pub monotonic_ns: u64,
     /// `CLOCK_REALTIME` in ns at the same moment.
     pub realtime_ns: u64,
+    /// Calls of earlier chunks overwritten at this position.
+    pub overwritten: u64,
+    /// The same with the calls of this chunk, which counts while it is void.
+    pub overwritten_next: u64,
 }
 
 impl ChunkHeader {
@@ -73,6 +80,8 @@ impl ChunkHeader {
         put(bytes, at::TICKS, &self.ticks.to_ne_bytes());
         put(bytes, at::MONOTONIC_NS, &self.monotonic_ns.to_ne_bytes());
         put(bytes, at::REALTIME_NS, &self.realtime_ns.to_ne_bytes());
+        put(bytes, at::OVERWRITTEN, &self.overwritten.to_ne_bytes());
+        put(bytes, at::OVERWRITTEN_NEXT, &self.overwritten_next.to_ne_bytes());
         put(bytes, at::TID, &self.tid.to_ne_bytes());
     }
 
@@ -86,18 +95,38 @@ impl ChunkHeader {
             ticks: u64_at(bytes, at::TICKS)?,
             monotonic_ns: u64_at(bytes, at::MONOTONIC_NS)?,
             realtime_ns: u64_at(bytes, at::REALTIME_NS)?,
+            overwritten: u64_at(bytes, at::OVERWRITTEN)?,
+            overwritten_next: u64_at(bytes, at::OVERWRITTEN_NEXT)?,
         })
     }
 
-    /// Whether the chunk is being taken over for later records.
-    pub fn is_closed(&self) -> bool {
-        self.claimed >= ClaimWord::CLOSED
+    /// Slots that hold something or will, slot 0 included: at most [`layout::SLOTS_PER_CHUNK`]. None of a void chunk.
+    pub fn valid_slots(&self) -> u32 {
+        let claimed = match self.claimed {
+            ClaimWord::VOID.. => 0,
+            ClaimWord::CLOSED.. => self.claimed - ClaimWord::CLOSED,
+            claimed => claimed,
+        };
+        claimed.min(layout::SLOTS_PER_CHUNK)
+    }
+
+    /// Whether the chunk is void: being emptied for later records.
+    pub fn is_void(&self) -> bool {
+        self.claimed >= ClaimWord::VOID
+    }
+
+    /// Calls overwritten at this position.
+    pub fn overwritten_calls(&self) -> u64 {
+        if self.is_void() {
+            self.overwritten_next
+        } else {
+            self.overwritten
+        }
     }
 
     /// The claimed slots of this chunk, each with its index in the chunk (1 to 63), as far as `bytes` reach.
     pub fn slots<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (u32, Slot)> + 'a {
-        let claimed = if self.is_closed() { 0 } else { self.claimed };
-        (1..claimed.min(layout::SLOTS_PER_CHUNK)).map_while(move |index| {
+        (1..self.valid_slots()).map_while(move |index| {
             let start = index as usize * layout::SLOT_SIZE;
             let mut words = [0; layout::SLOT_WORDS];
             for (number, word) in words.iter_mut().enumerate() {

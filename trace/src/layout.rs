@@ -80,4 +80,8 @@ pub mod chunk {
     pub const TICKS: usize = 16;
     pub const MONOTONIC_NS: usize = 24;
     pub const REALTIME_NS: usize = 32;
+    /// Calls of earlier chunks overwritten at this position.
+    pub const OVERWRITTEN: usize = 40;
+    /// The same with the calls of this chunk, while it is void.
+    pub const OVERWRITTEN_NEXT: usize = 48;
 }

@@ -163,19 +163,23 @@ fn a_claimed_slot_without_its_tag_is_torn_and_the_rest_is_read() {
 }
 
 #[test]
-fn a_chunk_that_is_being_taken_over_shows_no_slot() {
+fn a_chunk_that_is_being_taken_over_shows_its_slots_until_they_are_counted() {
     let mut bytes = vec![0; layout::CHUNK_SIZE];
-    let closed = ChunkHeader {
-        tid: 5,
-        number: 70_000,
-        claimed: ClaimWord::CLOSED + 3,
-        ..ChunkHeader::default()
-    };
-    closed.encode(&mut bytes);
-    let read = ChunkHeader::decode(&bytes).unwrap();
-    assert_eq!(read, closed);
-    assert!(read.is_closed());
-    assert_eq!(read.slots(&bytes).count(), 0);
+    for (added, slots, overwritten) in [(0, 2, 7), (ClaimWord::CLOSED, 2, 7), (ClaimWord::VOID, 0, 9)] {
+        let header = ChunkHeader {
+            tid: 5,
+            number: 70_000,
+            claimed: added + 3,
+            overwritten: 7,
+            overwritten_next: 9,
+            ..ChunkHeader::default()
+        };
+        header.encode(&mut bytes);
+        let read = ChunkHeader::decode(&bytes).unwrap();
+        assert_eq!(read, header);
+        assert_eq!(read.slots(&bytes).count(), slots);
+        assert_eq!(read.overwritten_calls(), overwritten);
+    }
 }
 
 #[test]

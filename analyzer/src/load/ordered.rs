@@ -216,8 +216,7 @@ fn slot_number(place: u32, slot: u32) -> u64 {
 }
 
 fn records(bytes: &[u8], from: u32) -> impl Iterator<Item = (u32, Record)> {
-    let header = ChunkHeader::decode(bytes).filter(|chunk| !chunk.is_closed());
-    let claimed = header.map_or(0, |chunk| chunk.claimed.min(SLOTS_PER_CHUNK));
+    let claimed = ChunkHeader::decode(bytes).map_or(0, |chunk| chunk.valid_slots());
     let slots = bytes.as_chunks::<SLOT_SIZE>().0;
     let claimed = slots.iter().zip(0..).take(claimed as usize).skip(from as usize);
     claimed.filter_map(|(slot, index)| match Record::decode(words(slot)) {

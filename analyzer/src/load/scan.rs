@@ -177,11 +177,11 @@ fn take_chunk(
         found.unbegun += 1;
         return;
     }
-    if header.is_closed() {
+    if header.is_void() {
         return;
     }
     visitor.chunk(place, &header);
-    let claimed = header.claimed.min(SLOTS_PER_CHUNK).min(whole);
+    let claimed = header.valid_slots().min(whole);
     // Slot 0 is the chunk's header.
     let claimed = u64::MAX.checked_shr(u64::BITS - claimed).unwrap_or(0) & !1;
     let calls = Calls::among(slots, claimed);

@@ -140,6 +140,7 @@ fn survey(path: &Path, source: Source, log: &mut Log) -> Survey {
     process.chunks = readable_chunks(&header, process.source.len(), log);
     process.alive = is_alive(&header);
     set_clock(&mut process);
+    count_overwritten(&mut process);
     Survey::Trace(Box::new(process))
 }
 
@@ -188,15 +189,29 @@ pub fn set_clock(process: &mut Process) {
     }
 }
 
+/// The header's count is raised after the chunks' own: a process that was killed has not always come to it.
+fn count_overwritten(process: &mut Process) {
+    if process.header.keep == 1 {
+        let headers = (0..process.chunks).filter_map(|place| chunk_header(process, place));
+        let overwritten = headers.fold(0u64, |sum, chunk| sum.saturating_add(chunk.overwritten_calls()));
+        process.header.lost_overwritten = process.header.lost_overwritten.max(overwritten);
+    }
+}
+
+fn chunk_header(process: &Process, place: u32) -> Option<ChunkHeader> {
+    let mut slot = [0; SLOT_SIZE];
+    let read = process.source.read(chunk_offset(place), &mut slot).unwrap_or(0);
+    ChunkHeader::decode(slot.get(..read)?)
+}
+
 fn latest_reading(process: &Process) -> (u64, u64) {
     let mut latest = (process.header.ticks, process.header.monotonic_ns);
     let step = (process.chunks / SAMPLES).max(1);
     let tail = process.chunks.saturating_sub(SAMPLES)..process.chunks;
-    let mut slot = [0; SLOT_SIZE];
     for place in (0..process.chunks).step_by(step as usize).chain(tail) {
-        let read = process.source.read(chunk_offset(place), &mut slot).unwrap_or(0);
-        let reading = ChunkHeader::decode(slot.get(..read).unwrap_or(&[]));
-        if let Some(chunk) = reading.filter(|chunk| chunk.tid != 0 && chunk.ticks > latest.0) {
+        if let Some(chunk) =
+            chunk_header(process, place).filter(|chunk| chunk.tid != 0 && chunk.ticks > latest.0)
+        {
             latest = (chunk.ticks, chunk.monotonic_ns);
         }
     }

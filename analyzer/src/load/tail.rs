@@ -105,7 +105,7 @@ impl Tail {
         let bytes = self.process.source.chunk(place);
         let header = ChunkHeader::decode(&bytes)?;
         let alive = self.process.alive;
-        if header.tid == 0 || header.is_closed() {
+        if header.tid == 0 || header.is_void() {
             return alive.then_some(chunk);
         }
         // Overwritten already, or not yet taken over from an older one.
@@ -113,7 +113,7 @@ impl Tail {
             return (alive && header.number < chunk.number).then_some(chunk);
         }
         let slots = bytes.as_chunks::<SLOT_SIZE>().0;
-        let claimed = header.claimed.min(SLOTS_PER_CHUNK);
+        let claimed = header.valid_slots();
         while chunk.next_slot < claimed {
             let slot = slots.get(chunk.next_slot as usize)?;
             let number = place * SLOTS_PER_CHUNK + chunk.next_slot;

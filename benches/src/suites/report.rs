@@ -144,6 +144,7 @@ fn chunk(number: usize, random: &mut u64) -> Vec<u8> {
         ticks,
         monotonic_ns: ticks,
         realtime_ns: ticks,
+        ..ChunkHeader::default()
     };
     header.encode(&mut bytes);
     for index in 0..CALLS_PER_CHUNK {

@@ -18,6 +18,8 @@ use crate::wiped::WIPED;
 const TAG_SHIFT: u32 = 56;
 /// Tags of calls are 1 to this.
 const LAST_CALL_TAG: u64 = 6;
+/// What makes a closed chunk void.
+const VOIDING: u64 = (ClaimWord::VOID - ClaimWord::CLOSED) as u64;
 /// Which word of slot 0 holds the claims.
 const CLAIMS_WORD: usize = layout::chunk::CLAIMS / 8;
 
@@ -41,6 +43,14 @@ impl Chunk {
 
     fn claims(self) -> &'static AtomicU64 {
         &self.0[0][CLAIMS_WORD]
+    }
+
+    fn overwritten(self) -> &'static AtomicU64 {
+        &self.0[0][layout::chunk::OVERWRITTEN / 8]
+    }
+
+    fn overwritten_next(self) -> &'static AtomicU64 {
+        &self.0[0][layout::chunk::OVERWRITTEN_NEXT / 8]
     }
 
     /// `count` slots of this chunk, if it is still number `number` and has room. A handler may interrupt its
@@ -90,8 +100,13 @@ impl Chunk {
     pub(super) fn take_over(self, number: u32, tid: u32, overwritten: impl FnOnce(u64)) -> bool {
         let claims = self.claims();
         let former = ClaimWord(claims.load(Ordering::Relaxed));
+        // Left so by somebody who could not open it again: it holds nothing.
+        let claimed = match former.claimed() {
+            ClaimWord::CLOSED.. => 0,
+            claimed => claimed.min(SLOTS_PER_CHUNK),
+        };
         // Whoever takes it over is a writer, too: nobody else may while it is being emptied.
-        let closed = ClaimWord::new(number, ClaimWord::CLOSED).0 + ClaimWord::ONE_WRITER;
+        let closed = ClaimWord::new(former.number(), ClaimWord::CLOSED + claimed).0 + ClaimWord::ONE_WRITER;
         // Acquire pairs with the Release in `Claim::drop`: what the last writer stored is behind us.
         if former.writers() != 0
             || claims
@@ -100,31 +115,48 @@ impl Chunk {
         {
             return false;
         }
-        overwritten(self.empty());
-        self.store_header(number, tid);
+        let is_new = former.0 == 0;
+        let calls = if is_new { 0 } else { self.calls() };
+        let in_all = self.overwritten().load(Ordering::Relaxed) + calls;
+        self.overwritten_next().store(in_all, Ordering::Relaxed);
+        // At this instant the calls are no more in the trace and are counted: whenever this process is killed, they are
+        // the one or the other. Release: who sees the chunk void sees the count.
+        claims.fetch_add(VOIDING, Ordering::Release);
+        overwritten(calls);
+        if !is_new {
+            self.empty();
+        }
+        self.store_header(number, tid, in_all);
         // Release: who sees slots claimed sees the header. It fails when the former owner has just tried to
         // claim here; it will have seen that the chunk is not its own, so leave it to that, closed.
         let open = ClaimWord::new(number, 1).0;
-        let opened = claims.compare_exchange(closed, open, Ordering::Release, Ordering::Relaxed);
+        let void = closed + VOIDING;
+        let opened = claims.compare_exchange(void, open, Ordering::Release, Ordering::Relaxed);
         if opened.is_err() {
             claims.fetch_sub(ClaimWord::ONE_WRITER, Ordering::Release);
         }
         opened.is_ok()
     }
 
-    fn empty(self) -> u64 {
-        let mut calls = 0;
-        for slot in self.0.iter().skip(1) {
-            let last = slot[SLOT_WORDS - 1].load(Ordering::Relaxed);
-            calls += u64::from((1..=LAST_CALL_TAG).contains(&(last >> TAG_SHIFT)));
-            if last != 0 {
-                slot[SLOT_WORDS - 1].store(0, Ordering::Relaxed);
-            }
-        }
-        calls
+    fn calls(self) -> u64 {
+        let tags = self.tags().map(|last| last.load(Ordering::Relaxed) >> TAG_SHIFT);
+        tags.filter(|tag| (1..=LAST_CALL_TAG).contains(tag)).count() as u64
     }
 
-    fn store_header(self, number: u32, tid: u32) {
+    fn empty(self) {
+        for last in self.tags() {
+            if last.load(Ordering::Relaxed) != 0 {
+                last.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The words that hold the slots' tags.
+    fn tags(self) -> impl Iterator<Item = &'static AtomicU64> {
+        self.0.iter().skip(1).map(|slot| &slot[SLOT_WORDS - 1])
+    }
+
+    fn store_header(self, number: u32, tid: u32, overwritten: u64) {
         let now = clock::now();
         let mut bytes = [0; SLOT_SIZE];
         ChunkHeader {
@@ -134,6 +166,8 @@ impl Chunk {
             ticks: now.ticks,
             monotonic_ns: now.monotonic_ns,
             realtime_ns: now.realtime_ns,
+            overwritten,
+            overwritten_next: overwritten,
         }
         .encode(&mut bytes);
         for (index, (word, bytes)) in self.0[0].iter().zip(bytes.as_chunks().0).enumerate() {
