@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use common::*;
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
-use mremap_trace::{Outcome, Under};
+use mremap_trace::{ChunkHeader, ClaimWord, Header, Outcome, Under};
 use tempfile::TempDir;
 
 mod common;
@@ -184,6 +184,37 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
         let expected = format!("mremap-analyzer: {}: offset {offset}: ", path.display());
         assert!(stderr(&output).contains(&expected), "{name}: {}", stderr(&output));
         assert_eq!(stdout(&output).lines().count(), calls.unwrap_or(0), "{name}");
+    }
+}
+
+/// A process killed while it gave up its oldest chunk: each of that chunk's two calls is shown or counted.
+#[test]
+fn a_chunk_that_was_being_given_up_is_counted_or_read() {
+    let header = Header {
+        keep: 1,
+        lost_overwritten: 4,
+        ..header(42, 1)
+    };
+    let calls = [
+        call(Outcome::PassedThrough, 1_500, 1, 0x1000),
+        call(Outcome::PassedThrough, 1_600, 1, 0x1000),
+    ];
+    for (added, kept, overwritten) in [(0, 2, 5), (ClaimWord::CLOSED, 2, 5), (ClaimWord::VOID, 0, 7)] {
+        let mut bytes = trace_bytes(&header, &calls);
+        ChunkHeader {
+            tid: 77,
+            claimed: added + 3,
+            overwritten: 5,
+            overwritten_next: 7,
+            ..ChunkHeader::default()
+        }
+        .encode(&mut bytes[HEADER_SIZE..]);
+        let directory = TempDir::new().unwrap();
+        let path = write(&directory, "killed.mremap", &bytes);
+        let output = analyzer(&["report", "--json", path.to_str().unwrap()]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["calls"], kept);
+        assert_eq!(report["processes"][0]["lost_overwritten"], overwritten);
     }
 }
 
