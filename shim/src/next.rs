@@ -39,17 +39,19 @@ pub(crate) static IOCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut(
 pub(crate) static PRCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static MMAP: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static MMAP64: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static SHMAT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Finds them all. At load. `are_ours_at` says of an address whether it is that of a function this library exports.
 pub(crate) fn resolve(are_ours_at: impl Fn(*const c_void) -> bool) {
     let Some(dlsym) = dlsym() else { return };
-    let functions: [(&AtomicPtr<c_void>, &CStr); 6] = [
+    let functions: [(&AtomicPtr<c_void>, &CStr); 7] = [
         (&MREMAP, c"mremap"),
         (&SYSCALL, c"syscall"),
         (&IOCTL, c"ioctl"),
         (&PRCTL, c"prctl"),
         (&MMAP, c"mmap"),
         (&MMAP64, c"mmap64"),
+        (&SHMAT, c"shmat"),
     ];
     for (function, name) in functions {
         // SAFETY: the name is a C string; RTLD_NEXT asks for the symbol after this library's own.

@@ -16,7 +16,7 @@ use crate::address_space::page_size;
 /// Written by the hooks of `syscall` and `ioctl`, as a byte.
 pub(crate) static USERFAULTFD_MADE: AtomicBool = AtomicBool::new(false);
 
-/// Written by the hooks of `mmap` and `syscall`, as a byte: [`FILE_MAPPED_ANEW`].
+/// Written by the hooks of `mmap`, `shmat` and `syscall`, as a byte: [`FILE_MAPPED_ANEW`].
 pub(crate) static FILES: AtomicU8 = AtomicU8::new(FILE_MAPPED_ANEW);
 
 /// What a look at the file mappings of this process has found.

@@ -1,4 +1,4 @@
-//! `syscall`, `ioctl`, `prctl` and `mmap` on 64-bit Arm; see the module above.
+//! `syscall`, `ioctl`, `prctl`, `mmap` and `shmat` on 64-bit Arm; see the module above.
 
 use core::arch::naked_asm;
 
@@ -6,7 +6,7 @@ use super::{
     USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number, set_seccomp_by_number_of_prctl,
 };
 use crate::discover::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
-use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SYSCALL};
+use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SHMAT, SYSCALL};
 
 /// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
 ///
@@ -26,6 +26,10 @@ pub(super) unsafe extern "C" fn syscall() {
         "cmp w0, w16",
         "b.eq 3f",
         "cmp w0, #{mmap}",
+        "b.eq 4f",
+        "cmp w0, #{shmat}",
+        "b.eq 4f",
+        "cmp w0, #{io_setup}",
         "b.eq 4f",
         "cmp w0, #{prctl}",
         "b.eq 5f",
@@ -63,6 +67,8 @@ pub(super) unsafe extern "C" fn syscall() {
         set_seccomp_by_number = sym set_seccomp_by_number,
         userfaultfd = const libc::SYS_userfaultfd,
         mmap = const libc::SYS_mmap,
+        shmat = const libc::SYS_shmat,
+        io_setup = const libc::SYS_io_setup,
         prctl = const libc::SYS_prctl,
         pr_set_seccomp = const libc::PR_SET_SECCOMP,
         set_seccomp_by_number_of_prctl = sym set_seccomp_by_number_of_prctl,
@@ -191,6 +197,38 @@ macro_rules! hook_mmap {
 
 hook_mmap!(mmap, MMAP);
 hook_mmap!(mmap64, MMAP64);
+
+/// `void *shmat(int id, const void *address, int flags)`.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn shmat() {
+    naked_asm!(
+        "hint #34", // bti c
+        "mov w17, #{file_mapped_anew}",
+        "adrp x16, {files}",
+        "add x16, x16, :lo12:{files}",
+        "strb w17, [x16]",
+        "adrp x16, {next}",
+        "ldr x16, [x16, :lo12:{next}]",
+        "cbz x16, 2f",
+        "br x16",
+        // Before our constructor: as `syscall(SYS_shmat, …)`.
+        "2:",
+        "mov x3, x2",
+        "mov x2, x1",
+        "mov x1, x0",
+        "mov x0, #{shmat}",
+        "b {by_itself}",
+        files = sym FILES,
+        file_mapped_anew = const FILE_MAPPED_ANEW,
+        next = sym SHMAT,
+        shmat = const libc::SYS_shmat,
+        by_itself = sym syscall_by_itself,
+    );
+}
 
 /// What libc's `syscall` does, for calls that come before our constructor has found libc's.
 ///

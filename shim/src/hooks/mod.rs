@@ -1,10 +1,10 @@
 //! The exported names. `mremap` translates a C call, delegates, and translates the answer back; it decides
 //! nothing.
 //!
-//! `syscall`, `ioctl`, `prctl` and `mmap` are naked functions that jump on to the real one, registers, stack and
+//! `syscall`, `ioctl`, `prctl`, `mmap` and `shmat` are naked functions that jump on to the real one, registers, stack and
 //! errno as they were, so that `vfork`, `clone` with a new stack and variadic arguments see no frame of ours.
 //! Four things are looked at on the way: `syscall(SYS_mremap, …)` turns off to its hook; whatever makes a
-//! userfaultfd, maps a file or installs a seccomp filter leaves a mark.
+//! userfaultfd, maps a file or a segment of shared memory, or installs a seccomp filter leaves a mark.
 
 use core::ffi::{c_int, c_void};
 
@@ -59,13 +59,14 @@ fn request(old: *mut c_void, old_len: usize, new_len: usize, flags: c_int, new: 
 
 /// Whether one of the exported functions is at an address.
 pub(crate) fn are_at(address: *const c_void) -> bool {
-    let own: [*const c_void; 6] = [
+    let own: [*const c_void; 7] = [
         mremap::mremap as *const c_void,
         naked::syscall as *const c_void,
         naked::ioctl as *const c_void,
         naked::prctl as *const c_void,
         naked::mmap as *const c_void,
         naked::mmap64 as *const c_void,
+        naked::shmat as *const c_void,
     ];
     own.contains(&address)
 }

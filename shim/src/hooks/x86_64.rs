@@ -1,4 +1,4 @@
-//! `syscall`, `ioctl`, `prctl` and `mmap` on x86-64; see the module above.
+//! `syscall`, `ioctl`, `prctl`, `mmap` and `shmat` on x86-64; see the module above.
 
 use core::arch::naked_asm;
 
@@ -6,7 +6,7 @@ use super::{
     USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number, set_seccomp_by_number_of_prctl,
 };
 use crate::discover::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
-use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SYSCALL};
+use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SHMAT, SYSCALL};
 
 /// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
 ///
@@ -24,6 +24,10 @@ pub(super) unsafe extern "C" fn syscall() {
         "cmp edi, {userfaultfd}",
         "je 3f",
         "cmp edi, {mmap}",
+        "je 4f",
+        "cmp edi, {shmat}",
+        "je 4f",
+        "cmp edi, {io_setup}",
         "je 4f",
         "cmp edi, {prctl}",
         "je 5f",
@@ -54,6 +58,8 @@ pub(super) unsafe extern "C" fn syscall() {
         set_seccomp_by_number = sym set_seccomp_by_number,
         userfaultfd = const libc::SYS_userfaultfd,
         mmap = const libc::SYS_mmap,
+        shmat = const libc::SYS_shmat,
+        io_setup = const libc::SYS_io_setup,
         prctl = const libc::SYS_prctl,
         pr_set_seccomp = const libc::PR_SET_SECCOMP,
         set_seccomp_by_number_of_prctl = sym set_seccomp_by_number_of_prctl,
@@ -179,6 +185,35 @@ macro_rules! hook_mmap {
 
 hook_mmap!(mmap, MMAP);
 hook_mmap!(mmap64, MMAP64);
+
+/// `void *shmat(int id, const void *address, int flags)`.
+///
+/// # Safety
+/// As for libc's.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub(super) unsafe extern "C" fn shmat() {
+    naked_asm!(
+        "endbr64",
+        "mov byte ptr [rip + {files}], {file_mapped_anew}",
+        "mov r11, qword ptr [rip + {next}]",
+        "test r11, r11",
+        "jz 2f",
+        "jmp r11",
+        // Before our constructor: as `syscall(SYS_shmat, …)`.
+        "2:",
+        "mov rcx, rdx",
+        "mov rdx, rsi",
+        "mov rsi, rdi",
+        "mov edi, {shmat}",
+        "jmp {by_itself}",
+        files = sym FILES,
+        file_mapped_anew = const FILE_MAPPED_ANEW,
+        next = sym SHMAT,
+        shmat = const libc::SYS_shmat,
+        by_itself = sym syscall_by_itself,
+    );
+}
 
 /// What libc's `syscall` does, for calls that come before our constructor has found libc's.
 ///
