@@ -117,7 +117,8 @@ impl Names {
             Err(failed) => return Err(failed),
         }
         let mut vma = query.vma(&[]);
-        if query.inode != 0 {
+        // A System V segment's inode is its number, which may be 0.
+        if (query.dev_major, query.dev_minor, query.inode) != (0, 0, 0) {
             vma.backing = self.backing_of(maps, room, &query, vma);
         }
         Ok(Some(vma))
