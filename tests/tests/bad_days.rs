@@ -364,6 +364,21 @@ struct Confined {
     torn: usize,
 }
 
+impl Confined {
+    /// The one trace there is.
+    fn trace(&self) -> &Trace {
+        let [trace] = &self.traces[..] else {
+            panic!("one trace: {:?}", self.output);
+        };
+        trace
+    }
+
+    fn said_nothing(&self) {
+        let said = text(&self.output.stderr);
+        assert_eq!(said, "", "nothing is said while the program runs");
+    }
+}
+
 /// Runs 20,000 calls with a trace in a confined place; nothing where this machine does not allow that.
 fn run_confined(what: &str, amount: &str) -> Option<Confined> {
     let directory = tempfile::tempdir().expect("a directory");
@@ -406,35 +421,23 @@ fn a_disk_that_fills_up_ends_the_trace_and_what_is_lost_is_counted() {
     let Some(run) = run_confined("disk", "600K") else {
         return;
     };
-    let [trace] = &run.traces[..] else {
-        panic!("one trace: {:?}", run.output);
-    };
+    let trace = run.trace();
     assert_eq!(trace.calls_and_losses(), 20_000);
     assert!(trace.calls().len() > 1000, "most of the disk is used");
     assert!(trace.header.lost_no_space > 0, "the disk was full");
     assert_eq!(run.torn, 0);
-    assert_eq!(
-        text(&run.output.stderr),
-        "",
-        "nothing is said while the program runs"
-    );
+    run.said_nothing();
 }
 
 #[test]
 fn a_quota_ends_the_trace_and_what_is_lost_is_counted() {
     let run = run_confined("quota", "300000").expect("a filter can always be set");
-    let [trace] = &run.traces[..] else {
-        panic!("one trace: {:?}", run.output);
-    };
+    let trace = run.trace();
     assert_eq!(trace.calls_and_losses(), 20_000);
     assert!(trace.calls().len() > 1000, "what the quota allows is used");
     assert!(trace.header.lost_no_space > 0, "the quota was met");
     assert_eq!(run.torn, 0);
-    assert_eq!(
-        text(&run.output.stderr),
-        "",
-        "nothing is said while the program runs"
-    );
+    run.said_nothing();
 }
 
 /// A file system that copies on write wants space for a byte that was written before as well, so it may be unable to
@@ -444,26 +447,18 @@ fn a_quota_on_a_file_system_that_copies_on_write_ends_the_trace_and_not_the_prog
     let Some(run) = run_confined("btrfs-quota", "600K") else {
         return;
     };
-    let [trace] = &run.traces[..] else {
-        panic!("one trace: {:?}", run.output);
-    };
+    let trace = run.trace();
     assert!(run.torn <= 1, "the chunk that could not be begun: {}", run.torn);
     let calls = trace.calls().len();
     assert!((1000..20_000).contains(&calls), "{calls} calls");
     assert!(trace.calls_and_losses() <= 20_000);
-    assert_eq!(
-        text(&run.output.stderr),
-        "",
-        "nothing is said while the program runs"
-    );
+    run.said_nothing();
 }
 
 #[test]
 fn a_limit_on_file_sizes_ends_the_trace_and_sends_no_signal() {
     let run = run_confined("file-size", "400000").expect("a limit can always be set");
-    let [trace] = &run.traces[..] else {
-        panic!("one trace: {:?}", run.output);
-    };
+    let trace = run.trace();
     assert_eq!(trace.calls_and_losses(), 20_000);
     assert!(trace.header.lost_full > 0, "the file was full");
     assert_eq!(run.torn, 0);

@@ -2,7 +2,8 @@
 //!
 //! One word holds the chunk's number, its writers and its claimed slots. A claim is one atomic addition to it
 //! and learns from the former value whether the chunk is still the one its thread knew; whoever takes a chunk
-//! over exchanges the whole word, and only while nobody is writing.
+//! over exchanges the whole word, and only while nobody is writing. It is then closed, its records what they were, until
+//! they have been counted; then void, emptied, and opened under its new number.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -128,7 +129,7 @@ impl Chunk {
         }
         self.store_header(number, tid, in_all);
         // Release: who sees slots claimed sees the header. It fails when the former owner has just tried to
-        // claim here; it will have seen that the chunk is not its own, so leave it to that, closed.
+        // claim here; it will have seen that the chunk is not its own, so leave it to that, void.
         let open = ClaimWord::new(number, 1).0;
         let void = closed + VOIDING;
         let opened = claims.compare_exchange(void, open, Ordering::Release, Ordering::Relaxed);

@@ -43,7 +43,7 @@ unsafe impl Sync for Zeros {}
 
 struct WrittenAtOpen(UnsafeCell<FileId>);
 
-// SAFETY: written by `remember` alone, before the trace that makes anyone read it is open.
+// SAFETY: written by `begin` alone, before the trace that makes anyone read it is open.
 unsafe impl Sync for WrittenAtOpen {}
 
 /// The trace's own file.
