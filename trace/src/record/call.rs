@@ -117,8 +117,11 @@ impl Call {
     /// The errno of a failed call.
     #[inline]
     pub fn errno(&self) -> Option<u32> {
-        (-4095..0)
-            .contains(&self.result)
-            .then(|| self.result.unsigned_abs() as u32)
+        is_errno(self.result).then(|| self.result.unsigned_abs() as u32)
     }
+}
+
+#[inline]
+pub(super) fn is_errno(result: i64) -> bool {
+    (-4095..0).contains(&result)
 }

@@ -4,12 +4,14 @@
 mod call;
 mod context;
 mod pieces;
+mod stored;
 mod words;
 
 use crate::layout::{SLOT_WORDS, TEXT_PER_SLOT};
 pub use call::{Call, Outcome};
 pub use context::{FRAMES_PER_RECORD, Message, Module, Stack};
 pub use pieces::{Gap, Part, Summary, Under};
+pub use stored::StoredCall;
 use words::commit;
 pub use words::tag_of;
 
