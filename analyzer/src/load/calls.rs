@@ -1,13 +1,10 @@
 //! The calls of one chunk, where they stand: what a visitor does not ask for is never decoded.
 
 use mremap_trace::layout::{SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
-use mremap_trace::{Call, Outcome, tag_of};
+use mremap_trace::{Call, StoredCall};
 
 /// A chunk's slots.
 pub type Slots = [[u8; SLOT_SIZE]; SLOTS_PER_CHUNK as usize];
-
-/// Every slot but the chunk's header.
-const ALL: u64 = !1;
 
 /// Some calls of one chunk.
 #[derive(Clone, Copy)]
@@ -15,24 +12,24 @@ pub struct Calls<'a> {
     slots: &'a Slots,
     /// Bit n: slot n is one of them.
     mask: u64,
+    /// Bit n: if slot n is a call, it failed.
+    failed: u64,
 }
 
 impl<'a> Calls<'a> {
     /// The calls among the slots that a mask picks.
     pub fn among(slots: &'a Slots, picked: u64) -> Self {
-        let is_call = |slot| Outcome::of_tag(tag_of(&words(slot))).is_some();
-        let mask = if picked == ALL && slots.iter().skip(1).all(is_call) {
-            ALL
-        } else {
-            let bits = slots
-                .iter()
-                .zip(0..)
-                .map(|(slot, index)| u64::from(is_call(slot)) << index);
-            bits.fold(0, std::ops::BitOr::bitor)
-        };
+        let (mut mask, mut failed) = (0, 0);
+        // Each turns the masks on by one place, so that 64 bring the first slot's bit to the lowest.
+        for slot in slots {
+            let call = StoredCall(slot);
+            mask = (mask | u64::from(call.is_call())).rotate_right(1);
+            failed = (failed | u64::from(call.has_failed())).rotate_right(1);
+        }
         Self {
             slots,
             mask: mask & picked,
+            failed,
         }
     }
 
@@ -55,26 +52,49 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Hands each on with its place among them, in the order of slots. Nearly always every slot holds a call.
+    /// Those that failed.
+    pub fn failed(&self) -> Self {
+        Self {
+            mask: self.mask & self.failed,
+            ..*self
+        }
+    }
+
+    /// Those that did not.
+    pub fn succeeded(&self) -> Self {
+        Self {
+            mask: self.mask & !self.failed,
+            ..*self
+        }
+    }
+
+    /// Hands each on with its slot's index. Nearly always a slot that holds one is followed by another.
     #[inline]
-    pub fn for_each(&self, mut take: impl FnMut(usize, Call)) {
-        if self.mask != ALL {
-            self.iter().enumerate().for_each(|(at, (_, call))| take(at, call));
-            return;
-        }
-        for (at, slot) in self.slots.iter().skip(1).enumerate() {
-            if let Some(call) = Call::decode(&words(slot)) {
-                take(at, call);
+    pub fn for_each(&self, mut take: impl FnMut(usize, StoredCall<'a>)) {
+        let mut left = self.mask;
+        while left != 0 {
+            let first = left.trailing_zeros();
+            let end = first + (left >> first).trailing_ones();
+            let run = self.slots.get(first as usize..end as usize).unwrap_or(&[]);
+            for (slot, index) in run.iter().zip(first as usize..) {
+                take(index, StoredCall(slot));
             }
+            left &= u64::MAX.checked_shl(end).unwrap_or(0);
         }
+    }
+
+    /// All slots, whatever stands in them.
+    #[inline]
+    pub fn slots(&self) -> impl Iterator<Item = StoredCall<'a>> + use<'a> {
+        self.slots.iter().map(StoredCall)
     }
 
     /// Those that something holds for.
     pub fn filter(&self, mut holds: impl FnMut(&Call) -> bool) -> Self {
         let passed = self.iter().filter(|(_, call)| holds(call));
         Self {
-            slots: self.slots,
             mask: passed.fold(0, |mask, (index, _)| mask | 1 << index),
+            ..*self
         }
     }
 }
@@ -118,4 +138,92 @@ pub fn words(slot: &[u8; SLOT_SIZE]) -> [u64; SLOT_WORDS] {
         *word = u64::from_ne_bytes(*bytes);
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use mremap_trace::{Call, Outcome, Record, StoredCall};
+
+    use super::{Calls, SLOT_SIZE};
+
+    fn slot(record: &Record) -> [u8; SLOT_SIZE] {
+        let mut slot = [0; SLOT_SIZE];
+        for (bytes, word) in slot.as_chunks_mut().0.iter_mut().zip(record.encode()) {
+            *bytes = word.to_ne_bytes();
+        }
+        slot
+    }
+
+    #[test]
+    fn calls_are_told_from_other_records_and_failed_ones_from_others() {
+        let call = |index: usize| Call {
+            outcome: Outcome::ALL[index % 6],
+            ticks: index as u64,
+            duration: 1 << (index % 41),
+            old: 1,
+            old_len: 2,
+            new_len: 3,
+            flags: 4,
+            new: 5,
+            result: [1 << 40, -1, -4095, -4096][index % 4],
+            caller: 6,
+        };
+        // Slots 0 to 6 and each seventh hold none.
+        let is_call = |index: usize| index > 6 && !index.is_multiple_of(7);
+        let slots = std::array::from_fn(|index| match index {
+            0..=6 => [[0, 7, 8, 16, 20, 21, 255][index]; SLOT_SIZE],
+            _ if is_call(index) => slot(&Record::Call(call(index))),
+            _ => slot(&Record::Padding),
+        });
+        let picked = !(1 << 63);
+        let calls = Calls::among(&slots, picked);
+        let those = |calls: &Calls<'_>| {
+            let mut found = Vec::new();
+            calls.for_each(|slot, _| found.push(slot));
+            let by_iter: Vec<_> = calls.iter().map(|(slot, _)| slot as usize).collect();
+            assert_eq!(found, by_iter);
+            found
+        };
+        let among = |holds: fn(usize) -> bool| {
+            (0..63)
+                .filter(|at| is_call(*at) && holds(*at))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(those(&calls), among(|_| true));
+        assert_eq!(those(&calls.failed()), among(|at| [1, 2].contains(&(at % 4))));
+        assert_eq!(those(&calls.succeeded()), among(|at| [0, 3].contains(&(at % 4))));
+        calls.for_each(|at, stored| assert_eq!(fields(stored), fields_of(&call(at))));
+    }
+
+    fn fields(call: StoredCall<'_>) -> ([u64; 6], bool) {
+        let place = [call.old(), call.old_len(), call.new_len(), call.result()];
+        let [old, old_len, new_len, result] = place;
+        let failed = call.has_failed();
+        (
+            [call.ticks(), call.duration(), old, old_len, new_len, result],
+            failed,
+        )
+    }
+
+    fn fields_of(call: &Call) -> ([u64; 6], bool) {
+        let Call {
+            ticks,
+            duration,
+            old,
+            old_len,
+            new_len,
+            result,
+            ..
+        } = *call;
+        // As it is kept.
+        let duration = if duration < 1 << 31 {
+            duration
+        } else {
+            duration >> 10 << 10
+        };
+        (
+            [ticks, duration, old, old_len, new_len, result as u64],
+            call.errno().is_some(),
+        )
+    }
 }

@@ -19,7 +19,7 @@ mod source;
 mod survey;
 mod tail;
 
-pub use calls::{Bits, Calls};
+pub use calls::Calls;
 pub use clock::Clock;
 pub use files::{find, traces_in};
 pub use index::Index;

@@ -6,8 +6,9 @@
 //! missed.
 
 use super::chain::Chain;
-use super::columns::Columns;
 use super::open_chains::OpenChains;
+use super::times::Times;
+use crate::load::Calls;
 
 /// Closed chains kept.
 const KEPT: usize = 128;
@@ -35,12 +36,15 @@ impl Default for Chains {
 }
 
 impl Chains {
-    /// Takes calls of one thread. Moments stay in ticks until [`Chains::date`].
-    pub fn add(&mut self, calls: &Columns, tid: u32) {
-        let Some(open) = &mut self.open else { return };
-        for row in calls.rows() {
-            open.take(&row, tid, |former| self.kept.keep(former));
-        }
+    /// Takes calls of a thread that did not fail. Moments stay in ticks until [`Chains::date`].
+    #[inline(never)] // A loop by itself has the processor's registers for itself.
+    pub fn take(&mut self, calls: &Calls<'_>, times: &Times, tid: u32) {
+        let (Some(open), kept) = (&mut self.open, &mut self.kept) else {
+            return;
+        };
+        calls.for_each(|slot, call| {
+            open.take(call, times.of(slot).ns, tid, |former| kept.keep(former));
+        });
     }
 
     /// Turns the moments of all chains from ticks into nanoseconds.

@@ -1,4 +1,4 @@
-//! The small sums: outcomes, failures, threads, moves, where a mapping came to lie.
+//! The small sums: outcomes, failures, threads, moves.
 
 use mremap_trace::Summary;
 
@@ -89,43 +89,5 @@ impl Moves {
         for (moves, more) in self.sources.iter_mut().zip(other.sources) {
             *moves += more;
         }
-    }
-}
-
-/// What became of the mappings of successful calls.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Placement {
-    /// Grew where they lay.
-    pub grown_in_place: u64,
-    /// Grew, and came to lie elsewhere.
-    pub grown_and_moved: u64,
-    /// Shrank.
-    pub shrunk: u64,
-    /// Moved with their size unchanged.
-    pub moved: u64,
-    /// Neither: nothing to do.
-    pub unchanged: u64,
-}
-
-impl Placement {
-    /// Takes a successful call; lengths are of whole pages.
-    pub fn add(&mut self, old_len: u64, new_len: u64, elsewhere: bool) {
-        let place = match new_len.cmp(&old_len) {
-            std::cmp::Ordering::Greater if elsewhere => &mut self.grown_and_moved,
-            std::cmp::Ordering::Greater => &mut self.grown_in_place,
-            std::cmp::Ordering::Less => &mut self.shrunk,
-            std::cmp::Ordering::Equal if elsewhere => &mut self.moved,
-            std::cmp::Ordering::Equal => &mut self.unchanged,
-        };
-        *place += 1;
-    }
-
-    /// Takes another one's calls.
-    pub fn merge(&mut self, other: &Self) {
-        self.grown_in_place += other.grown_in_place;
-        self.grown_and_moved += other.grown_and_moved;
-        self.shrunk += other.shrunk;
-        self.moved += other.moved;
-        self.unchanged += other.unchanged;
     }
 }

@@ -38,26 +38,21 @@ pub fn bucket_of(value: u64) -> usize {
     ((u64::from(power) << FINE) + (value >> power)) as usize
 }
 
-/// The buckets of many values at once. A double's exponent and the first bits of its fraction are the bucket
-/// of the value, but for the first ones.
-pub fn buckets(values: &[u64], buckets: &mut [u64]) {
-    const WHOLE: f64 = (1_u64 << 52) as f64;
-    /// What 64, the first value with a bucket of this kind, is short of its bucket.
-    const FIRST: u64 = (64_f64.to_bits() >> (52 - FINE)) - (1 << FINE);
-    let largest = values.iter().fold(0, |all, value| all | value);
-    let small = values
-        .iter()
-        .fold(0, |any, value| any | (value >> FINE).wrapping_sub(1));
-    if largest >= 1 << 52 || small >> 63 != 0 {
-        for (bucket, value) in buckets.iter_mut().zip(values) {
-            *bucket = bucket_of(*value) as u64;
-        }
-        return;
-    }
-    for (bucket, value) in buckets.iter_mut().zip(values) {
-        let exact = f64::from_bits(WHOLE.to_bits() | value) - WHOLE;
-        *bucket = (exact.to_bits() >> (52 - FINE)) - FIRST;
-    }
+/// The first bucket of the next power of two.
+pub fn first_of_next_power(bucket: usize) -> usize {
+    ((bucket >> FINE) + 1) << FINE
+}
+
+/// First value of those that [`bucket_of_double`] is for.
+pub const FIRST_OF_DOUBLES: u64 = 1 << FINE;
+
+/// The bucket of a value from [`FIRST_OF_DOUBLES`] on, fractions and all: a double's exponent and the first bits of
+/// its fraction tell it.
+#[inline]
+pub fn bucket_of_double(value: f64) -> u64 {
+    /// What the first value is short of its bucket.
+    const SHORT: u64 = ((FIRST_OF_DOUBLES as f64).to_bits() >> (52 - FINE)) - FIRST_OF_DOUBLES;
+    (value.to_bits() >> (52 - FINE)).wrapping_sub(SHORT)
 }
 
 /// First value of a bucket, and how many it holds.
@@ -90,6 +85,23 @@ impl Histogram {
         if sum >> 32 > 0 {
             *self.outgrown.entry(bucket).or_default() += sum >> 32;
         }
+    }
+
+    /// Counts so many values in each bucket from the first on.
+    pub fn count_all(&mut self, counts: &[u8]) {
+        let used = counts
+            .iter()
+            .rposition(|more| *more > 0)
+            .map_or(0, |last| last + 1);
+        self.reach(used);
+        for (bucket, more) in counts.iter().enumerate().take(used) {
+            let (sum, outgrows) = self.counts[bucket].overflowing_add(u32::from(*more));
+            self.counts[bucket] = sum;
+            if outgrows {
+                *self.outgrown.entry(bucket).or_default() += 1;
+            }
+        }
+        self.count += counts.iter().map(|more| u64::from(*more)).sum::<u64>();
     }
 
     /// Has so many buckets or more.
@@ -190,27 +202,45 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
-    use super::{Histogram, bucket_of, buckets, range_of};
+    use super::{FINE, Histogram, bucket_of, bucket_of_double, range_of};
 
     #[test]
-    fn many_buckets_at_once_are_the_same() {
-        for from in [
-            0,
-            1,
-            63,
-            64,
-            127,
-            128,
-            1 << 20,
-            (1 << 52) - 9,
-            1 << 52,
-            u64::MAX - 9,
-        ] {
-            let values: [u64; 8] = std::array::from_fn(|index| from + index as u64);
-            let mut found = [0; 8];
-            buckets(&values, &mut found);
-            assert_eq!(found, values.map(|value| bucket_of(value) as u64), "{from}");
+    fn a_double_has_the_bucket_of_its_whole_part() {
+        for power in FINE..50 {
+            for from in [
+                1_u64 << power,
+                (1 << power) + (1 << (power - 1)),
+                (2 << power) - 3,
+            ] {
+                for value in from..from + 3 {
+                    for fraction in [0.0, 0.25, 0.99] {
+                        let double = value as f64 + fraction;
+                        assert_eq!(
+                            bucket_of_double(double),
+                            bucket_of(double as u64) as u64,
+                            "{double}"
+                        );
+                    }
+                }
+            }
         }
+    }
+
+    #[test]
+    fn counts_of_many_buckets_are_those_of_each() {
+        let (mut together, mut apart) = (Histogram::default(), Histogram::default());
+        let nearly = u64::from(u32::MAX) - 100;
+        together.count_in(2, nearly);
+        apart.count_in(2, nearly);
+        together.count_all(&[1, 0, 255, 3, 0]);
+        for (bucket, more) in [(0, 1), (2, 255), (3, 3)] {
+            apart.count_in(bucket, more);
+        }
+        assert_eq!(together.count(), nearly + 259);
+        assert_eq!(
+            together.counts().collect::<Vec<_>>(),
+            apart.counts().collect::<Vec<_>>()
+        );
     }
 
     #[test]

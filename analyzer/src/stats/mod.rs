@@ -4,16 +4,17 @@
 
 mod chain;
 mod chains;
-mod columns;
 mod counts;
 mod histogram;
 mod key;
 mod open_chains;
 mod overview;
+mod placement;
 mod process;
 mod sites;
 mod tallies;
 mod timeline;
+mod times;
 
 pub use chain::Chain;
 pub use counts::{Moves, OutcomeStats};

@@ -3,8 +3,10 @@
 //! Any call that makes a mapping grow may begin a chain, and most chains end with that call. So what there is to a
 //! chain of one call is one cache line, stored without a branch; what only longer ones have stands apart.
 
+use mremap_trace::StoredCall;
+
 use super::chain::Chain;
-use super::columns::Row;
+use super::key::Key;
 
 /// Chains followed at once, a power of two.
 const PLACES: usize = 4096;
@@ -22,10 +24,20 @@ struct Latest {
     first_len: u64,
     begin: u64,
     time: u64,
-    caller: u64,
-    tid: u32,
-    /// It has several calls, and a [`History`].
-    several: bool,
+    /// Where its last growth came from.
+    key: Key,
+    /// Thread of its last growth, and [`SEVERAL`].
+    thread: u64,
+}
+
+/// The chain has several calls, and a [`History`].
+const SEVERAL: u64 = 1 << 32;
+
+impl Latest {
+    #[inline]
+    fn has_several(&self) -> bool {
+        self.thread & SEVERAL != 0
+    }
 }
 
 /// Of chains of several calls.
@@ -75,73 +87,89 @@ impl OpenChains {
         })
     }
 
-    /// Takes a call of a thread: its mapping's chain goes on, or begins if the mapping grew. `pushed_out` gets a
-    /// chain of several calls that had to make room.
+    /// Takes a call of a thread that did not fail: its mapping's chain goes on, or begins if the mapping grew.
+    /// `pushed_out` gets a chain of several calls that had to make room.
     #[inline]
-    pub fn take(&mut self, row: &Row, tid: u32, pushed_out: impl FnMut(Chain)) {
-        let place = place_of(row.from.0);
+    pub fn take(&mut self, call: StoredCall<'_>, ns: u64, tid: u32, pushed_out: impl FnMut(Chain)) {
+        let place = place_of(call.old());
         let latest = &self.latest[place];
-        if (latest.last ^ row.from.0) | (latest.last_len ^ row.from.1) == 0 {
-            self.go_on(place, row, tid, pushed_out);
+        // Arrays are compared as one: there is no branch for an address that is right and a length that is not.
+        if [latest.last, latest.last_len] == [call.old(), call.old_len()] {
+            self.go_on(place, call, ns, tid, pushed_out);
         } else {
-            self.begin(row, tid, pushed_out);
+            self.begin(call, ns, tid, pushed_out);
         }
     }
 
     #[inline]
-    fn begin(&mut self, row: &Row, tid: u32, pushed_out: impl FnMut(Chain)) {
+    fn begin(&mut self, call: StoredCall<'_>, ns: u64, tid: u32, pushed_out: impl FnMut(Chain)) {
+        // It grew, and from something: 0 < old < new, in one comparison.
+        let begins = call.old_len().wrapping_sub(1) < call.new_len().saturating_sub(1);
         // Half of the calls of a busy allocator may grow a mapping: a branch would be guessed wrong as often as not.
-        #[expect(clippy::needless_bitwise_bool, reason = "&& is a branch")]
-        let begins = (row.to.1 > row.from.1) & (row.from.1 > 0);
-        let place = std::hint::select_unpredictable(begins, place_of(row.to.0), NOWHERE);
-        if self.latest[place].several {
+        let place = std::hint::select_unpredictable(begins, place_of(call.result()), NOWHERE);
+        if self.latest[place].has_several() {
             self.chain(place).into_iter().for_each(pushed_out);
         }
         self.latest[place] = Latest {
-            last: row.to.0,
-            last_len: row.to.1,
-            first: row.from.0,
-            first_len: row.from.1,
-            begin: row.ticks,
-            time: row.duration,
-            caller: row.key.caller(),
-            tid,
-            several: false,
+            last: call.result(),
+            last_len: call.new_len(),
+            first: call.old(),
+            first_len: call.old_len(),
+            begin: call.ticks(),
+            time: ns,
+            key: Key::of(call),
+            thread: tid.into(),
         };
     }
 
     /// A call on the mapping of the chain at a place, if there is one: zeros are found at an empty place, too.
     #[inline]
-    fn go_on(&mut self, place: usize, row: &Row, tid: u32, pushed_out: impl FnMut(Chain)) {
+    fn go_on(
+        &mut self,
+        place: usize,
+        call: StoredCall<'_>,
+        ns: u64,
+        tid: u32,
+        pushed_out: impl FnMut(Chain),
+    ) {
         let (latest, history) = (&mut self.latest[place], &mut self.histories[place]);
-        if latest.first_len == 0 || row.failed {
+        if latest.first_len == 0 {
             return;
         }
-        if !latest.several {
+        if !latest.has_several() {
             *history = History::of_one_call(latest);
-            latest.several = true;
+            latest.thread |= SEVERAL;
         }
-        (latest.last, latest.last_len) = row.to;
-        latest.time = latest.time.saturating_add(row.duration);
-        history.most_len = history.most_len.max(row.to.1);
-        history.end = row.ticks;
-        if row.to.1 > row.from.1 {
+        (latest.last, latest.last_len) = (call.result(), call.new_len());
+        latest.time = latest.time.saturating_add(ns);
+        history.most_len = history.most_len.max(call.new_len());
+        history.end = call.ticks();
+        if call.new_len() > call.old_len() {
             history.growths += 1;
-            (latest.caller, latest.tid) = (row.key.caller(), tid);
+            (latest.key, latest.thread) = (Key::of(call), SEVERAL | u64::from(tid));
         }
-        if row.to.0 != row.from.0 {
+        if call.result() != call.old() {
             history.moves += 1;
-            if let Some(chain) = self.chain(place) {
-                self.remove(place);
-                self.put(&chain, pushed_out);
-            }
+            self.put_elsewhere(place, pushed_out);
         }
+    }
+
+    /// Puts the chain of several calls at a place where its mapping lies now.
+    #[inline(never)]
+    fn put_elsewhere(&mut self, place: usize, pushed_out: impl FnMut(Chain)) {
+        let (latest, history) = (self.latest[place], self.histories[place]);
+        self.remove(place);
+        let place = place_of(latest.last);
+        if self.latest[place].has_several() {
+            self.chain(place).into_iter().for_each(pushed_out);
+        }
+        (self.latest[place], self.histories[place]) = (latest, history);
     }
 
     /// The chain at a place.
     fn chain(&self, place: usize) -> Option<Chain> {
         let latest = self.latest.get(place).filter(|latest| latest.first_len > 0)?;
-        let history = if latest.several {
+        let history = if latest.has_several() {
             *self.histories.get(place)?
         } else {
             History::of_one_call(latest)
@@ -157,8 +185,8 @@ impl OpenChains {
             time: latest.time,
             begin: latest.begin,
             end: history.end,
-            caller: latest.caller,
-            tid: latest.tid,
+            caller: latest.key.caller(),
+            tid: latest.thread as u32,
         })
     }
 
@@ -177,9 +205,8 @@ impl OpenChains {
             first_len: chain.first_len,
             begin: chain.begin,
             time: chain.time,
-            caller: chain.caller,
-            tid: chain.tid,
-            several: true,
+            key: Key::of_caller(chain.caller),
+            thread: SEVERAL | u64::from(chain.tid),
         };
         self.histories[place] = History {
             most_len: chain.most_len,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::chain::Chain;
-use super::counts::{Moves, OutcomeStats, Placement, ThreadStats};
+use super::counts::{Moves, OutcomeStats, ThreadStats};
+use super::placement::Placement;
 use super::process::{Counter, Stats};
 use super::sites::SiteStats;
 use super::timeline::Timeline;

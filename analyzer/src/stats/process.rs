@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use foldhash::fast::RandomState;
 use mremap_trace::layout::SLOTS_PER_CHUNK;
 use mremap_trace::{ChunkHeader, Record};
 
 use super::chains::Chains;
-use super::columns::Columns;
-use super::counts::{Failure, Moves, OutcomeStats, Placement, ThreadStats};
+use super::counts::{Failure, Moves, OutcomeStats, ThreadStats};
+use super::key::Key;
+use super::placement::{Placement, PlacementTally};
 use super::sites::Sites;
-use super::tallies::Tallies;
-use super::timeline::Timeline;
-use crate::load::{Bits, Calls, Process, Visitor};
+use super::tallies::{LARGE, Tallies};
+use super::timeline::{Bin, Timeline};
+use super::times::Times;
+use crate::load::{Calls, Process, Visitor};
 use crate::model::{Filter, Why};
 
 /// Threads told apart; the calls of any further one are counted for thread 0.
@@ -26,7 +29,7 @@ pub struct Stats {
     /// By return address.
     pub sites: Sites,
     /// By thread.
-    pub threads: HashMap<u32, ThreadStats>,
+    pub threads: HashMap<u32, ThreadStats, RandomState>,
     /// Over time.
     pub timeline: Timeline,
     /// In place or elsewhere.
@@ -42,7 +45,7 @@ impl Stats {
             moves: Moves::default(),
             failures: BTreeMap::new(),
             sites: Sites::default(),
-            threads: HashMap::new(),
+            threads: HashMap::default(),
             timeline: Timeline::new(base),
             placement: Placement::default(),
             chains: Chains::default(),
@@ -116,7 +119,8 @@ pub struct Counter<'a> {
     thread: ThreadStats,
     /// Whether the calls of this chunk's slots pass the filter; a move's summary follows its call.
     passed: u64,
-    columns: Box<Columns>,
+    times: Times,
+    placement: PlacementTally,
     sites: Tallies,
     stats: Stats,
 }
@@ -132,7 +136,8 @@ impl<'a> Counter<'a> {
             tid: 0,
             thread: ThreadStats::default(),
             passed: 0,
-            columns: Box::default(),
+            times: Times::default(),
+            placement: PlacementTally::new(process.header.page_size),
             sites: Tallies::default(),
             stats: Stats::new(process.header.realtime_ns),
         }
@@ -165,9 +170,19 @@ impl Visitor for Counter<'_> {
             Some(filter) => calls.filter(|call| filter.passes(self.process, self.of, self.tid, call)),
         };
         self.passed = calls.mask();
-        self.columns.fill(self.process.clock(), &calls);
-        self.add_failures();
-        self.add_sums();
+        self.times.fill(self.process.clock(), &calls);
+        self.sites.expect(calls.len());
+        let failed = self.take_failed(&calls.failed());
+        let succeeded = self.take_succeeded(&calls.succeeded());
+        self.thread.merge(&failed);
+        self.thread.merge(&succeeded);
+        let whole = Bin {
+            calls: failed.calls + succeeded.calls,
+            failed: failed.calls,
+            time: failed.time + succeeded.time,
+        };
+        let since_start = |ticks| self.process.since_start(ticks);
+        self.stats.timeline.add(&calls, &self.times, whole, since_start);
     }
 
     fn record(&mut self, record: &Record) {
@@ -179,35 +194,49 @@ impl Visitor for Counter<'_> {
 }
 
 impl Counter<'_> {
-    /// Counts the failed calls of a chunk, and silences them for the sums.
-    fn add_failures(&mut self) {
-        let calls = &mut self.columns;
-        for at in Bits(calls.failed) {
-            self.sites.fail(calls.row(at as usize).key);
-            calls.silence(at as usize);
-        }
-        for call in &calls.failures {
-            if let Some(why) = Why::of(call, &self.process.header) {
+    /// Takes the calls of a chunk that failed. What they asked for may be anything: it is not added up.
+    fn take_failed(&mut self, calls: &Calls<'_>) -> ThreadStats {
+        let mut share = ThreadStats::default();
+        for (slot, call) in calls.iter() {
+            let time = self.times.of(slot as usize);
+            let key = Key::new(call.caller, call.outcome);
+            self.sites.fail(key);
+            self.sites.take(key, time, 0);
+            if let Some(why) = Why::of(&call, &self.process.header) {
                 self.stats.add_failure(why, call.caller);
             }
+            share.calls += 1;
+            share.time += time.ns;
         }
+        share.failed = share.calls;
+        share
     }
 
-    /// Adds up the calls of a chunk, which are one thread's.
-    fn add_sums(&mut self) {
-        let (calls, stats) = (&self.columns, &mut self.stats);
-        let bytes = self.sites.add(calls);
-        self.thread.merge(&ThreadStats {
-            calls: calls.len() as u64,
-            time: calls.time,
-            failed: calls.failed.count_ones().into(),
-            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+    /// Takes the others, which are one thread's.
+    #[inline(never)] // A loop by itself has the processor's registers for itself.
+    fn take_succeeded(&mut self, calls: &Calls<'_>) -> ThreadStats {
+        let (mut all_ns, mut bytes, mut large) = (0, 0, 0_u128);
+        calls.for_each(|slot, call| {
+            let took = self.times.of(slot);
+            let len = call.old_len().max(call.new_len());
+            all_ns += took.ns;
+            if len | took.ns < LARGE {
+                bytes += len;
+                self.sites.take_ordinary(Key::of(call), took, len);
+                self.placement.take_ordinary(call);
+            } else {
+                large += u128::from(len);
+                self.sites.take(Key::of(call), took, len);
+                self.placement.take(call);
+            }
         });
-        stats.timeline.add(calls, |ticks| self.process.since_start(ticks));
-        stats
-            .placement
-            .merge(&calls.placement(self.process.header.page_size));
-        stats.chains.add(calls, self.tid);
+        self.stats.chains.take(calls, &self.times, self.tid);
+        ThreadStats {
+            calls: calls.len() as u64,
+            time: all_ns,
+            failed: 0,
+            bytes: u64::try_from(large + u128::from(bytes)).unwrap_or(u64::MAX),
+        }
     }
 
     /// Wall clock of the trace's start.
@@ -218,6 +247,7 @@ impl Counter<'_> {
     /// What it came to.
     pub fn finish(mut self) -> Stats {
         self.stats.add_thread(self.tid, &self.thread);
+        self.stats.placement = self.placement.finish();
         self.stats.sites = self.sites.finish();
         self.stats.chains.date(|ticks| self.process.since_start(ticks));
         self.stats

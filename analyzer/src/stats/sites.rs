@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-use super::columns::Row;
 use super::histogram::Histogram;
 use super::key::Key;
+use super::times::Time;
 
 /// Addresses told apart in one process; the calls of any further one are counted together.
 pub const MOST_SITES: usize = 8192;
@@ -36,8 +36,8 @@ impl SiteStats {
     }
 
     /// Takes a call of so many bytes.
-    pub fn take(&mut self, call: &Row, bytes: u64) {
-        self.times.add(call.duration);
+    pub fn take(&mut self, time: Time, bytes: u64) {
+        self.times.add(time.ns);
         self.bytes += u128::from(bytes);
     }
 

@@ -4,14 +4,15 @@
 //! site, and eight bits a bucket. Full buckets, and the rare call whose numbers are too large for the line, go to the
 //! site's true sums at once.
 
-use super::columns::{Columns, Row};
+use super::histogram::first_of_next_power;
 use super::key::Key;
 use super::sites::{MOST_SITES, Sites};
+use super::times::Time;
 
 /// Places of the table to begin with, as a power of two.
 const FIRST_PLACES: u32 = 6;
 /// Nanoseconds or bytes of a call from here on go to the true sums: 2^20 calls below it fit 64 bits.
-const LARGE: u64 = 1 << 44;
+pub const LARGE: u64 = 1 << 44;
 /// Calls after which sums are settled.
 const MOST_CALLS: usize = 1 << 20;
 
@@ -39,12 +40,34 @@ impl Tally {
             counts: Vec::new(),
         }
     }
+
+    /// Takes a call, but for its bucket when that is full or not there yet: whether it did.
+    #[inline]
+    fn take(&mut self, time: Time, bytes: u64) -> bool {
+        self.time += time.ns;
+        self.bytes += bytes;
+        // Branches, not minimum and maximum: nothing is stored where nothing changes.
+        if time.ns < self.least {
+            self.least = time.ns;
+        }
+        if time.ns > self.most {
+            self.most = time.ns;
+        }
+        match self.counts.get_mut(time.bucket) {
+            Some(count) if *count < u8::MAX => {
+                *count += 1;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Call sites by key, in a table with room to spare: a key stands at its place or behind it.
 pub struct Tallies {
     table: Vec<Tally>,
-    bits: u32,
+    /// Bits of a hash that are too many for a place.
+    shift: u32,
     used: usize,
     calls: usize,
     sites: Sites,
@@ -54,7 +77,7 @@ impl Default for Tallies {
     fn default() -> Self {
         Self {
             table: vec![Tally::new(Key::NONE); 1 << FIRST_PLACES],
-            bits: FIRST_PLACES,
+            shift: u64::BITS - FIRST_PLACES,
             used: 0,
             calls: 0,
             sites: Sites::default(),
@@ -63,31 +86,44 @@ impl Default for Tallies {
 }
 
 impl Tallies {
-    /// Takes the calls of a chunk, once failed ones are silent; their bytes.
-    pub fn add(&mut self, calls: &Columns) -> u128 {
-        self.calls += calls.len();
+    /// So many calls will follow, fewer than [`MOST_CALLS`].
+    pub fn expect(&mut self, calls: usize) {
+        self.calls += calls;
         if self.calls > MOST_CALLS {
             self.settle();
-            self.calls = calls.len();
+            self.calls = calls;
         }
-        let mut all = 0;
-        for row in calls.rows() {
-            let bytes = row.from.1.max(row.to.1);
-            all += u128::from(bytes);
-            self.add_row(&row, bytes);
-        }
-        all
     }
 
+    /// Takes a call of so many bytes, one of those expected.
+    #[cold]
+    pub fn take(&mut self, key: Key, time: Time, bytes: u64) {
+        let is_ordinary = bytes | time.ns < LARGE;
+        let place = self.find(key).filter(|_| is_ordinary);
+        match place.and_then(|place| self.table.get_mut(place)) {
+            Some(tally) => {
+                if !tally.take(time, bytes) {
+                    self.count_on(key, time.bucket);
+                }
+            }
+            None => self.sites.get(key).take(time, bytes),
+        }
+    }
+
+    /// The same for one whose bytes and nanoseconds are below [`LARGE`].
     #[inline]
-    fn add_row(&mut self, row: &Row, bytes: u64) {
-        match self.place(row.key) {
-            Some(place) if bytes | row.duration < LARGE => self.take(place, row, bytes),
-            _ => self.sites.get(row.key).take(row, bytes),
+    pub fn take_ordinary(&mut self, key: Key, time: Time, bytes: u64) {
+        match self.table.get_mut(key.place(self.shift)) {
+            Some(tally) if tally.key == key => {
+                if !tally.take(time, bytes) {
+                    self.count_on(key, time.bucket);
+                }
+            }
+            _ => self.take(key, time, bytes),
         }
     }
 
-    /// A call that failed; [`Tallies::add`] takes it, too.
+    /// A call that failed; [`Tallies::take`] takes it, too.
     pub fn fail(&mut self, key: Key) {
         self.sites.get(key).failed += 1;
     }
@@ -98,49 +134,24 @@ impl Tallies {
         self.sites
     }
 
-    #[inline]
-    fn take(&mut self, place: usize, row: &Row, bytes: u64) {
-        let Some(tally) = self.table.get_mut(place) else {
-            return;
-        };
-        tally.time += row.duration;
-        tally.bytes += bytes;
-        // Branches, not minimum and maximum: nothing is stored where nothing changes.
-        if row.duration < tally.least {
-            tally.least = row.duration;
-        }
-        if row.duration > tally.most {
-            tally.most = row.duration;
-        }
-        match tally.counts.get_mut(row.bucket as usize) {
-            Some(count) if *count < u8::MAX => *count += 1,
-            _ => self.count_on(place, row.bucket as usize),
-        }
-    }
-
     /// Counts a call in a bucket that is full or not there yet.
     #[cold]
-    fn count_on(&mut self, place: usize, bucket: usize) {
-        let Some(tally) = self.table.get_mut(place) else {
+    fn count_on(&mut self, key: Key, bucket: usize) {
+        let place = self.find(key);
+        let Some(tally) = place.and_then(|place| self.table.get_mut(place)) else {
             return;
         };
         if tally.counts.len() <= bucket {
-            tally.counts.resize(bucket + 1, 0);
+            // Whole powers of two: the next longer call is not the next to come here.
+            tally.counts.resize(first_of_next_power(bucket), 0);
         }
         let full = std::mem::replace(&mut tally.counts[bucket], 1);
-        self.sites.get(tally.key).times.count_in(bucket, full.into());
+        if full > 0 {
+            self.sites.get(key).times.count_in(bucket, full.into());
+        }
     }
 
     /// Where a key stands; nowhere once there are too many.
-    #[inline]
-    fn place(&mut self, key: Key) -> Option<usize> {
-        let place = key.place(self.bits);
-        match self.table.get(place) {
-            Some(tally) if tally.key == key => Some(place),
-            _ => self.find(key),
-        }
-    }
-
     #[cold]
     fn find(&mut self, key: Key) -> Option<usize> {
         let place = self.probe(key)?;
@@ -162,14 +173,14 @@ impl Tallies {
 
     /// Where a key stands or may stand.
     fn probe(&self, key: Key) -> Option<usize> {
-        let first = key.place(self.bits);
+        let first = key.place(self.shift);
         let mut places = (first..self.table.len()).chain(0..first);
         places.find(|place| [key, Key::NONE].contains(&self.table[*place].key))
     }
 
     fn widen(&mut self) {
-        self.bits += 1;
-        let wider = vec![Tally::new(Key::NONE); 1 << self.bits];
+        self.shift -= 1;
+        let wider = vec![Tally::new(Key::NONE); 2 * self.table.len()];
         for tally in std::mem::replace(&mut self.table, wider) {
             if tally.key != Key::NONE
                 && let Some(place) = self.probe(tally.key)
@@ -186,9 +197,7 @@ impl Tallies {
             let tally = std::mem::replace(tally, Tally::new(tally.key));
             site.bytes += u128::from(tally.bytes);
             site.times.measure(tally.time.into(), tally.least, tally.most);
-            for (bucket, count) in tally.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-                site.times.count_in(bucket, (*count).into());
-            }
+            site.times.count_all(&tally.counts);
         }
     }
 }
@@ -196,21 +205,12 @@ impl Tallies {
 #[cfg(test)]
 mod tests {
     use super::{LARGE, MOST_SITES, Tallies};
-    use crate::stats::columns::Row;
-    use crate::stats::histogram::bucket_of;
     use crate::stats::key::Key;
+    use crate::stats::times::Time;
     use mremap_trace::Outcome;
 
-    fn row(caller: u64, duration: u64) -> Row {
-        Row {
-            ticks: 0,
-            duration,
-            bucket: bucket_of(duration) as u64,
-            from: (0, 4096),
-            to: (0, 8192),
-            key: Key::new(caller, Outcome::Native),
-            failed: false,
-        }
+    fn take(tallies: &mut Tallies, caller: u64, nanoseconds: u64) {
+        tallies.take(Key::new(caller, Outcome::Native), Time::of(nanoseconds), 8192);
     }
 
     #[test]
@@ -218,11 +218,11 @@ mod tests {
         let mut tallies = Tallies::default();
         for round in 0..3_u64 {
             for call in 0..1000 {
-                tallies.add_row(&row(64, 500 + call % 2), 8192);
-                tallies.add_row(&row(128, LARGE + round), 8192);
+                take(&mut tallies, 64, 500 + call % 2);
+                take(&mut tallies, 128, LARGE + round);
             }
             for caller in 0..MOST_SITES as u64 + 10 {
-                tallies.add_row(&row(1 << 20 | caller, caller), 8192);
+                take(&mut tallies, 1 << 20 | caller, caller);
             }
         }
         let sites = tallies.finish();

@@ -1,6 +1,7 @@
 //! Calls over time: a fixed number of bins that grow wider as the recording grows longer.
 
-use super::columns::Columns;
+use super::times::Times;
+use crate::load::Calls;
 
 /// Bins; the last one reaches as far as the longest recording so far.
 const BINS: usize = 1024;
@@ -48,32 +49,32 @@ impl Timeline {
         }
     }
 
-    /// Takes calls of one chunk, all together where they share a bin, as they mostly do. A moment counts from
+    /// Takes the calls of one chunk, all together where they share a bin, as they mostly do. A moment counts from
     /// the base, in nanoseconds.
-    pub fn add(&mut self, columns: &Columns, moment: impl Fn(u64) -> u64) {
-        if columns.len() == 0 {
+    pub fn add(&mut self, calls: &Calls<'_>, times: &Times, whole: Bin, moment: impl Fn(u64) -> u64) {
+        if whole.calls == 0 {
             return;
         }
-        let (first, last) = columns.within();
+        let (mut any, mut all) = (0, u64::MAX);
+        calls.for_each(|_, call| {
+            any |= call.ticks();
+            all &= call.ticks();
+        });
+        let (first, last) = within(any, all);
         let (first, last) = (moment(first) >> self.width, moment(last) >> self.width);
         if first == last && last < BINS as u64 {
-            let all = Bin {
-                calls: columns.len() as u64,
-                failed: columns.failed.count_ones().into(),
-                time: columns.time,
-            };
-            self.add_bin(first << self.width, all);
+            self.add_bin(first << self.width, whole);
             return;
         }
-        self.reach(moment(columns.latest()));
-        for row in columns.rows() {
+        calls.for_each(|_, call| self.reach(moment(call.ticks())));
+        calls.for_each(|slot, call| {
             let bin = Bin {
                 calls: 1,
-                failed: row.failed.into(),
-                time: row.duration,
+                failed: call.has_failed().into(),
+                time: times.of(slot).ns,
             };
-            self.add_bin(moment(row.ticks), bin);
-        }
+            self.add_bin(moment(call.ticks()), bin);
+        });
     }
 
     /// Grows bins until a moment lies in one.
@@ -137,6 +138,13 @@ impl Timeline {
             .map(|chunk| chunk.iter().copied().fold(Bin::default(), Bin::plus));
         (drawn.collect(), self.bin_ns().saturating_mul(each as u64))
     }
+}
+
+/// Two moments that all moments lie between or at, as close as a power of two allows, from the bits that any of them has
+/// and those that all have.
+fn within(any: u64, all: u64) -> (u64, u64) {
+    let below = u64::MAX.checked_shr((any ^ all).leading_zeros()).unwrap_or(0);
+    (all & !below, any | below)
 }
 
 #[cfg(test)]

@@ -1,0 +1,145 @@
+//! Where mappings came to lie.
+
+use mremap_trace::StoredCall;
+
+/// What became of the mappings of successful calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Placement {
+    /// Grew where they lay.
+    pub grown_in_place: u64,
+    /// Grew, and came to lie elsewhere.
+    pub grown_and_moved: u64,
+    /// Shrank.
+    pub shrunk: u64,
+    /// Moved with their size unchanged.
+    pub moved: u64,
+    /// Neither: nothing to do.
+    pub unchanged: u64,
+}
+
+impl Placement {
+    /// Takes another one's calls.
+    pub fn merge(&mut self, other: &Self) {
+        self.grown_in_place += other.grown_in_place;
+        self.grown_and_moved += other.grown_and_moved;
+        self.shrunk += other.shrunk;
+        self.moved += other.moved;
+        self.unchanged += other.unchanged;
+    }
+}
+
+/// The same while calls are taken: one addition each, wherever it goes.
+#[derive(Default)]
+pub struct PlacementTally {
+    /// By the sum of [`ELSEWHERE`], [`SHRUNK`] and [`GROWN`] that is true of them.
+    calls: [u64; 8],
+    within_page: u64,
+    whole_pages: u64,
+}
+
+/// It came to lie elsewhere.
+const ELSEWHERE: u32 = 1;
+/// It has fewer pages.
+const SHRUNK: u32 = 2;
+/// It has more pages.
+const GROWN: u32 = 4;
+
+impl PlacementTally {
+    /// Nothing yet, of a process with pages of so many bytes.
+    pub fn new(page_size: u32) -> Self {
+        let within_page = u64::from(page_size.saturating_sub(1));
+        Self {
+            calls: [0; 8],
+            within_page,
+            whole_pages: !within_page,
+        }
+    }
+
+    /// Takes a call.
+    pub fn take(&mut self, call: StoredCall<'_>) {
+        let pages = |len: u64| len.saturating_add(self.within_page) & self.whole_pages;
+        self.count(call, pages(call.old_len()), pages(call.new_len()));
+    }
+
+    /// The same for one whose lengths are a page or more below 2^64.
+    #[inline]
+    pub fn take_ordinary(&mut self, call: StoredCall<'_>) {
+        let pages = |len: u64| len.wrapping_add(self.within_page) & self.whole_pages;
+        self.count(call, pages(call.old_len()), pages(call.new_len()));
+    }
+
+    #[inline]
+    fn count(&mut self, call: StoredCall<'_>, old: u64, new: u64) {
+        let elsewhere = u32::from(call.result() != call.old()) * ELSEWHERE;
+        let change = u32::from(new < old) * SHRUNK + u32::from(new > old) * GROWN;
+        self.calls[(elsewhere + change) as usize % 8] += 1;
+    }
+
+    /// What all calls came to.
+    pub fn finish(&self) -> Placement {
+        let calls = |kind: u32| self.calls[kind as usize];
+        Placement {
+            grown_in_place: calls(GROWN),
+            grown_and_moved: calls(GROWN + ELSEWHERE),
+            shrunk: calls(SHRUNK) + calls(SHRUNK + ELSEWHERE),
+            moved: calls(ELSEWHERE),
+            unchanged: calls(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mremap_trace::{Call, Outcome, Record, StoredCall};
+
+    use super::{Placement, PlacementTally};
+
+    fn placed(
+        lengths: &[(u64, u64, bool)],
+        mut take: impl FnMut(&mut PlacementTally, StoredCall<'_>),
+    ) -> Placement {
+        let mut tally = PlacementTally::new(4096);
+        for (old_len, new_len, elsewhere) in lengths {
+            let call = Record::Call(Call {
+                outcome: Outcome::Native,
+                ticks: 0,
+                duration: 0,
+                old: 0,
+                old_len: *old_len,
+                new_len: *new_len,
+                flags: 1,
+                new: 0,
+                result: i64::from(*elsewhere) << 40,
+                caller: 0,
+            });
+            let mut slot = [0; 64];
+            for (bytes, word) in slot.as_chunks_mut().0.iter_mut().zip(call.encode()) {
+                *bytes = word.to_ne_bytes();
+            }
+            take(&mut tally, StoredCall(&slot));
+        }
+        tally.finish()
+    }
+
+    #[test]
+    fn mappings_are_placed_by_whole_pages_whatever_their_length() {
+        let ordinary = [
+            (1, 4096, false),
+            (4096, 4097, false),
+            (4096, 8192, true),
+            (8192, 1, true),
+            (4096, 4000, true),
+            (0, 0, false),
+        ];
+        let huge = [(u64::MAX, u64::MAX - 9, false), (4096, u64::MAX, true)];
+        let sums = |placement: Placement| {
+            let grown = (placement.grown_in_place, placement.grown_and_moved);
+            (grown, placement.shrunk, placement.moved, placement.unchanged)
+        };
+        let quickly = placed(&ordinary, PlacementTally::take_ordinary);
+        assert_eq!(sums(quickly), ((1, 1), 1, 1, 2));
+        let all = [&ordinary[..], &huge[..]].concat();
+        let all = placed(&all, PlacementTally::take);
+        assert_eq!(sums(all), ((1, 2), 1, 1, 3));
+    }
+}
