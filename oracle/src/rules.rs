@@ -259,11 +259,14 @@ impl Look<'_> {
 
     fn plan(&mut self, wanted: mremap_plan::Move) {
         let mut plan = Plan::new(wanted);
-        let mut mappings = Mappings(&self.before.mappings);
+        let mut mappings = Mappings {
+            mappings: &self.before.mappings,
+            found: Vma::default(),
+        };
         loop {
             let Ok(step) = plan.next_step(&mut mappings);
             let name = match step {
-                Step::Part { .. } => "plan: a part",
+                Step::Part(_) => "plan: a part",
                 Step::Gap(_) => "plan: a gap",
                 Step::Done => "plan: done",
                 Step::Refused(_) => "plan: refused",
@@ -444,14 +447,20 @@ fn parts(state: &State, start: u64, end: u64) -> Vec<Part> {
 }
 
 /// What was mapped, as the planner's source.
-struct Mappings<'a>(&'a [Mapping]);
+struct Mappings<'a> {
+    mappings: &'a [Mapping],
+    found: Vma,
+}
 
 impl VmaSource for Mappings<'_> {
     type Error = Infallible;
 
-    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Infallible> {
-        let next = self.0.iter().find(|mapping| mapping.end > from);
-        Ok(next.filter(|mapping| mapping.start < until).map(|mapping| Vma {
+    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<&Vma>, Infallible> {
+        let next = self.mappings.iter().find(|mapping| mapping.end > from);
+        let Some(mapping) = next.filter(|mapping| mapping.start < until) else {
+            return Ok(None);
+        };
+        self.found = Vma {
             range: Range {
                 start: mapping.start,
                 end: mapping.end,
@@ -462,6 +471,7 @@ impl VmaSource for Mappings<'_> {
                 Backing::PlacedByDriver
             },
             ..Vma::default()
-        }))
+        };
+        Ok(Some(&self.found))
     }
 }

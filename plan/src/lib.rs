@@ -11,17 +11,18 @@
 //! use mremap_plan::{AddressSpace, Errno, Flags, Judgement, Plan, Range, Request, Step, Vma, VmaSource};
 //!
 //! /// Two VMAs of a page each, with a page between them.
-//! struct TwoPages;
+//! struct TwoPages([Vma; 2]);
 //!
 //! impl VmaSource for TwoPages {
 //!     type Error = core::convert::Infallible;
 //!
-//!     fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Self::Error> {
-//!         let pages = [(0x10_000, 0x11_000), (0x12_000, 0x13_000)];
-//!         let vmas = pages.map(|(start, end)| Vma { range: Range { start, end }, ..Vma::default() });
-//!         Ok(vmas.into_iter().find(|vma| vma.range.end > from && vma.range.start < until))
+//!     fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<&Vma>, Self::Error> {
+//!         Ok(self.0.iter().find(|vma| vma.range.end > from && vma.range.start < until))
 //!     }
 //! }
+//!
+//! let pages = [(0x10_000, 0x11_000), (0x12_000, 0x13_000)];
+//! let mut source = TwoPages(pages.map(|(start, end)| Vma { range: Range { start, end }, ..Vma::default() }));
 //!
 //! let space = AddressSpace { page_size: 0x1000, task_size: 1 << 47 };
 //! let mut request = Request {
@@ -36,8 +37,8 @@
 //! let mut plan = Plan::new(asked);
 //! let mut targets = Vec::new();
 //! loop {
-//!     match plan.next_step(&mut TwoPages)? {
-//!         Step::Part { target, .. } => targets.push(target),
+//!     match plan.next_step(&mut source)? {
+//!         Step::Part(part) => targets.push(asked.target(part.start)),
 //!         Step::Gap(gap) => assert_eq!(gap, Range { start: 0x11_000, end: 0x12_000 }),
 //!         Step::Refused(errno) => panic!("{errno:?}"),
 //!         Step::Done => break,

@@ -17,7 +17,7 @@ pub trait VmaSource {
     ///
     /// # Errors
     /// The source could not find out.
-    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Self::Error>;
+    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<&Vma>, Self::Error>;
 }
 
 /// What comes next in a move.
@@ -25,15 +25,8 @@ pub trait VmaSource {
 pub enum Step {
     /// Nothing lies here: nothing moves, and what lies at the target stays.
     Gap(Range),
-    /// Move `part` to `target`; `vma` is what it was cut from.
-    Part {
-        /// The VMA's intersection with the range.
-        part: Range,
-        /// Where it goes.
-        target: u64,
-        /// The VMA.
-        vma: Vma,
-    },
+    /// Move this: the intersection of [`Plan::vma`] with the range.
+    Part(Range),
     /// The move ends here with an errno; parts moved before stay moved.
     Refused(Errno),
     /// The range has been walked to its end.
@@ -46,7 +39,9 @@ pub struct Plan {
     request: Move,
     cursor: u64,
     seen_vma: bool,
-    waiting: Option<Vma>,
+    vma: Vma,
+    /// The VMA has been found, and a gap handed out before it.
+    is_waiting: bool,
 }
 
 impl Plan {
@@ -56,13 +51,19 @@ impl Plan {
             request,
             cursor: request.source.start,
             seen_vma: false,
-            waiting: None,
+            vma: Vma::default(),
+            is_waiting: false,
         }
     }
 
     /// Where the walk stands: everything below has been handed out.
     pub fn cursor(&self) -> u64 {
         self.cursor
+    }
+
+    /// The VMA that the last part was cut from.
+    pub fn vma(&self) -> &Vma {
+        &self.vma
     }
 
     /// The next step. After `Refused` and `Done` there is none: the walk has ended.
@@ -72,6 +73,7 @@ impl Plan {
     ///
     /// # Errors
     /// The source could not answer; nothing was handed out, and asking again is allowed.
+    #[inline]
     pub fn next_step<S: VmaSource>(&mut self, source: &mut S) -> Result<Step, S::Error> {
         let end = self.request.source.end;
         if self.cursor >= end {
@@ -81,13 +83,14 @@ impl Plan {
                 Step::Refused(Errno::Fault)
             });
         }
-        let found = match self.waiting.take() {
-            Some(vma) => Some(vma),
-            None => source.next_vma(self.cursor, end)?,
-        };
-        let Some(vma) = found else {
-            return Ok(self.without_vma(end));
-        };
+        if !self.is_waiting {
+            match source.next_vma(self.cursor, end)? {
+                Some(vma) => self.vma = *vma,
+                None => return Ok(self.without_vma(end)),
+            }
+        }
+        self.is_waiting = false;
+        let vma = &self.vma;
         let part = vma.range.intersect(Range {
             start: self.cursor,
             end,
@@ -96,7 +99,7 @@ impl Plan {
             return Ok(self.without_vma(end));
         }
         if part.start > self.cursor {
-            return Ok(self.before(vma, part.start));
+            return Ok(self.before(part.start));
         }
         // `remap_move`: a VMA that may not move with others stops the walk, unless it is the first and
         // reaches to the end of the range, and so moves alone. A trailing gap is company, too.
@@ -105,18 +108,14 @@ impl Plan {
         }
         self.seen_vma = true;
         self.cursor = part.end;
-        Ok(Step::Part {
-            part,
-            target: self.request.target(part.start),
-            vma,
-        })
+        Ok(Step::Part(part))
     }
 
     /// Takes back the part handed out last, from `start` on: it was found changed and is to be discovered
     /// again. The part counts as the first one again if nothing was moved before it.
     pub fn rewind(&mut self, start: u64) {
         self.cursor = start;
-        self.waiting = None;
+        self.is_waiting = false;
         self.seen_vma = start > self.request.source.start;
     }
 
@@ -128,12 +127,12 @@ impl Plan {
         self.step_over(end)
     }
 
-    /// A VMA further on: a leading gap is an error, any other is stepped over.
-    fn before(&mut self, vma: Vma, start: u64) -> Step {
+    /// The VMA lies further on: a leading gap is an error, any other is stepped over.
+    fn before(&mut self, start: u64) -> Step {
         if !self.seen_vma {
             return Step::Refused(Errno::Fault);
         }
-        self.waiting = Some(vma);
+        self.is_waiting = true;
         self.step_over(start)
     }
 

@@ -21,12 +21,13 @@ type Pages = BTreeMap<u64, (u32, u64)>;
 struct Toy<'a> {
     pages: &'a mut Pages,
     refused_vma: Option<u32>,
+    found: Vma,
 }
 
 impl VmaSource for Toy<'_> {
     type Error = Infallible;
 
-    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Infallible> {
+    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<&Vma>, Infallible> {
         let Some((&first, &(id, _))) = self.pages.range(from..until).next() else {
             return Ok(None);
         };
@@ -46,11 +47,12 @@ impl VmaSource for Toy<'_> {
         } else {
             Backing::Movable
         };
-        Ok(Some(Vma {
+        self.found = Vma {
             range,
             backing,
             ..Vma::default()
-        }))
+        };
+        Ok(Some(&self.found))
     }
 }
 
@@ -62,12 +64,18 @@ fn carry_out(pages: &mut Pages, request: &Request, refused_vma: Option<u32>) -> 
     };
     let mut plan = Plan::new(wanted);
     loop {
-        let Ok(step) = plan.next_step(&mut Toy { pages, refused_vma });
+        let mut toy = Toy {
+            pages,
+            refused_vma,
+            found: Vma::default(),
+        };
+        let Ok(step) = plan.next_step(&mut toy);
         match step {
             Step::Gap(gap) => assert!(!gap.is_empty()),
             Step::Done => return Ok(wanted.destination),
             Step::Refused(errno) => return Err(errno),
-            Step::Part { part, target, vma } => {
+            Step::Part(part) => {
+                let (vma, target) = (plan.vma(), wanted.target(part.start));
                 assert!(part.start >= vma.range.start && part.end <= vma.range.end && !part.is_empty());
                 for offset in (0..part.len()).step_by(PAGE as usize) {
                     let moved = pages

@@ -94,7 +94,9 @@ fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize
 #[inline(never)] // its source's buffers stay off the stack of a call that is passed through
 fn move_parts(wanted: Move, is_known_to_cross: bool, record: &mut CallRecord) -> (Outcome, isize) {
     let mut source = Source::new();
-    source.open_for_move(&wanted, is_known_to_cross, record.is_kept());
+    // Emulating by choice, maybe on a kernel that moves several VMAs as one; the trace tells of each.
+    let must_be_known = record.is_kept() && config::mode() != Mode::Auto;
+    source.open_for_move(&wanted, is_known_to_cross, must_be_known);
     record.emulation_begins();
     let (outcome, result) = move_parts_of(wanted, &mut source, record);
     record.found_by(source.number());
@@ -120,15 +122,17 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
             Ok(Step::Gap(gap)) => record.gap(gap, wanted.target(gap.start)),
             Ok(Step::Done) => return (Outcome::Emulated, wanted.destination as isize),
             Ok(Step::Refused(errno)) => return (refused_after(record), -(errno as isize)),
-            Ok(Step::Part { part, vma, .. }) => {
+            Ok(Step::Part(part)) => {
                 if may_not_stay_behind(&wanted, part.start) {
                     return (refused_after(record), -(Errno::Invalid as isize));
                 }
                 mapping_limit::prepare(wanted.target_of(part));
                 let ticks = record.ticks();
                 let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
-                if (-4095..0).contains(&result) && source.stop_supposing() {
-                    bring_back_half(&wanted, part);
+                if (-4095..0).contains(&result) && source.was_supposed() {
+                    if !brings_back(&wanted, part) {
+                        source.suppose_no_more();
+                    }
                     plan.rewind(part.start);
                     continue;
                 }
@@ -141,7 +145,7 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                     source.restart();
                     continue;
                 }
-                record.part(part, &vma, ticks, result);
+                record.part(part, plan.vma(), ticks, result);
                 if (-4095..0).contains(&result) {
                     return (Outcome::Emulated, result);
                 }
@@ -151,20 +155,22 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
 }
 
 /// A part that was supposed to be one VMA could not be moved. It may have been several, and the kernel one that moves as
-/// many as it can (6.17, emulation forced): brings back those. Its target was free; a kernel that moves none has left it
-/// so, and must not be asked, since it would unmap the source.
+/// many as it can (6.17, emulation forced): brings back those; whether the target is free again. It was free; a kernel that
+/// moves none has left it so, and must not be asked, since it would unmap the source.
 #[cold]
-fn bring_back_half(wanted: &Move, part: Range) {
+fn brings_back(wanted: &Move, part: Range) -> bool {
     let target = wanted.target_of(part);
-    if discover::is_mapped(target.start) {
-        sys::mremap(&Request {
-            old: target.start,
-            old_len: target.len(),
-            new_len: target.len(),
-            flags: Flags(Flags::MAYMOVE.0 | Flags::FIXED.0),
-            new: part.start,
-        });
+    if !discover::is_mapped(target.start) {
+        return true;
     }
+    let result = sys::mremap(&Request {
+        old: target.start,
+        old_len: target.len(),
+        new_len: target.len(),
+        flags: Flags(Flags::MAYMOVE.0 | Flags::FIXED.0),
+        new: part.start,
+    });
+    !(-4095..0).contains(&result)
 }
 
 /// `MREMAP_DONTUNMAP` of `VM_DONTEXPAND` or `VM_PFNMAP` memory is `EINVAL`, of `check_prep_vma` since 6.17;
@@ -208,7 +214,7 @@ fn survey(wanted: Move, record: &mut CallRecord) {
     record.survey_begins();
     while let Ok(step) = plan.next_step(&mut source) {
         match step {
-            Step::Part { part, vma, .. } => record.part(part, &vma, record.ticks(), 0),
+            Step::Part(part) => record.part(part, plan.vma(), record.ticks(), 0),
             Step::Gap(gap) => record.gap(gap, wanted.target(gap.start)),
             Step::Refused(_) | Step::Done => break,
         }

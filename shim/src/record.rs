@@ -129,15 +129,20 @@ impl CallRecord {
     }
 
     /// A part was moved, or could not be: `result` is what the kernel said.
+    #[inline]
     pub(crate) fn part(&mut self, part: Range, vma: &Vma, started: u64, result: isize) {
         let failed = (-4095..0).contains(&result);
         if !failed {
             self.summary.parts += 1;
             self.summary.bytes += part.len();
         }
-        if self.claim.is_none() {
-            return;
+        if self.claim.is_some() {
+            self.append_part(part, vma, started, if failed { -result as u32 } else { 0 });
         }
+    }
+
+    #[inline(never)]
+    fn append_part(&self, part: Range, vma: &Vma, started: u64, errno: u32) {
         let protection = vma.protection.map_or(0, |known| {
             u8::from(known.read)
                 | u8::from(known.write) << 1
@@ -147,7 +152,7 @@ impl CallRecord {
         });
         ring::append(&Record::Part(Part {
             call: self.summary.call,
-            errno: if failed { -result as u32 } else { 0 },
+            errno,
             start: part.start,
             end: part.end,
             vma_start: vma.range.start,
@@ -159,11 +164,16 @@ impl CallRecord {
     }
 
     /// A gap was stepped over.
+    #[inline]
     pub(crate) fn gap(&mut self, gap: Range, target: u64) {
         self.summary.gaps += 1;
-        if self.claim.is_none() {
-            return;
+        if self.claim.is_some() {
+            self.append_gap(gap, target);
         }
+    }
+
+    #[inline(never)]
+    fn append_gap(&self, gap: Range, target: u64) {
         let under = match sys::mmap_that_never_maps(target, gap.len()).0 {
             libc::EEXIST => Under::Mapped,
             libc::EINVAL | libc::EAGAIN => Under::Empty,

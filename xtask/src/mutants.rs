@@ -34,13 +34,13 @@ struct Mutant {
     finder: Finder,
 }
 
-const MUTANTS: [Mutant; 21] = [
+const MUTANTS: [Mutant; 22] = [
     Mutant {
         // What an old kernel's own try leaves behind; this kernel's would simply succeed.
         name: "the kernel is tried first, which unmaps the destination",
         file: "shim/src/moves.rs",
-        code: "    let mut source = Source::new();\n    source.open_for_move",
-        instead: "    unsafe { libc::munmap(wanted.destination as *mut _, wanted.len as usize) };\n    let mut source = Source::new();\n    source.open_for_move",
+        code: "    source.open_for_move(&wanted, is_known_to_cross, must_be_known);\n",
+        instead: "    unsafe { libc::munmap(wanted.destination as *mut _, wanted.len as usize) };\n    source.open_for_move(&wanted, is_known_to_cross, must_be_known);\n",
         finder: Finder::Oracle,
     },
     Mutant {
@@ -74,15 +74,15 @@ const MUTANTS: [Mutant; 21] = [
     Mutant {
         name: "the VMA behind a gap is skipped when it is one page",
         file: "plan/src/plan.rs",
-        code: "            return Ok(self.before(vma, part.start));",
-        instead: "            let skipped = if part.len() == 4096 { part.end } else { part.start };\n            return Ok(self.before(vma, skipped));",
+        code: "            return Ok(self.before(part.start));",
+        instead: "            let skipped = if part.len() == 4096 { part.end } else { part.start };\n            return Ok(self.before(skipped));",
         finder: Finder::Oracle,
     },
     Mutant {
         name: "a leading gap is stepped over",
         file: "plan/src/plan.rs",
-        code: "        if !self.seen_vma {\n            return Step::Refused(Errno::Fault);\n        }\n        self.waiting",
-        instead: "        self.waiting",
+        code: "        if !self.seen_vma {\n            return Step::Refused(Errno::Fault);\n        }\n        self.is_waiting",
+        instead: "        self.is_waiting",
         finder: Finder::Oracle,
     },
     Mutant {
@@ -121,9 +121,9 @@ const MUTANTS: [Mutant; 21] = [
         finder: Finder::Oracle,
     },
     Mutant {
-        name: "the gap before a VMA is taken to be as the last one was",
-        file: "shim/src/discover/bisect.rs",
-        code: "self.is_free(range.end, self.gap.min(until - range.end))",
+        name: "the gap before a VMA is taken to be as guessed",
+        file: "shim/src/discover/guesses.rs",
+        code: "asked.is_free(range.end, gap.min(until - range.end))",
         instead: "Ok(true)",
         finder: Finder::Oracle,
     },
@@ -149,10 +149,17 @@ const MUTANTS: [Mutant; 21] = [
         finder: Finder::Oracle,
     },
     Mutant {
-        name: "a gap like the last is asked for its first page only",
-        file: "shim/src/discover/bisect.rs",
-        code: "self.gap != 0 && !self.is_free(from, self.gap)?",
-        instead: "self.gap != 0 && !self.is_free(from, page_size())?",
+        name: "a guessed gap is asked for its first page only",
+        file: "shim/src/discover/guesses.rs",
+        code: "shape.gap == 0 || asked.is_free(from, shape.gap)?",
+        instead: "shape.gap == 0 || asked.is_free(from, 4096)?",
+        finder: Finder::Oracle,
+    },
+    Mutant {
+        name: "a guessed VMA's end is not asked for where no gap follows",
+        file: "shim/src/discover/guesses.rs",
+        code: "Ok(asked.ends_at(range.end))",
+        instead: "Ok(true)",
         finder: Finder::Oracle,
     },
     Mutant {

@@ -27,25 +27,26 @@ const TASK_SIZES: [u64; 4] = [(1 << 47) - 4096, 1 << 48, 1 << 52, (1 << 56) - 40
 /// The VMAs on record.
 struct Recorded<'a> {
     parts: &'a [Part],
+    found: Vma,
 }
 
 impl VmaSource for Recorded<'_> {
     type Error = Infallible;
 
-    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Infallible> {
-        let found = self
-            .parts
-            .iter()
-            .find(|part| part.end > from && part.start < until)
-            .map(|part| Vma {
-                range: Range {
-                    start: part.vma_start.min(part.start),
-                    end: part.vma_end.max(part.end),
-                },
-                offset: part.offset,
-                ..Vma::default()
-            });
-        Ok(found)
+    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<&Vma>, Infallible> {
+        let mut parts = self.parts.iter();
+        let Some(part) = parts.find(|part| part.end > from && part.start < until) else {
+            return Ok(None);
+        };
+        self.found = Vma {
+            range: Range {
+                start: part.vma_start.min(part.start),
+                end: part.vma_end.max(part.end),
+            },
+            offset: part.offset,
+            ..Vma::default()
+        };
+        Ok(Some(&self.found))
     }
 }
 
@@ -107,14 +108,17 @@ fn walk(event: &Event, wanted: Move) -> Answer {
     } else {
         return Answer::CannotSay("it has no summary on record".to_owned());
     }
-    let mut source = Recorded { parts: &event.parts };
+    let mut source = Recorded {
+        parts: &event.parts,
+        found: Vma::default(),
+    };
     let mut plan = Plan::new(wanted);
     let (mut parts, mut gaps) = (event.parts.iter(), event.gaps.iter());
     let errno = event.call.errno();
     loop {
         let Ok(step) = plan.next_step(&mut source);
         match step {
-            Step::Part { part, .. } => match parts.next() {
+            Step::Part(part) => match parts.next() {
                 Some(seen) if (seen.start, seen.end) == (part.start, part.end) => {
                     if seen.errno != 0 {
                         return same_end(errno, Some(seen.errno));

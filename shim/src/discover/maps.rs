@@ -1,10 +1,20 @@
 //! VMAs by reading maps (or smaps) as text, from its start: linear in everything mapped below the range.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use mremap_plan::{Vma, maps};
 
 use super::evidence::Files;
 use super::mounts::Mounts;
 use crate::sys::{Failed, OpenFile};
+
+/// Lines below the range in earlier moves, or those that were read in vain; a small process at first.
+static LINES_BELOW: AtomicU32 = AtomicU32::new(16);
+
+/// How much has to be read before a range is reached, going by the last move.
+pub(super) fn lines_below() -> u32 {
+    LINES_BELOW.load(Ordering::Relaxed)
+}
 
 const READ_ROOM: usize = 768;
 /// The kernel's columns take 73 bytes; of the path only its beginning matters.
@@ -25,6 +35,10 @@ pub(crate) struct Text {
     filled: usize,
     taken: usize,
     line: [u8; LINE_ROOM],
+    /// Length of a line that is to be taken once more.
+    again: Option<usize>,
+    /// Lines read to reach a range.
+    below: u32,
     mounts: Mounts,
 }
 
@@ -35,6 +49,8 @@ impl Text {
             filled: 0,
             taken: 0,
             line: [0; LINE_ROOM],
+            again: None,
+            below: 0,
             mounts: Mounts::new(),
         }
     }
@@ -46,7 +62,8 @@ impl Text {
 
     /// Another file is read from now on.
     pub(crate) fn clear(&mut self) {
-        (self.filled, self.taken) = (0, 0);
+        (self.filled, self.taken, self.again) = (0, 0, None);
+        self.below = 0;
     }
 
     pub(crate) fn next_vma(
@@ -76,6 +93,29 @@ impl Text {
             }
         }
         Ok(None)
+    }
+
+    /// Reads on to the first line that ends after `from`, which is taken next; false where that takes more lines than
+    /// so many. Of what the buffer still holds then, the process itself has changed nothing that lies behind its moves.
+    pub(super) fn read_up_to(&mut self, file: &OpenFile, from: u64, lines: u32) -> Result<bool, Failed> {
+        let most = self.below.saturating_add(lines);
+        while self.below < most {
+            let Some(len) = self.next_line(file)? else {
+                return Ok(true);
+            };
+            let end = self
+                .line
+                .get(..len)
+                .and_then(maps::parse_line)
+                .map(|line| line.vma.range.end);
+            if end.ok_or(Failed(libc::EIO))? > from {
+                self.again = Some(len);
+                break;
+            }
+            self.below += 1;
+        }
+        LINES_BELOW.store(self.below, Ordering::Relaxed);
+        Ok(self.again.is_some())
     }
 
     pub(super) fn find_code(&mut self, file: &OpenFile, address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
@@ -124,6 +164,9 @@ impl Text {
 
     /// Puts the next line, cut to `LINE_ROOM`, in place; its length, or `None` at the end.
     fn next_line(&mut self, file: &OpenFile) -> Result<Option<usize>, Failed> {
+        if let Some(len) = self.again.take() {
+            return Ok(Some(len));
+        }
         let mut len = 0;
         loop {
             if self.taken == self.filled {

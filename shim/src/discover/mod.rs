@@ -2,17 +2,21 @@
 //! asking [`procmap`], where that is cheaper; by what stands behind them in [`procmap`] or [`maps`], where
 //! [`evidence`] says that names matter.
 
+mod ahead;
 mod bisect;
 pub(crate) mod evidence;
+mod guesses;
 mod maps;
 mod mounts;
 mod procmap;
 mod questions;
+mod shapes;
 
 use core::ffi::CStr;
 
-use mremap_plan::{Backing, Move, Range, Vma, VmaSource};
+use mremap_plan::{Move, Range, Vma, VmaSource};
 
+use ahead::{Ahead, plain};
 use bisect::NotFound;
 use evidence::Files;
 pub(crate) use questions::{OneVma, is_mapped, is_one_vma};
@@ -26,6 +30,12 @@ use crate::sys::{Failed, OpenFile};
 const MAPS: &CStr = c"/proc/thread-self/maps";
 /// The same with details, which walks page tables.
 const SMAPS: &CStr = c"/proc/thread-self/smaps";
+
+/// Nanoseconds, as measured in `benches/README.md`: opening and closing a maps file between moves, a VMA by
+/// `PROCMAP_QUERY`, a line of text.
+const OPEN_NS: u32 = 3500;
+const QUERY_NS: u32 = 270;
+const LINE_NS: u32 = 200;
 
 /// How VMAs are found. The numbers are those of the trace.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,9 +52,15 @@ enum Way {
 pub(crate) struct Source {
     way: Way,
     file: Option<OpenFile>,
+    /// Found by this way, and not moved yet.
+    ahead: Ahead,
     names: procmap::Names,
     text: maps::Text,
     bisection: bisect::Bisection,
+    /// The kernel is asked only because guesses were wrong.
+    may_return: bool,
+    /// It has answered with what can be guessed again.
+    returns: bool,
 }
 
 impl Source {
@@ -56,40 +72,53 @@ impl Source {
         Self {
             way: Way::Bisect,
             file: None,
+            ahead: Ahead::new(),
             names: procmap::Names::new(),
             text: maps::Text::new(),
             bisection: bisect::Bisection::new(),
+            may_return: false,
+            returns: false,
         }
     }
 
     /// Takes the way that is cheapest for what may be met here and now, or the one the settings name. A way
     /// that cannot be had gives way to bisection, which always can.
     pub(crate) fn open(&mut self) {
+        self.bisection.guesses.begin();
         self.choose();
-        self.bisection
-            .may_give_up(is_free_to_look() && procmap::may_work());
     }
 
-    /// The same for a move of more than one VMA, each moved as soon as it is found. Where its parts are recorded,
-    /// each must be known to be one VMA, whatever this kernel moves in one call.
-    pub(crate) fn open_for_move(&mut self, wanted: &Move, is_known_to_cross: bool, is_recorded: bool) {
+    /// The same for a move of more than one VMA, each moved as soon as it is found. `must_be_known`: a part must be one VMA
+    /// even where this kernel would move several in one call.
+    pub(crate) fn open_for_move(&mut self, wanted: &Move, is_known_to_cross: bool, must_be_known: bool) {
         self.open();
         if is_known_to_cross {
             self.bisection.range_crosses_boundaries();
         }
         // Under a filter signals are not blocked, and a handler may map something.
-        if !is_recorded && !sandbox::is_filtered() {
+        if !must_be_known && !sandbox::is_filtered() {
             self.bisection
+                .guesses
                 .moves_by(wanted.destination.wrapping_sub(wanted.source.start));
         }
         if !evidence::may_concern_vdso(wanted.source) && is_free_to_look() && evidence::every_file_answers() {
-            self.bisection.every_vma_answers();
+            self.bisection.guesses.every_vma_answers();
         }
     }
 
-    /// The last VMA could not be moved: false if that was no supposition, else there will be no other.
-    pub(crate) fn stop_supposing(&mut self) -> bool {
-        self.way == Way::Bisect && self.bisection.stop_supposing()
+    /// The last VMA could not be moved: whether that may be because it was only supposed to be one. It will be known then.
+    pub(crate) fn was_supposed(&mut self) -> bool {
+        let may_be = self.way == Way::Bisect && self.ahead.are_guessed();
+        let was_supposed = may_be && self.bisection.guesses.stop_supposing();
+        if was_supposed {
+            self.ahead.clear();
+        }
+        was_supposed
+    }
+
+    /// Something has come to lie in the destination.
+    pub(crate) fn suppose_no_more(&mut self) {
+        self.bisection.guesses.suppose_no_more();
     }
 
     /// Gives up on the way chosen, for the one that asks for nothing a sandbox could refuse; false when that
@@ -97,8 +126,9 @@ impl Source {
     pub(crate) fn fall_back(&mut self) -> bool {
         let had_another = self.way != Way::Bisect;
         (self.way, self.file) = (Way::Bisect, None);
-        self.bisection.restart();
-        self.bisection.may_give_up(false);
+        self.ahead.clear();
+        self.bisection.guesses.restart();
+        self.bisection.set_alternative(None);
         had_another
     }
 
@@ -107,18 +137,22 @@ impl Source {
         self.way as u32
     }
 
-    /// Forgets what was read ahead: the address space has changed under it.
+    /// Forgets what was found ahead: the address space has changed under it.
     pub(crate) fn restart(&mut self) {
-        self.names.forget_ahead();
-        self.bisection.restart();
-        if let Way::Maps | Way::Smaps = self.way {
-            self.text.clear();
-            self.choose();
+        self.ahead.clear();
+        self.bisection.guesses.restart();
+        self.text.clear();
+        match self.way {
+            Way::Bisect => self.file = None,
+            Way::Query => {}
+            Way::Maps | Way::Smaps => self.choose(),
         }
     }
 
     fn choose(&mut self) {
         (self.way, self.file) = (Way::Bisect, None);
+        self.bisection
+            .set_alternative(is_free_to_look().then(cost_of_proc));
         if sandbox::is_filtered() {
             return;
         }
@@ -156,41 +190,94 @@ impl Source {
         found.unwrap_or(Files::SomePlacedByDriver)
     }
 
-    fn next_by_bisection(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
-        if self.bisection.has_overspent() {
-            return self.next_by_query(from, until);
+    /// Finds the next VMA, and maybe others behind it, once none is left that was found ahead.
+    #[inline(never)]
+    fn find(&mut self, from: u64, until: u64) -> Result<(), Failed> {
+        self.ahead.clear();
+        if core::mem::take(&mut self.returns) {
+            self.way = Way::Bisect;
+            self.bisection.set_alternative(Some(cost_of_proc()));
         }
-        match self.bisection.next_vma(from, until) {
-            Ok(found) => Ok(found),
-            Err(NotFound::Failed(failed)) => Err(failed),
-            Err(NotFound::FarAway) => self.next_by_query(from, until),
-            Err(NotFound::Silent(start)) => self.next_of_silent(start, until),
+        match (self.way, &self.file) {
+            (Way::Query, Some(_)) => self.find_by_query(from, until),
+            (Way::Maps, Some(_)) => self.find_by_text(from, until, maps::Detail::None),
+            (Way::Smaps, Some(_)) => self.find_by_text(from, until, maps::Detail::Flags),
+            _ => self.find_by_bisection(from, until),
         }
     }
 
-    /// Goes on with a maps file, if one can be had, else by bisection all the same.
-    #[inline(never)]
-    fn next_by_query(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
-        self.bisection.may_give_up(false);
-        if let Some(file) = open_for_queries() {
-            (self.way, self.file) = (Way::Query, Some(file));
+    fn find_by_text(&mut self, from: u64, until: u64, detail: maps::Detail) -> Result<(), Failed> {
+        let Some(file) = &self.file else { return Ok(()) };
+        if let Some(vma) = self.text.next_vma(file, from, until, detail)? {
+            self.bisection.remember(vma.range, from);
+            self.ahead.add(vma);
         }
-        self.next_vma(from, until)
+        Ok(())
+    }
+
+    fn find_by_query(&mut self, from: u64, until: u64) -> Result<(), Failed> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let (ahead, bisection) = (&mut self.ahead, &mut self.bisection);
+        let mut end = from;
+        self.names.ask_each(file, self.text.room(), from, until, |vma| {
+            bisection.remember(vma.range, end);
+            end = vma.range.end;
+            ahead.add(vma);
+            !ahead.is_full()
+        })?;
+        self.returns = self.may_return && self.bisection.guesses.find_period();
+        Ok(())
+    }
+
+    fn find_by_bisection(&mut self, from: u64, until: u64) -> Result<(), Failed> {
+        match self.bisection.find(from, until, &mut self.ahead) {
+            Ok(()) => Ok(()),
+            Err(NotFound::Failed(failed)) => Err(failed),
+            Err(NotFound::Dear) => self.find_by_proc(from, until),
+            Err(NotFound::Silent(start)) => self.find_silent(start, until),
+        }
+    }
+
+    /// Goes on with a maps file, if one can be had, else by bisection all the same. Text shows the range only behind
+    /// all that lies below: no more of it is read than the questions have cost, and what was read is read on from when they
+    /// have cost as much again.
+    #[inline(never)]
+    fn find_by_proc(&mut self, from: u64, until: u64) -> Result<(), Failed> {
+        self.bisection.set_alternative(None);
+        if self.file.is_none() {
+            self.file = OpenFile::open(MAPS).ok();
+        }
+        if let Some(file) = &self.file {
+            if procmap::works_on(file) {
+                (self.way, self.may_return, self.returns) = (Way::Query, true, false);
+            } else {
+                let lines = self.bisection.spent_ns() / LINE_NS;
+                match self.text.read_up_to(file, from, lines) {
+                    Ok(true) => self.way = Way::Maps,
+                    Ok(false) => self.bisection.set_alternative(Some(cost_of_proc())),
+                    Err(_) => {}
+                }
+            }
+        }
+        self.find(from, until)
     }
 
     /// A VMA that answers no question ([vvar], device memory): `/proc` knows it; without it, page by page.
     #[cold]
-    fn next_of_silent(&mut self, start: u64, until: u64) -> Result<Option<Vma>, Failed> {
-        if sandbox::is_filtered() {
-            return Ok(Some(one_page_at(start)));
+    fn find_silent(&mut self, start: u64, until: u64) -> Result<(), Failed> {
+        let by_proc = if sandbox::is_filtered() {
+            None
+        } else {
+            by_proc(config::VmaSource::Auto)
+        };
+        if let Some((way, file)) = by_proc {
+            self.text.clear();
+            (self.way, self.file) = (way, Some(file));
+            return self.find(start, until);
         }
-        match by_proc(config::VmaSource::Auto) {
-            Some((way, file)) => {
-                (self.way, self.file) = (way, Some(file));
-                self.next_vma(start, until)
-            }
-            None => Ok(Some(one_page_at(start))),
-        }
+        self.ahead.clear();
+        self.ahead.add(one_page_at(start));
+        Ok(())
     }
 }
 
@@ -200,26 +287,19 @@ fn is_free_to_look() -> bool {
 }
 
 fn one_page_at(start: u64) -> Vma {
-    Vma {
-        range: Range {
-            start,
-            end: start + page_size(),
-        },
-        backing: Backing::Unknown,
-        ..Vma::default()
-    }
+    let end = start + page_size();
+    plain(Range { start, end })
 }
 
 impl VmaSource for Source {
     type Error = Failed;
 
-    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<Vma>, Failed> {
-        match (self.way, &self.file) {
-            (Way::Query, Some(file)) => self.names.next_vma(file, self.text.room(), from, until),
-            (Way::Maps, Some(file)) => self.text.next_vma(file, from, until, maps::Detail::None),
-            (Way::Smaps, Some(file)) => self.text.next_vma(file, from, until, maps::Detail::Flags),
-            _ => self.next_by_bisection(from, until),
+    #[inline]
+    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<&Vma>, Failed> {
+        if self.ahead.is_empty() {
+            self.find(from, until)?;
         }
+        Ok(self.ahead.take())
     }
 }
 
@@ -232,10 +312,21 @@ fn by_proc(wanted: config::VmaSource) -> Option<(Way, OpenFile)> {
     (wanted != config::VmaSource::Query).then_some((Way::Maps, file))
 }
 
-fn open_for_queries() -> Option<OpenFile> {
-    procmap::may_work()
-        .then(|| OpenFile::open(MAPS).ok())?
-        .filter(procmap::works_on)
+/// What it takes to find VMAs in `/proc`.
+fn cost_of_proc() -> bisect::Cost {
+    if procmap::may_work() {
+        bisect::Cost {
+            begin: OPEN_NS,
+            each: QUERY_NS,
+        }
+    } else {
+        bisect::Cost {
+            begin: maps::lines_below()
+                .saturating_mul(LINE_NS)
+                .saturating_add(OPEN_NS),
+            each: LINE_NS,
+        }
+    }
 }
 
 /// Finds the VMA that holds an address of code, and tells `take` of it, its build id and its path: empty where there

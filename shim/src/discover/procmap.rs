@@ -1,6 +1,5 @@
 //! VMAs by `PROCMAP_QUERY`: one ioctl each, whatever else is mapped.
 
-use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::procmap::ProcmapQuery;
@@ -37,16 +36,8 @@ pub(super) fn works_on(maps: &OpenFile) -> bool {
 /// Which file a mapping shows, as the kernel numbers it; and whether it is shared.
 type File = (u32, u32, u64, bool);
 
-/// VMAs asked for ahead of their moves: questions in a row stay warm in the caches, and moving one VMA changes
-/// no boundary of a later one (a merge only widens it).
-const AHEAD: usize = 32;
-
-/// VMAs that were asked for and not yet taken, and what the name of the last file said.
+/// What the name of the last file said.
 pub(super) struct Names {
-    /// The first `asked` are written.
-    ahead: [MaybeUninit<Vma>; AHEAD],
-    asked: usize,
-    taken: usize,
     last: Option<(File, Backing)>,
     mounts: Mounts,
 }
@@ -54,49 +45,28 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new() -> Self {
         Self {
-            ahead: [const { MaybeUninit::uninit() }; AHEAD],
-            asked: 0,
-            taken: 0,
             last: None,
             mounts: Mounts::new(),
         }
     }
 
-    /// The address space has changed: what was asked is not true any more.
-    pub(super) fn forget_ahead(&mut self) {
-        (self.asked, self.taken) = (0, 0);
-    }
-
-    /// As [`mremap_plan::VmaSource`]; a name is put into `room`.
-    pub(super) fn next_vma(
+    /// Asks for the VMAs that end after `from` and start before `until`, one after the other, as long as `take` wants more. A
+    /// name is put into `room`.
+    pub(super) fn ask_each(
         &mut self,
         maps: &OpenFile,
         room: &mut [u8],
         from: u64,
         until: u64,
-    ) -> Result<Option<Vma>, Failed> {
-        if self.taken == self.asked {
-            self.ask_ahead(maps, room, from, until)?;
-        }
-        let Some(found) = self.ahead.get(self.taken).filter(|_| self.taken < self.asked) else {
-            return Ok(None);
-        };
-        self.taken += 1;
-        // SAFETY: one of the first `asked`.
-        Ok(Some(unsafe { found.assume_init() }))
-    }
-
-    fn ask_ahead(&mut self, maps: &OpenFile, room: &mut [u8], from: u64, until: u64) -> Result<(), Failed> {
-        self.forget_ahead();
+        mut take: impl FnMut(Vma) -> bool,
+    ) -> Result<(), Failed> {
         let mut next = from;
-        while self.asked < AHEAD && next < until {
-            let Some(vma) = self.ask(maps, room, next, until)? else {
-                break;
-            };
+        while next < until
+            && let Some(vma) = self.ask(maps, room, next, until)?
+        {
             next = vma.range.end;
-            if let Some(place) = self.ahead.get_mut(self.asked) {
-                place.write(vma);
-                self.asked += 1;
+            if !take(vma) {
+                break;
             }
         }
         Ok(())

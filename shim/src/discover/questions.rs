@@ -66,8 +66,43 @@ pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
     OneVma::No
 }
 
+/// Questions asked in one move, and how many they were.
+#[derive(Default)]
+pub(super) struct Asked(u32);
+
+impl Asked {
+    pub(super) fn count(&self) -> u32 {
+        self.0
+    }
+
+    /// Whether one VMA holds a range, one that answers and can be moved.
+    pub(super) fn is_one_vma(&mut self, start: u64, len: u64) -> bool {
+        self.0 += 1;
+        is_one_vma(start, len) == OneVma::Yes
+    }
+
+    /// What answers in the page at `start`.
+    pub(super) fn what_is_at(&mut self, start: u64) -> OneVma {
+        self.0 += 1;
+        is_one_vma(start, page_size())
+    }
+
+    /// [`ends_at`]
+    pub(super) fn ends_at(&mut self, end: u64) -> bool {
+        self.0 += 1;
+        ends_at(end)
+    }
+
+    /// [`is_free`]
+    #[inline]
+    pub(super) fn is_free(&mut self, start: u64, len: u64) -> Result<bool, Failed> {
+        self.0 += 1;
+        is_free(start, len)
+    }
+}
+
 /// Whether no VMA that answers such questions reaches from the page below `end` to the page behind it.
-pub(super) fn ends_at(end: u64) -> bool {
+fn ends_at(end: u64) -> bool {
     let page = page_size();
     growth(end - page, 2 * page, LENGTH.load(Ordering::Relaxed)) == Some(libc::EFAULT)
 }
@@ -78,13 +113,27 @@ pub(crate) fn is_mapped(address: u64) -> bool {
 }
 
 /// Whether nothing is mapped in a range that ends below `TASK_SIZE`.
-pub(super) fn is_free(mut start: u64, mut len: u64) -> Result<bool, Failed> {
+#[inline]
+fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
+    let Failed(errno) = sys::mmap_that_never_maps(start, len);
+    if errno == libc::EINVAL {
+        Ok(true)
+    } else if errno == libc::EEXIST {
+        Ok(false)
+    } else {
+        is_free_by_pages(start, len)
+    }
+}
+
+/// Where `mmap` gives no such answer. Below `mmap_min_addr` nobody without the right may ask it; few pages lie there.
+#[cold]
+#[inline(never)]
+fn is_free_by_pages(mut start: u64, mut len: u64) -> Result<bool, Failed> {
     let page = page_size();
     while len != 0 {
         match sys::mmap_that_never_maps(start, len) {
             Failed(libc::EEXIST) => return Ok(false),
             Failed(libc::EINVAL | libc::EAGAIN) => return Ok(true),
-            // Below `mmap_min_addr` nobody without the right may ask `mmap`; few pages lie there.
             Failed(libc::EPERM | libc::EACCES) => {
                 if is_one_vma(start, page) != OneVma::No {
                     return Ok(false);
