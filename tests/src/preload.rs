@@ -184,3 +184,11 @@ pub fn kernel_moves_several_vmas() -> bool {
         .expect("the example runs");
     status.status.success()
 }
+
+/// Whether the running kernel has `PROCMAP_QUERY`, which came with 6.11.
+pub fn kernel_has_procmap_query() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel has a release");
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+    (next(), next()) >= (Some(6), Some(11))
+}

@@ -20,3 +20,17 @@ pub fn calls_made(output: &Output) -> u64 {
         _ => panic!("no count of calls: {output:?}"),
     }
 }
+
+/// Holds what a fixture said to what it must say, unless it said that something cannot be had here.
+///
+/// # Panics
+/// It said something else, or ended otherwise than well.
+pub fn assert_says(who: &str, expected: &str, run: &Output) {
+    let said = text(&run.stdout);
+    if said.starts_with("cannot: ") {
+        println!("{who}: {said}");
+        return;
+    }
+    assert_eq!(said, expected, "{who}: {run:?}");
+    assert!(run.status.success(), "{who}: {run:?}");
+}

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, is_guest, kernel_moves_several_vmas};
+use mremap_tests::said::assert_says;
 use mremap_trace::Outcome;
 
 const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
@@ -61,16 +62,6 @@ fn check_unless(rule: &[&str], expected: &str, without: &[&str]) {
             .output();
         assert_says(source, expected, &run);
     }
-}
-
-fn assert_says(who: &str, expected: &str, run: &std::process::Output) {
-    let said = String::from_utf8_lossy(&run.stdout);
-    if said.starts_with("cannot: ") {
-        println!("{who}: {said}");
-        return;
-    }
-    assert_eq!(said, expected, "{who}: {run:?}");
-    assert!(run.status.success(), "{who}: {run:?}");
 }
 
 /// ```text

@@ -1,0 +1,142 @@
+//! How VMAs lay in earlier moves is what the next ones are guessed by: where that is right, and where it is wrong.
+
+use std::fs;
+use std::process::Command;
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::preload::{Preload, kernel_has_procmap_query, kernel_moves_several_vmas};
+use mremap_tests::said::{assert_says, text};
+use mremap_trace::Record;
+
+#[test]
+fn layouts_arrive_as_they_were_whatever_was_moved_before() {
+    for (source, threads, others) in [
+        ("auto", "0", "0"),
+        ("auto", "1", "0"),
+        ("auto", "0", "5000"),
+        ("query", "0", "0"),
+        ("maps", "0", "0"),
+        ("bisect", "0", "0"),
+        ("bisect", "1", "0"),
+    ] {
+        let run = Preload::new(Artifacts::get().fixture("layouts"))
+            .args(&[threads, others])
+            .setting("MODE", "emulate")
+            .setting("VMA_SOURCE", source)
+            .output();
+        assert!(
+            run.status.success(),
+            "{source}, {threads} threads, {others}: {run:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_dear_to_ask_for_is_read_from_proc_and_nothing_else_is() {
+    let by_proc = if kernel_has_procmap_query() { 1 } else { 2 };
+    let mode = if kernel_moves_several_vmas() {
+        "emulate"
+    } else {
+        "auto"
+    };
+    let (output, trace) = Preload::new(Artifacts::get().fixture("layouts"))
+        .setting("MODE", mode)
+        .traced();
+    assert!(output.status.success(), "{output:?}");
+    let summaries = trace.records.iter().filter_map(|record| match record {
+        Record::Summary(summary) => Some(summary),
+        _ => None,
+    });
+    let summaries: Vec<_> = summaries.collect();
+    let parts: Vec<String> = summaries
+        .iter()
+        .map(|summary| summary.parts.to_string())
+        .collect();
+    let vmas = text(&output.stdout);
+    assert_eq!(parts, vmas.lines().collect::<Vec<_>>(), "a part for each VMA");
+    let sources_of = |parts: u32| {
+        let moves = summaries.iter().filter(move |summary| summary.parts == parts);
+        moves.map(|summary| summary.source).collect::<Vec<_>>()
+    };
+    // Names are looked at until all files have been seen.
+    let of_few = sources_of(2);
+    assert!(of_few[2..].iter().all(|&source| source == 3), "{of_few:?}");
+    // Those of a range that is moved again are remembered.
+    assert_eq!(sources_of(330), [by_proc, 3, 3]);
+}
+
+/// Runs a rule of `tests/fixtures/guessed.c`: natively where the kernel has the feature, then emulated.
+fn check(rule: &str, expected: &str) {
+    let program = Artifacts::get().fixture("guessed");
+    if kernel_moves_several_vmas() {
+        let native = Command::new(&program).arg(rule).env_remove("LD_PRELOAD").output();
+        assert_says("natively", expected, &native.expect("the fixture runs"));
+    }
+    for source in ["auto", "bisect"] {
+        let run = Preload::new(&program)
+            .args(&[rule])
+            .setting("MODE", "emulate")
+            .setting("VMA_SOURCE", source)
+            .output();
+        assert_says(source, expected, &run);
+    }
+}
+
+/// ```text
+///   | rw 4 | r 4 | rw 2 | no addresses any more
+///                       | somebody else's          where it goes
+/// ```
+#[test]
+fn a_guess_is_cut_where_addresses_end() {
+    check("beyond_all_addresses", "moved, under it kept\n");
+}
+
+/// ```text
+///   | rw 768 | r 768 | huge 512 | rw 256 |
+///                                        | somebody else's     where it goes
+/// ```
+#[test]
+fn nothing_behind_the_destination_is_lost_to_a_huge_page() {
+    let _huge_pages = HugePages::set_apart();
+    // Huge pages can be moved since 5.16.
+    let is_before = std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| kernel == "5.10");
+    let outcome = if is_before { "Invalid argument" } else { "moved" };
+    check("huge_page", &format!("{outcome}, behind it kept\n"));
+}
+
+/// Huge pages set apart for as long as this lives, where there were none and that is allowed.
+struct HugePages;
+
+impl HugePages {
+    const FILE: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn set_apart() -> Option<Self> {
+        let has_none = fs::read_to_string(Self::FILE).is_ok_and(|text| text.trim() == "0");
+        (has_none && fs::write(Self::FILE, "4").is_ok()).then_some(Self)
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::FILE, "0");
+    }
+}
+
+#[test]
+fn another_threads_moves_change_nothing_of_what_is_known() {
+    check("other_thread", "moved\n");
+    let directory = tempfile::tempdir().expect("a directory for the traces");
+    let run = Preload::new(Artifacts::get().fixture("guessed"))
+        .args(&["other_thread"])
+        .setting("MODE", "emulate")
+        .setting("VMA_SOURCE", "bisect")
+        .setting("TRACE", directory.path())
+        .setting("TRACE_DETAIL", "vmas")
+        .output();
+    assert_says("with the VMAs of every move", "moved\n", &run);
+}
+
+#[test]
+fn a_handlers_moves_change_nothing_of_what_is_known() {
+    check("handler", "moved, the handler too\n");
+}
