@@ -210,10 +210,10 @@ pub struct Case {
     /// pages are shared until written.
     #[serde(default)]
     pub forked: bool,
-    /// The process has moved others before, elsewhere: what it has mapped of files is looked at by now, and what it
-    /// moves next may be like them.
+    /// The process has moved these before, elsewhere: what it has mapped of files is looked at by now, and what it
+    /// moves next may lie as they did.
     #[serde(default)]
-    pub practised: Option<Shape>,
+    pub practised: Vec<Shape>,
 }
 
 /// What a kernel, and the rights of the process, allow a case to contain.

@@ -15,8 +15,8 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
     if case.forked {
         let _ = writeln!(text, "in a child forked after the layout");
     }
-    if let Some(shape) = case.practised {
-        let _ = writeln!(text, "after moves elsewhere of {shape:?}");
+    if !case.practised.is_empty() {
+        let _ = writeln!(text, "after moves elsewhere of {:?}", case.practised);
     }
     if native.status != emulated.status {
         let _ = writeln!(

@@ -39,7 +39,12 @@ fn candidates(case: &Case) -> Vec<Case> {
         });
     }
     with(&|case| case.forked = false);
-    with(&|case| case.practised = None);
+    with(&|case| case.practised.clear());
+    for index in 0..case.practised.len() {
+        with(&|case| {
+            case.practised.remove(index);
+        });
+    }
     for index in 0..pieces {
         with(&|case| case.pieces[index].marks.clear());
         for mark in 0..case.pieces[index].marks.len() {

@@ -32,22 +32,24 @@ pub(super) fn mremap(request: &Request) -> (u64, i32) {
     }
 }
 
-/// Moves VMAs of a shape there and back twice, far from every layout, and unmaps them.
-pub(super) fn practise(shape: Shape) {
+/// Moves VMAs of these shapes there and back twice, far from every layout, and unmaps them.
+pub(super) fn practise(shapes: &[Shape]) {
     const HERE: u64 = 0x4000_0000_0000;
     const THERE: u64 = 0x4100_0000_0000;
-    const VMAS: u64 = 3;
-    let (gap, len) = (shape.gap * PAGE, shape.pages * PAGE);
-    for index in 0..VMAS {
+    let mut end = HERE;
+    for (index, shape) in shapes.iter().enumerate() {
         let prot = if index % 2 == 0 {
             libc::PROT_READ
         } else {
             libc::PROT_NONE
         };
         let memory = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        map(HERE + index * (gap + len), len, prot, memory, -1, 0);
+        // The first one has nothing before it.
+        let start = end + if index == 0 { 0 } else { shape.gap * PAGE };
+        map(start, shape.pages * PAGE, prot, memory, -1, 0);
+        end = start + shape.pages * PAGE;
     }
-    let whole = VMAS * (gap + len) - gap;
+    let whole = end - HERE;
     for (old, new) in [(HERE, THERE), (THERE, HERE), (HERE, THERE), (THERE, HERE)] {
         let (old_len, new_len) = (whole, whole);
         mremap(&Request {
