@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Parser;
 use mremap_benches::clock;
 use mremap_benches::kernel::Way;
-use mremap_benches::layout::{Layout, PAGE, Shape};
+use mremap_benches::layout::{Layout, PAGE, Pattern, Shape};
 use mremap_benches::rounds::{self, Variant};
 
 /// How many calls, by how many threads.
@@ -43,6 +43,7 @@ fn main() -> Result<()> {
         vmas: options.threads,
         pages: 2,
         gap_pages: 1,
+        pattern: Pattern::Alike,
         is_touched: true,
     })?;
     let mut variants: Vec<Variant<'_>> = Vec::new();

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 use clap::Parser;
 use mremap_benches::kernel::Way;
-use mremap_benches::layout::{Layout, PAGE, Shape};
+use mremap_benches::layout::{Layout, PAGE, Pattern, Shape};
 use mremap_benches::stepping;
 
 /// Which call.
@@ -26,6 +26,7 @@ fn main() -> Result<()> {
         vmas: options.vmas,
         pages: 2,
         gap_pages: options.gap_pages,
+        pattern: Pattern::Alike,
         is_touched: false,
     })?;
     let mut call = || match options.call.as_str() {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use mremap_benches::clock;
 use mremap_benches::kernel::Way;
-use mremap_benches::layout::{self, Layout, Shape};
+use mremap_benches::layout::{self, Layout, Pattern, Shape};
 use mremap_benches::rounds::{self, Variant};
 use mremap_benches::strategies::Strategy;
 
@@ -25,9 +25,16 @@ struct Options {
     /// Pages between one and the next.
     #[arg(long, default_value_t = 0)]
     gap_pages: usize,
+    /// What differs from one VMA to the next.
+    #[arg(long, value_enum, default_value = "alike")]
+    pattern: Pattern,
     /// VMAs of the process that no move concerns.
     #[arg(long, default_value_t = 0)]
     unrelated: usize,
+    /// Before each figure, have the library move a thousand VMAs that lie otherwise, so that it can remember nothing;
+    /// a figure is one move then.
+    #[arg(long)]
+    forget: bool,
     /// Have a second thread, which sleeps.
     #[arg(long)]
     sibling: bool,
@@ -64,12 +71,26 @@ fn main() -> Result<()> {
         vmas: options.vmas,
         pages: options.pages,
         gap_pages: options.gap_pages,
+        pattern: options.pattern,
         is_touched: !options.untouched,
     })?);
+    let other = if options.forget {
+        let shape = Shape {
+            vmas: MANY_OTHERS,
+            pages: 9,
+            gap_pages: 9,
+            pattern: Pattern::Varied,
+            is_touched: false,
+        };
+        Some(Layout::beside(1 << 40, shape)?)
+    } else {
+        None
+    };
+    let other = RefCell::new(other);
     let (sample_ns, quickest) = (options.sample_us * 1000, options.quickest);
     let mut variants: Vec<Variant<'_>> = Vec::new();
     for name in &options.ways {
-        let layout = &layout;
+        let (layout, other) = (&layout, &other);
         if name == "native" && !kernel_moves_whole(&mut layout.borrow_mut()) {
             continue;
         }
@@ -77,7 +98,10 @@ fn main() -> Result<()> {
         variants.push((
             name.clone(),
             Box::new(move || {
-                let samples = (0..quickest).map(|_| measure(&mut layout.borrow_mut(), how, sample_ns));
+                let samples = (0..quickest).map(|_| match &mut *other.borrow_mut() {
+                    Some(other) => measure_one(&mut layout.borrow_mut(), how, other),
+                    None => measure(&mut layout.borrow_mut(), how, sample_ns),
+                });
                 samples.fold(f64::INFINITY, f64::min)
             }),
         ));
@@ -87,6 +111,9 @@ fn main() -> Result<()> {
     rounds::print(&series);
     Ok(())
 }
+
+/// More VMAs than the library remembers.
+const MANY_OTHERS: usize = 1100;
 
 /// How the whole layout is moved.
 #[derive(Clone, Copy)]
@@ -115,9 +142,8 @@ impl How {
         match self {
             Self::Whole(way) => way.move_range(from, layout.len(), to),
             Self::Parts(way) => {
-                for index in 0..layout.vmas() {
-                    let offset = index * layout.stride();
-                    way.move_range(from + offset, layout.part_len(), to + offset);
+                for &(offset, len) in layout.parts() {
+                    way.move_range(from + offset, len, to + offset);
                 }
             }
             Self::Finding(strategy) => strategy.move_range(from, layout.len(), to),
@@ -135,6 +161,14 @@ fn kernel_moves_whole(layout: &mut Layout) -> bool {
         layout.turn();
     }
     is_moved
+}
+
+/// ns for one move of the whole layout, right after one of the other.
+fn measure_one(layout: &mut Layout, how: How, other: &mut Layout) -> f64 {
+    How::Whole(Way::Symbol).move_all(other);
+    let start = clock::thread_cpu_ns();
+    how.move_all(layout);
+    (clock::thread_cpu_ns() - start) as f64
 }
 
 /// ns for one move of the whole layout: there and back until the sample is long enough.

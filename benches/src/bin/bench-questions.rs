@@ -4,7 +4,7 @@
 use anyhow::Result;
 use clap::Parser;
 use mremap_benches::clock;
-use mremap_benches::layout::{self, Layout, PAGE, Shape};
+use mremap_benches::layout::{self, Layout, PAGE, Pattern, Shape};
 use mremap_benches::rounds::{self, Variant};
 use mremap_plan::procmap::{PROCMAP_QUERY, ProcmapQuery};
 use syscalls::{Sysno, raw_syscall};
@@ -46,6 +46,7 @@ fn main() -> Result<()> {
         vmas: VMAS,
         pages: 2,
         gap_pages: 2,
+        pattern: Pattern::Alike,
         is_touched: true,
     })?;
     let at = |index: usize| layout.place() + index % VMAS * layout.stride();

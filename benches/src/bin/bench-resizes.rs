@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use mremap_benches::kernel::Way;
-use mremap_benches::layout::{Layout, PAGE, Shape};
+use mremap_benches::layout::{Layout, PAGE, Pattern, Shape};
 
 /// How many calls.
 #[derive(Debug, Parser)]
@@ -22,6 +22,7 @@ fn main() -> Result<()> {
         vmas: MAPPINGS,
         pages: 1,
         gap_pages: MOST_PAGES,
+        pattern: Pattern::Alike,
         is_touched: false,
     })?;
     let mut pages = [1; MAPPINGS];

@@ -3,7 +3,8 @@
 
 use anyhow::{Context as _, Result};
 
-use super::moves::{LOOP, MANY, shape};
+use super::moves::{LOOP, MANY};
+use crate::layout::Shape;
 use crate::rounds::Series;
 use crate::stats::{Summary, named, ratios};
 use crate::table::{Goal, Row};
@@ -20,8 +21,7 @@ pub struct Run {
     pub arguments: Vec<String>,
     /// `MREMAP_SHIM_VMA_SOURCE`.
     pub source: &'static str,
-    vmas: usize,
-    gap_pages: usize,
+    shape: Shape,
     unrelated: usize,
 }
 
@@ -31,33 +31,41 @@ pub fn runs() -> Vec<Run> {
     for vmas in [2, 17, 1000] {
         for gap_pages in [0, 1] {
             for source in ["auto", "bisect"] {
-                runs.push(moves(source, vmas, gap_pages, 0));
+                runs.push(moves(source, Shape::alike(vmas, gap_pages), 0));
             }
         }
     }
-    runs.push(moves("maps", 17, 1, 0));
-    for source in ["auto", "bisect"] {
-        runs.push(moves(source, 17, 1, MANY));
+    for shape in Shape::unlike() {
+        for source in ["auto", "bisect", "maps"] {
+            runs.push(moves(source, shape, 0));
+        }
     }
+    runs.push(moves("maps", SEVENTEEN, 0));
+    for source in ["auto", "bisect"] {
+        runs.push(moves(source, SEVENTEEN, MANY));
+    }
+    // As many as fit below the limit on mappings, the varied ones included.
+    runs.extend(Shape::unlike().last().map(|varied| moves("auto", varied, MANY)));
     runs
 }
 
-fn moves(source: &'static str, vmas: usize, gap_pages: usize, unrelated: usize) -> Run {
+const SEVENTEEN: Shape = Shape::alike(17, 1);
+
+fn moves(source: &'static str, shape: Shape, unrelated: usize) -> Run {
+    let mut arguments = shape.arguments();
+    // What takes time from the emulator looks like the guest's own CPU time.
+    arguments.extend([
+        format!("--unrelated={unrelated}"),
+        format!("--rounds={ROUNDS}"),
+        format!("--quickest={}", if shape.vmas < 1000 { 10 } else { 1 }),
+        "--sample-us=5000".to_owned(),
+        "--ways=symbol,libc".to_owned(),
+    ]);
     Run {
         program: "bench-moves",
-        // What takes time from the emulator looks like the guest's own CPU time.
-        arguments: vec![
-            format!("--vmas={vmas}"),
-            format!("--gap-pages={gap_pages}"),
-            format!("--unrelated={unrelated}"),
-            format!("--rounds={ROUNDS}"),
-            format!("--quickest={}", if vmas < 1000 { 10 } else { 1 }),
-            "--sample-us=5000".to_owned(),
-            "--ways=symbol,libc".to_owned(),
-        ],
+        arguments,
         source,
-        vmas,
-        gap_pages,
+        shape,
         unrelated,
     }
 }
@@ -67,8 +75,7 @@ fn questions() -> Run {
         program: "bench-questions",
         arguments: vec![format!("--rounds={ROUNDS}"), "--questions=500".to_owned()],
         source: "auto",
-        vmas: 0,
-        gap_pages: 0,
+        shape: Shape::alike(0, 0),
         unrelated: 0,
     }
 }
@@ -87,24 +94,23 @@ pub fn rows(kernel: &str, printed: &[Vec<Series>]) -> Result<Vec<Row>> {
     let mut rows = vec![proportions(
         kernel,
         figures(&questions())?,
-        figures(&moves("auto", 17, 1, 0))?,
+        figures(&moves("auto", SEVENTEEN, 0))?,
     )];
-    for run in runs.iter().filter(|run| run.vmas != 0) {
+    for run in runs.iter().filter(|run| run.shape.vmas != 0) {
         let over_loop = over_loop(figures(run)?);
         let others = if run.unrelated == 0 {
             String::new()
         } else {
             format!(", {MANY} others")
         };
-        let shape = shape(run.vmas, run.gap_pages);
-        let what = format!("{shape}, {}{others}, Linux {kernel}", run.source);
+        let what = format!("{}, {}{others}, Linux {kernel}", run.shape, run.source);
         let mut row = Row::new(SUITE, what.clone(), LOOP).measured("x", over_loop.clone());
-        if run.vmas == 17 && run.gap_pages == 1 && run.source != "maps" {
+        if run.shape.vmas == 17 && run.shape.gap_pages > 0 && run.source != "maps" {
             row = row.goal(Goal::AtMost(1.25));
         }
         rows.push(row);
         if run.unrelated != 0 {
-            let without = over_loop_without(figures(&moves(run.source, run.vmas, run.gap_pages, 0))?);
+            let without = over_loop_without(figures(&moves(run.source, run.shape, 0))?);
             let figures = over_loop.iter().map(|figure| figure / without).collect();
             let row = Row::new(SUITE, what, "without the others");
             rows.push(row.measured("x", figures).goal(Goal::AtMost(1.10)));

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 
+use crate::layout::Shape;
 use crate::rounds::Series;
 use crate::stats::{Summary, named, ratios};
 use crate::subject::{Setup, Subject};
@@ -23,12 +24,26 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
             // Seconds a figure: a quick run has them once.
             let is_long = vmas >= 10_000 && subject.is_quick;
             for source in if is_long { &SOURCES[..1] } else { &SOURCES } {
-                rows.extend(several(subject, vmas, gap_pages, source)?);
+                rows.extend(several(subject, Shape::alike(vmas, gap_pages), source)?);
             }
         }
     }
+    for shape in Shape::unlike() {
+        for source in SOURCES {
+            rows.extend(several(subject, shape, source)?);
+        }
+    }
+    let unknown = Shape::unlike().filter(|shape| shape.vmas == 17);
+    for shape in [Shape::alike(17, 0), Shape::alike(17, 1)]
+        .into_iter()
+        .chain(unknown)
+    {
+        for source in ["auto", "bisect"] {
+            rows.push(for_the_first_time(subject, shape, source)?);
+        }
+    }
     for (vmas, gap_pages) in [(17, 0), (17, 1), (1000, 0), (1000, 1)] {
-        rows.push(with_a_sibling(subject, vmas, gap_pages)?);
+        rows.push(with_a_sibling(subject, Shape::alike(vmas, gap_pages))?);
     }
     for source in ["auto", "query", "bisect"] {
         rows.extend(in_a_large_process(subject, source)?);
@@ -61,7 +76,7 @@ pub fn floors(subject: &Subject) -> Result<Vec<Row>> {
         let ways = format!("libc,inline,{}", strategies.join(","));
         let series = subject.run(
             "bench-moves",
-            &arguments(subject, vmas, gap_pages, &ways),
+            &arguments(subject, Shape::alike(vmas, gap_pages), &ways),
             &Setup::default(),
         )?;
         for strategy in strategies {
@@ -69,7 +84,7 @@ pub fn floors(subject: &Subject) -> Result<Vec<Row>> {
             rows.push(
                 Row::new(
                     "floors",
-                    format!("{}, finding them by {strategy}", shape(vmas, gap_pages)),
+                    format!("{}, finding them by {strategy}", Shape::alike(vmas, gap_pages)),
                     LOOP,
                 )
                 .measured("x", figures),
@@ -84,7 +99,7 @@ pub(super) const LOOP: &str = "loop that knows them";
 fn single(subject: &Subject) -> Result<Vec<Row>> {
     let series = subject.run(
         "bench-moves",
-        &arguments(subject, 1, 0, "symbol,libc"),
+        &arguments(subject, Shape::alike(1, 0), "symbol,libc"),
         &emulating(subject, "auto"),
     )?;
     Ok(vec![
@@ -95,11 +110,11 @@ fn single(subject: &Subject) -> Result<Vec<Row>> {
     ])
 }
 
-fn several(subject: &Subject, vmas: usize, gap_pages: usize, source: &str) -> Result<Vec<Row>> {
-    let arguments = arguments(subject, vmas, gap_pages, "symbol,libc,inline,native");
+fn several(subject: &Subject, shape: Shape, source: &str) -> Result<Vec<Row>> {
+    let arguments = arguments(subject, shape, "symbol,libc,inline,native");
     let series = subject.run("bench-moves", &arguments, &emulating(subject, source))?;
-    let what = format!("{}, {source}", shape(vmas, gap_pages));
-    let goal = if vmas == 2 { 1.25 } else { 1.03 };
+    let what = format!("{shape}, {source}");
+    let goal = if shape.vmas == 2 { 1.25 } else { 1.03 };
     let symbol = named(&series, "symbol");
     let mut rows = vec![
         Row::new(SUITE, what.clone(), LOOP)
@@ -109,19 +124,15 @@ fn several(subject: &Subject, vmas: usize, gap_pages: usize, source: &str) -> Re
     if has_native(&series) {
         let native = named(&series, "native");
         let mut row = Row::new(SUITE, what, "native call").measured("x", ratios(symbol, native));
-        if vmas > 2 {
+        if shape.vmas > 2 {
             row = row.goal(Goal::AtMost(1.20));
         }
         rows.push(row);
         if source == "auto" {
             for way in ["libc", "inline"] {
                 rows.push(
-                    Row::new(
-                        SUITE,
-                        format!("{}, {way} loop", shape(vmas, gap_pages)),
-                        "native call",
-                    )
-                    .measured("x", ratios(named(&series, way), native)),
+                    Row::new(SUITE, format!("{shape}, {way} loop"), "native call")
+                        .measured("x", ratios(named(&series, way), native)),
                 );
             }
         }
@@ -129,12 +140,29 @@ fn several(subject: &Subject, vmas: usize, gap_pages: usize, source: &str) -> Re
     Ok(rows)
 }
 
+/// Of a layout that the library knows nothing of, with caches that know as little.
+fn for_the_first_time(subject: &Subject, shape: Shape, source: &str) -> Result<Row> {
+    let mut arguments = shape.arguments();
+    arguments.extend([
+        "--ways=symbol,libc".to_owned(),
+        "--forget".to_owned(),
+        format!("--rounds={}", subject.rounds(101)),
+    ]);
+    let series = subject.run("bench-moves", &arguments, &emulating(subject, source))?;
+    let figures = ratios(named(&series, "symbol"), named(&series, "libc"));
+    Ok(
+        Row::new(SUITE, format!("{shape}, {source}, not seen before"), LOOP)
+            .measured("x", figures)
+            .goal(Goal::AtMost(1.03)),
+    )
+}
+
 /// In a process of two threads, where no move may be tried before it is known to be right.
-fn with_a_sibling(subject: &Subject, vmas: usize, gap_pages: usize) -> Result<Row> {
-    let mut arguments = arguments(subject, vmas, gap_pages, "symbol,libc");
+fn with_a_sibling(subject: &Subject, shape: Shape) -> Result<Row> {
+    let mut arguments = arguments(subject, shape, "symbol,libc");
     arguments.push("--sibling".to_owned());
     let series = subject.run("bench-moves", &arguments, &emulating(subject, "auto"))?;
-    let what = format!("{}, auto, two threads", shape(vmas, gap_pages));
+    let what = format!("{shape}, auto, two threads");
     let figures = ratios(named(&series, "symbol"), named(&series, "libc"));
     Ok(Row::new(SUITE, what, LOOP)
         .measured("x", figures)
@@ -147,7 +175,7 @@ fn in_a_large_process(subject: &Subject, source: &str) -> Result<Vec<Row>> {
     let setup = emulating(subject, source);
     let (mut added, mut whole, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..9 {
-        let mut small = arguments(subject, 17, 1, "symbol,libc");
+        let mut small = arguments(subject, Shape::alike(17, 1), "symbol,libc");
         // Pairs are what is repeated here; the last one given counts.
         small.push("--rounds=5".to_owned());
         let mut large = small.clone();
@@ -181,7 +209,7 @@ fn over_a_large_gap(subject: &Subject, source: &str) -> Result<Vec<Row>> {
     let added = |gap_pages: usize| -> Result<Vec<f64>> {
         let series = subject.run(
             "bench-moves",
-            &arguments(subject, 3, gap_pages, "symbol,libc"),
+            &arguments(subject, Shape::alike(3, gap_pages), "symbol,libc"),
             &emulating(subject, source),
         )?;
         Ok(ratios(named(&series, "symbol"), named(&series, "libc")))
@@ -207,7 +235,7 @@ fn growth(subject: &Subject) -> Result<Row> {
     let over_loop = |vmas: usize| -> Result<Vec<f64>> {
         let series = subject.run(
             "bench-moves",
-            &arguments(subject, vmas, 0, "symbol,libc"),
+            &arguments(subject, Shape::alike(vmas, 0), "symbol,libc"),
             &emulating(subject, "auto"),
         )?;
         Ok(ratios(named(&series, "symbol"), named(&series, "libc")))
@@ -220,27 +248,16 @@ fn growth(subject: &Subject) -> Result<Row> {
     )
 }
 
-/// The arguments of `bench-moves`. Many VMAs are a page each and timed in fewer rounds.
-fn arguments(subject: &Subject, vmas: usize, gap_pages: usize, ways: &str) -> Vec<String> {
-    let rounds = if vmas >= 10_000 { 9 } else { subject.rounds(21) };
-    let mut arguments = vec![
-        format!("--vmas={vmas}"),
-        format!("--gap-pages={gap_pages}"),
-        format!("--ways={ways}"),
-        format!("--rounds={rounds}"),
-    ];
-    if vmas >= MANY {
-        arguments.push("--pages=1".to_owned());
-    }
+/// The arguments of `bench-moves`. Many VMAs are timed in fewer rounds.
+fn arguments(subject: &Subject, shape: Shape, ways: &str) -> Vec<String> {
+    let rounds = subject.rounds(if shape.vmas >= 10_000 { 9 } else { 63 });
+    let mut arguments = shape.arguments();
+    arguments.extend([format!("--ways={ways}"), format!("--rounds={rounds}")]);
     arguments
 }
 
 fn emulating(subject: &Subject, source: &str) -> Setup {
     subject.shim().set("MODE", "emulate").set("VMA_SOURCE", source)
-}
-
-pub(super) fn shape(vmas: usize, gap_pages: usize) -> String {
-    format!("{vmas} VMAs{}", if gap_pages == 0 { "" } else { ", gaps" })
 }
 
 fn has_native(series: &[Series]) -> bool {
