@@ -92,6 +92,24 @@ fn a_guess_is_cut_where_addresses_end() {
 }
 
 /// ```text
+///   | rw 4 | no addresses any more
+/// ```
+#[test]
+fn a_vma_that_ends_where_addresses_do_is_moved_in_one_piece() {
+    check("last_of_all_addresses", "moved\n");
+    let (output, trace) = Preload::new(Artifacts::get().fixture("guessed"))
+        .args(&["last_of_all_addresses"])
+        .setting("MODE", "emulate")
+        .setting("VMA_SOURCE", "bisect")
+        .traced();
+    let parts = trace.records.iter().filter_map(|record| match record {
+        Record::Part(part) => Some(part.end - part.start),
+        _ => None,
+    });
+    assert_eq!(parts.count(), 1, "{output:?}");
+}
+
+/// ```text
 ///   | rw 768 | r 768 | huge 512 | rw 256 |
 ///                                        | somebody else's     where it goes
 /// ```
