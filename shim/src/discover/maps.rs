@@ -96,7 +96,7 @@ impl Text {
     }
 
     /// Reads on to the first line that ends after `from`, which is taken next; false where that takes more lines than
-    /// so many. Of what the buffer still holds then, the process itself has changed nothing that lies behind its moves.
+    /// so many. What the buffer holds then is taken later: a move changes nothing of what lies above it.
     pub(super) fn read_up_to(&mut self, file: &OpenFile, from: u64, lines: u32) -> Result<bool, Failed> {
         let most = self.below.saturating_add(lines);
         while self.below < most {
