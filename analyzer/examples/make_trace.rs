@@ -9,7 +9,8 @@ use std::io::{BufWriter, Write};
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_PER_CHUNK};
 use mremap_trace::{
-    Call, ChunkHeader, ClaimWord, Gap, Header, HeaderText, Module, Outcome, Part, Record, Summary, Under,
+    Call, ChunkHeader, ClaimWord, Gap, Header, HeaderText, Module, Outcome, Part, Record, Summary,
+    Under,
 };
 
 const PAGE: u64 = 4096;
@@ -126,32 +127,17 @@ fn put_move(chunk: &mut Chunk, number: u32, ticks: u64) {
             }),
         );
     }
-    let gap = Gap {
-        call: number,
-        start: old + PAGE,
-        end: old + 2 * PAGE,
-        under: Under::Empty,
-    };
+    let gap = Gap { call: number, start: old + PAGE, end: old + 2 * PAGE, under: Under::Empty };
     put(chunk, &Record::Gap(gap));
-    let summary = Summary {
-        call: number,
-        parts: 2,
-        gaps: 1,
-        bytes: 3 * PAGE,
-        source: 1,
-        retries: 0,
-    };
+    let summary =
+        Summary { call: number, parts: 2, gaps: 1, bytes: 3 * PAGE, source: 1, retries: 0 };
     put(chunk, &Record::Summary(summary));
 }
 
 fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().expect("the file to write");
-    let mut number = || {
-        arguments
-            .next()
-            .map(|text| text.parse::<u64>().expect("a number"))
-    };
+    let mut number = || arguments.next().map(|text| text.parse::<u64>().expect("a number"));
     let events = number().expect("how many events");
     let threads = number().unwrap_or(1) as u32;
     let every = number().unwrap_or(0);

@@ -24,42 +24,22 @@ pub fn run(command: Command) -> Result<ExitCode> {
         Command::Run(options) => run::run(&options),
         Command::Doctor(options) => doctor::run(&options, &mut std::io::stdout()),
         Command::SelfTest { machine, realloc } => self_test(machine, realloc),
-        Command::Report {
-            traced,
-            json,
-            top,
-            sort,
-        } => report(&traced, &report::Options { json, top, sort }),
-        Command::Events {
-            traced,
-            json,
-            follow: true,
-        } => follow(&traced, json),
+        Command::Report { traced, json, top, sort } => {
+            report(&traced, &report::Options { json, top, sort })
+        }
+        Command::Events { traced, json, follow: true } => follow(&traced, json),
         Command::Events { traced, json, .. } => events(&traced, json),
         Command::Top { traced, interval } => top(&traced, Duration::from_nanos(interval)),
-        Command::Show {
-            trace,
-            event,
-            width,
-            ascii,
-            svg,
-            symbols,
-        } => show(trace, event, &show::Options { width, ascii, svg }, symbols),
+        Command::Show { trace, event, width, ascii, svg, symbols } => {
+            show(trace, event, &show::Options { width, ascii, svg }, symbols)
+        }
         Command::Check { traced, json, top } => check(&traced, (json, top)),
-        Command::Diff {
-            before,
-            after,
-            json,
-            top,
-            filter,
-            symbols,
-        } => diff([before, after], (json, top), &filter, &symbols),
-        Command::Export {
-            format,
-            output,
-            weight,
-            traced,
-        } => export(&traced, export::Target::open(format, weight, output.as_deref())?),
+        Command::Diff { before, after, json, top, filter, symbols } => {
+            diff([before, after], (json, top), &filter, &symbols)
+        }
+        Command::Export { format, output, weight, traced } => {
+            export(&traced, export::Target::open(format, weight, output.as_deref())?)
+        }
         Command::Html { output, traced } => page(output.as_deref(), &traced),
         Command::Man { command } => man(command.as_deref()),
         Command::Completions { shell } => completions(shell),
@@ -104,7 +84,12 @@ fn top(traced: &Traced, interval: Duration) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(trace: PathBuf, event: u64, options: &show::Options, symbols: SymbolOptions) -> Result<ExitCode> {
+fn show(
+    trace: PathBuf,
+    event: u64,
+    options: &show::Options,
+    symbols: SymbolOptions,
+) -> Result<ExitCode> {
     on_traces(&[trace], |traces, out| {
         let index = Index::build(traces);
         show::write(traces, &index, event, &Symbols::new(symbols), options, out)?;
@@ -128,8 +113,9 @@ fn diff(
     filter: &Filter,
     symbols: &SymbolOptions,
 ) -> Result<ExitCode> {
-    let count =
-        |traces: &mut Traces| Overview::of(traces, &mut filter.clone(), &Symbols::new(symbols.clone()));
+    let count = |traces: &mut Traces| {
+        Overview::of(traces, &mut filter.clone(), &Symbols::new(symbols.clone()))
+    };
     on_traces(&[before], |former, out| {
         let before = count(former);
         on_traces(&[after], |later, _| {
@@ -189,11 +175,7 @@ fn on_traces(
     }
     let status = written?;
     flushed?;
-    Ok(if damage.is_empty() {
-        status
-    } else {
-        ExitCode::from(TROUBLE)
-    })
+    Ok(if damage.is_empty() { status } else { ExitCode::from(TROUBLE) })
 }
 
 fn man(name: Option<&str>) -> Result<ExitCode> {

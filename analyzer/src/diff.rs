@@ -124,11 +124,7 @@ fn key(named: &NamedSite) -> String {
 
 fn change(before: Option<&NamedSite>, after: Option<&NamedSite>) -> Change {
     let (Some(before), Some(after)) = (before, after) else {
-        return if before.is_none() {
-            Change::New
-        } else {
-            Change::Gone
-        };
+        return if before.is_none() { Change::New } else { Change::Gone };
     };
     let (a, b) = (&before.stats, &after.stats);
     let present = |outcomes: &[u64; 6]| outcomes.map(|calls| calls > 0);
@@ -170,9 +166,7 @@ type Pair = (String, (u64, u64), (u64, u64));
 
 /// Outcomes whose counts differ.
 fn outcome_changes(before: &Overview, after: &Overview) -> Vec<Pair> {
-    let pairs = names::OUTCOMES
-        .iter()
-        .zip(before.outcomes.iter().zip(&after.outcomes));
+    let pairs = names::OUTCOMES.iter().zip(before.outcomes.iter().zip(&after.outcomes));
     pairs
         .map(|(name, (a, b))| {
             let counts = |outcome: &OutcomeStats| (outcome.times.count(), outcome.failed);
@@ -183,12 +177,8 @@ fn outcome_changes(before: &Overview, after: &Overview) -> Vec<Pair> {
 }
 
 fn failure_changes(before: &Overview, after: &Overview) -> Vec<Pair> {
-    let mut errnos: Vec<u32> = before
-        .failures
-        .keys()
-        .chain(after.failures.keys())
-        .map(|why| why.errno)
-        .collect();
+    let mut errnos: Vec<u32> =
+        before.failures.keys().chain(after.failures.keys()).map(|why| why.errno).collect();
     errnos.sort_unstable();
     errnos.dedup();
     let calls = |overview: &Overview, errno| -> u64 {
@@ -221,17 +211,11 @@ fn write_rows(rows: &[Row<'_>], top: usize, paper: &Paper, out: &mut dyn Write) 
     if rows.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&[
-        "call site",
-        "",
-        "calls A",
-        "calls B",
-        "median A",
-        "median B",
-        "change",
-    ]);
-    let calls =
-        |site: Option<&NamedSite>| site.map_or_else(|| "-".to_owned(), |named| count(named.stats.calls()));
+    let mut table =
+        Table::new(&["call site", "", "calls A", "calls B", "median A", "median B", "change"]);
+    let calls = |site: Option<&NamedSite>| {
+        site.map_or_else(|| "-".to_owned(), |named| count(named.stats.calls()))
+    };
     let middle = |site: Option<&NamedSite>| site.map(|named| named.stats.times.percentile(50.0));
     for row in rows.iter().take(top) {
         let (a, b) = (middle(row.before), middle(row.after));
@@ -250,12 +234,7 @@ fn write_rows(rows: &[Row<'_>], top: usize, paper: &Paper, out: &mut dyn Write) 
             percent,
         ]);
     }
-    writeln!(
-        out,
-        "{}\n{}",
-        paper.heading("Call sites that differ"),
-        table.draw(paper)
-    )?;
+    writeln!(out, "{}\n{}", paper.heading("Call sites that differ"), table.draw(paper))?;
     if rows.len() > top {
         writeln!(out, "  ... and {} more (--top N shows them)", rows.len() - top)?;
     }

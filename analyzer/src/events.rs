@@ -177,14 +177,13 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
 pub fn write_line(named: &Named, paper: &Paper, out: &mut dyn Write) -> Result<()> {
     let event = &named.event;
     let call = &event.call;
-    let result = call.errno().map_or_else(
-        || format!("{:#x}", call.result),
-        |errno| paper.bad(&names::errno(errno)),
-    );
+    let result = call
+        .errno()
+        .map_or_else(|| format!("{:#x}", call.result), |errno| paper.bad(&names::errno(errno)));
     let taken_apart = event.pieces().map_or_else(String::new, |it| format!(" ({it})"));
-    let why = named.why.map_or_else(String::new, |why| {
-        format!(": {}", paper.doubtful(why.reason.cause()))
-    });
+    let why = named
+        .why
+        .map_or_else(String::new, |why| format!(": {}", paper.doubtful(why.reason.cause())));
     writeln!(
         out,
         "{} {}/{} +{:.6}s {} = {result} {}{taken_apart} {} {}{why}",

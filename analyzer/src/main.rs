@@ -40,7 +40,9 @@ const TROUBLE: u8 = 2;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        tracing_subscriber::EnvFilter::new(["warn", "info", "debug"][usize::from(cli.verbose.min(2))])
+        tracing_subscriber::EnvFilter::new(
+            ["warn", "info", "debug"][usize::from(cli.verbose.min(2))],
+        )
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)

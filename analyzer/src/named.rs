@@ -83,11 +83,7 @@ pub struct Namer<'a> {
 impl<'a> Namer<'a> {
     /// Knows nothing yet.
     pub fn new(symbols: &'a Symbols) -> Self {
-        Self {
-            symbols,
-            origins: Vec::new(),
-            places: HashMap::new(),
-        }
+        Self { symbols, origins: Vec::new(), places: HashMap::new() }
     }
 
     /// Spells an event out.
@@ -102,11 +98,7 @@ impl<'a> Namer<'a> {
             duration: process.nanoseconds(event.call.duration),
             why: Why::of(&event.call, &process.header),
             site: self.place(process, of, event.call.caller),
-            stack: event
-                .frames
-                .iter()
-                .map(|address| self.place(process, of, *address))
-                .collect(),
+            stack: event.frames.iter().map(|address| self.place(process, of, *address)).collect(),
             event,
         }
     }
@@ -136,12 +128,7 @@ impl<'a> Namer<'a> {
         let id = self.places.len();
         let place = self.places.entry((of, address)).or_insert_with(|| {
             let site = self.symbols.site(process, of, address);
-            Arc::new(NamedPlace {
-                id,
-                name: site.name(),
-                place: site.place(),
-                site,
-            })
+            Arc::new(NamedPlace { id, name: site.name(), place: site.place(), site })
         });
         Arc::clone(place)
     }

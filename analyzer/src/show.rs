@@ -82,12 +82,10 @@ fn draw(event: &Event, options: &Options, out: &mut dyn Write) -> Result<()> {
     }
     let layout = picture::lay_out(&stretches, columns.saturating_sub(4), &pen);
     let call = &event.call;
-    for (title, start, destination) in [("source", call.old, false), ("destination", call.new, true)] {
-        writeln!(
-            out,
-            "\n{title:<11} {start:#x} .. {:#x}",
-            start.wrapping_add(call.old_len)
-        )?;
+    for (title, start, destination) in
+        [("source", call.old, false), ("destination", call.new, true)]
+    {
+        writeln!(out, "\n{title:<11} {start:#x} .. {:#x}", start.wrapping_add(call.old_len))?;
         for line in picture::draw(&layout, &pen, destination) {
             writeln!(out, "  {line}")?;
         }
@@ -105,16 +103,11 @@ fn draw_lengths(event: &Event, columns: usize, pen: &Pen, out: &mut dyn Write) -
     let longest = u128::from(call.old_len.max(call.new_len).max(1));
     let lands = call.errno().is_none().then_some(call.result as u64);
     let result = lands.map(|start| ("result", start, call.new_len, fate(event)));
-    for (title, start, len, fate) in [Some(("source", call.old, call.old_len, "")), result]
-        .into_iter()
-        .flatten()
+    for (title, start, len, fate) in
+        [Some(("source", call.old, call.old_len, "")), result].into_iter().flatten()
     {
         let end = start.wrapping_add(len);
-        writeln!(
-            out,
-            "\n{title:<11} {start:#x} .. {end:#x} {:>10}{fate}",
-            size(len)
-        )?;
+        writeln!(out, "\n{title:<11} {start:#x} .. {end:#x} {:>10}{fate}", size(len))?;
         let wide = (u128::from(len) * columns as u128).div_ceil(longest) as usize;
         for line in picture::single_box(pen, wide, "") {
             writeln!(out, "  {line}")?;
@@ -147,12 +140,9 @@ fn fate(event: &Event) -> &'static str {
 pub fn title_of(named: &Named) -> String {
     let event = &named.event;
     let call = &event.call;
-    let result = call
-        .errno()
-        .map_or_else(|| format!("{:#x}", call.result), names::errno);
-    let moved = event
-        .bytes_moved()
-        .map_or_else(String::new, |bytes| format!(", {} moved", size(bytes)));
+    let result = call.errno().map_or_else(|| format!("{:#x}", call.result), names::errno);
+    let moved =
+        event.bytes_moved().map_or_else(String::new, |bytes| format!(", {} moved", size(bytes)));
     let pieces = event.pieces().map_or_else(String::new, |it| format!(", {it}"));
     format!(
         "event {}: {} = {result}\n{}{pieces}{moved}, {}, called from {}",
@@ -176,7 +166,12 @@ fn write_scale(layout: &picture::Layout, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn write_legend(event: &Event, stretches: &[Stretch], pen: &Pen, out: &mut dyn Write) -> Result<()> {
+fn write_legend(
+    event: &Event,
+    stretches: &[Stretch],
+    pen: &Pen,
+    out: &mut dyn Write,
+) -> Result<()> {
     writeln!(out)?;
     let (head, tail) = (MOST_ROWS * 2 / 3, MOST_ROWS / 3);
     let left_out = stretches.len().saturating_sub(head + tail);
@@ -193,15 +188,8 @@ fn write_legend(event: &Event, stretches: &[Stretch], pen: &Pen, out: &mut dyn W
             writeln!(out, "  {}", picture::left_out(middle, pen))?;
         }
     }
-    if event
-        .parts
-        .iter()
-        .any(|part| names::protection(part.protection) == "?")
-    {
-        writeln!(
-            out,
-            "\n  ? rights are not on record; `run --detail vmas` records them"
-        )?;
+    if event.parts.iter().any(|part| names::protection(part.protection) == "?") {
+        writeln!(out, "\n  ? rights are not on record; `run --detail vmas` records them")?;
     }
     let kept = event.gaps.iter().filter(|gap| gap.under == Under::Mapped).count();
     if kept > 0 {
@@ -238,7 +226,8 @@ fn legend_row(event: &Event, stretch: &Stretch, part: Option<&Part>) -> String {
     let (start, target) = (stretch.start(), event.target(stretch.start()));
     match stretch {
         Stretch::Part { name, failed, .. } => {
-            let seen = part.map_or_else(|| "?".to_owned(), |part| names::protection(part.protection));
+            let seen =
+                part.map_or_else(|| "?".to_owned(), |part| names::protection(part.protection));
             let cut = part.and_then(split).unwrap_or_default();
             let failure = match part.map(|part| part.errno).filter(|_| *failed) {
                 Some(errno) => format!(", NOT MOVED: {}", names::errno(errno)),
@@ -254,6 +243,8 @@ fn legend_row(event: &Event, stretch: &Stretch, part: Option<&Part>) -> String {
             };
             format!("gap  {start:#x} -> {target:#x} {len:>10}  {under}")
         }
-        Stretch::Unseen { .. } => format!("?    {start:#x} -> {target:#x} {len:>10}  never reached"),
+        Stretch::Unseen { .. } => {
+            format!("?    {start:#x} -> {target:#x} {len:>10}  never reached")
+        }
     }
 }

@@ -14,8 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Columns of the terminal behind standard output; none in a pipe. `COLUMNS` says otherwise.
 pub fn width() -> Option<usize> {
     let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    said.or_else(|| width_of(&stdout()))
-        .filter(|columns| *columns >= 40)
+    said.or_else(|| width_of(&stdout())).filter(|columns| *columns >= 40)
 }
 
 fn width_of(terminal: &Stdout) -> Option<usize> {
@@ -55,13 +54,7 @@ pub struct Progress {
 impl Progress {
     /// Work of so many steps.
     pub fn new(total: u64, what: &'static str) -> Self {
-        Self {
-            start: Instant::now(),
-            total,
-            done: RefCell::new(0),
-            what,
-            bar: RefCell::new(None),
-        }
+        Self { start: Instant::now(), total, done: RefCell::new(0), what, bar: RefCell::new(None) }
     }
 
     /// One step is done.

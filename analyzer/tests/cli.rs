@@ -35,12 +35,7 @@ fn trace_bytes() -> Vec<u8> {
     let records = [
         Record::Call(call),
         Record::Part(part(0x10000, 0x12000)),
-        Record::Gap(Gap {
-            call: 1,
-            start: 0x12000,
-            end: 0x13000,
-            under: Under::Mapped,
-        }),
+        Record::Gap(Gap { call: 1, start: 0x12000, end: 0x13000, under: Under::Mapped }),
         Record::Part(part(0x13000, 0x14000)),
         Record::Summary(Summary {
             call: 1,
@@ -59,14 +54,8 @@ fn trace_bytes() -> Vec<u8> {
             ..call
         }),
     ];
-    let header = Header {
-        page_size: 4096,
-        pid: 42,
-        chunks: 1,
-        clock: 2,
-        ticks: 1000,
-        ..Header::default()
-    };
+    let header =
+        Header { page_size: 4096, pid: 42, chunks: 1, clock: 2, ticks: 1000, ..Header::default() };
     common::trace_bytes(&header, &records)
 }
 
@@ -103,15 +92,10 @@ fn report_tells_outcomes_moves_and_failures() {
 #[test]
 fn events_are_filtered_and_their_json_can_be_parsed() {
     let output = on_trace(&trace_bytes(), &["events", "--json"]);
-    let lines: Vec<serde_json::Value> = stdout(&output)
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    let lines: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(lines.len(), 2);
-    assert_eq!(
-        (&lines[0]["outcome"], &lines[0]["parts"]),
-        (&"emulated".into(), &2.into())
-    );
+    assert_eq!((&lines[0]["outcome"], &lines[0]["parts"]), (&"emulated".into(), &2.into()));
     assert_eq!(lines[1]["errno"], "ENOMEM");
     let failed = on_trace(&trace_bytes(), &["events", "--errno", "ENOMEM"]);
     assert_eq!(stdout(&failed).lines().count(), 1);
@@ -119,19 +103,13 @@ fn events_are_filtered_and_their_json_can_be_parsed() {
 
 #[test]
 fn show_draws_parts_gaps_and_what_lay_under_them() {
-    let output = on_trace(
-        &trace_bytes(),
-        &["show", "--event", "1", "--ascii", "--width", "40"],
-    );
+    let output = on_trace(&trace_bytes(), &["show", "--event", "1", "--ascii", "--width", "40"]);
     let picture = stdout(&output);
     assert!(
         output.status.success() && picture.contains('A') && picture.contains("B'"),
         "{picture}"
     );
-    assert!(
-        picture.contains('#'),
-        "what lay under the gap is drawn:\n{picture}"
-    );
+    assert!(picture.contains('#'), "what lay under the gap is drawn:\n{picture}");
     assert!(picture.lines().take(12).all(|line| line.len() <= 90), "{picture}");
     let none = on_trace(&trace_bytes(), &["show", "--event", "9"]);
     assert_eq!(none.status.code(), Some(2));
@@ -148,11 +126,7 @@ fn damage_is_named_by_offset_and_the_rest_is_still_reported() {
     version[8] = 9;
     for (bytes, offset, readable) in [
         (torn, torn_at, true),
-        (
-            whole[..layout::HEADER_SIZE + 300].to_vec(),
-            layout::HEADER_SIZE + 300,
-            true,
-        ),
+        (whole[..layout::HEADER_SIZE + 300].to_vec(), layout::HEADER_SIZE + 300, true),
         (whole[..100].to_vec(), 100, false),
         (version, 8, false),
         (Vec::new(), 0, false),
@@ -160,10 +134,7 @@ fn damage_is_named_by_offset_and_the_rest_is_still_reported() {
     ] {
         let output = on_trace(&bytes, &["events"]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
-        assert!(
-            stderr(&output).contains(&format!("t.mremap: offset {offset}: ")),
-            "{output:?}"
-        );
+        assert!(stderr(&output).contains(&format!("t.mremap: offset {offset}: ")), "{output:?}");
         assert_eq!(stdout(&output).contains("emulated"), readable, "{output:?}");
     }
 }
@@ -188,10 +159,7 @@ fn hostile_bytes_never_end_in_a_panic() {
         }
         for command in [&["report"][..], &["events"], &["show", "--event", "1"]] {
             let output = on_trace(&bytes, command);
-            assert!(
-                matches!(output.status.code(), Some(0 | 2)),
-                "{command:?}: {output:?}"
-            );
+            assert!(matches!(output.status.code(), Some(0 | 2)), "{command:?}: {output:?}");
             assert!(!stderr(&output).contains("panicked"), "{command:?}: {output:?}");
         }
     }
@@ -206,12 +174,9 @@ fn run_refuses_what_cannot_be_reached_and_says_why() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(path, mode).expect("made executable");
     }
-    let setuid = file(
-        directory.path(),
-        "setuid",
-        &fs::read("/bin/true").expect("/bin/true"),
-    );
-    fs::set_permissions(&setuid, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).expect("made setuid");
+    let setuid = file(directory.path(), "setuid", &fs::read("/bin/true").expect("/bin/true"));
+    fs::set_permissions(&setuid, std::os::unix::fs::PermissionsExt::from_mode(0o4755))
+        .expect("made setuid");
     let unexecutable = file(directory.path(), "unexecutable", b"#!/bin/sh\n");
     for (program, why, status) in [
         (elf32.to_str(), "32-bit", 126),

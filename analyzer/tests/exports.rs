@@ -23,19 +23,13 @@ fn export(format: &str, target: &Path) {
 
 /// What every export must come to: calls, failures, nanoseconds, bytes moved, VMAs, gaps.
 fn expected() -> Value {
-    let report: Value = serde_json::from_slice(&analyzer(&["report", "--json", &golden()]).stdout).unwrap();
+    let report: Value =
+        serde_json::from_slice(&analyzer(&["report", "--json", &golden()]).stdout).unwrap();
     let outcomes = report["outcomes"].as_array().unwrap();
     let sum = |field: &str| outcomes.iter().map(|it| it[field].as_u64().unwrap()).sum::<u64>();
     let moves = &report["moves"];
     let moved = [&moves["bytes"], &moves["parts"], &moves["gaps"]];
-    json!([
-        report["calls"],
-        sum("failed"),
-        sum("time_ns"),
-        moved[0],
-        moved[1],
-        moved[2]
-    ])
+    json!([report["calls"], sum("failed"), sum("time_ns"), moved[0], moved[1], moved[2]])
 }
 
 fn python(script: &str, arguments: &[&Path]) -> Output {
@@ -114,10 +108,7 @@ fn arrow_reads_parquet_and_comes_to_the_same_sums() {
     }
     let read = answer(&output);
     assert_eq!(read[0], expected());
-    assert_eq!(
-        read[1],
-        json!(["emulated", "native", "passed-through", "refused"])
-    );
+    assert_eq!(read[1], json!(["emulated", "native", "passed-through", "refused"]));
     for column in documented_columns() {
         assert!(read[2].as_array().unwrap().contains(&json!(column)), "{column}");
     }
@@ -126,10 +117,7 @@ fn arrow_reads_parquet_and_comes_to_the_same_sums() {
 /// The columns that `docs/json.md` lists for Parquet.
 fn documented_columns() -> Vec<String> {
     let document = include_str!("../../docs/json.md");
-    let table = document
-        .split("| column | type |")
-        .nth(1)
-        .expect("the table is there");
+    let table = document.split("| column | type |").nth(1).expect("the table is there");
     let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
     let columns: Vec<String> = rows
         .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(','))
@@ -147,20 +135,14 @@ fn babeltrace_reads_ctf_and_comes_to_the_same_sums() {
         skip("CTF read by babeltrace2: it is not installed (apt-get install babeltrace2)");
         return;
     };
-    assert!(
-        output.status.success() && stderr(&output).is_empty(),
-        "{output:?}"
-    );
+    assert!(output.status.success() && stderr(&output).is_empty(), "{output:?}");
     let text = stdout(&output);
     let field = |line: &str, name: &str| {
         let value = line.split(&format!(" {name} = ")).nth(1)?;
         value.split([',', ' ']).next()?.parse::<u64>().ok()
     };
     let sum = |name: &str| text.lines().filter_map(|line| field(line, name)).sum::<u64>();
-    let failed = text
-        .lines()
-        .filter(|line| !line.contains("errno_name = \"-\""))
-        .count();
+    let failed = text.lines().filter(|line| !line.contains("errno_name = \"-\"")).count();
     let found = json!([
         text.lines().count(),
         failed,
@@ -181,37 +163,20 @@ fn tables_and_lines_come_to_the_same_sums() {
     let columns = reader.headers().unwrap().clone();
     let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
     let at = |name: &str| columns.iter().position(|column| column == name).unwrap();
-    let sum = |name: &str| {
-        rows.iter()
-            .filter_map(|row| row[at(name)].parse::<u64>().ok())
-            .sum::<u64>()
-    };
+    let sum =
+        |name: &str| rows.iter().filter_map(|row| row[at(name)].parse::<u64>().ok()).sum::<u64>();
     let failed = rows.iter().filter(|row| !row[at("errno")].is_empty()).count();
     let sums = ["duration_ns", "bytes_moved", "parts", "gaps"].map(sum);
-    assert_eq!(
-        json!([rows.len(), failed, sums[0], sums[1], sums[2], sums[3]]),
-        expected()
-    );
+    assert_eq!(json!([rows.len(), failed, sums[0], sums[1], sums[2], sums[3]]), expected());
 
     let lines = directory.path().join("calls.jsonl");
     export("jsonl", &lines);
     let text = std::fs::read_to_string(&lines).unwrap();
-    let events: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let sum = |name: &str| {
-        events
-            .iter()
-            .filter_map(|event| event[name].as_u64())
-            .sum::<u64>()
-    };
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let sum = |name: &str| events.iter().filter_map(|event| event[name].as_u64()).sum::<u64>();
     let failed = events.iter().filter(|event| !event["errno"].is_null()).count();
     let sums = ["duration_ns", "bytes_moved", "parts", "gaps"].map(sum);
-    assert_eq!(
-        json!([events.len(), failed, sums[0], sums[1], sums[2], sums[3]]),
-        expected()
-    );
+    assert_eq!(json!([events.len(), failed, sums[0], sums[1], sums[2], sums[3]]), expected());
     assert_eq!(text, stdout(&analyzer(&["events", "--json", &golden()])));
 }
 
@@ -233,19 +198,13 @@ fn trace_events_have_the_shape_that_viewers_ask_for() {
             named.contains(&event["pid"]),
             "a process has its name before its first slice: {event}"
         );
-        assert!(
-            event["tid"].is_u64() && event["ts"].as_f64().unwrap() >= 0.0,
-            "{event}"
-        );
+        assert!(event["tid"].is_u64() && event["ts"].as_f64().unwrap() >= 0.0, "{event}");
         slices += 1;
         nanoseconds += event["dur"].as_f64().unwrap() * 1e3;
     }
     let expected = expected();
     assert_eq!((slices, named.len()), (expected[0].as_u64().unwrap(), 3));
-    assert!(
-        (nanoseconds - expected[2].as_f64().unwrap()).abs() < 1.0,
-        "{nanoseconds}"
-    );
+    assert!((nanoseconds - expected[2].as_f64().unwrap()).abs() < 1.0, "{nanoseconds}");
 }
 
 #[test]
@@ -254,26 +213,13 @@ fn folded_stacks_weigh_what_the_report_counts() {
     for (weight, place) in [("calls", 0), ("time", 2)] {
         let file = directory.path().join(weight);
         let target = file.to_str().unwrap();
-        let arguments = [
-            "export",
-            "--format",
-            "folded",
-            "--weight",
-            weight,
-            "-o",
-            target,
-            &golden(),
-        ];
+        let arguments =
+            ["export", "--format", "folded", "--weight", weight, "-o", target, &golden()];
         assert_eq!(analyzer(&arguments).status.code(), Some(0));
         let text = std::fs::read_to_string(&file).unwrap();
-        let weights = text
-            .lines()
-            .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
-        assert_eq!(
-            weights.sum::<u64>(),
-            expected()[place].as_u64().unwrap(),
-            "{weight}"
-        );
+        let weights =
+            text.lines().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
+        assert_eq!(weights.sum::<u64>(), expected()[place].as_u64().unwrap(), "{weight}");
         assert!(text.lines().all(|line| line.starts_with("mover;")), "{text}");
     }
 }

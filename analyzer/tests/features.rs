@@ -24,10 +24,7 @@ fn trace(records: &[Record]) -> (TempDir, String) {
 
 fn kinds(report: &serde_json::Value) -> Vec<&str> {
     let findings = report["findings"].as_array().unwrap();
-    findings
-        .iter()
-        .map(|finding| finding["kind"].as_str().unwrap())
-        .collect()
+    findings.iter().map(|finding| finding["kind"].as_str().unwrap()).collect()
 }
 
 #[test]
@@ -46,17 +43,11 @@ fn check_recomputes_an_emulated_move_and_says_that_it_needs_a_new_kernel() {
 fn check_sees_a_part_that_was_moved_wrongly() {
     let mut records = sample();
     records[7] = part(5, 14, 16, 0);
-    let Record::Summary(summary) = &mut records[10] else {
-        panic!()
-    };
+    let Record::Summary(summary) = &mut records[10] else { panic!() };
     summary.bytes -= PAGE;
     let (_directory, file) = trace(&records);
     let output = analyzer(&["check", "--json", &file]);
-    assert!(
-        kinds(&json(&output)).contains(&"nonconforming"),
-        "{}",
-        stdout(&output)
-    );
+    assert!(kinds(&json(&output)).contains(&"nonconforming"), "{}", stdout(&output));
 }
 
 #[test]
@@ -72,15 +63,8 @@ fn check_is_clean_on_plain_calls_and_cannot_say_without_vmas() {
 
 #[test]
 fn check_sees_what_a_failed_call_did_not_return_being_used() {
-    let Record::Call(failed) = call(Outcome::PassedThrough, 3_000, 4, -12) else {
-        panic!()
-    };
-    let used = Call {
-        ticks: 9_000,
-        old: u64::MAX,
-        result: -22,
-        ..failed
-    };
+    let Record::Call(failed) = call(Outcome::PassedThrough, 3_000, 4, -12) else { panic!() };
+    let used = Call { ticks: 9_000, old: u64::MAX, result: -22, ..failed };
     let (_directory, file) = trace(&[Record::Call(failed), Record::Call(used)]);
     let report = json(&analyzer(&["check", "--json", &file]));
     assert!(kinds(&report).contains(&"failed-and-used"), "{report}");
@@ -88,11 +72,7 @@ fn check_sees_what_a_failed_call_did_not_return_being_used() {
 
 #[test]
 fn check_sees_a_partial_move() {
-    let records = [
-        call(Outcome::Emulated, 3_000, 20, -1),
-        part(1, 0, 8, 0),
-        part(1, 8, 12, 1),
-    ];
+    let records = [call(Outcome::Emulated, 3_000, 20, -1), part(1, 0, 8, 0), part(1, 8, 12, 1)];
     let (_directory, file) = trace(&records);
     let report = json(&analyzer(&["check", "--json", &file]));
     assert!(kinds(&report).contains(&"partial-move"), "{report}");
@@ -135,22 +115,11 @@ fn every_stream_format_can_be_read_back() {
 
 #[test]
 fn an_unusable_target_is_named_before_anything_is_read() {
-    let output = analyzer(&[
-        "export",
-        "--format",
-        "csv",
-        "-o",
-        "/no/such/place",
-        "/no/such/trace",
-    ]);
+    let output = analyzer(&["export", "--format", "csv", "-o", "/no/such/place", "/no/such/trace"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("/no/such/place: cannot be written"));
     let output = analyzer(&["export", "--format", "ctf", "/no/such/trace"]);
-    assert!(
-        stderr(&output).contains("--output DIRECTORY"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("--output DIRECTORY"), "{}", stderr(&output));
 }
 
 #[test]
@@ -191,10 +160,7 @@ fn growth_chains_show_what_doubling_would_have_saved() {
     let (_directory, file) = trace(&records);
     let report = json(&analyzer(&["report", "--json", &file]));
     let chain = &report["chains"][0];
-    assert_eq!(
-        (&chain["growths"], &chain["growths_by_doubling"]),
-        (&64.into(), &7.into())
-    );
+    assert_eq!((&chain["growths"], &chain["growths_by_doubling"]), (&64.into(), &7.into()));
     assert_eq!(report["placement"]["grown_in_place"], 64);
     assert!(stdout(&analyzer(&["report", &file])).contains("Growth chains"));
 }
@@ -240,10 +206,7 @@ fn terabytes_of_holes_are_skipped() {
     let output = analyzer(&["report", "--json", path.to_str().unwrap()]);
     let report = json(&output);
     assert_eq!(report["calls"], 2);
-    assert_eq!(
-        report["processes"][0]["chunks_never_begun"],
-        (8u64 << 40) / 4096 - 4 - 1
-    );
+    assert_eq!(report["processes"][0]["chunks_never_begun"], (8u64 << 40) / 4096 - 4 - 1);
 }
 
 #[test]
@@ -253,18 +216,13 @@ fn following_a_trace_that_has_ended_prints_it_and_ends() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let lines = stdout(&output);
     assert_eq!(lines.lines().count(), 2);
-    assert!(
-        lines.contains("\"gaps\":2") && lines.contains("\"site\":\"mover+0x2234\""),
-        "{lines}"
-    );
+    assert!(lines.contains("\"gaps\":2") && lines.contains("\"site\":\"mover+0x2234\""), "{lines}");
 }
 
 #[test]
 fn a_picture_can_be_had_as_svg_and_names_what_was_split() {
     let mut records = sample();
-    let Record::Part(first) = &mut records[5] else {
-        panic!()
-    };
+    let Record::Part(first) = &mut records[5] else { panic!() };
     first.vma_start -= 2 * PAGE;
     let (_directory, file) = trace(&records);
     let svg = stdout(&analyzer(&["show", "--event", "1", "--svg", &file]));
@@ -278,21 +236,15 @@ fn a_picture_can_be_had_as_svg_and_names_what_was_split() {
 
 #[test]
 fn every_command_explains_itself_with_examples() {
-    for command in [
-        "run", "doctor", "report", "events", "show", "check", "diff", "export", "html", "top",
-    ] {
+    for command in
+        ["run", "doctor", "report", "events", "show", "check", "diff", "export", "html", "top"]
+    {
         let help = stdout(&analyzer(&[command, "--help"]));
-        assert!(
-            help.contains("Examples:\n") && help.contains("Exit status:"),
-            "{command}: {help}"
-        );
+        assert!(help.contains("Examples:\n") && help.contains("Exit status:"), "{command}: {help}");
         assert!(stdout(&analyzer(&["man", command])).contains(".TH"), "{command}");
     }
     for shell in ["bash", "zsh", "fish"] {
-        assert!(
-            stdout(&analyzer(&["completions", shell])).contains("mremap-analyzer"),
-            "{shell}"
-        );
+        assert!(stdout(&analyzer(&["completions", shell])).contains("mremap-analyzer"), "{shell}");
     }
     for arguments in [["completions", "bash"], ["man", "report"]] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -301,10 +253,7 @@ fn every_command_explains_itself_with_examples() {
             .args(arguments)
             .stdout(writer)
             .status();
-        assert!(
-            status.expect("it runs").success(),
-            "{arguments:?} into a closed pipe"
-        );
+        assert!(status.expect("it runs").success(), "{arguments:?} into a closed pipe");
     }
     let top = analyzer(&["top", "/"]);
     assert!(top.status.code() == Some(2) && stderr(&top).contains("events --follow"));
@@ -313,11 +262,7 @@ fn every_command_explains_itself_with_examples() {
 /// A library with debug information, its build id, and the place of a call in it: path, id, file offset.
 fn library(directory: &TempDir) -> (String, Vec<u8>, u64) {
     use object::{Object, ObjectSegment, ObjectSymbol};
-    let source = write(
-        directory,
-        "grow.c",
-        b"int grow_pool(int n)\n{\n    return n * 3 + 1;\n}\n",
-    );
+    let source = write(directory, "grow.c", b"int grow_pool(int n)\n{\n    return n * 3 + 1;\n}\n");
     let path = directory.path().join("libgrow.so");
     let built = Command::new("cc")
         .args(["-g", "-O0", "-shared", "-fPIC", "-Wl,--build-id", "-o"])
@@ -327,15 +272,9 @@ fn library(directory: &TempDir) -> (String, Vec<u8>, u64) {
     assert!(built.success());
     let bytes = fs::read(&path).unwrap();
     let file = object::File::parse(&*bytes).unwrap();
-    let symbol = file
-        .symbols()
-        .find(|symbol| symbol.name() == Ok("grow_pool"))
-        .unwrap();
+    let symbol = file.symbols().find(|symbol| symbol.name() == Ok("grow_pool")).unwrap();
     let holds = |start: u64, len: u64| (start..start + len).contains(&symbol.address());
-    let segment = file
-        .segments()
-        .find(|segment| holds(segment.address(), segment.size()))
-        .unwrap();
+    let segment = file.segments().find(|segment| holds(segment.address(), segment.size())).unwrap();
     let offset = symbol.address() - segment.address() + segment.file_range().0;
     let id = file.build_id().unwrap().unwrap().to_vec();
     (path.display().to_string(), id, offset + 8)
@@ -352,18 +291,10 @@ fn trace_of_library(path: &str, id: &[u8], offset: u64) -> (TempDir, String) {
         build_id_len: id.len() as u8,
         build_id,
     })];
-    records.extend(
-        path.as_bytes()
-            .chunks(56)
-            .map(|piece| text_slot(str::from_utf8(piece).unwrap())),
-    );
-    let Record::Call(made) = call(Outcome::PassedThrough, 3_000, 1, NEW as i64) else {
-        panic!()
-    };
-    records.push(Record::Call(Call {
-        caller: 0x5555_0000_0000 + offset,
-        ..made
-    }));
+    records
+        .extend(path.as_bytes().chunks(56).map(|piece| text_slot(str::from_utf8(piece).unwrap())));
+    let Record::Call(made) = call(Outcome::PassedThrough, 3_000, 1, NEW as i64) else { panic!() };
+    records.push(Record::Call(Call { caller: 0x5555_0000_0000 + offset, ..made }));
     trace(&records)
 }
 
@@ -381,10 +312,7 @@ fn a_call_site_has_its_function_and_line() {
     let (_trace, file) = trace_of_library(&path, &id, offset);
     let (name, note) = first_site(&file, &[]);
     assert!(name.starts_with("grow_pool (grow.c:"), "{name} {note}");
-    assert_eq!(
-        json(&analyzer(&["report", "--json", "--site", "grow.c", &file]))["calls"],
-        1
-    );
+    assert_eq!(json(&analyzer(&["report", "--json", "--site", "grow.c", &file]))["calls"], 1);
     let (name, _) = first_site(&file, &["--no-symbols"]);
     assert_eq!(name, format!("libgrow.so+{offset:#x}"));
 }
@@ -397,10 +325,7 @@ fn on_another_machine_a_call_site_is_named_by_the_library_or_its_debug_file() {
     let moved = elsewhere.path().join("libgrow.so");
     fs::rename(&path, &moved).unwrap();
     let (name, note) = first_site(&file, &[]);
-    assert!(
-        name.starts_with("libgrow.so+") && note.contains("--debug-path"),
-        "{name} {note}"
-    );
+    assert!(name.starts_with("libgrow.so+") && note.contains("--debug-path"), "{name} {note}");
     let debug_path = ["--debug-path", elsewhere.path().to_str().unwrap()];
     let (name, _) = first_site(&file, &debug_path);
     assert!(name.starts_with("grow_pool (grow.c:"), "{name}");
@@ -412,17 +337,10 @@ fn on_another_machine_a_call_site_is_named_by_the_library_or_its_debug_file() {
     fs::create_dir_all(&by_id).unwrap();
     let debug = by_id.join(format!("{}.debug", &hex[2..]));
     let moved = moved.to_str().unwrap();
-    for arguments in [
-        ["--only-keep-debug", moved, debug.to_str().unwrap()],
-        ["--strip-all", moved, &path],
-    ] {
-        assert!(
-            Command::new("objcopy")
-                .args(arguments)
-                .status()
-                .unwrap()
-                .success()
-        );
+    for arguments in
+        [["--only-keep-debug", moved, debug.to_str().unwrap()], ["--strip-all", moved, &path]]
+    {
+        assert!(Command::new("objcopy").args(arguments).status().unwrap().success());
     }
     fs::remove_file(moved).unwrap();
     let (name, _) = first_site(&file, &debug_path);
@@ -450,10 +368,8 @@ fn signals_reach_the_program_and_its_status_comes_back() {
     let directory = TempDir::new().unwrap();
     let library = write(&directory, "lib.so", b"").display().to_string();
     let ready = directory.path().join("ready");
-    let script = format!(
-        "trap 'exit 9' TERM INT; touch {}; while :; do sleep 0.05; done",
-        ready.display()
-    );
+    let script =
+        format!("trap 'exit 9' TERM INT; touch {}; while :; do sleep 0.05; done", ready.display());
     for (signal, whom) in [("-TERM", ""), ("-INT", "-")] {
         let mut run = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"));
         std::os::unix::process::CommandExt::process_group(&mut run, 0);
@@ -466,13 +382,7 @@ fn signals_reach_the_program_and_its_status_comes_back() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         let target = format!("{whom}{}", child.id());
-        assert!(
-            Command::new("kill")
-                .args([signal, "--", &target])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([signal, "--", &target]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(9), "{signal}");
         fs::remove_file(&ready).unwrap();
     }
@@ -482,11 +392,7 @@ fn signals_reach_the_program_and_its_status_comes_back() {
 fn the_numbers_of_a_move_survive_a_chunk_boundary() {
     let mut records = vec![call(Outcome::PassedThrough, 2_500, 1, NEW as i64); 60];
     records.push(call(Outcome::Emulated, 3_000, 20, NEW as i64));
-    records.extend([
-        part(61, 0, 8, 0),
-        gap(61, 8, 14, Under::Empty),
-        part(61, 14, 20, 0),
-    ]);
+    records.extend([part(61, 0, 8, 0), gap(61, 8, 14, Under::Empty), part(61, 14, 20, 0)]);
     records.push(Record::Summary(mremap_trace::Summary {
         call: 61,
         parts: 2,
@@ -498,9 +404,5 @@ fn the_numbers_of_a_move_survive_a_chunk_boundary() {
     assert!(records.len() > 63);
     let (_directory, file) = trace(&records);
     let report = json(&analyzer(&["check", "--json", &file]));
-    assert_eq!(
-        (&report["conforming"], &report["events"]),
-        (&1.into(), &61.into()),
-        "{report}"
-    );
+    assert_eq!((&report["conforming"], &report["events"]), (&1.into(), &61.into()), "{report}");
 }

@@ -13,8 +13,8 @@ fn check(header: &Header, threads: &[(u32, Vec<Record>)]) -> (Option<i32>, Value
     let directory = TempDir::new().unwrap();
     let path = write(&directory, "c.mremap", &trace_of_threads(header, threads));
     let output = analyzer(&["check", "--json", path.to_str().unwrap()]);
-    let report: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
     for finding in report["findings"].as_array().unwrap() {
         assert_documented(finding);
     }
@@ -24,13 +24,9 @@ fn check(header: &Header, threads: &[(u32, Vec<Record>)]) -> (Option<i32>, Value
 /// A finding has its row in `docs/json.md`, with its severity.
 fn assert_documented(finding: &Value) {
     let (kind, severity) = (finding["kind"].as_str(), finding["severity"].as_str());
-    let (name, severity) = (
-        format!("`{}`", kind.unwrap()),
-        format!("| {} |", severity.unwrap()),
-    );
-    let mut rows = include_str!("../../docs/json.md")
-        .lines()
-        .filter(|line| line.starts_with("| `"));
+    let (name, severity) = (format!("`{}`", kind.unwrap()), format!("| {} |", severity.unwrap()));
+    let mut rows =
+        include_str!("../../docs/json.md").lines().filter(|line| line.starts_with("| `"));
     assert!(
         rows.any(|row| row.contains(&name) && row.contains(&severity)),
         "docs/json.md: no row of the table of findings has {name} with {severity}"
@@ -39,10 +35,7 @@ fn assert_documented(finding: &Value) {
 
 fn kinds(report: &Value) -> Vec<&str> {
     let findings = report["findings"].as_array().unwrap();
-    findings
-        .iter()
-        .map(|finding| finding["kind"].as_str().unwrap())
-        .collect()
+    findings.iter().map(|finding| finding["kind"].as_str().unwrap()).collect()
 }
 
 /// The kinds found in a trace of one thread.
@@ -52,14 +45,7 @@ fn found(header: &Header, records: Vec<Record>) -> Vec<String> {
 }
 
 fn summary(of: u32, parts: u32, gaps: u32, bytes: u64, retries: u32) -> Record {
-    Record::Summary(Summary {
-        call: of,
-        parts,
-        gaps,
-        bytes,
-        retries,
-        source: 1,
-    })
+    Record::Summary(Summary { call: of, parts, gaps, bytes, retries, source: 1 })
 }
 
 /// An emulated move of two parts around a gap, its call in slot `of`, at this moment for so long.
@@ -78,9 +64,7 @@ fn emulated(of: u32, ticks: u64, duration: u64, retries: u32) -> Vec<Record> {
 
 /// The call of slot 1 by other arguments.
 fn changed(of: Record, change: impl Fn(&mut Call)) -> Record {
-    let Record::Call(mut call) = of else {
-        unreachable!()
-    };
+    let Record::Call(mut call) = of else { unreachable!() };
     change(&mut call);
     Record::Call(call)
 }
@@ -92,10 +76,7 @@ fn a_move_of_several_vmas_needs_a_new_kernel_and_says_where_it_is_made() {
     assert_eq!(report["before_6_17"], "no");
     let evidence = &report["findings"][0]["evidence"][0];
     assert_eq!((&evidence["event"], &evidence["tid"]), (&1.into(), &77.into()));
-    assert_eq!(
-        evidence["what"],
-        "a move of 80 KiB over 2 VMAs and 1 gap, emulated"
-    );
+    assert_eq!(evidence["what"], "a move of 80 KiB over 2 VMAs and 1 gap, emulated");
 }
 
 #[test]
@@ -103,26 +84,14 @@ fn what_the_kernel_moved_by_itself_cannot_be_judged_without_its_vmas() {
     let plain = |outcome| call(outcome, 3_000, 4, NEW as i64);
     for outcome in [Outcome::Native, Outcome::PassedThrough] {
         let (status, report) = check(&header(42, 1), &[(77, vec![plain(outcome)])]);
-        assert_eq!(
-            (status, kinds(&report)),
-            (Some(2), vec!["native-unseen"]),
-            "{outcome:?}"
-        );
+        assert_eq!((status, kinds(&report)), (Some(2), vec!["native-unseen"]), "{outcome:?}");
         assert_eq!(report["before_6_17"], "cannot-say");
     }
-    let one = vec![
-        plain(Outcome::Native),
-        part(1, 0, 4, 0),
-        summary(1, 1, 0, 4 * PAGE, 0),
-    ];
+    let one = vec![plain(Outcome::Native), part(1, 0, 4, 0), summary(1, 1, 0, 4 * PAGE, 0)];
     let mut with_vmas = header(42, 1);
     with_vmas.detail = 1;
     let (status, report) = check(&with_vmas, &[(77, one)]);
-    assert_eq!(
-        (status, &report["before_6_17"]),
-        (Some(0), &"yes".into()),
-        "{report}"
-    );
+    assert_eq!((status, &report["before_6_17"]), (Some(0), &"yes".into()), "{report}");
     let resize = changed(plain(Outcome::PassedThrough), |call| call.new_len += PAGE);
     assert!(found(&header(42, 1), vec![resize]).is_empty());
 }
@@ -184,19 +153,14 @@ fn a_move_that_ran_out_of_mappings_is_near_the_limit() {
     let growth = changed(call(Outcome::PassedThrough, 3_000, 4, -12), |call| {
         call.new_len += PAGE;
     });
-    assert!(
-        found(&header(42, 1), vec![growth]).is_empty(),
-        "no room in place is no limit"
-    );
+    assert!(found(&header(42, 1), vec![growth]).is_empty(), "no room in place is no limit");
 }
 
 #[test]
 fn neighbours_that_could_be_one_vma_are_fragments() {
     let neighbours = |protection| {
         let mut records = vec![call(Outcome::Emulated, 3_000, 8, NEW as i64), part(1, 0, 4, 0)];
-        let Record::Part(mut second) = part(1, 4, 8, 0) else {
-            unreachable!()
-        };
+        let Record::Part(mut second) = part(1, 4, 8, 0) else { unreachable!() };
         second.protection = protection;
         records.extend([Record::Part(second), summary(1, 2, 0, 8 * PAGE, 0)]);
         found(&header(42, 1), records)

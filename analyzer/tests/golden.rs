@@ -37,24 +37,23 @@ fn report(trace: &str) -> Value {
 
 fn events(trace: &str) -> Vec<Value> {
     let lines = analyzer(&["events", "--json", "--no-symbols", trace]);
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect()
+    lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 /// Figures and names without sentences: those may be put better.
 fn without_prose(mut found: Value) -> Value {
     match &mut found {
         Value::Object(fields) => {
-            fields.retain(|name, _| !["cause", "remedy", "symbol_notes", "running"].contains(&name.as_str()));
+            fields.retain(|name, _| {
+                !["cause", "remedy", "symbol_notes", "running"].contains(&name.as_str())
+            });
             for value in fields.values_mut() {
                 *value = without_prose(value.take());
             }
         }
-        Value::Array(values) => values
-            .iter_mut()
-            .for_each(|value| *value = without_prose(value.take())),
+        Value::Array(values) => {
+            values.iter_mut().for_each(|value| *value = without_prose(value.take()))
+        }
         _ => {}
     }
     found
@@ -65,9 +64,7 @@ fn holds(found: &Value, expected: &Value, place: &str) {
     match (found, expected) {
         (Value::Object(found), Value::Object(expected)) => {
             for (name, value) in expected {
-                let found = found
-                    .get(name)
-                    .unwrap_or_else(|| panic!("{place}: {name} is gone"));
+                let found = found.get(name).unwrap_or_else(|| panic!("{place}: {name} is gone"));
                 holds(found, value, &format!("{place}.{name}"));
             }
         }
@@ -136,15 +133,11 @@ fn a_reader_written_from_the_document_alone_counts_the_same() {
 
 fn same_process(found: &Value, process: &Value, trace: &str) {
     for field in ["pid", "host", "exe"] {
-        assert!(
-            process.get(field).is_none_or(|value| *value == found[field]),
-            "{trace}: {field}"
-        );
+        assert!(process.get(field).is_none_or(|value| *value == found[field]), "{trace}: {field}");
     }
     let threads = process["threads"].as_array().expect("threads").iter();
-    let threads: BTreeMap<String, Value> = threads
-        .map(|thread| (thread["tid"].to_string(), thread["calls"].clone()))
-        .collect();
+    let threads: BTreeMap<String, Value> =
+        threads.map(|thread| (thread["tid"].to_string(), thread["calls"].clone())).collect();
     assert_eq!(found["threads"], json!(threads), "{trace}");
     assert_eq!(found["messages"], process["messages"], "{trace}");
     assert_eq!(found["modules"][0], process["exe"], "{trace}");
@@ -156,9 +149,7 @@ fn same_calls(found: &Value, events: &[Value], trace: &str) {
     let outcomes = counted(outcomes.iter().map(String::as_str));
     assert_eq!(found["calls"], outcomes, "{trace}");
     let failed = events.iter().filter(|event| !event["errno"].is_null());
-    let results: Vec<String> = failed
-        .map(|event| text(event, "result").replace('-', ""))
-        .collect();
+    let results: Vec<String> = failed.map(|event| text(event, "result").replace('-', "")).collect();
     let results = counted(results.iter().map(String::as_str));
     assert_eq!(found["failed"], results, "{trace}");
     assert_eq!(found["old_len"], sum(events, "old_len"), "{trace}");

@@ -40,7 +40,9 @@ document.title=JSON.stringify(seen);</script>";
 /// The sample, and as many growths more as make a timeline that can be zoomed.
 fn busy_file() -> (TempDir, String) {
     let mut records = sample();
-    records.extend((0..40).map(|step| call(Outcome::PassedThrough, 10_000 + step * 3_000, 1, NEW as i64)));
+    records.extend(
+        (0..40).map(|step| call(Outcome::PassedThrough, 10_000 + step * 3_000, 1, NEW as i64)),
+    );
     let directory = TempDir::new().unwrap();
     let path = write(&directory, "b.mremap", &trace_bytes(&header(42, 1), &records));
     (directory, path.display().to_string())
@@ -57,18 +59,8 @@ fn page_of(directory: &TempDir, trace: &str) -> String {
 fn browse(chromium: &Path, page: &Path, width: u32) -> String {
     let profile = TempDir::new().unwrap();
     let output = Command::new(chromium)
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-        ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ])
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg(format!("--window-size={width},900"))
         .arg("--dump-dom")
@@ -97,10 +89,7 @@ fn the_page_stands_alone_and_can_be_read_without_its_script() {
         assert!(markup.contains(expected), "{expected}");
     }
     let links = text.replace("http://www.w3.org/2000/svg", "");
-    assert!(
-        !links.contains("http://") && !links.contains("https://"),
-        "it loads nothing"
-    );
+    assert!(!links.contains("http://") && !links.contains("https://"), "it loads nothing");
 }
 
 #[test]
@@ -115,10 +104,7 @@ fn in_a_browser_it_sorts_zooms_filters_and_nothing_goes_wrong() {
     fs::write(&tested, text.replace("</body>", &format!("{USE}</body>"))).unwrap();
     for width in [1200, 500] {
         let dom = browse(&chromium, &tested, width);
-        let title = dom
-            .split("<title>")
-            .nth(1)
-            .and_then(|rest| rest.split("</title>").next());
+        let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());
         let title = title.unwrap_or_default().replace("&amp;", "&");
         let seen: serde_json::Value =
             serde_json::from_str(&title).unwrap_or_else(|error| panic!("{error}: {dom}"));

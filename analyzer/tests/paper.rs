@@ -27,11 +27,7 @@ fn varied_file() -> (TempDir, String) {
             unreachable!()
         };
         let new_len = call.new_len * 1000;
-        Record::Call(Call {
-            flags,
-            new_len,
-            ..call
-        })
+        Record::Call(Call { flags, new_len, ..call })
     };
     let mut records = sample();
     records.extend([
@@ -41,23 +37,16 @@ fn varied_file() -> (TempDir, String) {
         fails(8_000, 22, 9),
     ]);
     let grow = |step: u64| {
-        let Record::Call(call) = call(Outcome::PassedThrough, 9_000 + step, step, OLD as i64) else {
+        let Record::Call(call) = call(Outcome::PassedThrough, 9_000 + step, step, OLD as i64)
+        else {
             unreachable!()
         };
         let new_len = call.old_len + PAGE;
-        Record::Call(Call {
-            flags: 1,
-            new_len,
-            ..call
-        })
+        Record::Call(Call { flags: 1, new_len, ..call })
     };
     let threads = [(77, records), (123_456, (1..40).map(grow).collect())];
     let directory = TempDir::new().unwrap();
-    let path = write(
-        &directory,
-        "v.mremap",
-        &trace_of_threads(&header(42, 2), &threads),
-    );
+    let path = write(&directory, "v.mremap", &trace_of_threads(&header(42, 2), &threads));
     (directory, path.display().to_string())
 }
 
@@ -99,13 +88,9 @@ fn every_page_fits_its_columns_and_its_locale() {
 #[test]
 fn text_of_a_trace_cannot_steer_the_terminal() {
     let mut records = sample();
-    let Record::Text(path) = &mut records[1] else {
-        panic!()
-    };
+    let Record::Text(path) = &mut records[1] else { panic!() };
     path[..5].copy_from_slice(b"/\x1b[2J");
-    let Record::Text(message) = &mut records[3] else {
-        panic!()
-    };
+    let Record::Text(message) = &mut records[3] else { panic!() };
     message[..4].copy_from_slice(b"\x1b]0;");
     assert!(matches!(records[2], Record::Message(Message { text_len: 9, .. })));
     let mut bytes = trace_bytes(&header(42, 1), &records);
@@ -131,8 +116,5 @@ fn text_of_a_trace_cannot_steer_the_terminal() {
         assert_eq!(control, None, "{command:?}: {text:?}");
     }
     let report = stdout(&on_paper(200, "C.UTF-8", &["report", &path]));
-    assert!(
-        report.contains("/bin/\\u{1b}[31mred") && report.contains("a\\nb"),
-        "{report}"
-    );
+    assert!(report.contains("/bin/\\u{1b}[31mred") && report.contains("a\\nb"), "{report}");
 }

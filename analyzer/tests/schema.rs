@@ -40,12 +40,7 @@ fn fields(arguments: &[&str]) -> BTreeSet<String> {
 fn documented(document: &str, command: &str) -> BTreeSet<String> {
     let section = document
         .split("\n## ")
-        .find(|section| {
-            section
-                .lines()
-                .next()
-                .is_some_and(|heading| heading.contains(command))
-        })
+        .find(|section| section.lines().next().is_some_and(|heading| heading.contains(command)))
         .unwrap_or_else(|| panic!("no section on {command}"));
     section.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
@@ -65,10 +60,7 @@ fn every_field_is_documented() {
     ] {
         let documented = documented(&document, command);
         let missing: Vec<String> = fields(&arguments).difference(&documented).cloned().collect();
-        assert!(
-            missing.is_empty(),
-            "{command}: docs/json.md does not name {missing:?}"
-        );
+        assert!(missing.is_empty(), "{command}: docs/json.md does not name {missing:?}");
     }
 }
 
@@ -76,12 +68,9 @@ fn every_field_is_documented() {
 fn growing_file() -> (tempfile::TempDir, String) {
     let directory = tempfile::TempDir::new().unwrap();
     let grow = |step: u64| {
-        let mremap_trace::Record::Call(mut call) = call(
-            mremap_trace::Outcome::PassedThrough,
-            3_000 + step,
-            step,
-            OLD as i64,
-        ) else {
+        let mremap_trace::Record::Call(mut call) =
+            call(mremap_trace::Outcome::PassedThrough, 3_000 + step, step, OLD as i64)
+        else {
             unreachable!()
         };
         (call.new_len, call.flags) = (call.old_len + PAGE, 1);

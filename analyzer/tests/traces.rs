@@ -68,11 +68,7 @@ fn events_are_filtered_and_their_json_has_hexadecimal_addresses() {
     ] {
         let output = analyzer(&["events", filter, value, &file]);
         assert_eq!(stdout(&output).lines().count(), count, "{filter} {value}");
-        assert_eq!(
-            output.status.code(),
-            Some(i32::from(count == 0)),
-            "{filter} {value}"
-        );
+        assert_eq!(output.status.code(), Some(i32::from(count == 0)), "{filter} {value}");
     }
 }
 
@@ -90,10 +86,7 @@ fn the_picture_shows_parts_gaps_and_what_was_kept() {
         "mapped there, and kept",
         "rw-p",
     ] {
-        assert!(
-            picture.contains(expected),
-            "{expected:?} is missing in:\n{picture}"
-        );
+        assert!(picture.contains(expected), "{expected:?} is missing in:\n{picture}");
     }
     let unicode = stdout(&analyzer(&["show", "--event", "1", &file]));
     assert!(unicode.contains('┌') && unicode.contains('░'), "{unicode}");
@@ -102,24 +95,11 @@ fn the_picture_shows_parts_gaps_and_what_was_kept() {
 #[test]
 fn a_partial_move_shows_where_it_stopped() {
     let directory = TempDir::new().unwrap();
-    let records = [
-        call(Outcome::Emulated, 3_000, 20, -1),
-        part(1, 0, 8, 0),
-        part(1, 8, 12, 1),
-    ];
+    let records = [call(Outcome::Emulated, 3_000, 20, -1), part(1, 0, 8, 0), part(1, 8, 12, 1)];
     let path = write(&directory, "p.mremap", &trace_bytes(&header(1, 1), &records));
-    let picture = stdout(&analyzer(&[
-        "show",
-        "--event",
-        "1",
-        "--ascii",
-        path.to_str().unwrap(),
-    ]));
+    let picture = stdout(&analyzer(&["show", "--event", "1", "--ascii", path.to_str().unwrap()]));
     for expected in ["B!", "NOT MOVED: EPERM", "never reached", "????"] {
-        assert!(
-            picture.contains(expected),
-            "{expected:?} is missing in:\n{picture}"
-        );
+        assert!(picture.contains(expected), "{expected:?} is missing in:\n{picture}");
     }
 }
 
@@ -146,11 +126,7 @@ fn no_such_event_is_an_error() {
     for number in ["0", "3"] {
         let output = analyzer(&["show", "--event", number, &file]);
         assert_eq!(output.status.code(), Some(2));
-        assert!(
-            stderr(&output).contains("this trace has 2"),
-            "{}",
-            stderr(&output)
-        );
+        assert!(stderr(&output).contains("this trace has 2"), "{}", stderr(&output));
     }
 }
 
@@ -190,16 +166,14 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
 /// A process killed while it gave up its oldest chunk: each of that chunk's two calls is shown or counted.
 #[test]
 fn a_chunk_that_was_being_given_up_is_counted_or_read() {
-    let header = Header {
-        keep: 1,
-        lost_overwritten: 4,
-        ..header(42, 1)
-    };
+    let header = Header { keep: 1, lost_overwritten: 4, ..header(42, 1) };
     let calls = [
         call(Outcome::PassedThrough, 1_500, 1, 0x1000),
         call(Outcome::PassedThrough, 1_600, 1, 0x1000),
     ];
-    for (added, kept, overwritten) in [(0, 2, 5), (ClaimWord::CLOSED, 2, 5), (ClaimWord::VOID, 0, 7)] {
+    for (added, kept, overwritten) in
+        [(0, 2, 5), (ClaimWord::CLOSED, 2, 5), (ClaimWord::VOID, 0, 7)]
+    {
         let mut bytes = trace_bytes(&header, &calls);
         ChunkHeader {
             tid: 77,
@@ -224,11 +198,7 @@ fn a_trace_that_was_not_begun_is_no_damage_beside_others() {
     let alone = write(&directory, "z.mremap", &vec![0; HEADER_SIZE + CHUNK_SIZE]);
     let output = analyzer(&["report", alone.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("offset 0: the trace was not begun"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("offset 0: the trace was not begun"), "{}", stderr(&output));
     write(&directory, "a.mremap", &trace_bytes(&header(42, 1), &sample()));
     let output = analyzer(&["report", directory.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -314,31 +284,17 @@ fn run_refuses_what_it_cannot_reach_and_says_why() {
         ("static", elf(2, native), 0o755, "statically linked"),
         ("narrow", elf(1, 3), 0o755, "32-bit"),
         ("foreign", elf(2, 8), 0o755, "another architecture"),
-        (
-            "text",
-            b"hello".to_vec(),
-            0o755,
-            "neither an ELF program nor a script",
-        ),
+        ("text", b"hello".to_vec(), 0o755, "neither an ELF program nor a script"),
         ("plain", shell.clone(), 0o644, "not executable"),
         ("setuid", shell, 0o4755, "setuid"),
         ("loop", script.into_bytes(), 0o755, "without end"),
-        (
-            "script",
-            b"#!/usr/bin/env -S absent-interpreter\n".to_vec(),
-            0o755,
-            "not found in PATH",
-        ),
+        ("script", b"#!/usr/bin/env -S absent-interpreter\n".to_vec(), 0o755, "not found in PATH"),
     ] {
         let status = if name == "script" { 127 } else { 126 };
         let said = refusal(&executable(&directory, name, &bytes, mode), status);
         assert!(said.contains(why), "{name}: {said}");
         let qemu = ["static", "narrow", "foreign"].contains(&name);
-        assert_eq!(
-            said.contains("mremap-analyzer run -- qemu-"),
-            qemu,
-            "{name}: {said}"
-        );
+        assert_eq!(said.contains("mremap-analyzer run -- qemu-"), qemu, "{name}: {said}");
     }
     assert!(refusal(directory.path(), 126).contains("a directory"));
     assert!(refusal(Path::new("no-such-program-anywhere"), 127).contains("not found in PATH"));

@@ -54,7 +54,8 @@ impl Way {
             libc::dlsym(handle, c"mremap".as_ptr())
         };
         // SAFETY: the symbol of this name is a function of this type.
-        (!found.is_null()).then(|| Self::Libc(unsafe { std::mem::transmute::<*mut c_void, Mremap>(found) }))
+        (!found.is_null())
+            .then(|| Self::Libc(unsafe { std::mem::transmute::<*mut c_void, Mremap>(found) }))
     }
 
     /// Moves `[old, old + len)` to `new`.
@@ -64,10 +65,7 @@ impl Way {
     #[inline]
     pub fn move_range(self, old: usize, len: usize, new: usize) {
         let result = self.call(old, len, len, MOVE, new);
-        assert!(
-            result == new as isize,
-            "moving {len} bytes from {old:#x} to {new:#x}: {result}"
-        );
+        assert!(result == new as isize, "moving {len} bytes from {old:#x} to {new:#x}: {result}");
     }
 
     /// `mremap`: an address, or -1 or minus the errno.
@@ -79,7 +77,9 @@ impl Way {
             match self {
                 Self::Symbol => libc::mremap(from, old_len, new_len, flags, to) as isize,
                 Self::Libc(function) => function(from, old_len, new_len, flags, to) as isize,
-                Self::Inline => raw_syscall!(Sysno::mremap, old, old_len, new_len, flags, new) as isize,
+                Self::Inline => {
+                    raw_syscall!(Sysno::mremap, old, old_len, new_len, flags, new) as isize
+                }
             }
         }
     }
@@ -92,7 +92,9 @@ impl Way {
 pub fn open_maps() -> i32 {
     let path = c"/proc/thread-self/maps";
     // SAFETY: lends a C string.
-    let fd = unsafe { raw_syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY, 0) } as i32;
+    let fd =
+        unsafe { raw_syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY, 0) }
+            as i32;
     assert!(fd >= 0, "/proc/thread-self/maps cannot be opened");
     fd
 }
@@ -105,11 +107,7 @@ pub fn close(fd: i32) {
 
 /// Start and end of the VMA at `address` or next above it; its name goes to `name`, if there is room for one.
 pub fn vma_at_or_above(fd: i32, address: usize, name: &mut [u8]) -> Option<(usize, usize)> {
-    let place = if name.is_empty() {
-        0
-    } else {
-        name.as_mut_ptr().addr() as u64
-    };
+    let place = if name.is_empty() { 0 } else { name.as_mut_ptr().addr() as u64 };
     let mut query = ProcmapQuery::at_or_above(address as u64, place, name.len() as u32);
     // SAFETY: lends the query, and the name's room through it.
     let failed = unsafe { raw_syscall!(Sysno::ioctl, fd, PROCMAP_QUERY, &raw mut query) } as isize;
@@ -121,7 +119,8 @@ pub fn is_free(start: usize, len: usize) -> bool {
     const NO_TYPE: i32 = libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_ANONYMOUS;
     // SAFETY: a mapping type that does not exist: nothing is ever mapped.
     let answer =
-        unsafe { raw_syscall!(Sysno::mmap, start, len, libc::PROT_NONE, NO_TYPE, -1i32, 0) } as isize;
+        unsafe { raw_syscall!(Sysno::mmap, start, len, libc::PROT_NONE, NO_TYPE, -1i32, 0) }
+            as isize;
     answer == -(libc::EINVAL as isize)
 }
 
@@ -129,8 +128,5 @@ pub fn is_free(start: usize, len: usize) -> bool {
 pub fn read(fd: i32, into: &mut [u8]) -> Option<&[u8]> {
     // SAFETY: lends the buffer.
     let count = unsafe { raw_syscall!(Sysno::read, fd, into.as_mut_ptr(), into.len()) } as isize;
-    usize::try_from(count)
-        .ok()
-        .filter(|&count| count > 0)
-        .map(|count| &into[..count])
+    usize::try_from(count).ok().filter(|&count| count > 0).map(|count| &into[..count])
 }

@@ -119,12 +119,7 @@ impl Display for Shape {
             other => other.name(),
         };
         let gaps = if self.gap_pages == 0 { "" } else { ", gaps" };
-        write!(
-            to,
-            "{}{}{pattern} VMAs{gaps}",
-            self.vmas,
-            if pattern.is_empty() { "" } else { " " }
-        )
+        write!(to, "{}{}{pattern} VMAs{gaps}", self.vmas, if pattern.is_empty() { "" } else { " " })
     }
 }
 
@@ -154,13 +149,7 @@ impl Layout {
     pub fn beside(distance: usize, shape: Shape) -> Result<Self> {
         let parts = shape.parts();
         map_each(HOME + distance, &parts, shape.is_touched)?;
-        Ok(Self {
-            shape,
-            parts,
-            home: HOME + distance,
-            away: AWAY + distance,
-            is_home: true,
-        })
+        Ok(Self { shape, parts, home: HOME + distance, away: AWAY + distance, is_home: true })
     }
 
     /// Bytes from the first VMA's start to the last one's end.
@@ -191,11 +180,7 @@ impl Layout {
     /// Where the VMAs are, and where the next move brings them; turns the two round.
     pub fn turn(&mut self) -> (usize, usize) {
         self.is_home = !self.is_home;
-        if self.is_home {
-            (self.away, self.home)
-        } else {
-            (self.home, self.away)
-        }
+        if self.is_home { (self.away, self.home) } else { (self.home, self.away) }
     }
 
     /// Where the VMAs are now.
@@ -208,11 +193,11 @@ impl Layout {
     /// # Errors
     /// It is not so: the figures would be of something else.
     pub fn check(&self) -> Result<()> {
-        let maps = std::fs::read_to_string("/proc/self/maps").context("/proc/self/maps: unreadable")?;
+        let maps =
+            std::fs::read_to_string("/proc/self/maps").context("/proc/self/maps: unreadable")?;
         let end = self.place() + self.len();
-        let starts = maps
-            .lines()
-            .filter_map(|line| usize::from_str_radix(line.split('-').next()?, 16).ok());
+        let starts =
+            maps.lines().filter_map(|line| usize::from_str_radix(line.split('-').next()?, 16).ok());
         let found = starts.filter(|start| (self.place()..end).contains(start)).count();
         if found != self.shape.vmas {
             bail!("{} VMAs were mapped and {found} are there", self.shape.vmas);
@@ -226,25 +211,15 @@ impl Layout {
 /// # Errors
 /// The kernel has no room for so many.
 pub fn map_unrelated(vmas: usize) -> Result<()> {
-    let shape = Shape {
-        vmas,
-        pages: 1,
-        gap_pages: 1,
-        pattern: Pattern::Alike,
-        is_touched: false,
-    };
+    let shape = Shape { vmas, pages: 1, gap_pages: 1, pattern: Pattern::Alike, is_touched: false };
     map_each(UNRELATED, &shape.parts(), shape.is_touched)
 }
 
 fn map_each(place: usize, parts: &[(usize, usize)], is_touched: bool) -> Result<()> {
     for (index, &(start, len)) in parts.iter().enumerate() {
         let start = place + start;
-        let protection = libc::PROT_READ
-            | if index % 2 == 0 {
-                libc::PROT_WRITE
-            } else {
-                libc::PROT_EXEC
-            };
+        let protection =
+            libc::PROT_READ | if index % 2 == 0 { libc::PROT_WRITE } else { libc::PROT_EXEC };
         // SAFETY: NOREPLACE: takes no address that anyone has.
         let mapped = unsafe {
             libc::mmap(

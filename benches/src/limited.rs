@@ -18,20 +18,13 @@ const LIMIT: Duration = Duration::from_mins(1);
 pub fn output(command: &mut Command) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
-    let child = command
-        .stdout(stdout.try_clone()?)
-        .stderr(stderr.try_clone()?)
-        .spawn();
+    let child = command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?).spawn();
     let mut child = child.with_context(|| format!("{name}: cannot be run, or is not installed"))?;
     let Some(status) = child.wait_timeout(LIMIT)? else {
         end(&mut child);
         bail!("{name}: not through after {} s", LIMIT.as_secs());
     };
-    let output = Output {
-        status,
-        stdout: content(&mut stdout)?,
-        stderr: content(&mut stderr)?,
-    };
+    let output = Output { status, stdout: content(&mut stdout)?, stderr: content(&mut stderr)? };
     let said = String::from_utf8_lossy(&output.stderr);
     let first = said.lines().next().unwrap_or_default();
     ensure!(status.success(), "{name}: {status} {first}");

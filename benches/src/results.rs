@@ -32,11 +32,10 @@ impl Results {
     /// # Errors
     /// `/proc` does not say what machine this is.
     pub fn begin(is_quick: bool) -> Result<Self> {
-        let read = |path: &str| fs::read_to_string(path).with_context(|| format!("{path}: unreadable"));
+        let read =
+            |path: &str| fs::read_to_string(path).with_context(|| format!("{path}: unreadable"));
         let cpus = read("/proc/cpuinfo")?;
-        let model = cpus
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
         Ok(Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -80,12 +79,12 @@ impl Results {
         let last = last(directory, self)?;
         let text = self.render(last.as_ref());
         let name = self.date.replace(':', "-");
-        for (extension, content) in [
-            ("json", serde_json::to_string_pretty(self)? + "\n"),
-            ("txt", text.clone()),
-        ] {
+        for (extension, content) in
+            [("json", serde_json::to_string_pretty(self)? + "\n"), ("txt", text.clone())]
+        {
             let path = directory.join(format!("{name}.{extension}"));
-            fs::write(&path, content).with_context(|| format!("{}: cannot be written", path.display()))?;
+            fs::write(&path, content)
+                .with_context(|| format!("{}: cannot be written", path.display()))?;
         }
         Ok(text)
     }
@@ -93,21 +92,18 @@ impl Results {
 
 /// The last results on the same CPU and kernel that have a row of every suite of `new`'s.
 fn last(directory: &Path, new: &Results) -> Result<Option<Results>> {
-    fs::create_dir_all(directory).with_context(|| format!("{}: cannot be made", directory.display()))?;
-    let entries = fs::read_dir(directory).with_context(|| format!("{}: unreadable", directory.display()))?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("{}: cannot be made", directory.display()))?;
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("{}: unreadable", directory.display()))?;
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     let has_suites = |old: &Results| {
-        new.rows
-            .iter()
-            .all(|row| old.rows.iter().any(|before| before.suite == row.suite))
+        new.rows.iter().all(|row| old.rows.iter().any(|before| before.suite == row.suite))
     };
-    let json = paths
-        .iter()
-        .rev()
-        .filter(|path| path.extension().is_some_and(|it| it == "json"));
-    let parsed =
-        json.filter_map(|path| serde_json::from_str::<Results>(&fs::read_to_string(path).ok()?).ok());
+    let json = paths.iter().rev().filter(|path| path.extension().is_some_and(|it| it == "json"));
+    let parsed = json
+        .filter_map(|path| serde_json::from_str::<Results>(&fs::read_to_string(path).ok()?).ok());
     let mut alike =
         parsed.filter(|old| (&old.cpu, &old.kernel) == (&new.cpu, &new.kernel) && has_suites(old));
     Ok(alike.next())

@@ -19,10 +19,7 @@ pub type Variant<'a> = (String, Box<dyn FnMut() -> f64 + 'a>);
 pub fn run(rounds: usize, variants: &mut [Variant<'_>]) -> Vec<Series> {
     let mut series: Vec<Series> = variants
         .iter()
-        .map(|(name, _)| Series {
-            name: name.clone(),
-            figures: Vec::with_capacity(rounds),
-        })
+        .map(|(name, _)| Series { name: name.clone(), figures: Vec::with_capacity(rounds) })
         .collect();
     for (_, measure) in variants.iter_mut() {
         measure();
@@ -30,11 +27,7 @@ pub fn run(rounds: usize, variants: &mut [Variant<'_>]) -> Vec<Series> {
     for round in 0..rounds {
         for step in 0..variants.len() {
             let index = (step + round / 2) % variants.len();
-            let index = if round % 2 == 0 {
-                index
-            } else {
-                variants.len() - 1 - index
-            };
+            let index = if round % 2 == 0 { index } else { variants.len() - 1 - index };
             series[index].figures.push(variants[index].1());
         }
     }

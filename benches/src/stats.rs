@@ -27,12 +27,7 @@ impl Summary {
             let value = |index: usize| figures.get(index).copied().unwrap_or(f64::NAN);
             value(low) + (value(high) - value(low)) * place.fract()
         };
-        Self {
-            median: at(0.5),
-            low: at(0.25),
-            high: at(0.75),
-            rounds: figures.len(),
-        }
+        Self { median: at(0.5), low: at(0.25), high: at(0.75), rounds: figures.len() }
     }
 
     /// Of one figure that does not vary.

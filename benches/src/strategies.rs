@@ -48,8 +48,9 @@ impl Strategy {
 
     /// Moves every VMA of `[old, old + len)` to its place in `[new, new + len)`.
     pub fn move_range(self, old: usize, len: usize, new: usize) {
-        let move_one =
-            |start: usize, end: usize| Way::Inline.move_range(start, end - start, new + (start - old));
+        let move_one = |start: usize, end: usize| {
+            Way::Inline.move_range(start, end - start, new + (start - old))
+        };
         let until = old + len;
         match self {
             Self::Query => by_query(old, until, &mut [], 1, move_one),
@@ -63,13 +64,20 @@ impl Strategy {
     }
 }
 
-fn by_query(mut from: usize, until: usize, name: &mut [u8], ahead: usize, move_one: impl Fn(usize, usize)) {
+fn by_query(
+    mut from: usize,
+    until: usize,
+    name: &mut [u8],
+    ahead: usize,
+    move_one: impl Fn(usize, usize),
+) {
     let fd = kernel::open_maps();
     let mut found = [(0, 0); AHEAD];
     loop {
         let mut count = 0;
         while count < ahead {
-            let Some((start, end)) = kernel::vma_at_or_above(fd, from, name).filter(|vma| vma.0 < until)
+            let Some((start, end)) =
+                kernel::vma_at_or_above(fd, from, name).filter(|vma| vma.0 < until)
             else {
                 break;
             };
@@ -138,9 +146,7 @@ fn by_one_question(from: usize, until: usize, move_one: impl Fn(usize, usize)) {
     let mut start = from;
     while start < until {
         let alike = (start..until).step_by(len + gap).take(AHEAD);
-        let count = alike
-            .take_while(|start| start + len >= until || ends_at(start + len))
-            .count();
+        let count = alike.take_while(|start| start + len >= until || ends_at(start + len)).count();
         assert!(count > 0, "the VMAs are not alike");
         for _ in 0..count {
             move_one(start, start + len);

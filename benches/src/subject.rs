@@ -45,10 +45,8 @@ impl Setup {
     /// Adds a setting.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        self.settings.push((
-            format!("MREMAP_SHIM_{name}"),
-            value.as_ref().to_string_lossy().into_owned(),
-        ));
+        self.settings
+            .push((format!("MREMAP_SHIM_{name}"), value.as_ref().to_string_lossy().into_owned()));
         self
     }
 
@@ -92,9 +90,7 @@ impl Subject {
         let mut command = Command::new(self.programs.join(program));
         command.args(arguments);
         setup.apply(&mut command);
-        let output = command
-            .output()
-            .with_context(|| format!("{program}: cannot be run"))?;
+        let output = command.output().with_context(|| format!("{program}: cannot be run"))?;
         if !output.status.success() {
             bail!(
                 "{program} {}: {}\n{}",

@@ -69,7 +69,8 @@ impl Row {
             Goal::AtLeast(limit) => (self.measured.median >= limit, limit),
             Goal::None => return "",
         };
-        let is_near = self.measured.rounds > 1 && (self.measured.low..=self.measured.high).contains(&limit);
+        let is_near =
+            self.measured.rounds > 1 && (self.measured.low..=self.measured.high).contains(&limit);
         match (met, is_near) {
             (true, false) => "met",
             (true, true) => "met (near)",
@@ -101,9 +102,9 @@ pub fn render(rows: &[Row], last: &[Row]) -> String {
             suite = &row.suite;
             let _ = writeln!(text, "-- {suite}");
         }
-        let before = last
-            .iter()
-            .find(|old| (&old.suite, &old.what, &old.against) == (&row.suite, &row.what, &row.against));
+        let before = last.iter().find(|old| {
+            (&old.suite, &old.what, &old.against) == (&row.suite, &row.what, &row.against)
+        });
         let spread = format!("{}..{}", number(row.measured.low), number(row.measured.high));
         let _ = writeln!(
             text,
@@ -112,11 +113,7 @@ pub fn render(rows: &[Row], last: &[Row]) -> String {
             row.against,
             row.goal_text(),
             number(row.measured.median),
-            if row.measured.rounds > 1 {
-                spread
-            } else {
-                String::new()
-            },
+            if row.measured.rounds > 1 { spread } else { String::new() },
             row.unit,
             row.verdict(),
             before.map_or(String::new(), |old| number(old.measured.median)),
@@ -138,10 +135,7 @@ mod tests {
     use super::{Goal, Row};
 
     fn verdict(goal: Goal, figures: &[f64]) -> &'static str {
-        Row::new("", "", "")
-            .measured("x", figures.to_vec())
-            .goal(goal)
-            .verdict()
+        Row::new("", "", "").measured("x", figures.to_vec()).goal(goal).verdict()
     }
 
     #[test]

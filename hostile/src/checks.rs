@@ -20,11 +20,7 @@ pub fn decode(bytes: &[u8]) {
     if let Ok((header, text)) = Header::decode(bytes) {
         let mut again = vec![0; HEADER_SIZE];
         header.encode(&text, &mut again);
-        assert_eq!(
-            Header::decode(&again),
-            Ok((header, text)),
-            "a header read, written and read"
-        );
+        assert_eq!(Header::decode(&again), Ok((header, text)), "a header read, written and read");
     }
     if let Some(chunk) = ChunkHeader::decode(bytes) {
         assert!(chunk.slots(bytes).count() < CHUNK_SIZE / SLOT_SIZE);
@@ -49,7 +45,8 @@ struct Memory {
 
 impl Memory {
     fn new() -> Self {
-        let file = File::from(memfd_create("trace", MemfdFlags::CLOEXEC).expect("a file in memory"));
+        let file =
+            File::from(memfd_create("trace", MemfdFlags::CLOEXEC).expect("a file in memory"));
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         Self { file, path }
     }

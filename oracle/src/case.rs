@@ -99,7 +99,11 @@ impl Kind {
     pub fn has_offset(self) -> bool {
         matches!(
             self,
-            Self::MemfdPrivate | Self::MemfdShared | Self::FilePrivate | Self::FileShared | Self::Ramfs
+            Self::MemfdPrivate
+                | Self::MemfdShared
+                | Self::FilePrivate
+                | Self::FileShared
+                | Self::Ramfs
         )
     }
 }
@@ -244,14 +248,9 @@ impl Features {
     /// Takes out what a look at a VMA's boundaries cannot tell: what stands behind it. The boundaries of
     /// `[vvar]` and `[vdso]` cannot be seen either.
     pub fn remove_what_only_names_tell(&mut self) {
-        for kind in [
-            Kind::Vvar,
-            Kind::Vdso,
-            Kind::ZeroPrivate,
-            Kind::Ramfs,
-            Kind::SystemV,
-            Kind::BpfMap,
-        ] {
+        for kind in
+            [Kind::Vvar, Kind::Vdso, Kind::ZeroPrivate, Kind::Ramfs, Kind::SystemV, Kind::BpfMap]
+        {
             self.0 &= !(1 << kind as u32);
         }
     }
@@ -277,16 +276,13 @@ impl Features {
     /// Takes out a kind or mark by its name in a written case; whether there is one of that name.
     pub fn remove(&mut self, name: &str) -> bool {
         let name = serde_json::Value::from(name);
-        let (kind, mark) = (
-            serde_json::from_value::<Kind>(name.clone()),
-            serde_json::from_value::<Mark>(name),
-        );
+        let (kind, mark) =
+            (serde_json::from_value::<Kind>(name.clone()), serde_json::from_value::<Mark>(name));
         let index = match (kind, mark) {
             (Ok(kind), _) => Some(kind as usize),
-            (_, Ok(mark)) => Self::MARKS
-                .iter()
-                .position(|&known| known == mark)
-                .map(|index| 24 + index),
+            (_, Ok(mark)) => {
+                Self::MARKS.iter().position(|&known| known == mark).map(|index| 24 + index)
+            }
             _ => None,
         };
         self.0 &= !index.map_or(0, |index| 1 << index);

@@ -105,9 +105,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut counts = Counts::default();
     std::thread::scope(|scope| -> Result<()> {
-        let jobs: Vec<_> = (0..options.jobs.max(1))
-            .map(|_| scope.spawn(|| run.work()))
-            .collect();
+        let jobs: Vec<_> = (0..options.jobs.max(1)).map(|_| scope.spawn(|| run.work())).collect();
         for job in jobs {
             counts.add(&job.join().expect("no panic in a job")?);
         }
@@ -192,7 +190,8 @@ impl Run<'_> {
             );
             return Ok(());
         }
-        let small = shrink::shrink(case, |case| pair.ask(case).is_ok_and(|answers| differs(&answers)));
+        let small =
+            shrink::shrink(case, |case| pair.ask(case).is_ok_and(|answers| differs(&answers)));
         let answers = pair.ask(&small)?;
         println!(
             "\nDIFFERENCE: seed {}, case {number}, source {}",
@@ -214,10 +213,8 @@ impl Run<'_> {
         let differences = self.differences.load(Ordering::Relaxed);
         let seconds = self.start.elapsed().as_secs_f64();
         let table = counts.table(self.setup.features);
-        let missed: Vec<_> = table
-            .iter()
-            .filter(|(_, count)| count.is_some_and(|count| count < ENOUGH))
-            .collect();
+        let missed: Vec<_> =
+            table.iter().filter(|(_, count)| count.is_some_and(|count| count < ENOUGH)).collect();
         let not_here = table.iter().filter(|(_, count)| count.is_none());
         if self.options.rules {
             for (name, count) in &table {
@@ -243,10 +240,6 @@ impl Run<'_> {
             }
         }
         let failed = differences > 0 || is_judged && !missed.is_empty();
-        if failed {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        }
+        if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }

@@ -44,12 +44,9 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Compare(options) => compare::run(&options),
         Command::Transcript { seed, cases } => write_transcript(seed, cases),
-        Command::Runner {
-            seed,
-            features,
-            scratch,
-            sandbox,
-        } => runner::run(&scratch, seed, Features(features), sandbox).map(|()| ExitCode::SUCCESS),
+        Command::Runner { seed, features, scratch, sandbox } => {
+            runner::run(&scratch, seed, Features(features), sandbox).map(|()| ExitCode::SUCCESS)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("mremap-oracle: {error:#}");

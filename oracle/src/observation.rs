@@ -10,17 +10,15 @@ pub const ELSEWHERE: u64 = 0x6000_0000_0000;
 
 /// `VmFlags` letters in the order of their bits; an unknown pair sets the last bit.
 pub const FLAGS: [&[u8; 2]; 42] = [
-    b"rd", b"wr", b"ex", b"sh", b"mr", b"mw", b"me", b"ms", b"gd", b"pf", b"lo", b"io", b"sr", b"rr", b"dc",
-    b"de", b"ac", b"nr", b"ht", b"sf", b"nl", b"ar", b"wf", b"dd", b"sd", b"mm", b"hg", b"nh", b"mg", b"um",
-    b"uw", b"ui", b"ss", b"sl", b"dp", b"gu", b"lf", b"bt", b"mt", b"dw", b"us", b"mp",
+    b"rd", b"wr", b"ex", b"sh", b"mr", b"mw", b"me", b"ms", b"gd", b"pf", b"lo", b"io", b"sr",
+    b"rr", b"dc", b"de", b"ac", b"nr", b"ht", b"sf", b"nl", b"ar", b"wf", b"dd", b"sd", b"mm",
+    b"hg", b"nh", b"mg", b"um", b"uw", b"ui", b"ss", b"sl", b"dp", b"gu", b"lf", b"bt", b"mt",
+    b"dw", b"us", b"mp",
 ];
 
 /// The bit of a `VmFlags` pair.
 pub fn flag(pair: [u8; 2]) -> u64 {
-    FLAGS
-        .iter()
-        .position(|&&known| known == pair)
-        .map_or(1 << 63, |index| 1 << index)
+    FLAGS.iter().position(|&&known| known == pair).map_or(1 << 63, |index| 1 << index)
 }
 
 /// What stands behind a mapping, by its name in maps.
@@ -125,10 +123,8 @@ impl Mapping {
     /// `vma_multi_allowed` of `mm/mremap.c`, by what the oracle knows of its own pieces.
     pub fn may_move_with_others(&self) -> bool {
         // A shared mapping of /dev/zero is shared memory, and bears its name.
-        let placed_by_driver = matches!(
-            self.class,
-            Class::DevZero | Class::Ramfs | Class::SystemV | Class::BpfMap
-        );
+        let placed_by_driver =
+            matches!(self.class, Class::DevZero | Class::Ramfs | Class::SystemV | Class::BpfMap);
         !placed_by_driver && !self.is_userfaultfd()
     }
 
@@ -160,12 +156,7 @@ pub const UNTOUCHED: i32 = 4242;
 impl State {
     /// Writes it behind other words.
     pub fn encode(&self, into: &mut Words) {
-        into.extend([
-            self.result,
-            self.errno,
-            self.mappings.len() as u64,
-            self.pages.len() as u64,
-        ]);
+        into.extend([self.result, self.errno, self.mappings.len() as u64, self.pages.len() as u64]);
         for mapping in &self.mappings {
             into.extend([
                 mapping.start,
@@ -207,9 +198,7 @@ impl State {
 
     /// The mapping that holds an address.
     pub fn mapping_at(&self, address: u64) -> Option<&Mapping> {
-        self.mappings
-            .iter()
-            .find(|mapping| mapping.start <= address && address < mapping.end)
+        self.mappings.iter().find(|mapping| mapping.start <= address && address < mapping.end)
     }
 
     /// The content of the page at an address, where there is one.
@@ -286,26 +275,11 @@ mod tests {
 
     #[test]
     fn neighbours_continue_only_when_offsets_do() {
-        let first = Mapping {
-            start: 0,
-            end: 0x1000,
-            flags: 1,
-            class: Class::File,
-            object: 1,
-            offset: 0,
-        };
-        let second = Mapping {
-            start: 0x1000,
-            end: 0x2000,
-            offset: 0x1000,
-            ..first
-        };
+        let first =
+            Mapping { start: 0, end: 0x1000, flags: 1, class: Class::File, object: 1, offset: 0 };
+        let second = Mapping { start: 0x1000, end: 0x2000, offset: 0x1000, ..first };
         assert!(first.continues_in(&second));
         assert!(!first.continues_in(&Mapping { offset: 0, ..second }));
-        assert!(!first.continues_in(&Mapping {
-            start: 0x2000,
-            end: 0x3000,
-            ..second
-        }));
+        assert!(!first.continues_in(&Mapping { start: 0x2000, end: 0x3000, ..second }));
     }
 }

@@ -64,29 +64,22 @@ impl Process {
             .with_context(|| format!("{}: cannot be started", setup.program.display()))?;
         let ask = child.stdin.take().context("no pipe")?;
         let answer = child.stdout.take().context("no pipe")?;
-        Ok(Self {
-            child,
-            ask,
-            answer: BufReader::with_capacity(1 << 18, answer),
-        })
+        Ok(Self { child, ask, answer: BufReader::with_capacity(1 << 18, answer) })
     }
 
     fn say(&mut self, line: &str) -> Result<()> {
-        writeln!(self.ask, "{line}")
-            .and_then(|()| self.ask.flush())
-            .context("a runner is gone")
+        writeln!(self.ask, "{line}").and_then(|()| self.ask.flush()).context("a runner is gone")
     }
 
     fn hear(&mut self) -> Result<Words> {
         let mut word = [0; 8];
-        let mut read = |into: &mut [u8]| self.answer.read_exact(into).context("a runner ended early");
+        let mut read =
+            |into: &mut [u8]| self.answer.read_exact(into).context("a runner ended early");
         read(&mut word)?;
         let mut bytes = vec![0; u64::from_ne_bytes(word) as usize * 8];
         read(&mut bytes)?;
         let words = bytes.chunks_exact(8);
-        Ok(words
-            .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()))
-            .collect())
+        Ok(words.map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())).collect())
     }
 }
 
@@ -123,35 +116,23 @@ pub struct Pair {
 impl Pair {
     /// Starts them, and makes sure that the library was loaded: `ld.so` only warns when it cannot be.
     pub fn start(setup: &Setup) -> Result<Self> {
-        let pair = Self {
-            native: Process::start(setup, false)?,
-            emulated: Process::start(setup, true)?,
-        };
+        let pair =
+            Self { native: Process::start(setup, false)?, emulated: Process::start(setup, true)? };
         pair.assert_preloaded(&setup.shim)?;
         Ok(pair)
     }
 
     fn assert_preloaded(&self, shim: &Path) -> Result<()> {
         let maps = format!("/proc/{}/maps", self.emulated.child.id());
-        let name = shim
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = shim.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // The program may not have come to its loader yet.
         for _ in 0..500 {
-            if std::fs::read_to_string(&maps)
-                .context("a runner is gone")?
-                .contains(&name)
-            {
+            if std::fs::read_to_string(&maps).context("a runner is gone")?.contains(&name) {
                 return Ok(());
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        anyhow::bail!(
-            "{}: was not loaded; is it built for this machine?",
-            shim.display()
-        )
+        anyhow::bail!("{}: was not loaded; is it built for this machine?", shim.display())
     }
 
     /// Has both carry out a row of numbered cases; `judge` gets the answers to each.
@@ -180,9 +161,6 @@ impl Pair {
     }
 
     fn hear(&mut self) -> Result<Answers> {
-        Ok(Answers {
-            native: self.native.hear()?,
-            emulated: self.emulated.hear()?,
-        })
+        Ok(Answers { native: self.native.hear()?, emulated: self.emulated.hear()? })
     }
 }

@@ -36,12 +36,7 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
         }
         match pair {
             (Some(native), Some(emulated)) if native == emulated => {
-                state(
-                    &mut text,
-                    if index == 0 { "before" } else { "both" },
-                    native,
-                    &mut names,
-                );
+                state(&mut text, if index == 0 { "before" } else { "both" }, native, &mut names);
             }
             (native, emulated) => {
                 for (who, seen) in [("kernel", native), ("shim", emulated)] {
@@ -71,11 +66,7 @@ pub(crate) fn shown_request(request: &Request) -> String {
         request.old,
         request.old_len,
         request.new_len,
-        if flags.is_empty() {
-            "0".to_owned()
-        } else {
-            flags.join("|")
-        },
+        if flags.is_empty() { "0".to_owned() } else { flags.join("|") },
         request.new
     )
 }
@@ -108,12 +99,7 @@ fn shown_mapping(mapping: &Mapping) -> String {
     } else {
         format!(" {:?} {} + {:#x}", mapping.class, mapping.object, mapping.offset)
     };
-    format!(
-        "{:#x}-{:#x} {}{object}",
-        mapping.start,
-        mapping.end,
-        flags.join(" ")
-    )
+    format!("{:#x}-{:#x} {}{object}", mapping.start, mapping.end, flags.join(" "))
 }
 
 /// Letters for contents, so that the same content looks the same everywhere in a picture.

@@ -19,10 +19,7 @@ const EPERM: u64 = 1;
 const GIB: u64 = 1 << 30;
 
 /// The machine the cases are made for.
-pub const SPACE: AddressSpace = AddressSpace {
-    page_size: PAGE,
-    task_size: (1 << 47) - PAGE,
-};
+pub const SPACE: AddressSpace = AddressSpace { page_size: PAGE, task_size: (1 << 47) - PAGE };
 
 /// What a rule needs to be met at all.
 #[derive(Clone, Copy)]
@@ -42,14 +39,8 @@ const RULES: [(&str, Need); 65] = [
     ("invalid: new not at a page", Need::Nothing),
     ("invalid: FIXED without MAYMOVE", Need::Nothing),
     ("invalid: the ranges overlap", Need::Nothing),
-    (
-        "invalid: the ranges overlap, no part its own target",
-        Need::Nothing,
-    ),
-    (
-        "invalid comes before EFAULT: nothing mapped at old either",
-        Need::Nothing,
-    ),
+    ("invalid: the ranges overlap, no part its own target", Need::Nothing),
+    ("invalid comes before EFAULT: nothing mapped at old either", Need::Nothing),
     ("EFAULT: nothing in the range", Need::Nothing),
     ("EFAULT: a leading gap", Need::Nothing),
     ("EFAULT leaves the destination as it was", Need::Nothing),
@@ -64,10 +55,7 @@ const RULES: [(&str, Need); 65] = [
     ("move: shared memory and files", Need::Nothing),
     ("move: pages that cannot be read", Need::Nothing),
     ("move: locked memory", Need::Nothing),
-    (
-        "move: memory advised not to be forked, dumped, or wiped",
-        Need::Nothing,
-    ),
+    ("move: memory advised not to be forked, dumped, or wiped", Need::Nothing),
     ("move: memory that grows down", Need::Nothing),
     ("move: a guard region", Need::Mark(Mark::Guard)),
     ("move: [vvar] or [vdso]", Need::Kind(Kind::Vdso)),
@@ -95,20 +83,14 @@ const RULES: [(&str, Need); 65] = [
     ("refused: userfaultfd", Need::Mark(Mark::Userfaultfd)),
     ("moves alone, not with others", Need::Nothing),
     ("sealed: the first source VMA", Need::Mark(Mark::Sealed)),
-    (
-        "sealed: a later source VMA, the earlier ones moved",
-        Need::Mark(Mark::Sealed),
-    ),
+    ("sealed: a later source VMA, the earlier ones moved", Need::Mark(Mark::Sealed)),
     ("sealed: under a part's target", Need::Mark(Mark::Sealed)),
     ("passed on: grow in place", Need::Nothing),
     ("passed on: grow by moving", Need::Nothing),
     ("passed on: shrink", Need::Nothing),
     ("passed on: resize to a fixed place", Need::Nothing),
     ("passed on: duplicate", Need::Nothing),
-    (
-        "passed on: DONTUNMAP without FIXED, or with another length",
-        Need::Nothing,
-    ),
+    ("passed on: DONTUNMAP without FIXED, or with another length", Need::Nothing),
     ("passed on: over several VMAs", Need::Nothing),
     ("plan: a part", Need::Nothing),
     ("plan: a gap", Need::Nothing),
@@ -127,13 +109,7 @@ impl Counts {
     /// Counts what a case exercised.
     pub fn note_case(&mut self, requests: &[Request], observation: &Observation) {
         for (request, states) in requests.iter().zip(observation.states.windows(2)) {
-            Look {
-                request,
-                before: &states[0],
-                after: &states[1],
-                counts: self,
-            }
-            .note();
+            Look { request, before: &states[0], after: &states[1], counts: self }.note();
         }
     }
 
@@ -158,10 +134,7 @@ impl Counts {
     }
 
     fn met(&mut self, name: &'static str) {
-        debug_assert!(
-            RULES.iter().any(|&(known, _)| known == name),
-            "{name}: not in the list"
-        );
+        debug_assert!(RULES.iter().any(|&(known, _)| known == name), "{name}: not in the list");
         *self.0.entry(name).or_default() += 1;
     }
 }
@@ -193,13 +166,7 @@ impl Look<'_> {
     }
 
     fn passed_on(&mut self) {
-        let Request {
-            old,
-            old_len,
-            new_len,
-            flags,
-            ..
-        } = *self.request;
+        let Request { old, old_len, new_len, flags, .. } = *self.request;
         let fixed = flags & FIXED != 0;
         self.when(flags == 0 && new_len > old_len, "passed on: grow in place");
         self.when(
@@ -221,13 +188,7 @@ impl Look<'_> {
         if self.after.is_success() || self.after.errno != EINVAL {
             return;
         }
-        let Request {
-            old,
-            new_len,
-            flags,
-            new,
-            ..
-        } = *self.request;
+        let Request { old, new_len, flags, new, .. } = *self.request;
         let len = SPACE.page_align(new_len);
         self.when(flags & !7 != 0, "invalid: a flag bit that does not exist");
         self.when(old % PAGE != 0, "invalid: old not at a page");
@@ -251,18 +212,12 @@ impl Look<'_> {
             );
         }
         let unmapped = self.before.mapping_at(old & !(PAGE - 1)).is_none();
-        self.when(
-            unmapped,
-            "invalid comes before EFAULT: nothing mapped at old either",
-        );
+        self.when(unmapped, "invalid comes before EFAULT: nothing mapped at old either");
     }
 
     fn plan(&mut self, wanted: mremap_plan::Move) {
         let mut plan = Plan::new(wanted);
-        let mut mappings = Mappings {
-            mappings: &self.before.mappings,
-            found: Vma::default(),
-        };
+        let mut mappings = Mappings { mappings: &self.before.mappings, found: Vma::default() };
         loop {
             let Ok(step) = plan.next_step(&mut mappings);
             let name = match step {
@@ -311,26 +266,14 @@ impl Look<'_> {
         };
         let several = parts.len() > 1;
         let starts_whole = first.vma.start == old;
-        self.when(
-            !several && starts_whole && first.vma.end == end,
-            "move: one whole VMA",
-        );
-        self.when(
-            !several && !starts_whole && first.vma.end > end,
-            "move: inside one VMA",
-        );
+        self.when(!several && starts_whole && first.vma.end == end, "move: one whole VMA");
+        self.when(!several && !starts_whole && first.vma.end > end, "move: inside one VMA");
         self.when(several, "move: several VMAs");
         self.when(parts.len() > 16, "move: more than 16 VMAs");
         self.when(several && !starts_whole, "move: the first VMA cut");
         self.when(several && last.vma.end > end, "move: the last VMA cut");
-        self.when(
-            self.request.old_len != self.request.new_len,
-            "move: lengths equal once rounded",
-        );
-        self.when(
-            !several && !first.vma.may_move_with_others(),
-            "moves alone, not with others",
-        );
+        self.when(self.request.old_len != self.request.new_len, "move: lengths equal once rounded");
+        self.when(!several && !first.vma.may_move_with_others(), "moves alone, not with others");
         let dontunmap = self.request.flags & DONTUNMAP != 0;
         self.when(dontunmap && !several, "DONTUNMAP: one VMA");
         self.when(dontunmap && several, "DONTUNMAP: several VMAs");
@@ -350,20 +293,14 @@ impl Look<'_> {
     }
 
     fn what_moved(&mut self, vma: &Mapping) {
-        self.when(
-            vma.has(*b"sh") || vma.class == Class::File,
-            "move: shared memory and files",
-        );
+        self.when(vma.has(*b"sh") || vma.class == Class::File, "move: shared memory and files");
         self.when(!vma.has(*b"rd"), "move: pages that cannot be read");
         self.when(vma.has(*b"lo"), "move: locked memory");
         let advised = [*b"dc", *b"dd", *b"wf"].iter().any(|&pair| vma.has(pair));
         self.when(advised, "move: memory advised not to be forked, dumped, or wiped");
         self.when(vma.has(*b"gd"), "move: memory that grows down");
         self.when(vma.has(*b"gu"), "move: a guard region");
-        self.when(
-            matches!(vma.class, Class::Vvar | Class::Vdso),
-            "move: [vvar] or [vdso]",
-        );
+        self.when(matches!(vma.class, Class::Vvar | Class::Vdso), "move: [vvar] or [vdso]");
         self.when(vma.class == Class::HugePages, "move: huge pages");
     }
 
@@ -414,7 +351,8 @@ impl Look<'_> {
         let is_under = |part: &Part| {
             let (start, end) = (part.start.wrapping_add(shift), part.end.wrapping_add(shift));
             let mut mappings = self.before.mappings.iter();
-            mappings.any(|mapping| mapping.has(*b"sl") && mapping.start < end && start < mapping.end)
+            mappings
+                .any(|mapping| mapping.has(*b"sl") && mapping.start < end && start < mapping.end)
         };
         let under = source.is_none() && parts.iter().any(is_under);
         self.when(under, "sealed: under a part's target");
@@ -461,10 +399,7 @@ impl VmaSource for Mappings<'_> {
             return Ok(None);
         };
         self.found = Vma {
-            range: Range {
-                start: mapping.start,
-                end: mapping.end,
-            },
+            range: Range { start: mapping.start, end: mapping.end },
             backing: if mapping.may_move_with_others() {
                 Backing::Movable
             } else {

@@ -16,7 +16,8 @@ impl Scratch {
     /// It cannot be made.
     pub fn make() -> Result<Self> {
         let path = env::temp_dir().join(format!("mremap-oracle-{}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("{}: cannot be created", path.display()))?;
         Ok(Self(path))
     }
 }

@@ -85,9 +85,7 @@ mod tests {
     #[test]
     fn what_is_needed_stays_and_nothing_else() {
         let needed = |case: &Case| {
-            case.pieces
-                .iter()
-                .any(|piece| piece.kind == Kind::SharedAnon && piece.pages >= 2)
+            case.pieces.iter().any(|piece| piece.kind == Kind::SharedAnon && piece.pages >= 2)
                 && case.requests.iter().any(|request| request.flags & 4 != 0)
         };
         let case = (0..100_000)

@@ -99,10 +99,7 @@ fn write_state(text: &mut String, state: &State) {
 fn shown(mapping: &Mapping) -> Mapping {
     let kept = |(index, flag): (usize, &&[u8; 2])| SHOWN.contains(flag).then_some(1 << index);
     let mask: u64 = FLAGS.iter().enumerate().filter_map(kept).sum();
-    Mapping {
-        flags: mapping.flags & mask,
-        ..*mapping
-    }
+    Mapping { flags: mapping.flags & mask, ..*mapping }
 }
 
 fn letters(mapping: &Mapping) -> String {
@@ -112,13 +109,7 @@ fn letters(mapping: &Mapping) -> String {
         .map(|pair| String::from_utf8_lossy(*pair).into_owned())
         .collect();
     if mapping.class != Class::Memory {
-        let _ = write!(
-            text,
-            " {:?}{}+{:x}",
-            mapping.class,
-            mapping.object,
-            mapping.offset / PAGE
-        );
+        let _ = write!(text, " {:?}{}+{:x}", mapping.class, mapping.object, mapping.offset / PAGE);
     }
     text + ":"
 }

@@ -5,7 +5,9 @@ use std::convert::Infallible;
 
 use arbitrary::{Arbitrary, Unstructured};
 use mremap_plan::procmap::ProcmapQuery;
-use mremap_plan::{AddressSpace, Flags, Judgement, Move, Plan, Range, Request, Step, Vma, VmaSource, maps};
+use mremap_plan::{
+    AddressSpace, Flags, Judgement, Move, Plan, Range, Request, Step, Vma, VmaSource, maps,
+};
 
 /// Any bytes as a line of maps: read without a panic, and what is read holds together.
 pub fn maps_line(line: &[u8]) {
@@ -35,21 +37,13 @@ pub fn procmap_reply(bytes: &[u8]) {
 /// outside the range.
 pub fn walk(bytes: &[u8]) {
     type Input = (u64, u64, u64, u32, u64, Vec<(u64, u64)>);
-    let Ok((old, old_len, new_len, flags, new, vmas)) = Input::arbitrary_take_rest(Unstructured::new(bytes))
+    let Ok((old, old_len, new_len, flags, new, vmas)) =
+        Input::arbitrary_take_rest(Unstructured::new(bytes))
     else {
         return;
     };
-    let request = Request {
-        old,
-        old_len,
-        new_len,
-        flags: Flags(flags),
-        new,
-    };
-    let space = AddressSpace {
-        page_size: 4096,
-        task_size: (1 << 47) - 4096,
-    };
+    let request = Request { old, old_len, new_len, flags: Flags(flags), new };
+    let space = AddressSpace { page_size: 4096, task_size: (1 << 47) - 4096 };
     if let Judgement::Move(wanted) = request.judge(space) {
         walk_over(wanted, &vmas);
     }

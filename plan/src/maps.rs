@@ -52,11 +52,7 @@ pub fn parse_line(line: &[u8]) -> Option<Line<'_>> {
 /// `None` when it is not the line of `VmFlags`.
 pub fn flags_name_userfaultfd(line: &[u8]) -> Option<bool> {
     let flags = line.strip_prefix(b"VmFlags:")?;
-    Some(
-        flags
-            .split(u8::is_ascii_whitespace)
-            .any(|flag| matches!(flag, b"um" | b"uw" | b"ui")),
-    )
+    Some(flags.split(u8::is_ascii_whitespace).any(|flag| matches!(flag, b"um" | b"uw" | b"ui")))
 }
 
 fn hex(bytes: &[u8]) -> Option<(u64, &[u8])> {
@@ -74,9 +70,7 @@ fn number(bytes: &[u8], base: u32) -> Option<(u64, &[u8])> {
         let Some(digit) = char::from(byte).to_digit(base) else {
             break;
         };
-        value = value
-            .checked_mul(u64::from(base))?
-            .checked_add(u64::from(digit))?;
+        value = value.checked_mul(u64::from(base))?.checked_add(u64::from(digit))?;
         digits += 1;
     }
     Some((value, bytes.get(digits..)?)).filter(|_| digits > 0)

@@ -77,11 +77,7 @@ impl Plan {
     pub fn next_step<S: VmaSource>(&mut self, source: &mut S) -> Result<Step, S::Error> {
         let end = self.request.source.end;
         if self.cursor >= end {
-            return Ok(if self.seen_vma {
-                Step::Done
-            } else {
-                Step::Refused(Errno::Fault)
-            });
+            return Ok(if self.seen_vma { Step::Done } else { Step::Refused(Errno::Fault) });
         }
         if !self.is_waiting {
             match source.next_vma(self.cursor, end)? {
@@ -91,10 +87,7 @@ impl Plan {
         }
         self.is_waiting = false;
         let vma = &self.vma;
-        let part = vma.range.intersect(Range {
-            start: self.cursor,
-            end,
-        });
+        let part = vma.range.intersect(Range { start: self.cursor, end });
         if part.is_empty() {
             return Ok(self.without_vma(end));
         }
@@ -137,10 +130,7 @@ impl Plan {
     }
 
     fn step_over(&mut self, end: u64) -> Step {
-        let gap = Range {
-            start: self.cursor,
-            end,
-        };
+        let gap = Range { start: self.cursor, end };
         self.cursor = end;
         Step::Gap(gap)
     }

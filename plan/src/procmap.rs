@@ -59,10 +59,7 @@ impl ProcmapQuery {
         let shared = flag(8);
         let length = (self.vma_name_size as usize).saturating_sub(1).min(name.len());
         Vma {
-            range: Range {
-                start: self.vma_start,
-                end: self.vma_end,
-            },
+            range: Range { start: self.vma_start, end: self.vma_end },
             protection: Some(Protection {
                 read: flag(1),
                 write: flag(2),

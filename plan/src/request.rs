@@ -82,17 +82,13 @@ pub struct Move {
 impl Move {
     /// Where an address of the source goes.
     pub fn target(&self, address: u64) -> u64 {
-        self.destination
-            .wrapping_add(address.wrapping_sub(self.source.start))
+        self.destination.wrapping_add(address.wrapping_sub(self.source.start))
     }
 
     /// Where a part of the source goes.
     pub fn target_of(&self, part: Range) -> Range {
         let start = self.target(part.start);
-        Range {
-            start,
-            end: start.wrapping_add(part.len()),
-        }
+        Range { start, end: start.wrapping_add(part.len()) }
     }
 }
 
@@ -114,19 +110,13 @@ impl Request {
     pub fn without_tag(self) -> Self {
         const LAST_BIT_OF_ADDRESS: u64 = 1 << 55;
         let is_tagged = self.old & LAST_BIT_OF_ADDRESS == 0;
-        Self {
-            old: if is_tagged {
-                self.old & (u64::MAX >> 8)
-            } else {
-                self.old
-            },
-            ..self
-        }
+        Self { old: if is_tagged { self.old & (u64::MAX >> 8) } else { self.old }, ..self }
     }
 
     /// `vrm_move_only`: `MREMAP_FIXED`, and lengths that are equal once rounded to pages.
     pub fn is_move(&self, space: AddressSpace) -> bool {
-        self.flags.contains(Flags::FIXED) && space.page_align(self.old_len) == space.page_align(self.new_len)
+        self.flags.contains(Flags::FIXED)
+            && space.page_align(self.old_len) == space.page_align(self.new_len)
     }
 
     /// `check_mremap_params`, in the kernel's order. The order shows only in which rule refuses, since all
@@ -148,10 +138,7 @@ impl Request {
             return Judgement::Refused(Errno::Invalid);
         }
         Judgement::Move(Move {
-            source: Range {
-                start: self.old,
-                end: self.old.wrapping_add(len),
-            },
+            source: Range { start: self.old, end: self.old.wrapping_add(len) },
             destination: self.new,
             len,
             flags: self.flags,

@@ -28,10 +28,7 @@ impl Range {
     /// The bytes that both ranges hold.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {
-        Self {
-            start: self.start.max(other.start),
-            end: self.end.min(other.end),
-        }
+        Self { start: self.start.max(other.start), end: self.end.min(other.end) }
     }
 }
 
@@ -76,7 +73,9 @@ impl Backing {
         }
         match path {
             b"/dev/zero" if !shared => Self::PlacedByDriver,
-            b"anon_inode:[io_uring]" | b"anon_inode:bpf-map" | b"/dev/sgx_enclave" => Self::PlacedByDriver,
+            b"anon_inode:[io_uring]" | b"anon_inode:bpf-map" | b"/dev/sgx_enclave" => {
+                Self::PlacedByDriver
+            }
             _ if major == 0 => Self::UnnumberedFile,
             _ => Self::Movable,
         }
@@ -86,9 +85,7 @@ impl Backing {
 /// Whether this is the name of a System V segment: its key in eight hexadecimal digits, and a file that
 /// nobody can open.
 fn is_system_v(path: &[u8]) -> bool {
-    let key = path
-        .strip_prefix(b"/SYSV")
-        .and_then(|rest| rest.strip_suffix(b" (deleted)"));
+    let key = path.strip_prefix(b"/SYSV").and_then(|rest| rest.strip_suffix(b" (deleted)"));
     key.is_some_and(|key| key.len() == 8 && key.iter().all(u8::is_ascii_hexdigit))
 }
 

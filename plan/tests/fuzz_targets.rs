@@ -11,14 +11,11 @@ use proptest::prelude::*;
 
 /// The inputs kept for a target; there must be some.
 fn seeds(target: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/seeds")
-        .join(target);
-    let files = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let seeds: Vec<_> = files
-        .flatten()
-        .map(|file| fs::read(file.path()).expect("a seed can be read"))
-        .collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let files =
+        fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let seeds: Vec<_> =
+        files.flatten().map(|file| fs::read(file.path()).expect("a seed can be read")).collect();
     assert!(!seeds.is_empty(), "{target} has no seeds");
     seeds
 }
@@ -28,10 +25,7 @@ fn run(target: &str, body: fn(&[u8])) {
     for seed in &seeds {
         body(seed);
     }
-    let changed = (
-        proptest::sample::select(seeds),
-        any::<[(prop::sample::Index, u8); 4]>(),
-    );
+    let changed = (proptest::sample::select(seeds), any::<[(prop::sample::Index, u8); 4]>());
     let changed = changed.prop_map(|(mut seed, changes)| {
         let len = seed.len();
         for (place, byte) in changes.into_iter().filter(|_| len != 0) {

@@ -10,10 +10,7 @@ use mremap_plan::{
 use proptest::prelude::*;
 
 const PAGE: u64 = 4096;
-const SPACE: AddressSpace = AddressSpace {
-    page_size: PAGE,
-    task_size: 1 << 47,
-};
+const SPACE: AddressSpace = AddressSpace { page_size: PAGE, task_size: 1 << 47 };
 
 /// A mapped page: which VMA it belongs to, and its content.
 type Pages = BTreeMap<u64, (u32, u64)>;
@@ -32,26 +29,16 @@ impl VmaSource for Toy<'_> {
             return Ok(None);
         };
         let belongs = |page: u64| self.pages.get(&page).is_some_and(|&(other, _)| other == id);
-        let mut range = Range {
-            start: first,
-            end: first + PAGE,
-        };
+        let mut range = Range { start: first, end: first + PAGE };
         while belongs(range.start - PAGE) {
             range.start -= PAGE;
         }
         while belongs(range.end) {
             range.end += PAGE;
         }
-        let backing = if self.refused_vma == Some(id) {
-            Backing::PlacedByDriver
-        } else {
-            Backing::Movable
-        };
-        self.found = Vma {
-            range,
-            backing,
-            ..Vma::default()
-        };
+        let backing =
+            if self.refused_vma == Some(id) { Backing::PlacedByDriver } else { Backing::Movable };
+        self.found = Vma { range, backing, ..Vma::default() };
         Ok(Some(&self.found))
     }
 }
@@ -64,11 +51,7 @@ fn carry_out(pages: &mut Pages, request: &Request, refused_vma: Option<u32>) -> 
     };
     let mut plan = Plan::new(wanted);
     loop {
-        let mut toy = Toy {
-            pages,
-            refused_vma,
-            found: Vma::default(),
-        };
+        let mut toy = Toy { pages, refused_vma, found: Vma::default() };
         let Ok(step) = plan.next_step(&mut toy);
         match step {
             Step::Gap(gap) => assert!(!gap.is_empty()),
@@ -76,11 +59,12 @@ fn carry_out(pages: &mut Pages, request: &Request, refused_vma: Option<u32>) -> 
             Step::Refused(errno) => return Err(errno),
             Step::Part(part) => {
                 let (vma, target) = (plan.vma(), wanted.target(part.start));
-                assert!(part.start >= vma.range.start && part.end <= vma.range.end && !part.is_empty());
+                assert!(
+                    part.start >= vma.range.start && part.end <= vma.range.end && !part.is_empty()
+                );
                 for offset in (0..part.len()).step_by(PAGE as usize) {
-                    let moved = pages
-                        .remove(&(part.start + offset))
-                        .expect("a part is mapped throughout");
+                    let moved =
+                        pages.remove(&(part.start + offset)).expect("a part is mapped throughout");
                     pages.insert(target + offset, moved);
                 }
             }
@@ -89,7 +73,11 @@ fn carry_out(pages: &mut Pages, request: &Request, refused_vma: Option<u32>) -> 
 }
 
 /// `remap_move`, a page at a time.
-fn specification(pages: &mut Pages, request: &Request, refused_vma: Option<u32>) -> Result<u64, Errno> {
+fn specification(
+    pages: &mut Pages,
+    request: &Request,
+    refused_vma: Option<u32>,
+) -> Result<u64, Errno> {
     let (old, len, new) = (request.old, request.old_len, request.new);
     if old % PAGE != 0 || new % PAGE != 0 || len == 0 || (old + len > new && new + len > old) {
         return Err(Errno::Invalid);
@@ -172,26 +160,14 @@ fn a_maps_line_is_read_whole() {
         b"7f00a000-7f00c000 rw-s 00003000 fd:01 1234                       /tmp/with space (deleted)",
     )
     .unwrap();
-    assert_eq!(
-        line.vma.range,
-        Range {
-            start: 0x7f00_a000,
-            end: 0x7f00_c000
-        }
-    );
+    assert_eq!(line.vma.range, Range { start: 0x7f00_a000, end: 0x7f00_c000 });
     assert_eq!(
         (line.vma.offset, line.inode, line.path),
         (0x3000, 1234, &b"/tmp/with space (deleted)"[..])
     );
     let protection = line.vma.protection.unwrap();
     assert!(protection.read && protection.write && !protection.execute && protection.shared);
-    for broken in [
-        "",
-        "7f00a000",
-        "2-1 rw-p 0 0:0 0",
-        "1-2 rw-p",
-        "zz-2 rw-p 0 0:0 0 x",
-    ] {
+    for broken in ["", "7f00a000", "2-1 rw-p 0 0:0 0", "1-2 rw-p", "zz-2 rw-p 0 0:0 0 x"] {
         assert_eq!(mremap_plan::maps::parse_line(broken.as_bytes()), None, "{broken}");
     }
 }
@@ -205,18 +181,12 @@ fn private_dev_zero_moves_alone_or_not_at_all() {
 
 #[test]
 fn system_v_segments_and_bpf_maps_move_alone_or_not_at_all() {
-    let placed = |path: &[u8], inode| Backing::of_mapping(path, 0, inode, true) == Backing::PlacedByDriver;
-    assert!(
-        placed(b"/SYSV00000000 (deleted)", 0),
-        "a segment's number may be 0"
-    );
+    let placed =
+        |path: &[u8], inode| Backing::of_mapping(path, 0, inode, true) == Backing::PlacedByDriver;
+    assert!(placed(b"/SYSV00000000 (deleted)", 0), "a segment's number may be 0");
     assert!(placed(b"/SYSV0badcafe (deleted)", 32771));
     assert!(placed(b"anon_inode:bpf-map", 9));
-    for other in [
-        &b"/SYSV (deleted)"[..],
-        b"/SYSV00000000",
-        b"/SYSV0000000g (deleted)",
-    ] {
+    for other in [&b"/SYSV (deleted)"[..], b"/SYSV00000000", b"/SYSV0000000g (deleted)"] {
         assert!(!placed(other, 7), "{other:?}");
     }
 }
@@ -224,20 +194,11 @@ fn system_v_segments_and_bpf_maps_move_alone_or_not_at_all() {
 #[test]
 fn a_tag_is_dropped_from_the_source_alone() {
     let tagged = |old, new| {
-        let request = Request {
-            old,
-            old_len: PAGE,
-            new_len: PAGE,
-            flags: Flags(3),
-            new,
-        };
+        let request = Request { old, old_len: PAGE, new_len: PAGE, flags: Flags(3), new };
         let untagged = request.without_tag();
         (untagged.old, untagged.new)
     };
-    assert_eq!(
-        tagged(0xab00_7f00_0000_1000, 0xcd << 56),
-        (0x7f00_0000_1000, 0xcd << 56)
-    );
+    assert_eq!(tagged(0xab00_7f00_0000_1000, 0xcd << 56), (0x7f00_0000_1000, 0xcd << 56));
     assert_eq!(tagged(0x7f00_0000_1000, 0), (0x7f00_0000_1000, 0));
     let kernels = 0xff80_0000_0000_1000;
     assert_eq!(tagged(kernels, 0), (kernels, 0), "no tag, but a kernel's address");
@@ -248,25 +209,13 @@ fn judge(request: Request) -> Judgement {
 }
 
 /// Three pages down by sixteen pages.
-const GOOD: Request = Request {
-    old: 0x10000,
-    old_len: 0x3000,
-    new_len: 0x3000,
-    flags: Flags(3),
-    new: 0x20000,
-};
+const GOOD: Request =
+    Request { old: 0x10000, old_len: 0x3000, new_len: 0x3000, flags: Flags(3), new: 0x20000 };
 
 #[test]
 fn a_request_is_invalid_anywhere_in_its_range() {
-    let with_flags = |flags| Request {
-        flags: Flags(flags),
-        ..GOOD
-    };
-    let of_length = |len| Request {
-        old_len: len,
-        new_len: len,
-        ..GOOD
-    };
+    let with_flags = |flags| Request { flags: Flags(flags), ..GOOD };
+    let of_length = |len| Request { old_len: len, new_len: len, ..GOOD };
     let to = |new| Request { new, ..GOOD };
     let old = 0x10001;
     for wrong in [
@@ -288,33 +237,20 @@ fn a_request_is_invalid_anywhere_in_its_range() {
 #[test]
 fn a_range_may_move_next_to_itself_and_to_the_end_of_addresses() {
     for new in [GOOD.new, 0x13000, 0xd000, (1 << 47) - 0x3000] {
-        assert!(
-            matches!(judge(Request { new, ..GOOD }), Judgement::Move(_)),
-            "{new:x}"
-        );
+        assert!(matches!(judge(Request { new, ..GOOD }), Judgement::Move(_)), "{new:x}");
     }
 }
 
 #[test]
 fn lengths_are_rounded_before_they_are_compared() {
-    let uneven = Request {
-        old_len: 0x2001,
-        flags: Flags(7),
-        ..GOOD
-    };
+    let uneven = Request { old_len: 0x2001, flags: Flags(7), ..GOOD };
     assert!(matches!(judge(uneven), Judgement::Move(_)));
 }
 
 #[test]
 fn what_resizes_or_has_no_place_or_no_length_is_not_a_move() {
-    let resize = Request {
-        new_len: 0x4000,
-        ..GOOD
-    };
-    let anywhere = Request {
-        flags: Flags(1),
-        ..GOOD
-    };
+    let resize = Request { new_len: 0x4000, ..GOOD };
+    let anywhere = Request { flags: Flags(1), ..GOOD };
     let copy = Request { old_len: 0, ..GOOD };
     for request in [resize, anywhere, copy] {
         assert_eq!(judge(request), Judgement::NotAMove, "{request:x?}");

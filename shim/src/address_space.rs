@@ -21,18 +21,12 @@ pub(crate) fn page_size() -> u64 {
 }
 
 /// Every `TASK_SIZE` of this architecture is at least this.
-pub(crate) const SMALLEST_TASK_SIZE: u64 = if cfg!(target_arch = "x86_64") {
-    (1 << 47) - 4096
-} else {
-    1 << 36
-};
+pub(crate) const SMALLEST_TASK_SIZE: u64 =
+    if cfg!(target_arch = "x86_64") { (1 << 47) - 4096 } else { 1 << 36 };
 
 /// What is true of every kernel of this architecture.
 pub(crate) fn smallest() -> AddressSpace {
-    AddressSpace {
-        page_size: page_size(),
-        task_size: SMALLEST_TASK_SIZE,
-    }
+    AddressSpace { page_size: page_size(), task_size: SMALLEST_TASK_SIZE }
 }
 
 /// The limits that a request is judged by. Only a destination near or beyond the smallest `TASK_SIZE`
@@ -56,8 +50,5 @@ pub(crate) fn for_request(request: &Request) -> AddressSpace {
     if is_beyond {
         return space;
     }
-    AddressSpace {
-        task_size: end,
-        ..space
-    }
+    AddressSpace { task_size: end, ..space }
 }

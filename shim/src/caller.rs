@@ -58,22 +58,12 @@ pub(crate) fn find() -> Caller {
         core::arch::asm!("mov {}, x29", "mov {}, sp", out(reg) frame, out(reg) below, options(nomem, nostack, preserves_flags));
     }
     match read_link(below, frame) {
-        Some([above, address]) if !is_own_code(address) => Caller {
-            address: address as u64,
-            frame,
-            above,
-        },
+        Some([above, address]) if !is_own_code(address) => {
+            Caller { address: address as u64, frame, above }
+        }
         _ => {
-            let Caller {
-                address,
-                frame,
-                above,
-            } = find_above(below, frame);
-            Caller {
-                address,
-                frame,
-                above,
-            }
+            let Caller { address, frame, above } = find_above(below, frame);
+            Caller { address, frame, above }
         }
     }
 }
@@ -87,19 +77,11 @@ fn find_above(mut below: usize, mut frame: usize) -> Caller {
             break;
         };
         if !is_own_code(address) {
-            return Caller {
-                address: address as u64,
-                frame,
-                above,
-            };
+            return Caller { address: address as u64, frame, above };
         }
         (below, frame) = (frame, above);
     }
-    Caller {
-        address: 0,
-        frame: 0,
-        above: 0,
-    }
+    Caller { address: 0, frame: 0, above: 0 }
 }
 
 /// The caller's frame and the return address that a frame of ours begins with.
@@ -124,7 +106,10 @@ impl Caller {
         let bottom = self.frame & !(page - 1);
         let mut readable_end = bottom + page;
         let (mut below, mut frame) = (self.frame, self.above);
-        while frame > below && frame - below <= LARGEST_FOREIGN_FRAME && frame % size_of::<usize>() == 0 {
+        while frame > below
+            && frame - below <= LARGEST_FOREIGN_FRAME
+            && frame % size_of::<usize>() == 0
+        {
             let end = frame + size_of::<[usize; 2]>();
             if end > readable_end {
                 let wanted = (end + page - 1) & !(page - 1);

@@ -25,7 +25,8 @@ pub(crate) fn see(caller: u64) {
 #[cold]
 #[inline(never)]
 fn look_at(caller: u64) {
-    if caller == 0 || identity::knows_code_at(caller) || was_found(caller) || sandbox::is_filtered() {
+    if caller == 0 || identity::knows_code_at(caller) || was_found(caller) || sandbox::is_filtered()
+    {
         return;
     }
     let count = WIPED.code_count.load(Ordering::Relaxed) as usize;
@@ -46,11 +47,8 @@ fn look_at(caller: u64) {
 fn was_found(address: u64) -> bool {
     let count = WIPED.code_count.load(Ordering::Relaxed) as usize;
     WIPED.code_found.iter().take(count).any(|[start, end]| {
-        Range {
-            start: start.load(Ordering::Relaxed),
-            end: end.load(Ordering::Relaxed),
-        }
-        .contains(address)
+        Range { start: start.load(Ordering::Relaxed), end: end.load(Ordering::Relaxed) }
+            .contains(address)
     })
 }
 

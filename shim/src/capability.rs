@@ -86,7 +86,9 @@ fn try_once() -> Capability {
     ring::note_capability(capability as u32);
     diagnostics::inform(
         match capability {
-            Capability::MultiVma => "this kernel moves several VMAs in one mremap: nothing to emulate",
+            Capability::MultiVma => {
+                "this kernel moves several VMAs in one mremap: nothing to emulate"
+            }
             _ => "this kernel moves one VMA at a time: moves of several are emulated",
         },
         "",
@@ -107,8 +109,5 @@ fn restore(first: usize) {
 /// since.
 pub(crate) fn trial_pages() -> Range {
     let start = PAGES.0.get().addr() as u64;
-    Range {
-        start,
-        end: start + size_of::<TrialPages>() as u64,
-    }
+    Range { start, end: start + size_of::<TrialPages>() as u64 }
 }

@@ -23,18 +23,15 @@ pub(crate) fn choose() {
     {
         use core::arch::x86_64::__cpuid;
         // Intel SDM, CPUID leaf 80000007H: EDX bit 8 is the invariant TSC.
-        let invariant = __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0;
+        let invariant =
+            __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0;
         COUNTER_IS_INVARIANT.store(invariant, Ordering::Relaxed);
     }
 }
 
 /// As the trace's header names the clock.
 pub(crate) fn kind() -> u32 {
-    if COUNTER_IS_INVARIANT.load(Ordering::Relaxed) {
-        1
-    } else {
-        2
-    }
+    if COUNTER_IS_INVARIANT.load(Ordering::Relaxed) { 1 } else { 2 }
 }
 
 #[inline]
@@ -63,10 +60,7 @@ pub(crate) fn prepare_for_filter() {
         return;
     }
     let moment = now();
-    for (place, value) in LAST
-        .iter()
-        .zip([moment.ticks, moment.monotonic_ns, moment.realtime_ns])
-    {
+    for (place, value) in LAST.iter().zip([moment.ticks, moment.monotonic_ns, moment.realtime_ns]) {
         place.store(value, Ordering::Relaxed);
     }
     STOPPED.store(true, Ordering::Release);
@@ -74,12 +68,8 @@ pub(crate) fn prepare_for_filter() {
 
 /// Whether the vDSO can read the kernel's clock source.
 fn vdso_serves() -> bool {
-    const SERVED: [&[u8]; 4] = [
-        b"tsc",
-        b"kvm-clock",
-        b"hyperv_clocksource_tsc_page",
-        b"arch_sys_counter",
-    ];
+    const SERVED: [&[u8]; 4] =
+        [b"tsc", b"kvm-clock", b"hyperv_clocksource_tsc_page", b"arch_sys_counter"];
     let mut text = [0; 64];
     let read = OpenFile::open(c"/sys/devices/system/clocksource/clocksource0/current_clocksource")
         .and_then(|file| file.read(&mut text));
@@ -107,19 +97,12 @@ pub(crate) fn now() -> Moment {
     }
     let monotonic_ns = nanoseconds(libc::CLOCK_MONOTONIC);
     let ticks = if kind() == 1 { ticks() } else { monotonic_ns };
-    Moment {
-        ticks,
-        monotonic_ns,
-        realtime_ns: nanoseconds(libc::CLOCK_REALTIME),
-    }
+    Moment { ticks, monotonic_ns, realtime_ns: nanoseconds(libc::CLOCK_REALTIME) }
 }
 
 /// From the vDSO, through libc: no system call. The one libc function below the hook.
 fn nanoseconds(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes the one `timespec` it is given; async-signal-safe. Errno is put back: where the vDSO
     // cannot serve, this is a system call, which a filter may refuse.
     unsafe {
@@ -128,7 +111,5 @@ fn nanoseconds(clock: libc::clockid_t) -> u64 {
         libc::clock_gettime(clock, &raw mut time);
         *errno = former;
     }
-    (time.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(time.tv_nsec as u64)
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }

@@ -98,19 +98,13 @@ static CHOICES: [Choice; 4] = [
         name: b"MODE",
         words: &[b"auto", b"emulate", b"passthrough"],
         chosen: &MODE,
-        complaint: [
-            "MREMAP_SHIM_MODE",
-            " must be auto, emulate or passthrough; using auto",
-        ],
+        complaint: ["MREMAP_SHIM_MODE", " must be auto, emulate or passthrough; using auto"],
     },
     Choice {
         name: b"VMA_SOURCE",
         words: &[b"auto", b"query", b"maps", b"bisect"],
         chosen: &VMA_SOURCE,
-        complaint: [
-            "MREMAP_SHIM_VMA_SOURCE",
-            " must be auto, query, maps or bisect; using auto",
-        ],
+        complaint: ["MREMAP_SHIM_VMA_SOURCE", " must be auto, query, maps or bisect; using auto"],
     },
     Choice {
         name: b"TRACE_DETAIL",
@@ -152,8 +146,7 @@ pub(crate) fn take<'a>(
 impl Choice {
     fn take(&self, value: &[u8]) -> Result<(), [&'static str; 2]> {
         let place = self.words.iter().position(|&word| word == value);
-        self.chosen
-            .store(place.ok_or(self.complaint)? as u8, Ordering::Relaxed);
+        self.chosen.store(place.ok_or(self.complaint)? as u8, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -189,8 +182,8 @@ impl<'a> TraceSettings<'a> {
                 STACK_DEPTH.store(depth as u8, Ordering::Relaxed);
             }
             b"CHILDREN" if value != b"1" => {
-                let process =
-                    parse_size(value).ok_or(["MREMAP_SHIM_CHILDREN", " must be 0 or 1; using 1"])?;
+                let process = parse_size(value)
+                    .ok_or(["MREMAP_SHIM_CHILDREN", " must be 0 or 1; using 1"])?;
                 LEAVES_CHILDREN_OUT.store(true, Ordering::Relaxed);
                 self.only_process = Some(process as u32);
             }

@@ -54,47 +54,33 @@ impl Exclusive {
         let me = sys::tid();
         let (mut wanted, mut looks) = (me, 0);
         // Acquire pairs with the Release in `drop`: the former owner's moves are behind us.
-        while let Err(owner) = WIPED
-            .owner
-            .compare_exchange(0, wanted, Ordering::Acquire, Ordering::Relaxed)
+        while let Err(owner) =
+            WIPED.owner.compare_exchange(0, wanted, Ordering::Acquire, Ordering::Relaxed)
         {
             if owner & !WAITED_FOR == me {
-                return Self {
-                    signals,
-                    owned_by: None,
-                };
+                return Self { signals, owned_by: None };
             }
             wait_for(owner, &mut looks);
             // Others may still sleep: whoever has slept wakes the next one.
             wanted = me | WAITED_FOR;
         }
-        Self {
-            signals,
-            owned_by: Some(me),
-        }
+        Self { signals, owned_by: Some(me) }
     }
 
     fn enter_without_system_calls() -> Self {
         let me = thread::own_number();
         let mut rounds = 0;
-        while let Err(owner) = WIPED
-            .owner
-            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
+        while let Err(owner) =
+            WIPED.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
         {
             rounds += 1;
             // An owner that was there before the filter may be dead; nobody can be asked.
             if owner == me || rounds > MOST_ROUNDS {
-                return Self {
-                    signals: None,
-                    owned_by: None,
-                };
+                return Self { signals: None, owned_by: None };
             }
             core::hint::spin_loop();
         }
-        Self {
-            signals: None,
-            owned_by: Some(me),
-        }
+        Self { signals: None, owned_by: Some(me) }
     }
 }
 
@@ -118,9 +104,7 @@ fn wait_for(owner: u32, looks: &mut u32) {
     }
     *looks += 1;
     if *looks > MOST_LOOKS_AT_A_STRANGER || !sys::some_thread_is_alive(tid) {
-        let _ = WIPED
-            .owner
-            .compare_exchange(marked, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = WIPED.owner.compare_exchange(marked, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 
@@ -139,9 +123,7 @@ impl Drop for Exclusive {
 fn release(me: u32) {
     for held in [me, me | WAITED_FOR] {
         // Release pairs with the Acquire in `enter`.
-        let released = WIPED
-            .owner
-            .compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed);
+        let released = WIPED.owner.compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed);
         if released.is_ok() {
             if held & WAITED_FOR != 0 && !sandbox::is_filtered() {
                 sys::futex_wake_one(&WIPED.owner);

@@ -128,11 +128,16 @@ fn read_boot_id() -> Option<[u8; 16]> {
     Some(id)
 }
 
-unsafe extern "C" fn take_module(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
+unsafe extern "C" fn take_module(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    data: *mut c_void,
+) -> c_int {
     // SAFETY: the loader passes a valid description; `data` is the identity that `gather` passed.
     let (info, identity) = unsafe { (&*info, &mut *data.cast::<Identity>()) };
     // SAFETY: the loader's own table of this module's program headers.
-    let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let headers =
+        unsafe { core::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     let name: &[u8] = if info.dlpi_name.is_null() {
         b""
     } else {
@@ -140,9 +145,8 @@ unsafe extern "C" fn take_module(info: *mut libc::dl_phdr_info, _size: usize, da
         unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes()
     };
     let (build_id, build_id_len) = build_id(info.dlpi_addr, headers);
-    for header in headers
-        .iter()
-        .filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_X != 0)
+    for header in
+        headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_X != 0)
     {
         let start = info.dlpi_addr.wrapping_add(header.p_vaddr);
         let end = start.wrapping_add(header.p_memsz);
@@ -162,9 +166,7 @@ unsafe extern "C" fn take_module(info: *mut libc::dl_phdr_info, _size: usize, da
             path: Text::EMPTY,
         };
         // The program itself has no name here.
-        place
-            .path
-            .push(if name.is_empty() { identity.exe.get() } else { name });
+        place.path.push(if name.is_empty() { identity.exe.get() } else { name });
         identity.module_count += 1;
     }
     0
@@ -178,7 +180,9 @@ fn build_id(base: u64, headers: &[libc::Elf64_Phdr]) -> ([u8; 20], u8) {
         // SAFETY: the loader has mapped the module's notes where its headers say.
         let mut notes = unsafe { core::slice::from_raw_parts(address, header.p_memsz as usize) };
         while let Some((note, rest)) = notes.split_first_chunk::<12>() {
-            let word = |at: usize| u32::from_ne_bytes([note[at], note[at + 1], note[at + 2], note[at + 3]]);
+            let word = |at: usize| {
+                u32::from_ne_bytes([note[at], note[at + 1], note[at + 2], note[at + 3]])
+            };
             let (name_len, len) = (word(0) as usize, word(4) as usize);
             let padded = name_len.next_multiple_of(4);
             if word(8) == NT_GNU_BUILD_ID

@@ -25,7 +25,8 @@ unsafe extern "C" fn on_load(
         return;
     }
     // SAFETY: the loader's own null-terminated arrays of C strings.
-    let (arguments, environment) = unsafe { (strings(arguments), strings(environment_array.cast_const())) };
+    let (arguments, environment) =
+        unsafe { (strings(arguments), strings(environment_array.cast_const())) };
     let mut trace = TraceSettings::NONE;
     for variable in environment {
         config::take(variable, &mut trace, |name, expected| {
@@ -33,7 +34,8 @@ unsafe extern "C" fn on_load(
         });
     }
     // SAFETY: the one call; the arrays are the loader's.
-    let concerns_us = trace.directory.is_empty() || unsafe { open(&trace, arguments, environment_array) };
+    let concerns_us =
+        trace.directory.is_empty() || unsafe { open(&trace, arguments, environment_array) };
     if concerns_us && config::redirects_libc() {
         redirect_libc();
     }

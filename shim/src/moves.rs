@@ -38,11 +38,7 @@ pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
 
 fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
     let untagged = request.without_tag();
-    let request = if cfg!(target_arch = "aarch64") {
-        &untagged
-    } else {
-        request
-    };
+    let request = if cfg!(target_arch = "aarch64") { &untagged } else { request };
     if !request.is_move(address_space::smallest()) {
         return (Outcome::PassedThrough, next.forward_raw(request));
     }
@@ -183,11 +179,7 @@ fn may_not_stay_behind(wanted: &Move, start: u64) -> bool {
 
 /// A refusal before any part moved touched nothing.
 fn refused_after(record: &CallRecord) -> Outcome {
-    if record.parts() == 0 {
-        Outcome::Refused
-    } else {
-        Outcome::Emulated
-    }
+    if record.parts() == 0 { Outcome::Refused } else { Outcome::Emulated }
 }
 
 /// One part as a call of its own. Lengths are whole pages, so that what rounds equal is equal on kernels

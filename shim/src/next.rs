@@ -161,11 +161,8 @@ impl Next {
     /// Passes a call on to whoever is next, as it came; answers as C functions do.
     #[inline]
     pub(crate) fn forward(self, request: &Request) -> *mut c_void {
-        let (old, old_len, new_len) = (
-            request.old as usize,
-            request.old_len as usize,
-            request.new_len as usize,
-        );
+        let (old, old_len, new_len) =
+            (request.old as usize, request.old_len as usize, request.new_len as usize);
         let next = match self {
             Self::Mremap => MREMAP.load(Ordering::Acquire),
             Self::Syscall => SYSCALL.load(Ordering::Acquire),
@@ -236,23 +233,14 @@ impl Next {
 #[inline(never)]
 fn forward_early(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64) -> *mut c_void {
     ring::count_early();
-    to_c(sys::mremap(&Request {
-        old,
-        old_len,
-        new_len,
-        flags,
-        new,
-    }))
+    to_c(sys::mremap(&Request { old, old_len, new_len, flags, new }))
 }
 
 /// Tells a call from what a handler may do meanwhile well enough; never 0. Without the fifth argument, of which
 /// others pass on as much as they know.
 #[inline]
 fn mark_of(request: &Request) -> u64 {
-    let lengths = request
-        .old_len
-        .wrapping_mul(2)
-        .wrapping_add(request.new_len.wrapping_mul(4));
+    let lengths = request.old_len.wrapping_mul(2).wrapping_add(request.new_len.wrapping_mul(4));
     request.old.wrapping_add(lengths) | 1
 }
 
@@ -295,7 +283,8 @@ pub(crate) fn syscall(number: isize, arguments: [usize; 3]) -> isize {
     let next = SYSCALL.load(Ordering::Acquire);
     if next.is_null() {
         let arguments = [first, second, third, 0, 0];
-        return sys::by_number(number as c_long, arguments).map_or_else(fail, |result| result as isize);
+        return sys::by_number(number as c_long, arguments)
+            .map_or_else(fail, |result| result as isize);
     }
     // SAFETY: `next` came from `dlsym` for this name; the arguments are the program's own.
     unsafe {

@@ -18,20 +18,11 @@ static END: AtomicU64 = AtomicU64::new(0);
 
 /// Whether a move would take this library or the trace away, or replace them.
 pub(crate) fn is_touched_by(wanted: &Move) -> bool {
-    let target = Range {
-        start: wanted.destination,
-        end: wanted.destination + wanted.len,
-    };
+    let target = Range { start: wanted.destination, end: wanted.destination + wanted.len };
     let library = library();
     let trial = capability::trial_pages();
-    let below = Range {
-        end: trial.start,
-        ..library
-    };
-    let above = Range {
-        start: trial.end,
-        ..library
-    };
+    let below = Range { end: trial.start, ..library };
+    let above = Range { start: trial.end, ..library };
     [below, above, ring::mapping()]
         .iter()
         .any(|own| !own.intersect(wanted.source).is_empty() || !own.intersect(target).is_empty())

@@ -80,12 +80,7 @@ impl CallRecord {
             result: 0,
             caller: caller.address,
         };
-        Self {
-            call,
-            caller,
-            claim: None,
-            summary: Summary::default(),
-        }
+        Self { call, caller, claim: None, summary: Summary::default() }
     }
 
     /// Whether anything is kept of this call.
@@ -206,11 +201,7 @@ impl CallRecord {
 /// The return addresses above a call's own, in as many records as it takes.
 #[cold]
 fn append_stack(call: u32, caller: &Caller) {
-    let mut stack = Stack {
-        call,
-        first: 1,
-        ..Stack::default()
-    };
+    let mut stack = Stack { call, first: 1, ..Stack::default() };
     let mut left = config::stack_depth();
     caller.walk_up(|address| {
         callers::see(address);

@@ -10,10 +10,7 @@ pub(crate) struct Text<const ROOM: usize> {
 }
 
 impl<const ROOM: usize> Text<ROOM> {
-    pub(crate) const EMPTY: Self = Self {
-        len: 0,
-        bytes: [0; ROOM],
-    };
+    pub(crate) const EMPTY: Self = Self { len: 0, bytes: [0; ROOM] };
 
     pub(crate) fn get(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])

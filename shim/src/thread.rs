@@ -80,7 +80,8 @@ pub(crate) fn current() -> &'static Thread {
 
 /// glibc's `__libc_single_threaded` (since 2.32): not 0 while the process has but one thread. Null where libc does
 /// not tell.
-pub(crate) static SINGLE_THREADED: AtomicPtr<core::ffi::c_void> = AtomicPtr::new(core::ptr::null_mut());
+pub(crate) static SINGLE_THREADED: AtomicPtr<core::ffi::c_void> =
+    AtomicPtr::new(core::ptr::null_mut());
 
 /// Whether no other thread of this process is there. libc does not know threads that it did not make.
 pub(crate) fn is_the_only_one() -> bool {

@@ -16,11 +16,7 @@ pub(crate) struct Window {
 impl Window {
     /// Opens it; without a trace no clock is read.
     pub(crate) fn open() -> Self {
-        let opened_ns = if ring::is_wanted() {
-            clock::monotonic_ns()
-        } else {
-            0
-        };
+        let opened_ns = if ring::is_wanted() { clock::monotonic_ns() } else { 0 };
         Self { opened_ns }
     }
 

@@ -22,17 +22,12 @@ struct Mapping {
 
 impl Mapping {
     fn new(mark: u8) -> Self {
-        let (protection, flags) = (
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-        );
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a mapping of its own, placed by the kernel.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, -1, 0) };
         assert_ne!(start, libc::MAP_FAILED);
-        let mapping = Self {
-            start: start.cast(),
-            len: PAGE,
-        };
+        let mapping = Self { start: start.cast(), len: PAGE };
         // SAFETY: the first byte of a page that can be written.
         unsafe { mapping.start.write(mark) };
         mapping
@@ -42,10 +37,7 @@ impl Mapping {
         // SAFETY: the whole of this mapping, which nothing points into.
         let start = unsafe { libc::mremap(self.start.cast(), self.len, len, libc::MREMAP_MAYMOVE) };
         assert_ne!(start, libc::MAP_FAILED);
-        *self = Self {
-            start: start.cast(),
-            len,
-        };
+        *self = Self { start: start.cast(), len };
     }
 
     fn mark(&self) -> u8 {
@@ -63,9 +55,7 @@ fn work(seed: u64) -> (u64, usize, u8) {
         state ^= state >> 7;
         state ^= state << 17;
         table.insert(state % 1000, vec![round; (state >> 32) as usize % 300]);
-        tree.entry(state % 300)
-            .or_insert_with(String::new)
-            .push_str("growing ");
+        tree.entry(state % 300).or_insert_with(String::new).push_str("growing ");
         if round % 100 == 0 {
             mapping.resize(PAGE * (1 + (state as usize >> 8) % 64));
             tree.clear();
@@ -76,9 +66,7 @@ fn work(seed: u64) -> (u64, usize, u8) {
 }
 
 fn main() {
-    let threads: Vec<_> = (1..=THREADS)
-        .map(|seed| thread::spawn(move || work(seed)))
-        .collect();
+    let threads: Vec<_> = (1..=THREADS).map(|seed| thread::spawn(move || work(seed))).collect();
     for thread in threads {
         println!("{:?}", thread.join().expect("a thread ends well"));
     }

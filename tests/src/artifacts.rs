@@ -24,15 +24,7 @@ pub struct Artifacts {
 }
 
 /// The flags that every C program here must compile with, silently.
-const C_FLAGS: [&str; 7] = [
-    "-std=gnu11",
-    "-O2",
-    "-g",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-pthread",
-];
+const C_FLAGS: [&str; 7] = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
 /// Variables for the programs that build.
 type Environment = [(String, OsString)];
@@ -67,15 +59,7 @@ impl Artifacts {
             }
             return Ok(Self { root });
         }
-        Self::build(
-            &[],
-            &[
-                "mremap-shim",
-                "mremap-analyzer",
-                "mremap-examples",
-                "mremap-oracle",
-            ],
-        )
+        Self::build(&[], &["mremap-shim", "mremap-analyzer", "mremap-examples", "mremap-oracle"])
     }
 
     /// As [`Artifacts::prepare`], for another processor: the library, the examples and the fixtures, which is what tests need there. The variables
@@ -92,7 +76,8 @@ impl Artifacts {
         let root = target_directory(environment)?.join("artifacts");
         for directory in ["examples", "fixtures"] {
             let path = root.join(directory);
-            fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
+            fs::create_dir_all(&path)
+                .with_context(|| format!("{}: cannot be created", path.display()))?;
         }
         let _lock = lock(&root.join(".lock"))?;
         if !root.join("libmremap_shim.so").exists() {
@@ -106,11 +91,8 @@ impl Artifacts {
             &root.join("examples"),
             environment,
         )?);
-        let fixtures = build_c(
-            &workspace().join("tests/fixtures"),
-            &root.join("fixtures"),
-            environment,
-        )?;
+        let fixtures =
+            build_c(&workspace().join("tests/fixtures"), &root.join("fixtures"), environment)?;
         remove_others(&root.join("examples"), &examples)?;
         remove_others(&root.join("fixtures"), &fixtures)?;
         Ok(Self { root })
@@ -149,9 +131,7 @@ impl Artifacts {
 
 /// The repository.
 fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("this crate is a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace")
 }
 
 fn cargo() -> Command {
@@ -167,45 +147,39 @@ fn target_directory(environment: &Environment) -> Result<PathBuf> {
         .args(["metadata", "--format-version=1", "--no-deps"])
         .stderr(Stdio::inherit());
     let output = command.output().context("cargo metadata: cannot be run")?;
-    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata: not JSON")?;
-    let directory = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata: no target_directory")?;
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata: not JSON")?;
+    let directory =
+        metadata["target_directory"].as_str().context("cargo metadata: no target_directory")?;
     Ok(directory.into())
 }
 
 /// Waits until no other process builds. The lock ends with the file's last handle, however this process ends.
 fn lock(path: &Path) -> Result<File> {
-    let file = File::create(path).with_context(|| format!("{}: cannot be created", path.display()))?;
-    file.lock()
-        .with_context(|| format!("{}: cannot be locked", path.display()))?;
+    let file =
+        File::create(path).with_context(|| format!("{}: cannot be created", path.display()))?;
+    file.lock().with_context(|| format!("{}: cannot be locked", path.display()))?;
     Ok(file)
 }
 
 /// Builds what is written in Rust; returns the names of the example programs among it.
-fn build_rust(root: &Path, environment: &Environment, packages: &[&str]) -> Result<BTreeSet<String>> {
+fn build_rust(
+    root: &Path,
+    environment: &Environment,
+    packages: &[&str],
+) -> Result<BTreeSet<String>> {
     let mut command = cargo();
     command.envs(environment.iter().cloned());
-    command.args([
-        "build",
-        "--quiet",
-        "--release",
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.args(["build", "--quiet", "--release", "--message-format=json-render-diagnostics"]);
     command.args(packages.iter().flat_map(|package| ["-p", package]));
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cargo build: cannot be run")?;
+    let output = command.stderr(Stdio::inherit()).output().context("cargo build: cannot be run")?;
     if !output.status.success() {
-        bail!(
-            "cargo build --release of {} failed; see above",
-            packages.join(", ")
-        );
+        bail!("cargo build --release of {} failed; see above", packages.join(", "));
     }
     let mut examples = BTreeSet::new();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let message: Value = serde_json::from_str(line).context("cargo build: a message is not JSON")?;
+        let message: Value =
+            serde_json::from_str(line).context("cargo build: a message is not JSON")?;
         for product in products(&message) {
             let name = file_name(&product);
             let is_example = message["manifest_path"]
@@ -228,11 +202,7 @@ fn products(message: &Value) -> Vec<PathBuf> {
         return Vec::new();
     }
     let executable = message["executable"].as_str();
-    let files = message["filenames"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
+    let files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
     // A procedural macro is a `.so` too.
     let library = files.filter(|file| file.ends_with("/libmremap_shim.so"));
     executable.into_iter().chain(library).map(PathBuf::from).collect()
@@ -242,22 +212,11 @@ fn products(message: &Value) -> Vec<PathBuf> {
 fn build_c(sources: &Path, into: &Path, environment: &Environment) -> Result<BTreeSet<String>> {
     let mut built = BTreeSet::new();
     let files: Vec<PathBuf> = names(sources).iter().map(|name| sources.join(name)).collect();
-    let header = files
-        .iter()
-        .filter(|file| has_extension(file, "h"))
-        .map(|file| modified(file))
-        .max();
+    let header =
+        files.iter().filter(|file| has_extension(file, "h")).map(|file| modified(file)).max();
     for source in files.iter().filter(|file| has_extension(file, "c")) {
-        let stem = source
-            .file_stem()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let name = if stem.starts_with("lib") {
-            format!("{stem}.so")
-        } else {
-            stem
-        };
+        let stem = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = if stem.starts_with("lib") { format!("{stem}.so") } else { stem };
         let output = into.join(&name);
         if modified(&output) <= modified(source).max(header.flatten()) {
             compile(source, &output, environment)?;
@@ -278,11 +237,7 @@ fn compile(source: &Path, output: &Path, environment: &Environment) -> Result<()
     }
     // Written beside and renamed: another process may be running the old one.
     let fresh = output.with_extension("fresh");
-    command
-        .args(extra_flags(source)?)
-        .arg("-o")
-        .arg(&fresh)
-        .arg(source);
+    command.args(extra_flags(source)?).arg("-o").arg(&fresh).arg(source);
     let status = command.status().with_context(|| {
         format!(
             "{}: the C compiler cannot be run; install one, or name it in CC",
@@ -290,31 +245,28 @@ fn compile(source: &Path, output: &Path, environment: &Environment) -> Result<()
         )
     })?;
     if !status.success() {
-        bail!(
-            "{}: does not compile; the command was {command:?}",
-            source.display()
-        );
+        bail!("{}: does not compile; the command was {command:?}", source.display());
     }
     fs::rename(&fresh, output).with_context(|| format!("{}: cannot be written", output.display()))
 }
 
 /// More flags for one program, from its first line when that reads `// cc: FLAGS`.
 fn extra_flags(source: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(source).with_context(|| format!("{}: cannot be read", source.display()))?;
-    let flags = text
-        .lines()
-        .next()
-        .and_then(|line| line.strip_prefix("// cc:"))
-        .unwrap_or_default();
+    let text = fs::read_to_string(source)
+        .with_context(|| format!("{}: cannot be read", source.display()))?;
+    let flags =
+        text.lines().next().and_then(|line| line.strip_prefix("// cc:")).unwrap_or_default();
     Ok(flags.split_whitespace().map(str::to_owned).collect())
 }
 
 /// Copies a file unless the copy is there already: same length, same time of change.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let source =
-        fs::metadata(from).with_context(|| format!("{}: cargo said it was built", from.display()))?;
+    let source = fs::metadata(from)
+        .with_context(|| format!("{}: cargo said it was built", from.display()))?;
     let current = fs::metadata(to).ok();
-    if current.is_some_and(|it| it.len() == source.len() && it.modified().ok() == source.modified().ok()) {
+    if current
+        .is_some_and(|it| it.len() == source.len() && it.modified().ok() == source.modified().ok())
+    {
         return Ok(());
     }
     let fresh = to.with_extension("fresh");
@@ -330,7 +282,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn remove_others(directory: &Path, keep: &BTreeSet<String>) -> Result<()> {
     for name in names(directory).into_iter().filter(|name| !keep.contains(name)) {
         let path = directory.join(name);
-        fs::remove_file(&path).with_context(|| format!("{}: is stale, cannot be removed", path.display()))?;
+        fs::remove_file(&path)
+            .with_context(|| format!("{}: is stale, cannot be removed", path.display()))?;
     }
     Ok(())
 }
@@ -345,10 +298,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 /// The program `name`, found in `PATH` or at the path given; `package` is the Debian package that has it.
 pub fn program(name: &str, package: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|file| file.is_file());
+    let found =
+        env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file());
     if found.is_none() {
         skip(&format!("what needs {name}: apt-get install {package}"));
     }

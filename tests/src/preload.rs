@@ -62,9 +62,7 @@ impl Preload {
 
     /// Runs it to its end.
     pub fn output(mut self) -> Output {
-        self.command
-            .output()
-            .unwrap_or_else(|error| panic!("{:?}: {error}", self.command))
+        self.command.output().unwrap_or_else(|error| panic!("{:?}: {error}", self.command))
     }
 
     /// Runs it with a trace, and returns the one trace file's records too.
@@ -79,10 +77,7 @@ impl Preload {
         let directory = tempfile::tempdir().expect("a directory for the trace");
         let output = self.setting("TRACE", directory.path()).output();
         let traces = traces_in(directory.path());
-        assert!(
-            !traces.is_empty(),
-            "no trace: the library was not loaded: {output:?}"
-        );
+        assert!(!traces.is_empty(), "no trace: the library was not loaded: {output:?}");
         (output, traces)
     }
 }
@@ -104,9 +99,7 @@ pub fn read_trace_file(path: &Path) -> Vec<u8> {
     let mut file = File::open(path).expect("the trace is readable");
     let mut bytes = Vec::new();
     let read = |file: &mut File, length: usize, bytes: &mut Vec<u8>| {
-        file.take(length as u64)
-            .read_to_end(bytes)
-            .expect("the trace is readable");
+        file.take(length as u64).read_to_end(bytes).expect("the trace is readable");
     };
     read(&mut file, layout::HEADER_SIZE, &mut bytes);
     let chunks = Header::decode(&bytes).map_or(0, |(header, _)| header.chunks as usize);
@@ -134,9 +127,8 @@ impl Trace {
     pub fn read_torn(bytes: &[u8]) -> (Self, usize) {
         let (mut header, _) = Header::decode(bytes).expect("a header");
         let (mut records, mut torn, mut overwritten) = (Vec::new(), 0, 0);
-        for chunk in bytes[layout::HEADER_SIZE..]
-            .chunks(layout::CHUNK_SIZE)
-            .take(header.chunks as usize)
+        for chunk in
+            bytes[layout::HEADER_SIZE..].chunks(layout::CHUNK_SIZE).take(header.chunks as usize)
         {
             let chunk_header = mremap_trace::ChunkHeader::decode(chunk).expect("a chunk");
             torn += usize::from(chunk_header.tid == 0);
@@ -156,11 +148,7 @@ impl Trace {
     /// The calls.
     pub fn calls(&self) -> Vec<mremap_trace::Call> {
         let call = |record: &Record| {
-            if let Record::Call(call) = record {
-                Some(*call)
-            } else {
-                None
-            }
+            if let Record::Call(call) = record { Some(*call) } else { None }
         };
         self.records.iter().filter_map(call).collect()
     }

@@ -126,15 +126,12 @@ impl Place {
     fn traced_programs(&self) -> Vec<String> {
         let name = |path: &std::path::PathBuf| {
             let bytes = fs::read(path).expect("the trace is readable");
-            let (_, text) =
-                Header::decode(&bytes).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+            let (_, text) = Header::decode(&bytes)
+                .unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
             let exe = String::from_utf8_lossy(text.exe).into_owned();
             exe.rsplit('/').next().unwrap_or_default().to_owned()
         };
-        trace_files(&self.path().join("traces"))
-            .iter()
-            .map(name)
-            .collect()
+        trace_files(&self.path().join("traces")).iter().map(name).collect()
     }
 
     fn outcome(&self, status: ExitStatus) -> Outcome {
@@ -143,11 +140,7 @@ impl Place {
             // Its own directory has another name each time.
             String::from_utf8_lossy(&bytes).replace(&self.path().display().to_string(), "PLACE")
         };
-        Outcome {
-            status,
-            stdout: read("stdout"),
-            stderr: read("stderr"),
-        }
+        Outcome { status, stdout: read("stdout"), stderr: read("stderr") }
     }
 }
 

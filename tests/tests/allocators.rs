@@ -27,26 +27,16 @@ fn library(name: &str, package: &str) -> Option<PathBuf> {
 fn built(source: &str) -> PathBuf {
     let artifacts = Artifacts::get();
     let name = stem(source);
-    if source.starts_with("examples") {
-        artifacts.example(name)
-    } else {
-        artifacts.fixture(name)
-    }
+    if source.starts_with("examples") { artifacts.example(name) } else { artifacts.fixture(name) }
 }
 
 fn stem(source: &str) -> &str {
-    Path::new(source)
-        .file_stem()
-        .and_then(|name| name.to_str())
-        .expect("a source has a name")
+    Path::new(source).file_stem().and_then(|name| name.to_str()).expect("a source has a name")
 }
 
 /// Runs it with every move emulated; all its calls must be in its traces.
 fn check(run: Preload, arguments: &[&str], calls: u64, what: &str) -> Vec<Trace> {
-    let (output, traces) = run
-        .args(arguments)
-        .setting("MODE", "emulate")
-        .traced_with_children();
+    let (output, traces) = run.args(arguments).setting("MODE", "emulate").traced_with_children();
     assert!(output.status.success(), "{what}: {output:?}");
     let seen: u64 = traces.iter().map(Trace::calls_and_losses).sum();
     assert_eq!(seen, calls, "{what}: {output:?}");
@@ -95,8 +85,7 @@ fn compile_with(allocator: &Path, source: &str, into: &Path) -> Option<PathBuf> 
 fn exports_malloc(program: &Path) -> bool {
     let bytes = std::fs::read(program).expect("the program is readable");
     let file = object::File::parse(&*bytes).expect("an ELF file");
-    file.dynamic_symbols()
-        .any(|symbol| symbol.name() == Ok("malloc") && symbol.is_definition())
+    file.dynamic_symbols().any(|symbol| symbol.name() == Ok("malloc") && symbol.is_definition())
 }
 
 /// Whether a trace names a library, of which a linked program may load another version's file.
@@ -128,12 +117,8 @@ fn that_are_linked_in_or_part_of_the_program() {
             let Some(program) = compile_with(&allocator, source, directory.path()) else {
                 return;
             };
-            let traces = check(
-                Preload::new(&program),
-                arguments,
-                calls,
-                &format!("{name}, {source}"),
-            );
+            let traces =
+                check(Preload::new(&program), arguments, calls, &format!("{name}, {source}"));
             let is_in_use = if allocator.extension().is_some_and(|it| it == "a") {
                 exports_malloc(&program)
             } else {
@@ -167,14 +152,7 @@ fn build_on_jemalloc() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args([
-            "build",
-            "--quiet",
-            "--features",
-            "jemalloc",
-            "--example",
-            "on_jemalloc",
-        ])
+        .args(["build", "--quiet", "--features", "jemalloc", "--example", "on_jemalloc"])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()
@@ -195,15 +173,10 @@ fn that_a_rust_program_brings_along() {
     const RESIZES: u64 = 4 * 1000;
     let program = build_on_jemalloc();
     assert!(exports_malloc(&program), "jemalloc is there for libc, too");
-    let alone = Command::new(&program)
-        .env_remove("LD_PRELOAD")
-        .output()
-        .expect("the example runs");
+    let alone = Command::new(&program).env_remove("LD_PRELOAD").output().expect("the example runs");
     assert!(alone.status.success(), "{alone:?}");
     for mode in ["auto", "emulate"] {
-        let (output, traces) = Preload::new(&program)
-            .setting("MODE", mode)
-            .traced_with_children();
+        let (output, traces) = Preload::new(&program).setting("MODE", mode).traced_with_children();
         assert_eq!(output.stdout, alone.stdout, "{mode}: {output:?}");
         let seen: u64 = traces.iter().map(Trace::calls_and_losses).sum();
         assert_eq!(seen, RESIZES, "{mode}: calls in the traces");

@@ -28,9 +28,7 @@ fn sum_of_calls(traces: &[Trace]) -> u64 {
 fn counts(path: &Path) -> Vec<u64> {
     let bytes = fs::read(path).unwrap_or_default();
     let words = bytes.chunks_exact(8);
-    words
-        .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")))
-        .collect()
+    words.map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes"))).collect()
 }
 
 /// Which records a trace keeps, and how large it is: one that grows until it is full, one that laps all the time.
@@ -46,11 +44,7 @@ fn start_busy(threads: &str, kept: Kept, directory: &Path, counters: &Path) -> C
     for (name, value) in kept {
         run = run.setting(name, value);
     }
-    let child = run
-        .command()
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("the fixture runs");
+    let child = run.command().stdout(Stdio::null()).spawn().expect("the fixture runs");
     let deadline = Instant::now() + Duration::from_mins(1);
     while counts(counters).iter().all(|&count| count == 0) {
         assert!(Instant::now() < deadline, "no call returns");
@@ -87,10 +81,7 @@ fn kill_at_random_instants(kept: Kept, kills: u32) {
         );
         assert!(torn as u64 <= THREADS, "kill {kill}: {torn} torn records");
         assert!(
-            trace
-                .calls()
-                .iter()
-                .all(|call| call.outcome == Outcome::PassedThrough),
+            trace.calls().iter().all(|call| call.outcome == Outcome::PassedThrough),
             "kill {kill}: a record that nobody wrote"
         );
     }
@@ -114,9 +105,8 @@ fn every_call_that_returned_before_one_of_1000_kills_is_in_the_trace() {
 #[test]
 fn sixty_four_threads_at_full_rate_lose_nothing() {
     let each = if is_guest() { "100" } else { "3000" };
-    let (output, trace) = Preload::new(Artifacts::get().fixture("busy"))
-        .args(&["64", each])
-        .traced();
+    let (output, trace) =
+        Preload::new(Artifacts::get().fixture("busy")).args(&["64", each]).traced();
     assert_eq!(trace.calls().len() as u64, calls_made(&output));
     assert_eq!(trace.header.lost(), 0);
 }
@@ -141,20 +131,10 @@ fn a_thousand_short_lived_children_leave_a_trace_each() {
             .setting("TRACE_SIZE", "128K")
             .traced_with_children();
         assert_eq!(calls_made(&output), each * stages * CALLS_OF_A_STAGE, "{kind}");
-        assert_eq!(
-            sum_of_calls(&traces),
-            calls_made(&output),
-            "{kind}: calls in the traces"
-        );
-        assert_eq!(
-            traces.len() as u64,
-            1 + each * files,
-            "{kind}: one file a process"
-        );
+        assert_eq!(sum_of_calls(&traces), calls_made(&output), "{kind}: calls in the traces");
+        assert_eq!(traces.len() as u64, 1 + each * files, "{kind}: one file a process");
         let parent = traces.iter().filter(|trace| {
-            let others = traces
-                .iter()
-                .filter(|it| it.header.parent_pid == trace.header.pid);
+            let others = traces.iter().filter(|it| it.header.parent_pid == trace.header.pid);
             others.count() > 0
         });
         assert!(
@@ -193,11 +173,7 @@ fn however_a_process_ends_its_calls_are_there() {
             .args(&[way])
             .setting("MODE", "emulate")
             .traced();
-        assert_eq!(
-            (output.status.code(), output.status.signal()),
-            (code, signal),
-            "{way}"
-        );
+        assert_eq!((output.status.code(), output.status.signal()), (code, signal), "{way}");
         assert_eq!(trace.calls_and_losses(), stages * CALLS_OF_A_STAGE, "{way}");
     }
 }
@@ -228,12 +204,9 @@ const DETAILS: [&str; 2] = ["calls", "vmas"];
 #[test]
 fn a_trace_truncated_under_its_writer_ends_and_the_program_does_not() {
     for way in ["truncate", "cut"] {
-        for (mode, keep, detail) in [
-            ("auto", 0, 0),
-            ("auto", 1, 1),
-            ("emulate", 0, 1),
-            ("emulate", 1, 0),
-        ] {
+        for (mode, keep, detail) in
+            [("auto", 0, 0), ("auto", 1, 1), ("emulate", 0, 1), ("emulate", 1, 0)]
+        {
             let directory = tempfile::tempdir().expect("a directory");
             let output = Preload::new(Artifacts::get().fixture("hostile"))
                 .args(&[way, directory.path().to_str().expect("a path in UTF-8")])
@@ -242,11 +215,7 @@ fn a_trace_truncated_under_its_writer_ends_and_the_program_does_not() {
                 .setting("TRACE_DETAIL", DETAILS[detail])
                 .setting("TRACE", directory.path())
                 .output();
-            assert_eq!(
-                calls_made(&output),
-                3 * CALLS_OF_A_STAGE,
-                "{way}, {mode}: {output:?}"
-            );
+            assert_eq!(calls_made(&output), 3 * CALLS_OF_A_STAGE, "{way}, {mode}: {output:?}");
             assert_eq!(text(&output.stderr), "", "{way}, {mode}");
             // A child has a trace of its own, whatever became of its parent's.
             let whole = trace_files(directory.path())
@@ -269,26 +238,17 @@ fn calls_after_a_truncation_are_counted_where_the_header_is_left() {
         fs::create_dir(&traces).expect("a directory");
         let counters = directory.path().join("counters");
         let mut child = Preload::new(Artifacts::get().fixture("busy"))
-            .args(&[
-                &THREADS.to_string(),
-                "100000",
-                counters.to_str().expect("a path in UTF-8"),
-            ])
+            .args(&[&THREADS.to_string(), "100000", counters.to_str().expect("a path in UTF-8")])
             .setting("TRACE_KEEP", KEPT[keep])
             .setting("TRACE_DETAIL", DETAILS[detail])
             .setting("TRACE", &traces);
-        let child = child
-            .command()
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the fixture runs");
+        let child = child.command().stdout(Stdio::piped()).spawn().expect("the fixture runs");
         while counts(&counters).iter().sum::<u64>() < 1000 {
             thread::sleep(Duration::from_micros(200));
         }
         let file = &trace_files(&traces)[0];
         let cut = fs::OpenOptions::new().write(true).open(file).expect("it is ours");
-        cut.set_len(layout::HEADER_SIZE as u64)
-            .expect("it can be truncated");
+        cut.set_len(layout::HEADER_SIZE as u64).expect("it can be truncated");
         let before = counts(&counters).iter().sum::<u64>();
         let output = child.wait_with_output().expect("it ends");
         let made = calls_made(&output);
@@ -313,10 +273,8 @@ fn a_bus_error_of_the_programs_own_is_its_own() {
             .output()
             .expect("the fixture runs");
         let directory = tempfile::tempdir().expect("a directory for the trace");
-        let traced = Preload::new(&program)
-            .args(&[way])
-            .setting("TRACE", directory.path())
-            .output();
+        let traced =
+            Preload::new(&program).args(&[way]).setting("TRACE", directory.path()).output();
         assert_eq!(traced, alone, "{way}");
     }
 }
@@ -324,10 +282,7 @@ fn a_bus_error_of_the_programs_own_is_its_own() {
 #[test]
 fn a_directory_replaced_by_a_link_is_not_followed() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (traces, other) = (
-        directory.path().join("traces"),
-        directory.path().join("traces.other"),
-    );
+    let (traces, other) = (directory.path().join("traces"), directory.path().join("traces.other"));
     for path in [&traces, &other] {
         fs::create_dir(path).expect("a directory");
     }
@@ -349,11 +304,7 @@ fn a_host_that_unmaps_the_trace_harms_itself_alone() {
     // The parent meets the hole; its child, which would have mapped a trace there, leaves the place alone.
     assert_eq!(output.status.signal(), Some(11), "{output:?}");
     let traces = traces_in(directory.path());
-    assert_eq!(
-        sum_of_calls(&traces),
-        CALLS_OF_A_STAGE,
-        "what came before is there"
-    );
+    assert_eq!(sum_of_calls(&traces), CALLS_OF_A_STAGE, "what came before is there");
 }
 
 /// What a confined program said, and the traces it left.
@@ -382,13 +333,8 @@ impl Confined {
 /// Runs 20,000 calls with a trace in a confined place; nothing where this machine does not allow that.
 fn run_confined(what: &str, amount: &str) -> Option<Confined> {
     let directory = tempfile::tempdir().expect("a directory");
-    let (small, kept) = (
-        directory.path().join("small"),
-        directory.path().join("small.kept"),
-    );
-    fs::create_dir(&small)
-        .and_then(|()| fs::create_dir(&kept))
-        .expect("two directories");
+    let (small, kept) = (directory.path().join("small"), directory.path().join("small.kept"));
+    fs::create_dir(&small).and_then(|()| fs::create_dir(&kept)).expect("two directories");
     let busy = Artifacts::get().fixture("busy");
     let arguments = [what, amount].map(Path::new);
     let mut run = Preload::new(Artifacts::get().fixture("confine")).setting("TRACE", &small);
@@ -409,11 +355,7 @@ fn run_confined(what: &str, amount: &str) -> Option<Confined> {
     assert_eq!(calls_made(&output), 20_000, "{what} {amount}");
     let read = |path: &PathBuf| Trace::read_torn(&read_trace_file(path));
     let (traces, torn): (Vec<_>, Vec<_>) = trace_files(&kept).iter().map(read).unzip();
-    Some(Confined {
-        output,
-        traces,
-        torn: torn.iter().sum(),
-    })
+    Some(Confined { output, traces, torn: torn.iter().sum() })
 }
 
 #[test]
@@ -479,7 +421,8 @@ fn where_no_trace_fits_one_line_says_so_and_the_program_runs() {
         let said = text(&run.output.stderr);
         assert_eq!(said.lines().count(), 1, "{what} {amount}: {said}");
         assert!(
-            said.starts_with("mremap-shim: no trace: ") && said.ends_with(&format!(", errno {errno}\n")),
+            said.starts_with("mremap-shim: no trace: ")
+                && said.ends_with(&format!(", errno {errno}\n")),
             "{what} {amount}: {said}"
         );
     }

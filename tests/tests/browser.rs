@@ -7,14 +7,8 @@ use mremap_tests::need;
 use mremap_tests::script::{Script, as_nobody};
 
 fn check(sandbox: &str, filter: &str) {
-    let needed = [
-        ("chromium-headless-shell", "chromium-headless-shell"),
-        ("pgrep", "procps"),
-    ];
-    if needed
-        .iter()
-        .any(|(name, package)| need::program(name, package).is_none())
-    {
+    let needed = [("chromium-headless-shell", "chromium-headless-shell"), ("pgrep", "procps")];
+    if needed.iter().any(|(name, package)| need::program(name, package).is_none()) {
         return;
     }
     let script = Script {

@@ -36,11 +36,7 @@ fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
 fn the_self_test_shows_what_the_kernel_can_and_what_the_shim_does() {
     let output = output(&mut doctor(&["--json"]));
     let report = report(&output);
-    assert_eq!(
-        (output.status.code(), &report["verdict"]),
-        (Some(0), &"ok".into()),
-        "{report}"
-    );
+    assert_eq!((output.status.code(), &report["verdict"]), (Some(0), &"ok".into()), "{report}");
     for name in ["loads", "hooks", "behaviour"] {
         assert_eq!(check(&report, name)["state"], "ok", "{report}");
     }
@@ -59,19 +55,12 @@ fn a_library_that_does_not_load_is_found_out_and_the_loaders_own_words_are_shown
     let directory = tempfile::tempdir().expect("a directory");
     let library = directory.path().join("libnone.so");
     fs::write(&library, b"no library").expect("it is written");
-    let output = output(&mut doctor(&[
-        "--json",
-        "--shim",
-        library.to_str().expect("text"),
-    ]));
+    let output = output(&mut doctor(&["--json", "--shim", library.to_str().expect("text")]));
     let report = report(&output);
     assert_eq!(output.status.code(), Some(1), "{report}");
     let loads = check(&report, "loads");
     assert_eq!(loads["state"], "problem");
-    assert!(
-        loads["what"].as_str().expect("words").contains("libnone.so"),
-        "{loads}"
-    );
+    assert!(loads["what"].as_str().expect("words").contains("libnone.so"), "{loads}");
     assert!(loads["fix"].is_string());
 }
 
@@ -91,10 +80,8 @@ fn a_program_that_can_be_reached_is_told_from_one_that_cannot() {
     let setuid = directory.path().join("setuid");
     fs::copy(&busy, &setuid).expect("a copy");
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).expect("its mode is set");
-    for (program, why) in [
-        (setuid.as_path(), "setuid"),
-        (Path::new("/no/such"), "no such program"),
-    ] {
+    for (program, why) in [(setuid.as_path(), "setuid"), (Path::new("/no/such"), "no such program")]
+    {
         let refused = output_of(program.to_str().expect("text"));
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
         let report = report(&refused);

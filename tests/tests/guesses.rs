@@ -24,34 +24,23 @@ fn layouts_arrive_as_they_were_whatever_was_moved_before() {
             .setting("MODE", "emulate")
             .setting("VMA_SOURCE", source)
             .output();
-        assert!(
-            run.status.success(),
-            "{source}, {threads} threads, {others}: {run:?}"
-        );
+        assert!(run.status.success(), "{source}, {threads} threads, {others}: {run:?}");
     }
 }
 
 #[test]
 fn what_is_dear_to_ask_for_is_read_from_proc_and_nothing_else_is() {
     let by_proc = if kernel_has_procmap_query() { 1 } else { 2 };
-    let mode = if kernel_moves_several_vmas() {
-        "emulate"
-    } else {
-        "auto"
-    };
-    let (output, trace) = Preload::new(Artifacts::get().fixture("layouts"))
-        .setting("MODE", mode)
-        .traced();
+    let mode = if kernel_moves_several_vmas() { "emulate" } else { "auto" };
+    let (output, trace) =
+        Preload::new(Artifacts::get().fixture("layouts")).setting("MODE", mode).traced();
     assert!(output.status.success(), "{output:?}");
     let summaries = trace.records.iter().filter_map(|record| match record {
         Record::Summary(summary) => Some(summary),
         _ => None,
     });
     let summaries: Vec<_> = summaries.collect();
-    let parts: Vec<String> = summaries
-        .iter()
-        .map(|summary| summary.parts.to_string())
-        .collect();
+    let parts: Vec<String> = summaries.iter().map(|summary| summary.parts.to_string()).collect();
     let vmas = text(&output.stdout);
     assert_eq!(parts, vmas.lines().collect::<Vec<_>>(), "a part for each VMA");
     let sources_of = |parts: u32| {

@@ -42,10 +42,7 @@ fn check_unless(rule: &[&str], expected: &str, without: &[&str]) {
     }
     let program = Artifacts::get().fixture("hard_rules");
     if kernel_moves_several_vmas() {
-        let native = Command::new(&program)
-            .args(rule)
-            .env_remove("LD_PRELOAD")
-            .output();
+        let native = Command::new(&program).args(rule).env_remove("LD_PRELOAD").output();
         assert_says("natively", expected, &native.expect("the fixture runs"));
     }
     // A guest emulates its processor, too: the best way and the last resort will do.
@@ -96,11 +93,7 @@ fn system_v_memory_is_seen_whenever_it_comes() {
 #[test]
 fn sealed_memory_stops_a_move_where_it_lies() {
     for (place, outcome) in STOPPED_AT {
-        check_unless(
-            &["sealed", place],
-            &format!("Operation not permitted\n{outcome}"),
-            &[],
-        );
+        check_unless(&["sealed", place], &format!("Operation not permitted\n{outcome}"), &[]);
     }
 }
 
@@ -111,10 +104,7 @@ fn sealed_memory_stops_a_move_where_it_lies() {
 /// ```
 #[test]
 fn a_sealed_target_stops_its_part() {
-    check(
-        "sealed_target",
-        "Operation not permitted\nsource ....ef\ndestination abc.x.\n",
-    );
+    check("sealed_target", "Operation not permitted\nsource ....ef\ndestination abc.x.\n");
 }
 
 /// ```text
@@ -167,11 +157,7 @@ fn at_the_limit_of_mappings_nothing_moves() {
         7 => format!("{spare} to spare: {MOVED}"),
         _ => format!("{spare} to spare: {GONE}"),
     };
-    check_unless(
-        &["mapping_limit"],
-        &(0..14).map(line).collect::<String>(),
-        &["7.3"],
-    );
+    check_unless(&["mapping_limit"], &(0..14).map(line).collect::<String>(), &["7.3"]);
 }
 
 /// ```text
@@ -184,18 +170,12 @@ fn at_the_limit_of_mappings_a_move_ends_in_its_middle_as_the_kernels_does() {
     const REFUSED: &str = "Cannot allocate memory\nsource abc.ef\ndestination 000000\n";
     let expected = |outcomes: [&str; 3]| {
         let lines = [REFUSED, REFUSED].into_iter().chain(outcomes);
-        let numbered = lines
-            .zip(6..)
-            .map(|(line, spare)| format!("{spare} to spare: {line}"));
+        let numbered = lines.zip(6..).map(|(line, spare)| format!("{spare} to spare: {line}"));
         numbered.collect::<String>()
     };
     let moved = "moved\nsource a.....\ndestination bc0ef0\n";
     let half = "Cannot allocate memory\nsource a...ef\ndestination bc0..0\n";
-    check_unless(
-        &["mapping_limit_in_a_move"],
-        &expected([half, moved, moved]),
-        &["7.3"],
-    );
+    check_unless(&["mapping_limit_in_a_move"], &expected([half, moved, moved]), &["7.3"]);
     // The oldest ones want one mapping more for a part that stays behind.
     let half = "Cannot allocate memory\nsource a00.ef\ndestination bc0..0\n";
     let moved = "moved\nsource a00.00\ndestination bc0ef0\n";
@@ -219,10 +199,7 @@ fn sixty_five_thousand_vmas_move_in_one_call() {
 /// ```
 #[test]
 fn vmas_split_and_joined_by_another_thread_move_all_the_same() {
-    check(
-        "split_by_another_thread",
-        "0 failed\nsource abc.ef\ndestination ......\n",
-    );
+    check("split_by_another_thread", "0 failed\nsource abc.ef\ndestination ......\n");
 }
 
 /// ```text
@@ -272,16 +249,13 @@ fn a_thread_that_moves_its_own_stack_or_code_ends_as_it_would_have() {
 fn the_librarys_own_memory_and_its_trace_stay_where_they_are() {
     let program = Artifacts::get().fixture("hard_rules");
     for mode in ["emulate", "auto"] {
-        let (run, trace) = Preload::new(&program)
-            .args(&["own_library"])
-            .setting("MODE", mode)
-            .traced();
+        let (run, trace) =
+            Preload::new(&program).args(&["own_library"]).setting("MODE", mode).traced();
         let expected = format!("{}{MOVED}", "Operation not permitted\n".repeat(4));
         assert_says(mode, &expected, &run);
         let calls = trace.calls();
-        let refused = calls
-            .iter()
-            .filter(|call| call.outcome == Outcome::Refused && call.result == -1);
+        let refused =
+            calls.iter().filter(|call| call.outcome == Outcome::Refused && call.result == -1);
         assert_eq!(refused.count(), 4, "{mode}: {calls:?}");
     }
 }

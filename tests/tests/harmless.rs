@@ -45,16 +45,7 @@ fn on_the_smallest_stacks() {
 #[test]
 fn in_children_of_every_kind() {
     // An emulated processor takes its time to load a program: those that do not exec will do there.
-    let kinds = [
-        "fork",
-        "vfork",
-        "clone",
-        "daemon",
-        "fork-exec",
-        "between",
-        "vfork-exec",
-        "spawn",
-    ];
+    let kinds = ["fork", "vfork", "clone", "daemon", "fork-exec", "between", "vfork-exec", "spawn"];
     for kind in &kinds[..if is_guest() { 2 } else { 8 }] {
         check_fixture("children", &[kind, "2"]);
     }
@@ -86,9 +77,8 @@ fn with_memory_that_is_dirty_wherever_malloc_gives_it() {
 fn check_confined(way: &str, mode: &str) {
     let directory = tempfile::tempdir().expect("a directory for the trace");
     for traced in [false, true] {
-        let mut run = Preload::new(Artifacts::get().fixture("confined"))
-            .args(&[way])
-            .setting("MODE", mode);
+        let mut run =
+            Preload::new(Artifacts::get().fixture("confined")).args(&[way]).setting("MODE", mode);
         if traced {
             run = run.setting("TRACE", directory.path());
         }
@@ -105,15 +95,9 @@ fn check_confined(way: &str, mode: &str) {
 
 #[test]
 fn after_the_program_has_given_things_up() {
-    for way in [
-        "chroot",
-        "setuid",
-        "unshare",
-        "close-range",
-        "no-descriptors",
-        "no-proc",
-        "seccomp-errno",
-    ] {
+    for way in
+        ["chroot", "setuid", "unshare", "close-range", "no-descriptors", "no-proc", "seccomp-errno"]
+    {
         for mode in MODES {
             check_confined(way, mode);
         }
@@ -122,11 +106,7 @@ fn after_the_program_has_given_things_up() {
 
 #[test]
 fn under_a_filter_that_kills_for_any_strange_call() {
-    for way in [
-        "seccomp-kill",
-        "seccomp-kill-by-number",
-        "seccomp-kill-by-number-of-prctl",
-    ] {
+    for way in ["seccomp-kill", "seccomp-kill-by-number", "seccomp-kill-by-number-of-prctl"] {
         for mode in MODES {
             check_confined(way, mode);
         }
@@ -162,11 +142,7 @@ fn in_a_child_whose_first_call_is_a_move() {
             .setting("MODE", mode)
             .traced_with_children();
         assert!(output.status.success(), "{mode}: {output:?}");
-        assert_eq!(
-            traces.iter().map(|trace| trace.calls().len()).sum::<usize>(),
-            2,
-            "{mode}"
-        );
+        assert_eq!(traces.iter().map(|trace| trace.calls().len()).sum::<usize>(), 2, "{mode}");
     }
 }
 
@@ -177,9 +153,7 @@ fn stack_depths(mode: &str, source: &str, detail: Option<&str>) -> Vec<(String, 
         .setting("MODE", mode)
         .setting("VMA_SOURCE", source);
     if let Some(detail) = detail {
-        run = run
-            .setting("TRACE", directory.path())
-            .setting("TRACE_DETAIL", detail);
+        run = run.setting("TRACE", directory.path()).setting("TRACE_DETAIL", detail);
     }
     let output = run.output();
     assert!(output.status.success(), "{mode}, {source}: {output:?}");

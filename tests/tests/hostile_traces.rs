@@ -29,10 +29,8 @@ struct Chance(u64);
 
 impl Chance {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % bound.max(1)
     }
 
@@ -76,17 +74,10 @@ fn record(program: &Path, arguments: &[&str], options: &[&str]) -> Vec<Vec<u8>> 
 
 fn real_traces() -> Vec<Vec<u8>> {
     let artifacts = Artifacts::get();
-    let mut traces = record(
-        &artifacts.example("signal_moves"),
-        &[],
-        &["--mode", "emulate", "--stack", "8"],
-    );
+    let mut traces =
+        record(&artifacts.example("signal_moves"), &[], &["--mode", "emulate", "--stack", "8"]);
     traces.extend(record(&artifacts.example("snapshot"), &[], &["--detail", "vmas"]));
-    traces.extend(record(
-        &artifacts.fixture("busy"),
-        &["3", "50"],
-        &["--trace-keep", "last"],
-    ));
+    traces.extend(record(&artifacts.fixture("busy"), &["3", "50"], &["--trace-keep", "last"]));
     traces
 }
 
@@ -96,11 +87,7 @@ fn change(bytes: &mut Vec<u8>, chance: &mut Chance) {
         return;
     }
     // The header is small and tells most: half of all changes go there.
-    let end = if chance.below(2) == 0 {
-        256.min(bytes.len())
-    } else {
-        bytes.len()
-    };
+    let end = if chance.below(2) == 0 { 256.min(bytes.len()) } else { bytes.len() };
     let word = chance.below(end / 8 - 1) * 8;
     match chance.below(8) {
         0 => bytes.truncate(chance.below(bytes.len())),
@@ -165,16 +152,14 @@ fn no_change_of_a_real_trace_brings_a_command_down() {
                     change(&mut bytes, &mut chance);
                 }
                 number += 1;
-                fs::write(directory.join(format!("{number}.mremap")), &bytes).expect("it is written");
+                fs::write(directory.join(format!("{number}.mremap")), &bytes)
+                    .expect("it is written");
             }
             damaged += read_with_every_command(home.path(), &directory, batch);
             fs::remove_dir_all(&directory).expect("it is removed");
         }
     }
-    assert!(
-        damaged > number / 4,
-        "only {damaged} of {number} were seen to be damaged"
-    );
+    assert!(damaged > number / 4, "only {damaged} of {number} were seen to be damaged");
 }
 
 /// The number of files that a report finds damaged.
@@ -205,25 +190,14 @@ fn read_with_every_command(home: &Path, directory: &Path, batch: usize) -> usize
         check(arguments, &output);
         if arguments == ["report", traces] {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            let files: std::collections::BTreeSet<&str> = said
-                .lines()
-                .filter_map(|line| line.split(": offset ").next())
-                .collect();
+            let files: std::collections::BTreeSet<&str> =
+                said.lines().filter_map(|line| line.split(": offset ").next()).collect();
             damaged = files.len();
         }
     }
     for format in ["parquet", "ctf"] {
-        let place = home
-            .join(format)
-            .join(format!("{traces}-{batch}").replace('/', "_"));
-        let arguments = [
-            "export",
-            "--format",
-            format,
-            "-o",
-            place.to_str().expect("text"),
-            traces,
-        ];
+        let place = home.join(format).join(format!("{traces}-{batch}").replace('/', "_"));
+        let arguments = ["export", "--format", format, "-o", place.to_str().expect("text"), traces];
         check(&arguments, &limited(&arguments));
         let _ = fs::remove_dir_all(home.join(format));
     }

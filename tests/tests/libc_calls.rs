@@ -15,7 +15,8 @@ for turn in range(300):
     b.extend(b'x' * 100000)
 print(len(b))
 ";
-const GROWS_A_STRING_OF_PERL: &str = "my $s = ''; $s .= 'x' x 100000 for 1 .. 300; print length $s, qq(\n)";
+const GROWS_A_STRING_OF_PERL: &str =
+    "my $s = ''; $s .= 'x' x 100000 for 1 .. 300; print length $s, qq(\n)";
 const GROWS_AND_RESIZES: &str = "
 import mmap
 m = mmap.mmap(-1, 4096)
@@ -39,20 +40,13 @@ fn count_by_strace(strace: &Path, command: &Command) -> (Output, usize) {
     traced.args(["-f", "-e", "trace=mremap", "-o"]).arg(&log);
     for (name, value) in command.get_envs() {
         // Into the program's environment, not strace's own.
-        let value = value
-            .map(|value| value.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        traced
-            .arg("-E")
-            .arg(format!("{}={value}", name.to_string_lossy()));
+        let value = value.map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
+        traced.arg("-E").arg(format!("{}={value}", name.to_string_lossy()));
     }
     traced.arg(command.get_program()).args(command.get_args());
     let output = traced.output().expect("strace runs");
     let log = std::fs::read_to_string(&log).expect("strace wrote its log");
-    (
-        output,
-        log.lines().filter(|line| line.contains("mremap(")).count(),
-    )
+    (output, log.lines().filter(|line| line.contains("mremap(")).count())
 }
 
 fn recorded(traces: &[Trace]) -> usize {
@@ -70,12 +64,8 @@ fn check(program: &Path, arguments: &[&str]) {
     let name = program.display();
     assert!(calls > 5, "{name} calls mremap {calls} times: {expected:?}");
     for mode in ["auto", "emulate"] {
-        let run = || {
-            Preload::new(program)
-                .args(arguments)
-                .setting("LIBC", "patch")
-                .setting("MODE", mode)
-        };
+        let run =
+            || Preload::new(program).args(arguments).setting("LIBC", "patch").setting("MODE", mode);
         let (output, traces) = run().traced_with_children();
         assert_eq!(output, expected, "{name}, {mode}");
         assert_eq!(recorded(&traces), calls, "{name}, {mode}");
@@ -111,11 +101,7 @@ fn of_ruby() {
     if let Some(ruby) = need::file("/usr/bin/ruby", "ruby") {
         check(
             &ruby,
-            &[
-                "--disable-gems",
-                "-e",
-                "s = +''; 300.times { s << 'x' * 100_000 }; puts s.size",
-            ],
+            &["--disable-gems", "-e", "s = +''; 300.times { s << 'x' * 100_000 }; puts s.size"],
         );
     }
 }
@@ -162,22 +148,18 @@ fn each_once_with_another_tool_before_or_behind() {
 #[test]
 fn through_the_allocator_that_calls_mremap_by_its_name() {
     let library = "/usr/lib/x86_64-linux-gnu/libc_malloc_debug.so.0";
-    let (Some(library), Some(strace)) = (need::file(library, "libc6"), need::program("strace", "strace"))
+    let (Some(library), Some(strace)) =
+        (need::file(library, "libc6"), need::program("strace", "strace"))
     else {
         return;
     };
     // One thread: when memory is given back decides where later memory comes from.
     let arguments = ["-e", GROWS_A_STRING_OF_PERL];
     let mut alone = Command::new("/usr/bin/perl");
-    alone
-        .args(arguments)
-        .env("MALLOC_CHECK_", "1")
-        .env("LD_PRELOAD", &library);
+    alone.args(arguments).env("MALLOC_CHECK_", "1").env("LD_PRELOAD", &library);
     let (expected, calls) = count_by_strace(&strace, &alone);
     assert!(expected.status.success() && calls > 5, "{calls}: {expected:?}");
-    let mut run = Preload::new("/usr/bin/perl")
-        .args(&arguments)
-        .beside(&[], &[&library]);
+    let mut run = Preload::new("/usr/bin/perl").args(&arguments).beside(&[], &[&library]);
     run.command().env("MALLOC_CHECK_", "1");
     let (output, traces) = run.traced_with_children();
     assert_eq!(output, expected);
@@ -234,9 +216,7 @@ fn libc_is_left_alone_unless_it_is_asked_for() {
     let program = Artifacts::get().fixture("growing");
     let (_, traces) = Preload::new(&program).traced_with_children();
     assert_eq!(recorded(&traces), 0);
-    let (_, traces) = Preload::new(&program)
-        .setting("LIBC", "leave")
-        .traced_with_children();
+    let (_, traces) = Preload::new(&program).setting("LIBC", "leave").traced_with_children();
     assert_eq!(recorded(&traces), 0);
     let output = Preload::new(&program).setting("LIBC", "patched").output();
     assert_eq!(

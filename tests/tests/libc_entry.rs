@@ -48,10 +48,7 @@ fn each_shape_is_a_whole_function_with_one_system_call_and_no_way_into_its_first
             )
         }) {
             let target = branch.near_branch_target();
-            assert!(
-                starts.contains(&target),
-                "{branch} leads into an instruction, or away"
-            );
+            assert!(starts.contains(&target), "{branch} leads into an instruction, or away");
             assert!(target >= JUMP, "{branch} leads under the jump");
         }
         assert!(
@@ -114,18 +111,11 @@ fn bytes_that_do_not_matter(code: &[u8]) -> usize {
 fn any_other_byte_makes_it_unknown() {
     for shape in SHAPES {
         let code = code_at_distance(shape, 77);
-        let distances = shape
-            .iter()
-            .filter(|piece| matches!(piece, Piece::Distance))
-            .count();
+        let distances = shape.iter().filter(|piece| matches!(piece, Piece::Distance)).count();
         assert_eq!(place_for_jump(&code), Some(0));
         assert_eq!(bytes_that_do_not_matter(&code), 4 * distances);
         let enforced = [ENDBR64, &code].concat();
-        assert_eq!(
-            place_for_jump(&enforced),
-            Some(ENDBR64.len()),
-            "behind the mark of a target"
-        );
+        assert_eq!(place_for_jump(&enforced), Some(ENDBR64.len()), "behind the mark of a target");
         for end in 0..code.len() {
             assert_eq!(place_for_jump(&code[..end]), None, "cut at {end}");
         }
@@ -145,10 +135,7 @@ fn the_libc_of_this_machine_is_known_and_its_other_functions_are_not() {
         .filter(|symbol| symbol.is_definition() && symbol.kind() == object::SymbolKind::Text)
         .filter(|symbol| {
             let start = symbol.address() as usize;
-            bytes
-                .get(start..start + shape::ROOM)
-                .and_then(place_for_jump)
-                .is_some()
+            bytes.get(start..start + shape::ROOM).and_then(place_for_jump).is_some()
         })
         .map(|symbol| symbol.name().expect("a name"))
         .collect();

@@ -30,9 +30,7 @@ impl Library {
     }
 
     fn segments(&self) -> &[ProgramHeader64<Endianness>] {
-        self.header()
-            .program_headers(self.endian(), &*self.bytes)
-            .expect("program headers")
+        self.header().program_headers(self.endian(), &*self.bytes).expect("program headers")
     }
 
     fn segment(&self, kind: u32) -> Option<&ProgramHeader64<Endianness>> {
@@ -42,10 +40,8 @@ impl Library {
     /// The values of one tag of the dynamic section.
     fn dynamic(&self, tag: u32) -> Vec<u64> {
         let segment = self.segment(elf::PT_DYNAMIC).expect("a dynamic segment");
-        let entries = segment
-            .dynamic(self.endian(), &*self.bytes)
-            .expect("readable")
-            .unwrap_or_default();
+        let entries =
+            segment.dynamic(self.endian(), &*self.bytes).expect("readable").unwrap_or_default();
         entries
             .iter()
             .filter(|entry| entry.tag32(self.endian()) == Some(tag))
@@ -54,26 +50,20 @@ impl Library {
     }
 
     fn strings(&self) -> StringTable<'_> {
-        let sections = self
-            .header()
-            .sections(self.endian(), &*self.bytes)
-            .expect("sections");
+        let sections = self.header().sections(self.endian(), &*self.bytes).expect("sections");
         let (_, link) = sections
             .dynamic(self.endian(), &*self.bytes)
             .expect("readable")
             .expect("a dynamic section");
-        sections
-            .strings(self.endian(), &*self.bytes, link)
-            .expect("its strings")
+        sections.strings(self.endian(), &*self.bytes, link).expect("its strings")
     }
 
     /// The names of dynamic symbols: those defined here, or those needed of others.
     fn symbols(&self, defined: bool) -> Vec<String> {
         let endian = self.endian();
         let sections = self.header().sections(endian, &*self.bytes).expect("sections");
-        let table = sections
-            .symbols(endian, &*self.bytes, elf::SHT_DYNSYM)
-            .expect("dynamic symbols");
+        let table =
+            sections.symbols(endian, &*self.bytes, elf::SHT_DYNSYM).expect("dynamic symbols");
         let wanted = table
             .iter()
             .filter(|symbol| symbol.st_name(endian) != 0 && symbol.is_undefined(endian) != defined);
@@ -95,10 +85,7 @@ fn it_needs_libc_and_nothing_else() {
         let name = strings.get(offset as u32).expect("a name");
         let name = String::from_utf8_lossy(name);
         // The loader itself is part of libc, and in every process that has one.
-        assert!(
-            name == "libc.so.6" || name.starts_with("ld-linux"),
-            "it needs {name}"
-        );
+        assert!(name == "libc.so.6" || name.starts_with("ld-linux"), "it needs {name}");
     }
 }
 
@@ -109,16 +96,12 @@ const NEWEST_GLIBC: [u32; 2] = [2, 17];
 fn it_runs_with_a_glibc_as_old_as_its_kernels() {
     let library = Library::read();
     let endian = library.endian();
-    let sections = library
-        .header()
-        .sections(endian, &*library.bytes)
-        .expect("sections");
-    let versions = sections
-        .versions(endian, &*library.bytes)
-        .expect("readable")
-        .expect("versions");
+    let sections = library.header().sections(endian, &*library.bytes).expect("sections");
+    let versions = sections.versions(endian, &*library.bytes).expect("readable").expect("versions");
     let mut seen = 0;
-    for index in 0..u16::try_from(library.symbols(false).len() + library.symbols(true).len()).expect("few") {
+    for index in
+        0..u16::try_from(library.symbols(false).len() + library.symbols(true).len()).expect("few")
+    {
         let Ok(Some(version)) = versions.version(object::read::elf::VersionIndex(index)) else {
             continue;
         };
@@ -138,32 +121,19 @@ fn it_runs_with_a_glibc_as_old_as_its_kernels() {
 #[test]
 fn it_exports_the_calls_it_stands_in_front_of_and_nothing_else() {
     let names = Library::read().symbols(true);
-    assert_eq!(
-        names,
-        ["ioctl", "mmap", "mmap64", "mremap", "prctl", "shmat", "syscall"]
-    );
+    assert_eq!(names, ["ioctl", "mmap", "mmap64", "mremap", "prctl", "shmat", "syscall"]);
 }
 
 #[test]
 fn it_asks_for_no_memory_and_no_lock_of_the_host() {
     let needed = Library::read().symbols(false);
     assert!(!needed.is_empty(), "it needs something of libc");
-    for name in [
-        "malloc",
-        "calloc",
-        "realloc",
-        "free",
-        "posix_memalign",
-        "mmap",
-        "mmap64",
-        "dl_open",
-    ] {
+    for name in
+        ["malloc", "calloc", "realloc", "free", "posix_memalign", "mmap", "mmap64", "dl_open"]
+    {
         assert!(!needed.iter().any(|it| it == name), "it calls {name}: {needed:?}");
     }
-    let threads: Vec<&String> = needed
-        .iter()
-        .filter(|name| name.starts_with("pthread_"))
-        .collect();
+    let threads: Vec<&String> = needed.iter().filter(|name| name.starts_with("pthread_")).collect();
     assert!(threads.is_empty(), "{threads:?}");
 }
 
@@ -195,8 +165,6 @@ fn it_is_bound_and_read_only_once_loaded_and_never_unloaded() {
 #[test]
 fn it_has_hardly_any_thread_local_storage() {
     let library = Library::read();
-    let size = library
-        .segment(elf::PT_TLS)
-        .map_or(0, |segment| segment.p_memsz(library.endian()));
+    let size = library.segment(elf::PT_TLS).map_or(0, |segment| segment.p_memsz(library.endian()));
     assert!(size <= 64, "{size} bytes");
 }

@@ -16,18 +16,12 @@ fn every_example_fails_by_itself_on_an_old_kernel_and_works_under_the_library() 
     assert!(examples.len() >= 6, "{examples:?}");
     for example in examples {
         let program = Artifacts::get().example(&example);
-        let alone = Command::new(&program)
-            .env_remove("LD_PRELOAD")
-            .output()
-            .expect("the example runs");
+        let alone =
+            Command::new(&program).env_remove("LD_PRELOAD").output().expect("the example runs");
         if native {
             assert!(alone.status.success(), "{example}: {alone:?}");
         } else {
-            assert_eq!(
-                alone.status.code(),
-                Some(1),
-                "{example} without the library: {alone:?}"
-            );
+            assert_eq!(alone.status.code(), Some(1), "{example} without the library: {alone:?}");
             assert!(
                 text(&alone.stderr).starts_with(&format!("{example}: ")),
                 "{example}: {alone:?}"
@@ -56,33 +50,20 @@ fn the_trace_holds_the_call_with_its_parts_gaps_and_caller() {
         .traced();
     assert!(output.status.success(), "{output:?}");
     let calls = trace.calls();
-    let [call] = calls.as_slice() else {
-        panic!("one call: {calls:?}")
-    };
-    assert_eq!(
-        (call.outcome, call.flags, call.result as u64),
-        (Outcome::Emulated, 3, call.new)
-    );
+    let [call] = calls.as_slice() else { panic!("one call: {calls:?}") };
+    assert_eq!((call.outcome, call.flags, call.result as u64), (Outcome::Emulated, 3, call.new));
     let program = trace.records.iter().find_map(|record| match record {
         Record::Module(module) if (module.start..module.end).contains(&call.caller) => Some(module),
         _ => None,
     });
-    assert!(
-        program.is_some(),
-        "the caller {:x} lies in a recorded module",
-        call.caller
-    );
+    assert!(program.is_some(), "the caller {:x} lies in a recorded module", call.caller);
 
     let mut at = call.old;
     let mut kept = 0;
     for record in &trace.records {
         match record {
             Record::Part(part) => {
-                assert_eq!(
-                    (part.start, part.errno),
-                    (at, 0),
-                    "parts and gaps follow one another"
-                );
+                assert_eq!((part.start, part.errno), (at, 0), "parts and gaps follow one another");
                 at = part.end;
             }
             Record::Gap(gap) => {
@@ -102,16 +83,8 @@ fn on_a_kernel_with_the_feature_auto_gets_out_of_the_way() {
     let (output, trace) = Preload::new(Artifacts::get().example("compacting_heap")).traced();
     assert!(output.status.success(), "{output:?}");
     let native = kernel_moves_several_vmas();
-    let (outcome, capability) = if native {
-        (Outcome::Native, 2)
-    } else {
-        (Outcome::Emulated, 1)
-    };
-    assert!(
-        trace.calls().iter().all(|call| call.outcome == outcome),
-        "{:?}",
-        trace.calls()
-    );
+    let (outcome, capability) = if native { (Outcome::Native, 2) } else { (Outcome::Emulated, 1) };
+    assert!(trace.calls().iter().all(|call| call.outcome == outcome), "{:?}", trace.calls());
     assert_eq!(trace.header.capability, capability);
 }
 

@@ -56,9 +56,7 @@ fn sanitized(directory: &Path, sanitizer: &str, runtime: &str) -> Option<(PathBu
         .expect("the compiler runs");
     let found = fs::canonicalize(text(&output.stdout).trim()).ok();
     let Some(found) = found else {
-        need::skip(&format!(
-            "programs under {runtime}: apt-get install libgcc-12-dev"
-        ));
+        need::skip(&format!("programs under {runtime}: apt-get install libgcc-12-dev"));
         return None;
     };
     let program = directory.join(sanitizer);
@@ -77,18 +75,14 @@ fn sanitized(directory: &Path, sanitizer: &str, runtime: &str) -> Option<(PathBu
 #[test]
 fn sanitized_programs_run_when_their_library_comes_first() {
     let directory = tempfile::tempdir().expect("a directory");
-    for (sanitizer, runtime) in [
-        ("address", "libasan.so"),
-        ("thread", "libtsan.so"),
-        ("leak", "liblsan.so"),
-    ] {
+    for (sanitizer, runtime) in
+        [("address", "libasan.so"), ("thread", "libtsan.so"), ("leak", "liblsan.so")]
+    {
         let Some((program, runtime)) = sanitized(directory.path(), sanitizer, runtime) else {
             continue;
         };
         for mode in ["auto", "emulate"] {
-            let mut run = Preload::new(&program)
-                .setting("MODE", mode)
-                .beside(&[&runtime], &[]);
+            let mut run = Preload::new(&program).setting("MODE", mode).beside(&[&runtime], &[]);
             // The leak checker reads all data of every library.
             run.command().env("ASAN_OPTIONS", "detect_leaks=1");
             let (output, trace) = run.traced();

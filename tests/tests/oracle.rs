@@ -57,10 +57,7 @@ fn the_shim_reproduces_the_transcript_of_a_kernel_with_the_feature() {
     let kernel_can = |case: &str| !kernel_is("5.10") || !case.contains(DONTUNMAP_OF_FILES);
     let mut expected = TRANSCRIPT.to_owned();
     if kernel_moves_several_vmas() {
-        let native = Command::new(&program)
-            .args(ARGUMENTS)
-            .env_remove("LD_PRELOAD")
-            .output();
+        let native = Command::new(&program).args(ARGUMENTS).env_remove("LD_PRELOAD").output();
         let native = String::from_utf8_lossy(&native.expect("the oracle runs").stdout).into_owned();
         // 7.3 lets less memory be read from outside, so its transcript is another: the kernel itself is held
         // against there.
@@ -78,10 +75,12 @@ fn the_shim_reproduces_the_transcript_of_a_kernel_with_the_feature() {
             .output();
         assert!(run.status.success(), "{source}: {run:?}");
         let sees_names = source != "bisect" && (source != "query" || kernel_answers_queries());
-        let source_can = |case: &str| sees_names || !DRIVERS_OWN.iter().any(|name| case.contains(name));
-        let compared = assert_same(source, &expected, &String::from_utf8_lossy(&run.stdout), |case| {
-            kernel_can(case) && source_can(case)
-        });
+        let source_can =
+            |case: &str| sees_names || !DRIVERS_OWN.iter().any(|name| case.contains(name));
+        let compared =
+            assert_same(source, &expected, &String::from_utf8_lossy(&run.stdout), |case| {
+                kernel_can(case) && source_can(case)
+            });
         assert!(compared > 50, "{source}: only {compared} cases");
     }
 }

@@ -22,10 +22,7 @@ fn calls_are_seen_whichever_symbol_they_go_through_and_nothing_else_is_touched()
     // Older kernels cannot do DONTUNMAP with a hint for all of this; whatever they say is compared below.
     assert!(said.lines().count() >= 13, "{alone:?}");
     for mode in ["auto", "emulate", "passthrough"] {
-        let (run, trace) = Preload::new(&program)
-            .args(&[plugin])
-            .setting("MODE", mode)
-            .traced();
+        let (run, trace) = Preload::new(&program).args(&[plugin]).setting("MODE", mode).traced();
         assert_eq!(String::from_utf8_lossy(&run.stdout), said, "{mode}: {run:?}");
         assert_eq!(trace.calls().len(), CALLS, "{mode}: {:#x?}", trace.calls());
         assert!(

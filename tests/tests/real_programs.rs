@@ -71,10 +71,8 @@ fn check(program: &Path, arguments: &[&str]) {
         assert_eq!(with_losses, calls as u64, "{name}, {mode}: nothing is lost");
     }
     let shim = Artifacts::get().shim();
-    let settings = [
-        ("LD_PRELOAD", shim.to_str().expect("a path in UTF-8")),
-        ("MREMAP_SHIM_MODE", "emulate"),
-    ];
+    let settings =
+        [("LD_PRELOAD", shim.to_str().expect("a path in UTF-8")), ("MREMAP_SHIM_MODE", "emulate")];
     let (output, calls_of_kernel) = run_under_strace(&strace, &settings, program, arguments);
     assert_same(&output, &alone, "emulate under strace");
     // None of these programs moves anything to a place of its own choosing: all is passed through.
@@ -123,13 +121,7 @@ PRAGMA integrity_check;
 
 #[test]
 fn apt_builds_its_cache() {
-    let arguments = [
-        "-o",
-        "Dir::Cache::pkgcache=",
-        "-o",
-        "Dir::Cache::srcpkgcache=",
-        "stats",
-    ];
+    let arguments = ["-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "stats"];
     if let Some(apt) = need::program("apt-cache", "apt") {
         check(&apt, &arguments);
     }
@@ -187,16 +179,11 @@ fn calls_around(strace: &Path, traced: bool) -> Vec<String> {
         command.arg("-E");
         command.arg(format!("MREMAP_SHIM_TRACE={}", directory.path().display()));
     }
-    let status = command
-        .arg(Artifacts::get().fixture("counted_calls"))
-        .status()
-        .expect("strace runs");
+    let status =
+        command.arg(Artifacts::get().fixture("counted_calls")).status().expect("strace runs");
     assert!(status.success(), "the fixture runs");
     let log = fs::read_to_string(&log).expect("strace wrote its log");
-    calls_between_markers(&log)
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
+    calls_between_markers(&log).into_iter().map(str::to_owned).collect()
 }
 
 #[test]
@@ -206,7 +193,8 @@ fn a_call_passed_through_makes_no_other() {
     };
     for traced in [false, true] {
         let calls = calls_around(&strace, traced);
-        let others: Vec<&String> = calls.iter().filter(|line| !line.starts_with("mremap(")).collect();
+        let others: Vec<&String> =
+            calls.iter().filter(|line| !line.starts_with("mremap(")).collect();
         assert!(others.is_empty(), "traced {traced}: {others:#?}");
         assert_eq!(calls.len(), 1000, "traced {traced}");
     }

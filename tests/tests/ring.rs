@@ -62,7 +62,9 @@ impl Kept {
     fn read(bytes: &[u8]) -> Self {
         let header = ChunkHeader::decode(bytes).expect("a chunk");
         let calls = header.slots(bytes).filter_map(|(_, slot)| match slot {
-            Slot::Complete(Record::Call(call)) if call.old % 2 == 1 => Some((call.new, call.old / 2)),
+            Slot::Complete(Record::Call(call)) if call.old % 2 == 1 => {
+                Some((call.new, call.old / 2))
+            }
             Slot::Complete(_) => None,
             other => panic!("chunk {}: {other:?}", header.number),
         });
@@ -109,10 +111,8 @@ fn go_round(calls: u64) {
     assert_eq!(kept + ring.header.lost_overwritten, each * THREADS);
 
     let oldest = u64::from(ring.header.chunks) - ring.header.positions();
-    let (mut last, left_over): (Vec<_>, Vec<_>) = ring
-        .chunks
-        .iter()
-        .partition(|chunk| u64::from(chunk.number) >= oldest);
+    let (mut last, left_over): (Vec<_>, Vec<_>) =
+        ring.chunks.iter().partition(|chunk| u64::from(chunk.number) >= oldest);
     assert!(left_over.len() <= MOST_LEFT_OVER, "{} are older", left_over.len());
     last.sort_by_key(|chunk| chunk.number);
     let threads = Ring::by_thread(last.into_iter());
@@ -145,12 +145,7 @@ fn the_count_of_chunks_does_not_overflow() {
     let (traces, started) = (directory.path().join("traces"), directory.path().join("started"));
     fs::create_dir(&traces).expect("a directory");
     // More positions than there are chunks to come: a count that began at 0 again would leave some out.
-    let mut child = start(
-        &traces,
-        EACH,
-        "32M",
-        &[started.to_str().expect("a path in UTF-8")],
-    );
+    let mut child = start(&traces, EACH, "32M", &[started.to_str().expect("a path in UTF-8")]);
     let deadline = Instant::now() + Duration::from_mins(1);
     while !started.exists() {
         assert!(Instant::now() < deadline, "no call returns");

@@ -21,21 +21,14 @@ const CALLS_OF_A_STAGE: u64 = 4;
 /// `mremap-analyzer run OPTIONS -- PROGRAM ARGUMENTS`, with temporary files in a directory that goes away.
 fn run(home: &Path, options: &[&str], program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(Artifacts::get().analyzer());
-    command
-        .arg("run")
-        .args(options)
-        .arg("--")
-        .arg(program)
-        .args(arguments);
+    command.arg("run").args(options).arg("--").arg(program).args(arguments);
     command.env_remove("LD_PRELOAD").env("TMPDIR", home);
     command
 }
 
 fn output(options: &[&str], program: &Path, arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().expect("a directory");
-    run(home.path(), options, program, arguments)
-        .output()
-        .expect("the analyzer runs")
+    run(home.path(), options, program, arguments).output().expect("the analyzer runs")
 }
 
 /// Runs a program that waits for a signal, sends it, and checks that program, trace and summary survived.
@@ -53,17 +46,9 @@ fn check_signal(signal: Signal, send: impl Fn(Pid)) {
     assert_eq!(lines.next().expect("a line").expect("text"), "ready");
     send(Pid::from_child(&child));
     let number = signal.as_raw();
-    assert_eq!(
-        lines.next().expect("a line").expect("text"),
-        format!("signal {number}")
-    );
+    assert_eq!(lines.next().expect("a line").expect("text"), format!("signal {number}"));
     let mut said = String::new();
-    child
-        .stderr
-        .take()
-        .expect("its stderr")
-        .read_to_string(&mut said)
-        .expect("text");
+    child.stderr.take().expect("its stderr").read_to_string(&mut said).expect("text");
     let status = child.wait().expect("it ends");
     assert_eq!(status.code(), Some(40 + number), "{said}");
     assert!(said.contains("mremap-analyzer report "), "{said}");
@@ -88,12 +73,9 @@ fn a_signal_to_run_alone_is_passed_on() {
 #[test]
 fn status_and_output_are_the_programs_own() {
     let ending = Artifacts::get().fixture("ending");
-    for (way, status) in [
-        ("return", 0),
-        ("abort", 128 + 6),
-        ("signal", 128 + 15),
-        ("fault", 128 + 11),
-    ] {
+    for (way, status) in
+        [("return", 0), ("abort", 128 + 6), ("signal", 128 + 15), ("fault", 128 + 11)]
+    {
         let run = output(&[], &ending, &[way]);
         assert_eq!(run.status.code(), Some(status), "{way}: {run:?}");
         let said = text(&run.stderr);
@@ -109,10 +91,7 @@ fn status_and_output_are_the_programs_own() {
 fn where_no_trace_can_be_written_the_program_runs_all_the_same() {
     let busy = Artifacts::get().fixture("busy");
     let run = output(&["--trace", "/proc/no/such/place"], &busy, &["1", "5"]);
-    assert_eq!(
-        (run.status.code(), text(&run.stdout)),
-        (Some(0), "busy: 5 calls\n".to_owned())
-    );
+    assert_eq!((run.status.code(), text(&run.stdout)), (Some(0), "busy: 5 calls\n".to_owned()));
     let said = text(&run.stderr);
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("/proc/no/such/place"), "{said}");
@@ -190,10 +169,7 @@ fn what_cannot_be_reached_is_refused_with_the_reason() {
     check_refused(&programs.patched("narrow", 4, &[1]), &["32-bit"]);
     check_refused(&programs.write("setuid", bytes, 0o4755), &["setuid", "cp"]);
     check_refused(&programs.write("setgid", bytes, 0o2755), &["setgid"]);
-    check_refused(
-        &programs.write("plain", bytes, 0o644),
-        &["not executable", "chmod"],
-    );
+    check_refused(&programs.write("plain", bytes, 0o644), &["not executable", "chmod"]);
     check_refused(programs.directory.path(), &["directory"]);
     check_refused_with(127, &programs.directory.path().join("missing"), &["no such"]);
     check_refused_with(127, Path::new("mremap-no-such-program"), &["PATH"]);
@@ -208,11 +184,8 @@ fn a_program_with_file_capabilities_is_refused() {
     let Some(setcap) = need::program("setcap", "libcap2-bin") else {
         return;
     };
-    let set = Command::new(setcap)
-        .arg("cap_net_raw+ep")
-        .arg(&program)
-        .output()
-        .expect("setcap runs");
+    let set =
+        Command::new(setcap).arg("cap_net_raw+ep").arg(&program).output().expect("setcap runs");
     if !set.status.success() {
         return need::skip(
             "a program with file capabilities: only root can give them, on a disk that keeps them",
@@ -229,10 +202,9 @@ fn a_real_program_of_musl_is_refused() {
     };
     let source = directory.path().join("hello.c");
     fs::write(&source, "int main(void) { return 0; }\n").expect("the source is written");
-    for (name, flags, word) in [
-        ("dynamic", [].as_slice(), "ld-musl"),
-        ("static", &["-static"], "statically"),
-    ] {
+    for (name, flags, word) in
+        [("dynamic", [].as_slice(), "ld-musl"), ("static", &["-static"], "statically")]
+    {
         let program = directory.path().join(name);
         let status = Command::new(&compiler)
             .args(flags)

@@ -9,12 +9,7 @@ fn check(program: &str, package: &str, text: &str, file: (&str, &str), traced: &
     if need::program(program, package).is_none() {
         return;
     }
-    let script = Script {
-        text,
-        files: &[file],
-        program: traced,
-        ..Script::default()
-    };
+    let script = Script { text, files: &[file], program: traced, ..Script::default() };
     script.check();
 }
 
@@ -45,13 +40,7 @@ fn php_with_blocks_that_grow() {
 #[ignore = "large; cargo xtask test --programs runs it"]
 fn ruby_compacts_its_heap() {
     let program = ("churn.rb", include_str!("../programs/churn.rb"));
-    check(
-        "ruby",
-        "ruby",
-        "ruby -W0 --disable-gems churn.rb",
-        program,
-        "ruby",
-    );
+    check("ruby", "ruby", "ruby -W0 --disable-gems churn.rb", program, "ruby");
 }
 
 #[test]

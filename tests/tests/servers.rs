@@ -40,10 +40,7 @@ fn redis_saves_itself_in_the_background() {
 #[ignore = "large; cargo xtask test --programs runs it"]
 fn nginx_serves_a_file_while_it_is_reloaded() {
     let needed = [("nginx", "nginx-light"), ("curl", "curl")];
-    if needed
-        .iter()
-        .any(|(name, package)| need::program(name, package).is_none())
-    {
+    if needed.iter().any(|(name, package)| need::program(name, package).is_none()) {
         return;
     }
     let script = Script {

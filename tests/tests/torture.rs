@@ -25,15 +25,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 /// One combination of settings, in the order of [`NAMES`].
 type Settings = [&'static str; 7];
 
-const NAMES: [&str; 7] = [
-    "MODE",
-    "VMA_SOURCE",
-    "TRACE_DETAIL",
-    "TRACE_KEEP",
-    "TRACE_SIZE",
-    "STACK",
-    "LIBC",
-];
+const NAMES: [&str; 7] =
+    ["MODE", "VMA_SOURCE", "TRACE_DETAIL", "TRACE_KEEP", "TRACE_SIZE", "STACK", "LIBC"];
 
 /// A seed takes one of these, the next seed the next one.
 const ROUNDS: [Settings; 6] = [
@@ -56,17 +49,12 @@ struct Account {
 /// The accounts that were opened, the first of them unused.
 fn read_ledger(path: &Path) -> Vec<Account> {
     let bytes = fs::read(path).expect("the ledger is readable");
-    let mut words = bytes
-        .chunks_exact(8)
-        .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")));
+    let mut words =
+        bytes.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")));
     let opened = words.next().expect("a ledger");
     let mut next = || words.next().expect("an account");
     let _deadline_and_failures = (next(), next());
-    let account = |_| Account {
-        pid: next(),
-        begun: next(),
-        returned: next(),
-    };
+    let account = |_| Account { pid: next(), begun: next(), returned: next() };
     (0..=opened).map(account).collect()
 }
 
@@ -104,22 +92,13 @@ fn reconcile(accounts: &[Account], traces: &[Trace]) -> u64 {
         of_pid.entry(pid).or_default().seen += trace.calls_and_losses();
         for number in trace.calls().iter().filter_map(number_of) {
             let account = accounts[number.0 as usize];
-            assert_eq!(
-                account.pid, pid,
-                "call {number:?} is in the trace of another process"
-            );
-            assert!(
-                u64::from(number.1) < account.begun,
-                "nobody has made call {number:?}"
-            );
+            assert_eq!(account.pid, pid, "call {number:?} is in the trace of another process");
+            assert!(u64::from(number.1) < account.begun, "nobody has made call {number:?}");
             assert!(numbers.insert(number), "call {number:?} was recorded twice");
         }
     }
     let wrong: Vec<_> = of_pid.iter().filter(|(_, calls)| !calls.agree()).collect();
-    assert!(
-        wrong.is_empty(),
-        "processes whose calls do not add up: {wrong:#?}"
-    );
+    assert!(wrong.is_empty(), "processes whose calls do not add up: {wrong:#?}");
     assert!(!numbers.is_empty(), "no call by number was recorded");
     of_pid.values().map(|calls| calls.seen).sum()
 }
@@ -144,9 +123,7 @@ fn await_end(child: &mut Child) -> ExitStatus {
 /// The processes of a group, with what each of their threads waits for.
 fn members_of(group: u32) -> String {
     let processes = fs::read_dir("/proc").expect("processes").flatten();
-    processes
-        .filter_map(|process| describe_member(&process.path(), group))
-        .collect()
+    processes.filter_map(|process| describe_member(&process.path(), group)).collect()
 }
 
 fn describe_member(process: &Path, group: u32) -> Option<String> {
@@ -188,15 +165,10 @@ fn run_round(seed: u64, settings: Settings) {
     assert!(status.success(), "seed {seed}, {settings:?}: {status}");
 
     let accounts = read_ledger(&ledger);
-    let traces: Vec<Trace> = trace_files(&traces)
-        .iter()
-        .filter_map(|path| read_trace(path))
-        .collect();
+    let traces: Vec<Trace> =
+        trace_files(&traces).iter().filter_map(|path| read_trace(path)).collect();
     let calls = reconcile(&accounts, &traces);
-    println!(
-        "seed {seed}, {settings:?}: {} processes, {calls} calls",
-        traces.len()
-    );
+    println!("seed {seed}, {settings:?}: {} processes, {calls} calls", traces.len());
 }
 
 /// A number from the environment.
@@ -213,7 +185,8 @@ fn whatever_happens_every_call_is_recorded_once_or_counted_as_lost() {
     let now = clock.expect("a time after 1970").as_millis() as u64;
     let first = setting("MREMAP_TORTURE_SEED").unwrap_or(now);
     // Where nothing is emulated, the kernel has to be able to do what is asked.
-    let is_served = |settings: &Settings| settings[0] != "passthrough" || kernel_moves_several_vmas();
+    let is_served =
+        |settings: &Settings| settings[0] != "passthrough" || kernel_moves_several_vmas();
     let rounds: Vec<Settings> = ROUNDS.into_iter().filter(is_served).collect();
     for seed in first.. {
         run_round(seed, rounds[seed as usize % rounds.len()]);

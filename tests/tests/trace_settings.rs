@@ -64,20 +64,10 @@ fn recorded_and_lost_calls_add_up_whichever_are_kept() {
                 "{keep}, {size}: {header:?}"
             );
             let overwrites = keep == "last" && size != "64M";
-            assert_eq!(
-                header.lost_overwritten > 0,
-                overwrites,
-                "{keep}, {size}: {header:?}"
-            );
+            assert_eq!(header.lost_overwritten > 0, overwrites, "{keep}, {size}: {header:?}");
             assert!(kept > 300, "{keep}, {size}: {kept} calls kept");
-            let modules = trace
-                .records
-                .iter()
-                .filter(|record| matches!(record, Record::Module(_)));
-            assert!(
-                modules.count() >= 3,
-                "{keep}, {size}: program, libc and loader are named"
-            );
+            let modules = trace.records.iter().filter(|record| matches!(record, Record::Module(_)));
+            assert!(modules.count() >= 3, "{keep}, {size}: program, libc and loader are named");
         }
     }
 }
@@ -106,17 +96,9 @@ fn a_childs_calls_are_in_a_trace_of_its_own_or_left_out() {
             assert_eq!(trace.calls().len(), THREADS * calls(), "{then}");
         }
         let forked: Vec<_> = traces.values().map(|trace| trace.header.forked_from).collect();
-        let parents: Vec<_> = traces
-            .keys()
-            .copied()
-            .filter(|pid| forked.contains(pid))
-            .collect();
+        let parents: Vec<_> = traces.keys().copied().filter(|pid| forked.contains(pid)).collect();
         assert_eq!(parents.len(), usize::from(then == "fork"), "{then}: {forked:?}");
-        assert_eq!(
-            churn(then, &[("CHILDREN", "0")]).len(),
-            1,
-            "{then}: the child is left out"
-        );
+        assert_eq!(churn(then, &[("CHILDREN", "0")]).len(), 1, "{then}: the child is left out");
     }
 }
 
@@ -153,9 +135,7 @@ fn check_that_callers_are_named(trace: &Trace) {
 fn code_loaded_later_is_named_when_it_first_calls() {
     let plugin = Artifacts::get().fixture("libreach_plugin.so");
     let plugin = plugin.to_str().expect("a path in UTF-8");
-    let (_, trace) = Preload::new(Artifacts::get().fixture("reach"))
-        .args(&[plugin])
-        .traced();
+    let (_, trace) = Preload::new(Artifacts::get().fixture("reach")).args(&[plugin]).traced();
     check_that_callers_are_named(&trace);
 }
 
@@ -208,7 +188,8 @@ fn a_move_that_was_long_half_done_is_told_of_once() {
     let [told] = &told[..] else {
         panic!("one message: {told:?}");
     };
-    let microseconds = told.strip_prefix("other threads could see a move half-done for microseconds: ");
+    let microseconds =
+        told.strip_prefix("other threads could see a move half-done for microseconds: ");
     let microseconds: u64 = microseconds.expect("the message").parse().expect("a number");
     assert!(microseconds >= 1000, "{told}");
 }

@@ -117,11 +117,7 @@ impl ChunkHeader {
 
     /// Calls overwritten at this position.
     pub fn overwritten_calls(&self) -> u64 {
-        if self.is_void() {
-            self.overwritten_next
-        } else {
-            self.overwritten
-        }
+        if self.is_void() { self.overwritten_next } else { self.overwritten }
     }
 
     /// The claimed slots of this chunk, each with its index in the chunk (1 to 63), as far as `bytes` reach.

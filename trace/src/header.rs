@@ -199,10 +199,7 @@ const GEOMETRY: [(usize, u32); 5] = [
 /// Whether a trace of this version starts here.
 fn check(bytes: &[u8]) -> Result<(), DecodeError> {
     if bytes.get(..8) != Some(&layout::MAGIC[..]) {
-        return Err(wrong(
-            at::MAGIC,
-            "no mremap trace starts here (magic bytes differ)",
-        ));
+        return Err(wrong(at::MAGIC, "no mremap trace starts here (magic bytes differ)"));
     }
     if bytes.len() < layout::HEADER_SIZE {
         return Err(wrong(bytes.len(), "the file ends inside the header"));
@@ -210,23 +207,18 @@ fn check(bytes: &[u8]) -> Result<(), DecodeError> {
     let is_other = |&(offset, value): &(usize, u32)| u32_at(bytes, offset) != Some(value);
     match GEOMETRY.into_iter().find(is_other) {
         None => Ok(()),
-        Some((at::BYTE_ORDER, _)) => Err(wrong(
-            at::BYTE_ORDER,
-            "recorded in the other byte order, or damaged",
-        )),
-        Some((at::VERSION, _)) => Err(wrong(
-            at::VERSION,
-            "a format version this build does not read (it reads 1)",
-        )),
+        Some((at::BYTE_ORDER, _)) => {
+            Err(wrong(at::BYTE_ORDER, "recorded in the other byte order, or damaged"))
+        }
+        Some((at::VERSION, _)) => {
+            Err(wrong(at::VERSION, "a format version this build does not read (it reads 1)"))
+        }
         Some((offset, _)) => Err(wrong(offset, "a size that version 1 does not have")),
     }
 }
 
 fn wrong(offset: usize, what: &'static str) -> DecodeError {
-    DecodeError {
-        offset: offset as u64,
-        what,
-    }
+    DecodeError { offset: offset as u64, what }
 }
 
 impl<'a> HeaderText<'a> {

@@ -40,6 +40,6 @@ mod text;
 pub use chunk::{ChunkHeader, ClaimWord};
 pub use header::{DecodeError, Header, HeaderText};
 pub use record::{
-    Call, FRAMES_PER_RECORD, Gap, Message, Module, Outcome, Part, Record, Slot, Stack, StoredCall, Summary,
-    Under, tag_of,
+    Call, FRAMES_PER_RECORD, Gap, Message, Module, Outcome, Part, Record, Slot, Stack, StoredCall,
+    Summary, Under, tag_of,
 };

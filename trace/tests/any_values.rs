@@ -1,8 +1,8 @@
 //! Whatever values a record or a header has, what is written is read again.
 
 use mremap_trace::{
-    Call, FRAMES_PER_RECORD, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Slot, Stack,
-    Summary, Under, layout,
+    Call, FRAMES_PER_RECORD, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Slot,
+    Stack, Summary, Under, layout,
 };
 use proptest::prelude::*;
 
@@ -34,36 +34,34 @@ fn calls() -> impl Strategy<Value = Record> {
 
 fn moves() -> impl Strategy<Value = Record> {
     let under = prop::sample::select(vec![Under::Unknown, Under::Empty, Under::Mapped]);
-    (0..3, under, any::<([u32; 5], [u64; 5], u8)>()).prop_map(|(kind, under, (small, large, protection))| {
-        let ([call, errno, parts, gaps, retries], [start, end, vma_start, vma_end, offset]) = (small, large);
-        match kind {
-            0 => Record::Summary(Summary {
-                call,
-                parts,
-                gaps,
-                retries,
-                bytes: start,
-                source: errno,
-            }),
-            1 => Record::Part(Part {
-                call,
-                errno,
-                start,
-                end,
-                vma_start,
-                vma_end,
-                offset,
-                duration: parts,
-                protection,
-            }),
-            _ => Record::Gap(Gap {
-                call,
-                start,
-                end,
-                under,
-            }),
-        }
-    })
+    (0..3, under, any::<([u32; 5], [u64; 5], u8)>()).prop_map(
+        |(kind, under, (small, large, protection))| {
+            let ([call, errno, parts, gaps, retries], [start, end, vma_start, vma_end, offset]) =
+                (small, large);
+            match kind {
+                0 => Record::Summary(Summary {
+                    call,
+                    parts,
+                    gaps,
+                    retries,
+                    bytes: start,
+                    source: errno,
+                }),
+                1 => Record::Part(Part {
+                    call,
+                    errno,
+                    start,
+                    end,
+                    vma_start,
+                    vma_end,
+                    offset,
+                    duration: parts,
+                    protection,
+                }),
+                _ => Record::Gap(Gap { call, start, end, under }),
+            }
+        },
+    )
 }
 
 fn contexts() -> impl Strategy<Value = Record> {
@@ -79,17 +77,8 @@ fn contexts() -> impl Strategy<Value = Record> {
                 build_id_len,
                 build_id,
             }),
-            1 => Record::Message(Message {
-                level: call,
-                text_len: len,
-                ticks: frames[0],
-            }),
-            _ => Record::Stack(Stack {
-                call,
-                first,
-                count,
-                frames,
-            }),
+            1 => Record::Message(Message { level: call, text_len: len, ticks: frames[0] }),
+            _ => Record::Stack(Stack { call, first, count, frames }),
         },
     )
 }

@@ -8,9 +8,7 @@ const LAYOUT: &str = include_str!("../src/layout.rs");
 
 /// Rows of the table under a heading: name, offset, bytes.
 fn fields(heading: &str) -> Vec<(String, usize, usize)> {
-    let section = DOCUMENT
-        .split("\n## ")
-        .find(|section| section.starts_with(heading));
+    let section = DOCUMENT.split("\n## ").find(|section| section.starts_with(heading));
     let rows = section.expect("the heading is there").lines();
     rows.filter_map(|row| {
         let mut cells = row.split('|').map(str::trim).skip(1);
@@ -23,18 +21,13 @@ fn fields(heading: &str) -> Vec<(String, usize, usize)> {
 
 /// The constants of a module of `layout.rs`: name and offset.
 fn constants(module: &str) -> Vec<(String, usize)> {
-    let start = LAYOUT
-        .find(&format!("pub mod {module} {{"))
-        .expect("the module is there");
+    let start = LAYOUT.find(&format!("pub mod {module} {{")).expect("the module is there");
     LAYOUT[start..]
         .lines()
         .take_while(|line| *line != "}")
         .filter_map(|line| {
             let (name, value) = line.trim().strip_prefix("pub const ")?.split_once(": ")?;
-            let value = value
-                .split_once("= ")?
-                .1
-                .trim_matches(|c: char| !c.is_ascii_digit());
+            let value = value.split_once("= ")?.1.trim_matches(|c: char| !c.is_ascii_digit());
             Some((name.to_owned(), value.split(',').next()?.parse().ok()?))
         })
         .collect()
@@ -43,10 +36,8 @@ fn constants(module: &str) -> Vec<(String, usize)> {
 #[test]
 fn every_field_is_where_the_document_says() {
     for (heading, module) in [("Header", "header"), ("Chunk", "chunk")] {
-        let documented: Vec<_> = fields(heading)
-            .into_iter()
-            .map(|(name, offset, _)| (name, offset))
-            .collect();
+        let documented: Vec<_> =
+            fields(heading).into_iter().map(|(name, offset, _)| (name, offset)).collect();
         assert_eq!(documented, constants(module), "{heading}");
     }
     assert_eq!(header::ARGV, (4672, 8190));
@@ -58,10 +49,7 @@ fn fields_do_not_overlap_and_fit() {
     for (heading, room) in [("Header", layout::HEADER_SIZE), ("Chunk", layout::SLOT_SIZE)] {
         let mut end = 0;
         for (name, offset, bytes) in fields(heading) {
-            assert!(
-                offset >= end,
-                "{heading}: {name} starts inside the field before it"
-            );
+            assert!(offset >= end, "{heading}: {name} starts inside the field before it");
             end = offset + bytes;
         }
         assert!(end <= room, "{heading}: the fields end at {end}, after {room}");

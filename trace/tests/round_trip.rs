@@ -1,8 +1,8 @@
 //! What is encoded is decoded unchanged, and damaged bytes are named by their offset.
 
 use mremap_trace::{
-    Call, ChunkHeader, ClaimWord, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Slot,
-    Stack, Summary, Under, layout,
+    Call, ChunkHeader, ClaimWord, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record,
+    Slot, Stack, Summary, Under, layout,
 };
 
 fn call() -> Call {
@@ -43,12 +43,7 @@ fn every_record_survives_the_round_trip() {
             duration: 6,
             protection: 0x83,
         }),
-        Record::Gap(Gap {
-            call: 65,
-            start: 4096,
-            end: 8192,
-            under: Under::Mapped,
-        }),
+        Record::Gap(Gap { call: 65, start: 4096, end: 8192, under: Under::Mapped }),
         Record::Module(Module {
             start: 1,
             end: 2,
@@ -57,17 +52,8 @@ fn every_record_survives_the_round_trip() {
             build_id_len: 20,
             build_id: *b"abcdefghijklmnopqrst",
         }),
-        Record::Message(Message {
-            level: 2,
-            text_len: 11,
-            ticks: 9,
-        }),
-        Record::Stack(Stack {
-            call: 65,
-            first: 7,
-            count: 6,
-            frames: [1, 2, 3, 4, 5, 1 << 47],
-        }),
+        Record::Message(Message { level: 2, text_len: 11, ticks: 9 }),
+        Record::Stack(Stack { call: 65, first: 7, count: 6, frames: [1, 2, 3, 4, 5, 1 << 47] }),
         Record::Text([b'x'; layout::TEXT_PER_SLOT]),
         Record::Padding,
     ];
@@ -84,11 +70,7 @@ fn long_durations_keep_all_but_their_last_ten_bits() {
         else {
             panic!("a call decodes as a call");
         };
-        assert!(
-            duration - read.duration < 1024,
-            "{duration} read as {}",
-            read.duration
-        );
+        assert!(duration - read.duration < 1024, "{duration} read as {}", read.duration);
     }
 }
 
@@ -117,14 +99,9 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
     assert_eq!(Header::decode(&bytes), Ok((header, text)));
     assert_eq!(header.lost(), 14);
 
-    for (offset, size) in [
-        (0, 16384),
-        (8, 16384),
-        (12, 16384),
-        (20, 16384),
-        (576, 16384),
-        (100, 100),
-    ] {
+    for (offset, size) in
+        [(0, 16384), (8, 16384), (12, 16384), (20, 16384), (576, 16384), (100, 100)]
+    {
         let mut damaged = bytes[..size].to_vec();
         if offset < size {
             damaged[offset] ^= 0xff;
@@ -137,12 +114,7 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
 #[test]
 fn a_claimed_slot_without_its_tag_is_torn_and_the_rest_is_read() {
     let mut bytes = vec![0; layout::CHUNK_SIZE];
-    ChunkHeader {
-        tid: 5,
-        claimed: 4,
-        ..ChunkHeader::default()
-    }
-    .encode(&mut bytes);
+    ChunkHeader { tid: 5, claimed: 4, ..ChunkHeader::default() }.encode(&mut bytes);
     for slot in [1, 3] {
         for (number, word) in Record::Call(call()).encode().iter().enumerate() {
             let at = slot * layout::SLOT_SIZE + number * 8;
@@ -155,17 +127,15 @@ fn a_claimed_slot_without_its_tag_is_torn_and_the_rest_is_read() {
     assert_eq!(slots[1], (2, Slot::Torn));
     assert_eq!(slots[2], (3, Slot::Complete(Record::Call(call()))));
     assert_eq!(slots.len(), 3);
-    assert_eq!(
-        header.slots(&bytes[..100]).count(),
-        0,
-        "bytes that end inside a slot give no slot"
-    );
+    assert_eq!(header.slots(&bytes[..100]).count(), 0, "bytes that end inside a slot give no slot");
 }
 
 #[test]
 fn a_chunk_that_is_being_taken_over_shows_its_slots_until_they_are_counted() {
     let mut bytes = vec![0; layout::CHUNK_SIZE];
-    for (added, slots, overwritten) in [(0, 2, 7), (ClaimWord::CLOSED, 2, 7), (ClaimWord::VOID, 0, 9)] {
+    for (added, slots, overwritten) in
+        [(0, 2, 7), (ClaimWord::CLOSED, 2, 7), (ClaimWord::VOID, 0, 9)]
+    {
         let header = ChunkHeader {
             tid: 5,
             number: 70_000,
@@ -186,8 +156,5 @@ fn a_chunk_that_is_being_taken_over_shows_its_slots_until_they_are_counted() {
 fn a_claim_word_counts_slots_and_writers_apart() {
     let word = ClaimWord::new(9, 63);
     let claimed = ClaimWord(word.0 + 2 + ClaimWord::ONE_WRITER);
-    assert_eq!(
-        (claimed.number(), claimed.writers(), claimed.claimed()),
-        (9, 1, 65)
-    );
+    assert_eq!((claimed.number(), claimed.writers(), claimed.claimed()), (9, 1, 65));
 }

@@ -43,7 +43,8 @@ impl Apt {
         }
         for directory in ["lists/partial", "cache/archives/partial"] {
             let path = home.join(directory);
-            fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
+            fs::create_dir_all(&path)
+                .with_context(|| format!("{}: cannot be created", path.display()))?;
         }
         let source = format!(
             "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: {}\nTargets: Packages\n\
@@ -53,17 +54,15 @@ impl Apt {
         );
         write(&home.join("suite.sources"), &source)?;
         write(&home.join("status"), "")?;
-        let apt = Self {
-            suite: suite.to_owned(),
-            arch,
-            home,
-        };
+        let apt = Self { suite: suite.to_owned(), arch, home };
         // One attempt more than apt's own: mirrors change while they are being read.
         let update = || {
-            repo::capture(
-                apt.command("apt-get")
-                    .args(["-qq", "-o", "Acquire::Retries=3", "update"]),
-            )
+            repo::capture(apt.command("apt-get").args([
+                "-qq",
+                "-o",
+                "Acquire::Retries=3",
+                "update",
+            ]))
         };
         update()
             .or_else(|_| update())
@@ -93,9 +92,12 @@ impl Apt {
         let mut names = vec![root.to_owned()];
         let mut next = 0;
         while let Some(name) = names.get(next) {
-            let text = repo::capture(self.command("apt-cache").args(["depends", "--important", name]))?;
+            let text =
+                repo::capture(self.command("apt-cache").args(["depends", "--important", name]))?;
             for name in dependencies(&text) {
-                if !left_out.iter().any(|it| name.starts_with(it)) && !names.iter().any(|it| it == name) {
+                if !left_out.iter().any(|it| name.starts_with(it))
+                    && !names.iter().any(|it| it == name)
+                {
                     names.push(name.to_owned());
                 }
             }
@@ -109,19 +111,17 @@ impl Apt {
         let mut command = self.command("apt-get");
         // Several downloads run at once, and apt's cache of its lists is not made for that.
         command.arg("-o").arg(format!("Dir::Cache={}", into.display()));
-        command
-            .args(["-qq", "-o", "Acquire::Retries=3", "download"])
-            .current_dir(into);
-        repo::capture(command.arg(format!("{}={}", package.name, package.version))).with_context(|| {
-            format!(
-                "{} {}: cannot be downloaded from {}",
-                package.name, package.version, self.suite
-            )
-        })?;
+        command.args(["-qq", "-o", "Acquire::Retries=3", "download"]).current_dir(into);
+        repo::capture(command.arg(format!("{}={}", package.name, package.version))).with_context(
+            || {
+                format!(
+                    "{} {}: cannot be downloaded from {}",
+                    package.name, package.version, self.suite
+                )
+            },
+        )?;
         let files = fs::read_dir(into)?.flatten().map(|entry| entry.path());
-        let deb = files
-            .into_iter()
-            .find(|path| path.extension().is_some_and(|it| it == "deb"));
+        let deb = files.into_iter().find(|path| path.extension().is_some_and(|it| it == "deb"));
         deb.with_context(|| format!("{}: apt-get download left no .deb", package.name))
     }
 
@@ -156,17 +156,12 @@ pub fn is_there() -> bool {
 
 /// The newest of some packages, by Debian's own order of versions.
 pub fn newest(packages: Vec<Package>) -> Option<Package> {
-    packages
-        .into_iter()
-        .reduce(|best, next| if is_newer(&next, &best) { next } else { best })
+    packages.into_iter().reduce(|best, next| if is_newer(&next, &best) { next } else { best })
 }
 
 fn is_newer(this: &Package, than: &Package) -> bool {
     let arguments = ["--compare-versions", &this.version, "gt", &than.version];
-    Command::new("dpkg")
-        .args(arguments)
-        .status()
-        .is_ok_and(|status| status.success())
+    Command::new("dpkg").args(arguments).status().is_ok_and(|status| status.success())
 }
 
 /// The address, in the machine's apt configuration, of the archive that holds a suite: security suites have their own.
@@ -194,11 +189,8 @@ fn find_mirror(targets: &str, suite: &str) -> Option<String> {
         let mut words = line.split_whitespace();
         let (uri, release, component) = (words.next()?, words.next()?, words.next()?);
         // Others' repositories have names of their own; what has a suite's plain name is Debian's main archive.
-        let fits = if is_security(suite) {
-            is_security(release)
-        } else {
-            !release.contains(['-', '/'])
-        };
+        let fits =
+            if is_security(suite) { is_security(release) } else { !release.contains(['-', '/']) };
         (fits && component == "main").then(|| uri.to_owned())
     })
 }
@@ -211,23 +203,15 @@ fn is_security(suite: &str) -> bool {
 /// does harm.
 fn dependencies(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().filter_map(|line| line.rsplit_once("Depends: "));
-    lines
-        .map(|(_, name)| name.trim())
-        .filter(|name| !name.starts_with('<'))
+    lines.map(|(_, name)| name.trim()).filter(|name| !name.starts_with('<'))
 }
 
 fn parse_stanza(stanza: &str) -> Option<Package> {
     let field = |name: &str| {
         let mut lines = stanza.lines().filter_map(|line| line.split_once(": "));
-        lines
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value.trim().to_owned())
+        lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
     };
-    Some(Package {
-        name: field("Package")?,
-        version: field("Version")?,
-        sha256: field("SHA256")?,
-    })
+    Some(Package { name: field("Package")?, version: field("Version")?, sha256: field("SHA256")? })
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -247,29 +231,21 @@ mod tests {
     fn a_suite_is_looked_for_where_its_kind_is_configured() {
         let find = |suite| find_mirror(TARGETS, suite).unwrap();
         assert_eq!(find("trixie-backports"), "http://mirror.example/debian/");
-        assert_eq!(
-            find("bullseye-security"),
-            "http://mirror.example/debian-security/"
-        );
+        assert_eq!(find("bullseye-security"), "http://mirror.example/debian-security/");
         assert_eq!(find_mirror("", "trixie"), None);
     }
 
     #[test]
     fn dependencies_are_real_packages() {
-        let text =
-            "rustc\n  Depends: libc6\n |Depends: gcc\n  PreDepends: it\n  Depends: <c-compiler>\n    clang\n";
+        let text = "rustc\n  Depends: libc6\n |Depends: gcc\n  PreDepends: it\n  Depends: <c-compiler>\n    clang\n";
         assert_eq!(dependencies(text).collect::<Vec<_>>(), ["libc6", "gcc", "it"]);
     }
 
     #[test]
     fn a_stanza_gives_name_version_and_hash() {
-        let stanza =
-            "Package: linux-x\nSource: linux (1)\nVersion: 6.1~rc1-1\nSHA256: ab\nDescription: Linux: it\n";
+        let stanza = "Package: linux-x\nSource: linux (1)\nVersion: 6.1~rc1-1\nSHA256: ab\nDescription: Linux: it\n";
         let package = parse_stanza(stanza).unwrap();
-        assert_eq!(
-            (package.name.as_str(), package.version.as_str()),
-            ("linux-x", "6.1~rc1-1")
-        );
+        assert_eq!((package.name.as_str(), package.version.as_str()), ("linux-x", "6.1~rc1-1"));
         assert_eq!(package.sha256, "ab");
         assert_eq!(parse_stanza("Package: linux-y\n"), None);
     }

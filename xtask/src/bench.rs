@@ -77,14 +77,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         check_instructions()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let suites = if options.suites.is_empty() {
-        Suite::value_variants()
-    } else {
-        &options.suites
-    };
-    let analyzes = [Suite::Trace, Suite::Report, Suite::Peers]
-        .iter()
-        .any(|it| suites.contains(it));
+    let suites = if options.suites.is_empty() { Suite::value_variants() } else { &options.suites };
+    let analyzes = [Suite::Trace, Suite::Report, Suite::Peers].iter().any(|it| suites.contains(it));
     let mut subject = prepare(options.quick, analyzes)?;
     if suites.contains(&Suite::Peers) {
         match DUCKDB.get() {
@@ -194,10 +188,7 @@ fn runs_here(subject: &Subject) -> Result<Vec<Vec<Series>>> {
 }
 
 fn pack(subject: &Subject) -> Result<guest::Packed> {
-    let mut guest = Guest {
-        timeout: Duration::from_mins(5),
-        ..Guest::default()
-    };
+    let mut guest = Guest { timeout: Duration::from_mins(5), ..Guest::default() };
     guest.add(&subject.shim, GUEST_SHIM);
     for program in ["bench-moves", "bench-questions"] {
         guest.add(subject.programs.join(program), format!("/{program}"));
@@ -228,15 +219,7 @@ fn in_guest(series: &str, packed: &guest::Packed) -> Result<Vec<Row>> {
 fn prepare(is_quick: bool, needs_analyzer: bool) -> Result<Subject> {
     let mut command = repo::cargo();
     command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
-    command.args([
-        "-p",
-        "mremap-shim",
-        "-p",
-        "mremap-benches",
-        "--lib",
-        "--bins",
-        "--examples",
-    ]);
+    command.args(["-p", "mremap-shim", "-p", "mremap-benches", "--lib", "--bins", "--examples"]);
     if needs_analyzer {
         command.args(["-p", "mremap-analyzer"]);
     }
@@ -249,10 +232,9 @@ fn prepare(is_quick: bool, needs_analyzer: bool) -> Result<Subject> {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let built = |name: &str| -> Result<PathBuf> {
-        let messages = text
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let files = messages.flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default());
+        let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let files = messages
+            .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default());
         let mut paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
         paths
             .find(|path| path.file_name().is_some_and(|it| it == name))
@@ -261,7 +243,8 @@ fn prepare(is_quick: bool, needs_analyzer: bool) -> Result<Subject> {
     let bench = built("bench-moves")?;
     let programs = bench.parent().context("a file lies in a directory")?.to_owned();
     let scratch = programs.join("bench");
-    fs::create_dir_all(&scratch).with_context(|| format!("{}: cannot be made", scratch.display()))?;
+    fs::create_dir_all(&scratch)
+        .with_context(|| format!("{}: cannot be made", scratch.display()))?;
     Ok(Subject {
         shim: built("libmremap_shim.so")?,
         analyzer: programs.join("mremap-analyzer"),

@@ -83,21 +83,13 @@ impl Catalogue {
     /// Reads the catalogue of this repository.
     pub fn read() -> Result<Self> {
         let path = repo::root().join("tests/kernels.toml");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        let catalogue: Self =
-            toml::from_str(&text).with_context(|| format!("{}: not a kernel catalogue", path.display()))?;
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("{}: cannot be read", path.display()))?;
+        let catalogue: Self = toml::from_str(&text)
+            .with_context(|| format!("{}: not a kernel catalogue", path.display()))?;
         for name in &catalogue.guest.host_only {
-            if !repo::root()
-                .join("tests/tests")
-                .join(name)
-                .with_extension("rs")
-                .is_file()
-            {
-                bail!(
-                    "{}: host_only names {name}, which is not in tests/tests",
-                    path.display()
-                );
+            if !repo::root().join("tests/tests").join(name).with_extension("rs").is_file() {
+                bail!("{}: host_only names {name}, which is not in tests/tests", path.display());
             }
         }
         Ok(catalogue)
@@ -119,16 +111,9 @@ impl Catalogue {
 
     /// The entries with these series, in the catalogue's order; all of them when none is named.
     pub fn select(&self, series: &[String]) -> Result<Vec<Entry>> {
-        let known = self
-            .entries
-            .iter()
-            .map(|entry| entry.series.as_str())
-            .collect::<Vec<_>>();
+        let known = self.entries.iter().map(|entry| entry.series.as_str()).collect::<Vec<_>>();
         if let Some(unknown) = series.iter().find(|wanted| !known.contains(&wanted.as_str())) {
-            bail!(
-                "kernel {unknown}: not in tests/kernels.toml, which has {}",
-                known.join(", ")
-            );
+            bail!("kernel {unknown}: not in tests/kernels.toml, which has {}", known.join(", "));
         }
         let wanted = |entry: &&Entry| series.is_empty() || series.contains(&entry.series);
         Ok(self.entries.iter().filter(wanted).cloned().collect())

@@ -30,11 +30,7 @@ pub fn run() -> Result<ExitCode> {
         failed.push("instructions");
     }
     println!("== tests");
-    let tests = test::run(test::Options {
-        require_all: true,
-        programs: true,
-        torture: None,
-    })?;
+    let tests = test::run(test::Options { require_all: true, programs: true, torture: None })?;
     println!("== oracle");
     for options in oracle::Options::for_ci() {
         if oracle::run(&options)? != ExitCode::SUCCESS {
@@ -74,8 +70,7 @@ fn last_steps() -> [(&'static str, Step); 5] {
 /// Licences, sources and duplicates; the advisories' database cannot be had everywhere.
 fn dependencies() -> Result<ExitCode> {
     let mut deny = repo::cargo();
-    deny.env("PATH", DENY.path()?)
-        .args(["deny", "check", "licenses", "bans", "sources"]);
+    deny.env("PATH", DENY.path()?).args(["deny", "check", "licenses", "bans", "sources"]);
     repo::run(&mut deny).map(|()| ExitCode::SUCCESS)
 }
 
@@ -89,10 +84,7 @@ fn checks() -> [(&'static str, Command); 3] {
     doc.env("RUSTDOCFLAGS", "-Dwarnings");
     [
         ("format", cargo(&["fmt", "--all", "--check"])),
-        (
-            "lints",
-            cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        ),
+        ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
         ("documentation", doc),
     ]
 }

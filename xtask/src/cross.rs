@@ -20,14 +20,7 @@ const C_COMPILER: &str = "aarch64-linux-gnu-gcc";
 /// The oldest Debian release whose compiler is new enough.
 const COMPILER_SUITE: &str = "forky";
 /// The start of names that the compiler depends on and that are not needed: programs and headers to link with.
-const LEFT_OUT: [&str; 6] = [
-    "gcc",
-    "cpp",
-    "binutils",
-    "libc6-dev",
-    "libc-dev",
-    "linux-libc-dev",
-];
+const LEFT_OUT: [&str; 6] = ["gcc", "cpp", "binutils", "libc6-dev", "libc-dev", "linux-libc-dev"];
 /// What the guests need of the release that the cross linker belongs to.
 const IN_GUESTS: [&str; 4] = ["libc6", "libgcc-s1", "busybox-static", "coreutils"];
 
@@ -104,14 +97,16 @@ fn once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if fresh.exists() {
         fs::remove_dir_all(&fresh)?;
     }
-    fs::create_dir_all(&fresh).with_context(|| format!("{}: cannot be created", fresh.display()))?;
+    fs::create_dir_all(&fresh)
+        .with_context(|| format!("{}: cannot be created", fresh.display()))?;
     fill(&fresh)?;
     fs::rename(&fresh, folder).with_context(|| format!("{}: cannot be renamed", fresh.display()))
 }
 
 fn unpack(apt: &Apt, names: &[String], root: &Path) -> Result<()> {
     for name in names {
-        let package = apt::newest(apt.named(name)?).with_context(|| format!("{name}: no such package"))?;
+        let package =
+            apt::newest(apt.named(name)?).with_context(|| format!("{name}: no such package"))?;
         eprintln!("cross: fetching {} {}", package.name, package.version);
         let scratch = tempfile::tempdir().context("no temporary directory")?;
         let deb = apt.download(&package, scratch.path())?;
@@ -123,13 +118,8 @@ fn unpack(apt: &Apt, names: &[String], root: &Path) -> Result<()> {
 /// The release of this machine: the cross linker's C library is of it.
 fn own_suite() -> Result<String> {
     let text = fs::read_to_string("/etc/os-release").context("/etc/os-release: cannot be read")?;
-    let name = text
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    Ok(name
-        .context("/etc/os-release: no VERSION_CODENAME")?
-        .trim_matches('"')
-        .to_owned())
+    let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    Ok(name.context("/etc/os-release: no VERSION_CODENAME")?.trim_matches('"').to_owned())
 }
 
 fn wrapper(home: &Path, rust: &Path) -> Result<PathBuf> {

@@ -22,17 +22,15 @@ impl Debian {
         let home = repo::root().join("target/debian");
         let root = home.join(suite);
         if !root.exists() {
-            fs::create_dir_all(&home).with_context(|| format!("{}: cannot be created", home.display()))?;
+            fs::create_dir_all(&home)
+                .with_context(|| format!("{}: cannot be created", home.display()))?;
             // Renamed when it is whole.
             let fresh = home.join(format!("{suite}.fresh"));
             if fresh.exists() {
                 fs::remove_dir_all(&fresh)?;
             }
             let mut debootstrap = Command::new("debootstrap");
-            debootstrap
-                .args(["--variant=minbase", suite])
-                .arg(&fresh)
-                .arg(apt::mirror(suite)?);
+            debootstrap.args(["--variant=minbase", suite]).arg(&fresh).arg(apt::mirror(suite)?);
             repo::capture(&mut debootstrap)
                 .context("debootstrap: needs root, and `apt-get install debootstrap`")?;
             fs::rename(&fresh, &root)?;
@@ -50,23 +48,11 @@ impl Debian {
                      mkdir given; mount -o bind \"$3\" given; exec chroot . /bin/sh -euxc \"$4\"";
         let mut command = Command::new("unshare");
         command
-            .args([
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "sh",
-                "-euc",
-                setup,
-                "sh",
-            ])
+            .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-euc", setup, "sh"])
             .args([scratch.path(), &self.root, given])
             .arg(script)
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LC_ALL", "C.UTF-8");
         repo::capture(&mut command)
     }
@@ -84,10 +70,7 @@ impl Debian {
         ] {
             tar.arg(format!("--exclude={left_out}"));
         }
-        tar.arg("-C")
-            .arg(&self.root)
-            .arg("-cf")
-            .args([to, Path::new(".")]);
+        tar.arg("-C").arg(&self.root).arg("-cf").args([to, Path::new(".")]);
         repo::run(&mut tar)?;
         if fs::metadata(to)?.len() > 300 << 20 {
             bail!("{}: too large for a guest's memory", to.display());

@@ -25,10 +25,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let artifacts = Artifacts::prepare()?;
     on_this_kernel(&artifacts)?;
-    let qemu_is_here = Command::new("qemu-system-x86_64")
-        .arg("--version")
-        .output()
-        .is_ok();
+    let qemu_is_here = Command::new("qemu-system-x86_64").arg("--version").output().is_ok();
     match &options.vm {
         Some(series) => on_old_kernel(&artifacts, series)?,
         None if qemu_is_here => on_old_kernel(&artifacts, OLD_KERNEL)?,
@@ -53,15 +50,11 @@ fn on_this_kernel(artifacts: &Artifacts) -> Result<()> {
             .arg(&traces)
             .arg("--")
             .arg(artifacts.example(&example));
-        let output = run
-            .output()
-            .with_context(|| format!("cannot run {example} under the shim"))?;
+        let output =
+            run.output().with_context(|| format!("cannot run {example} under the shim"))?;
         print!("{}", String::from_utf8_lossy(&output.stdout));
         if !output.status.success() {
-            bail!(
-                "{example} failed under the shim: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            bail!("{example} failed under the shim: {}", String::from_utf8_lossy(&output.stderr));
         }
     }
     println!("\n== mremap-analyzer report {}\n", traces.display());
@@ -71,12 +64,7 @@ fn on_this_kernel(artifacts: &Artifacts) -> Result<()> {
         .find(|path| path.to_string_lossy().contains(DRAWN))
         .context("the drawn example left no trace")?;
     println!("\n== mremap-analyzer show {} --event 1\n", drawn.display());
-    repo::run(
-        Command::new(artifacts.analyzer())
-            .arg("show")
-            .arg(&drawn)
-            .args(["--event", "1"]),
-    )
+    repo::run(Command::new(artifacts.analyzer()).arg("show").arg(&drawn).args(["--event", "1"]))
 }
 
 fn on_old_kernel(artifacts: &Artifacts, series: &str) -> Result<()> {
@@ -84,14 +72,10 @@ fn on_old_kernel(artifacts: &Artifacts, series: &str) -> Result<()> {
     let mut guest = Guest::default();
     guest.add(&artifacts.root, "/artifacts");
     guest.command([example.as_str()]);
-    guest.command_with(
-        [example.as_str()],
-        &[("LD_PRELOAD", "/artifacts/libmremap_shim.so")],
-    );
+    guest.command_with([example.as_str()], &[("LD_PRELOAD", "/artifacts/libmremap_shim.so")]);
     let outcomes = guest::run(&kernels::get_one(series)?, &guest)?;
-    for (how, outcome) in ["without the shim", "with LD_PRELOAD=libmremap_shim.so"]
-        .iter()
-        .zip(outcomes)
+    for (how, outcome) in
+        ["without the shim", "with LD_PRELOAD=libmremap_shim.so"].iter().zip(outcomes)
     {
         println!(
             "\n== {DRAWN} on Linux {series}, {how}: exit status {} after {:.1} s\n\n{}",

@@ -40,11 +40,7 @@ pub fn run() -> Result<ExitCode> {
     let (mut passed, mut failed, mut seen) = (0, 0, 0);
     for document in documents()? {
         let text = fs::read_to_string(&document)?;
-        let name = document
-            .strip_prefix(repo::root())
-            .unwrap_or(&document)
-            .display()
-            .to_string();
+        let name = document.strip_prefix(repo::root()).unwrap_or(&document).display().to_string();
         let blocks = blocks(&text).with_context(|| name.clone())?;
         seen += blocks.len();
         let script = script(&blocks, prefix.path());
@@ -59,10 +55,7 @@ pub fn run() -> Result<ExitCode> {
             }
         }
     }
-    anyhow::ensure!(
-        seen > 0,
-        "no document shows a command: the fences are not understood"
-    );
+    anyhow::ensure!(seen > 0, "no document shows a command: the fences are not understood");
     println!("{passed} passed, {failed} failed");
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
@@ -73,10 +66,7 @@ fn documents() -> Result<Vec<PathBuf>> {
         file.extension().is_some_and(|it| it == "md")
             && (file.starts_with("docs") || file.components().count() == 1)
     };
-    Ok(files
-        .filter(is_document)
-        .map(|file| repo::root().join(file))
-        .collect())
+    Ok(files.filter(is_document).map(|file| repo::root().join(file)).collect())
 }
 
 /// Lays the products as a package would.
@@ -92,10 +82,7 @@ fn install(prefix: &Path) -> Result<()> {
     copy(&artifacts.shim(), "lib/libmremap_shim.so")?;
     copy(&repo::root().join("packaging/mremap-demo"), "bin/mremap-demo")?;
     for example in artifacts.examples() {
-        copy(
-            &artifacts.example(&example),
-            &format!("lib/mremap-shim/{example}"),
-        )?;
+        copy(&artifacts.example(&example), &format!("lib/mremap-shim/{example}"))?;
     }
     let python = DUCKDB.get()?.join("python3");
     let sql = prefix.join("bin/documents-sql");
@@ -140,8 +127,9 @@ fn blocks(document: &str) -> Result<Vec<Block>> {
 
 /// One shell script of those that are run.
 fn script(blocks: &[Block], prefix: &Path) -> String {
-    let here =
-        |text: String, place: &&str| text.replace(*place, &place.replace("/usr", &prefix.to_string_lossy()));
+    let here = |text: String, place: &&str| {
+        text.replace(*place, &place.replace("/usr", &prefix.to_string_lossy()))
+    };
     let shown = |block: &Block| {
         let text = INSTALLED.iter().fold(block.text.clone(), here);
         match block.language.as_str() {
@@ -170,8 +158,7 @@ mod tests {
 
     #[test]
     fn a_block_of_commands_must_say_what_becomes_of_it() {
-        let document =
-            "a\n```sh run\nls\npwd\n```\n```text\nls\n```\n```sql not run: needs Spark\nSELECT 1\n```\n";
+        let document = "a\n```sh run\nls\npwd\n```\n```text\nls\n```\n```sql not run: needs Spark\nSELECT 1\n```\n";
         let blocks = blocks(document).unwrap();
         assert_eq!(blocks.len(), 2);
         assert_eq!(script(&blocks, Path::new("/x")), "ls\npwd\n");

@@ -47,10 +47,7 @@ pub struct Options {
 impl Options {
     /// Enough to see that each target builds, and holds on what is kept and near it.
     pub fn for_ci() -> Self {
-        Self {
-            targets: Vec::new(),
-            seconds: 2,
-        }
+        Self { targets: Vec::new(), seconds: 2 }
     }
 }
 
@@ -64,7 +61,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let host = host()?;
     for workspace in ["fuzz", "plan/fuzz"] {
-        repo::run(&mut build(workspace, &host)).context("a C++ compiler builds libFuzzer's runtime")?;
+        repo::run(&mut build(workspace, &host))
+            .context("a C++ compiler builds libFuzzer's runtime")?;
     }
     let is_wanted = |target: &&Target| {
         options.targets.is_empty() || options.targets.iter().any(|name| name == target.name)
@@ -99,7 +97,8 @@ fn directory() -> PathBuf {
 }
 
 fn make(directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("{}: cannot be made", directory.display()))
+    fs::create_dir_all(directory)
+        .with_context(|| format!("{}: cannot be made", directory.display()))
 }
 
 impl Target {
@@ -110,9 +109,7 @@ impl Target {
     /// Runs it; libFuzzer's last line of how far it came, or all that it said where it has found something.
     fn run(&self, host: &str, seconds: u32) -> Result<String> {
         let mut command = self.command(host, seconds)?;
-        let output = command
-            .output()
-            .with_context(|| format!("{}: cannot be run", self.name))?;
+        let output = command.output().with_context(|| format!("{}: cannot be run", self.name))?;
         let said = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
             bail!("{}: {}\n{said}", self.name, output.status);

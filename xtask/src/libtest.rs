@@ -25,10 +25,7 @@ pub fn summary(line: &str) -> Option<Counts> {
         let words: Vec<&str> = line.split([' ', ';']).filter(|word| !word.is_empty()).collect();
         words.windows(2).find(|pair| pair[1] == name)?[0].parse().ok()
     };
-    Some(Counts {
-        passed: count("passed")?,
-        failed: count("failed")?,
-    })
+    Some(Counts { passed: count("passed")?, failed: count("failed")? })
 }
 
 /// The counts of one executable that exited with this status; one that died counts as one failure at least.
@@ -48,22 +45,13 @@ mod tests {
     #[test]
     fn a_summary_line_is_counted() {
         let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
-        assert_eq!(
-            summary(line),
-            Some(Counts {
-                passed: 12,
-                failed: 3
-            })
-        );
+        assert_eq!(summary(line), Some(Counts { passed: 12, failed: 3 }));
         assert_eq!(summary("test a ... ok"), None);
     }
 
     #[test]
     fn an_executable_that_died_has_failed() {
-        assert_eq!(
-            counts("running 3 tests\n", false),
-            Counts { passed: 0, failed: 1 }
-        );
+        assert_eq!(counts("running 3 tests\n", false), Counts { passed: 0, failed: 1 });
         assert_eq!(counts("running 0 tests\n", true), Counts::default());
     }
 }

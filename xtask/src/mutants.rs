@@ -214,11 +214,7 @@ pub fn run(seed: u64) -> Result<ExitCode> {
     }
     let noticed = MUTANTS.len() - unnoticed.len();
     println!("mutants: {noticed} passed, {} failed", unnoticed.len());
-    Ok(if unnoticed.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if unnoticed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Builds the broken shim from a copy of the sources, with a target directory of its own.
@@ -273,7 +269,9 @@ impl Mutant {
 
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).with_context(|| format!("{}: cannot be read", from.display()))? {
+    for entry in
+        fs::read_dir(from).with_context(|| format!("{}: cannot be read", from.display()))?
+    {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
@@ -285,7 +283,12 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn is_noticed_at_last(artifacts: &Artifacts, shim: &Path, mutant: &Mutant, seed: u64) -> Result<bool> {
+fn is_noticed_at_last(
+    artifacts: &Artifacts,
+    shim: &Path,
+    mutant: &Mutant,
+    seed: u64,
+) -> Result<bool> {
     // A signal has to come at the right moment for an example to notice: on a quiet machine in one run of forty.
     let repeats = matches!(mutant.finder, Finder::Example(_));
     let start = Instant::now();
@@ -318,10 +321,7 @@ fn is_noticed(artifacts: &Artifacts, shim: &Path, mutant: &Mutant, seed: u64) ->
             command
         }
     };
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .context("the finder cannot be run")?;
+    let output = command.stdin(Stdio::null()).output().context("the finder cannot be run")?;
     // 1 is what both say when they saw something wrong. An example in a broken process may well die of it.
     match (output.status.code(), mutant.finder) {
         (Some(0), _) => Ok(false),

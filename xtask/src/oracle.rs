@@ -88,11 +88,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             failed |= repo::run(&mut command).is_err();
         }
     }
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The one that is named, or all.

@@ -18,12 +18,8 @@ const KERNEL: &str = "6.1";
 const RUNS: usize = 20;
 const BEGIN: &str = "<!-- cargo xtask pictures -->\n```text\n";
 const END: &str = "```\n<!-- end -->";
-const BROWSERS: [&str; 4] = [
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-];
+const BROWSERS: [&str; 4] =
+    ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
 
 /// What to do.
 #[derive(Debug, Default, clap::Args)]
@@ -39,10 +35,7 @@ pub struct Options {
 impl Options {
     /// What CI does of it.
     pub fn for_ci() -> Self {
-        Self {
-            check: true,
-            record: false,
-        }
+        Self { check: true, record: false }
     }
 }
 
@@ -62,11 +55,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let show = |arguments: &[&str]| {
         let mut show = analyzer("show");
         show.args(["--event", "1"]).args(arguments);
-        repo::capture(
-            show.env("LC_ALL", "C.UTF-8")
-                .env("NO_COLOR", "1")
-                .env_remove("COLUMNS"),
-        )
+        repo::capture(show.env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1").env_remove("COLUMNS"))
     };
     let readme = repo::root().join("README.md");
     let old = fs::read_to_string(&readme).context("README.md: cannot be read")?;
@@ -83,7 +72,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
                 path.display()
             );
         } else {
-            fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
+            fs::write(&path, text)
+                .with_context(|| format!("{}: cannot be written", path.display()))?;
         }
     }
     if !options.check {
@@ -95,14 +85,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// The README with another drawing between its marks.
 fn with_drawing(readme: &str, drawing: &str) -> Result<String> {
     let begin = readme.find(BEGIN).context("README.md: no mark for the drawing")? + BEGIN.len();
-    let end = begin
-        + readme[begin..]
-            .find(END)
-            .context("README.md: no end of the drawing")?;
-    let lines: String = drawing
-        .lines()
-        .map(|line| line.trim_end().to_owned() + "\n")
-        .collect();
+    let end = begin + readme[begin..].find(END).context("README.md: no end of the drawing")?;
+    let lines: String = drawing.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
     Ok(format!("{}{lines}{}", &readme[..begin], &readme[end..]))
 }
 
@@ -113,10 +97,7 @@ fn compile(keep: &Path) -> Result<PathBuf> {
     let mut compiler = Command::new("cc");
     compiler
         .args(["-std=gnu11", "-O2", "-g", "-gz", "-pthread"])
-        .arg(format!(
-            "-ffile-prefix-map={}=/usr/share/doc/mremap-shim",
-            repo::root().display()
-        ))
+        .arg(format!("-ffile-prefix-map={}=/usr/share/doc/mremap-shim", repo::root().display()))
         .arg("-o")
         .arg(&program)
         .arg(format!("examples/{DRAWN}.c"));
@@ -145,23 +126,12 @@ fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
     );
     guest.command(["sh", "-c", "tar -cz -C /tmp . | base64"]);
     let outcomes = guest::run(&kernels::get_one(KERNEL)?, &guest)?;
-    let [ran, encoded] = &outcomes[..] else {
-        bail!("two commands, two outcomes")
-    };
-    ensure!(
-        ran.is_success() && encoded.is_success(),
-        "{}{}",
-        ran.output,
-        encoded.output
-    );
+    let [ran, encoded] = &outcomes[..] else { bail!("two commands, two outcomes") };
+    ensure!(ran.is_success() && encoded.is_success(), "{}{}", ran.output, encoded.output);
     let scratch = tempfile::tempdir()?;
     fs::write(scratch.path().join("encoded"), &encoded.output)?;
     let unpack = "base64 -d -i encoded | tar -xz";
-    repo::capture(
-        Command::new("sh")
-            .args(["-c", unpack])
-            .current_dir(scratch.path()),
-    )?;
+    repo::capture(Command::new("sh").args(["-c", unpack]).current_dir(scratch.path()))?;
     let kept = quickest(artifacts, scratch.path())?;
     fs::copy(kept, trace).with_context(|| format!("{}: cannot be written", trace.display()))?;
     Ok(())
@@ -174,7 +144,8 @@ fn quickest(artifacts: &Artifacts, traces: &Path) -> Result<PathBuf> {
         if trace.extension().is_some_and(|it| it == "mremap") {
             let mut events = Command::new(artifacts.analyzer());
             let line = repo::capture(events.args(["events", "--json"]).arg(&trace))?;
-            let event: serde_json::Value = serde_json::from_str(line.lines().next().unwrap_or_default())?;
+            let event: serde_json::Value =
+                serde_json::from_str(line.lines().next().unwrap_or_default())?;
             timed.push((event["duration_ns"].as_u64().context("no duration")?, trace));
         }
     }
@@ -200,10 +171,7 @@ fn photograph(html: &mut Command, to: &Path) -> Result<()> {
     command
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
         .args(["--force-device-scale-factor=1", "--window-size=1100,1000"])
-        .arg(format!(
-            "--user-data-dir={}",
-            scratch.path().join("profile").display()
-        ))
+        .arg(format!("--user-data-dir={}", scratch.path().join("profile").display()))
         .arg(format!("--screenshot={}", to.display()))
         .arg(format!("file://{}", page.display()));
     repo::capture(&mut command).map(drop)
@@ -216,10 +184,7 @@ mod tests {
     #[test]
     fn the_drawing_goes_between_its_marks_and_nothing_else_changes() {
         let readme = format!("a\n{BEGIN}old\n{END}\nb\n");
-        assert_eq!(
-            with_drawing(&readme, "new  \n").unwrap(),
-            format!("a\n{BEGIN}new\n{END}\nb\n")
-        );
+        assert_eq!(with_drawing(&readme, "new  \n").unwrap(), format!("a\n{BEGIN}new\n{END}\nb\n"));
         assert!(with_drawing("nothing", "new").is_err());
     }
 }

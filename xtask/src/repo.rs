@@ -10,9 +10,7 @@ use anyhow::{Context, Result, bail};
 
 /// The repository.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("this crate is a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace")
 }
 
 /// The directory that keeps fetched kernels: `MREMAP_KERNEL_CACHE`, or `target/kernels`. Kernels do not depend on a
@@ -31,7 +29,8 @@ pub fn cargo() -> Command {
 /// Every regular file below a folder, links not followed, in order.
 pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let entries = fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
     for entry in entries {
         let entry = entry?;
         let kind = entry.file_type()?;
@@ -49,18 +48,12 @@ pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
 pub fn tracked() -> Result<Vec<PathBuf>> {
     let mut git = Command::new("git");
     let names = capture(git.args(["ls-files", "-z"]).current_dir(root()))?;
-    Ok(names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from)
-        .collect())
+    Ok(names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect())
 }
 
 /// Runs a command whose output the user sees; an exit status other than 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .status()
-        .with_context(|| format!("{}: cannot be run", name(command)))?;
+    let status = command.status().with_context(|| format!("{}: cannot be run", name(command)))?;
     if !status.success() {
         bail!("{}: {status}", shown(command));
     }
@@ -70,9 +63,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Runs a command and returns what it printed; on failure the error carries what it said on stderr.
 pub fn capture(command: &mut Command) -> Result<String> {
     command.stdin(Stdio::null());
-    let output = command
-        .output()
-        .with_context(|| format!("{}: cannot be run", name(command)))?;
+    let output = command.output().with_context(|| format!("{}: cannot be run", name(command)))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{}: {}\n{}", shown(command), output.status, said.trim_end());

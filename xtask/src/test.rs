@@ -61,41 +61,27 @@ pub fn run(options: Options) -> Result<ExitCode> {
     }
     sum += cost_of_skipping(&skipped, options.require_all);
     println!("{} passed, {} failed", sum.passed, sum.failed);
-    Ok(if sum.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// One system test alone, and as long as is asked for.
 fn torture(seconds: u64) -> Result<ExitCode> {
     let mut command = repo::cargo();
     command
-        .args([
-            "test",
-            "-p",
-            "mremap-tests",
-            "--test",
-            "torture",
-            "--",
-            "--nocapture",
-        ])
+        .args(["test", "-p", "mremap-tests", "--test", "torture", "--", "--nocapture"])
         .env("MREMAP_TORTURE_SECONDS", seconds.to_string());
     repo::run(&mut command).map(|()| ExitCode::SUCCESS)
 }
 
 /// What was skipped, as counts: nothing, or a failure each.
 fn cost_of_skipping(skipped: &[String], all_is_required: bool) -> Counts {
-    Counts {
-        passed: 0,
-        failed: if all_is_required { skipped.len() } else { 0 },
-    }
+    Counts { passed: 0, failed: if all_is_required { skipped.len() } else { 0 } }
 }
 
 /// The lines that skipped tests have left, each once: several tests may lack the same program.
 fn skipped_tests(list: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(list).with_context(|| format!("{}: cannot be read", list.display()))?;
+    let text =
+        fs::read_to_string(list).with_context(|| format!("{}: cannot be read", list.display()))?;
     let lines: BTreeSet<&str> = text.lines().collect();
     Ok(lines.into_iter().map(str::to_owned).collect())
 }
@@ -103,13 +89,12 @@ fn skipped_tests(list: &Path) -> Result<Vec<String>> {
 /// `cargo test`, whose output the user sees as it comes; `skipped` takes the lines of tests that lack something.
 fn on_this_machine(arguments: &[&str], skipped: &Path) -> Result<Counts> {
     let mut command = repo::cargo();
-    command
-        .args(arguments)
-        .env("MREMAP_SKIPPED", skipped)
-        .stdout(Stdio::piped());
+    command.args(arguments).env("MREMAP_SKIPPED", skipped).stdout(Stdio::piped());
     let mut child = command.spawn().context("cargo test: cannot be run")?;
     let mut sum = Counts::default();
-    for line in BufReader::new(child.stdout.take().context("cargo test has no stdout")?).split(b'\n') {
+    for line in
+        BufReader::new(child.stdout.take().context("cargo test has no stdout")?).split(b'\n')
+    {
         let line = line.context("cargo test: unreadable output")?;
         // A failing test may print anything.
         let line = String::from_utf8_lossy(&line);
@@ -118,11 +103,7 @@ fn on_this_machine(arguments: &[&str], skipped: &Path) -> Result<Counts> {
         }
         println!("{line}");
     }
-    if !child
-        .wait()
-        .context("cargo test: cannot be waited for")?
-        .success()
-    {
+    if !child.wait().context("cargo test: cannot be waited for")?.success() {
         // What does not build, or dies, has no line of counts.
         sum.failed = sum.failed.max(1);
     }
@@ -140,13 +121,12 @@ fn in_guests() -> Result<(Counts, Vec<String>)> {
     for (entry, kernel) in entries.iter().zip(kernels::get_each(&entries)) {
         match kernel {
             Ok(kernel) => kernels.push(kernel),
-            Err(error) => skipped.push(format!("the system tests on kernel {}: {error:#}", entry.series)),
+            Err(error) => {
+                skipped.push(format!("the system tests on kernel {}: {error:#}", entry.series))
+            }
         }
     }
-    Ok((
-        test_vm::matrix(&kernels, None, &catalogue.guest, None, test_vm::GUEST_TIMEOUT)?,
-        skipped,
-    ))
+    Ok((test_vm::matrix(&kernels, None, &catalogue.guest, None, test_vm::GUEST_TIMEOUT)?, skipped))
 }
 
 fn all_guests_skipped(missing: &str) -> String {
@@ -159,7 +139,8 @@ mod tests {
 
     #[test]
     fn without_qemu_the_line_says_what_is_skipped_and_how_to_get_it() {
-        let missing = guest::missing_in(OsStr::new("/nowhere"), Arch::Amd64).expect("nothing is there");
+        let missing =
+            guest::missing_in(OsStr::new("/nowhere"), Arch::Amd64).expect("nothing is there");
         assert_eq!(
             all_guests_skipped(&missing),
             "the system tests in all guest kernels: qemu-system-x86_64 is not installed \
@@ -178,9 +159,6 @@ mod tests {
     fn a_program_that_several_tests_lack_is_named_once() {
         let list = tempfile::NamedTempFile::new().unwrap();
         fs::write(list.path(), "what needs b\nwhat needs a\nwhat needs b\n").unwrap();
-        assert_eq!(
-            skipped_tests(list.path()).unwrap(),
-            ["what needs a", "what needs b"]
-        );
+        assert_eq!(skipped_tests(list.path()).unwrap(), ["what needs a", "what needs b"]);
     }
 }

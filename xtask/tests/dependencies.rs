@@ -8,16 +8,14 @@ use std::process::Command;
 type Users = BTreeMap<String, BTreeSet<String>>;
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a folder of the workspace")
 }
 
 fn manifest(folder: &str) -> toml::Table {
     let path = root().join(folder).join("Cargo.toml");
-    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.parse()
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let text =
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The crates that manifests name, without this repository's own, and the members that name them.
@@ -67,12 +65,7 @@ fn explained() -> Users {
 /// `cargo tree`, a crate a line.
 fn tree(arguments: &[&str]) -> Vec<String> {
     let mut tree = Command::new(env!("CARGO"));
-    tree.args([
-        "tree",
-        "--locked",
-        "--target=x86_64-unknown-linux-gnu",
-        "--format={p}",
-    ]);
+    tree.args(["tree", "--locked", "--target=x86_64-unknown-linux-gnu", "--format={p}"]);
     let output = tree.args(arguments).current_dir(root()).output();
     let output = output.expect("cargo tree runs");
     assert!(output.status.success(), "{output:?}");
@@ -113,12 +106,7 @@ fn every_dependency_has_its_weight_in_the_table() {
 #[test]
 fn what_is_shipped_has_its_weight_in_the_document() {
     let others = |product| {
-        let lines = tree(&[
-            "--edges=normal,no-proc-macro",
-            "--prefix=none",
-            "--package",
-            product,
-        ]);
+        let lines = tree(&["--edges=normal,no-proc-macro", "--prefix=none", "--package", product]);
         let crates = lines.iter().map(|line| line.trim_end_matches(" (*)"));
         let others = crates.filter(|it| !it.is_empty() && !it.starts_with("mremap-"));
         others.collect::<BTreeSet<_>>().len()
@@ -127,10 +115,7 @@ fn what_is_shipped_has_its_weight_in_the_document() {
     let sentence = format!(
         "The library links {library} crates beside the two of this repository, the analyzer {analyzer}"
     );
-    assert!(
-        document().contains(&sentence),
-        "docs/dependencies.md does not say: {sentence}"
-    );
+    assert!(document().contains(&sentence), "docs/dependencies.md does not say: {sentence}");
 }
 
 #[test]
@@ -141,12 +126,6 @@ fn every_dependency_has_its_reason_in_the_table() {
         let said = explained.get(name);
         assert_eq!(said, Some(members), "docs/dependencies.md: the row of `{name}`");
     }
-    let gone: Vec<&String> = explained
-        .keys()
-        .filter(|name| !named.contains_key(*name))
-        .collect();
-    assert!(
-        gone.is_empty(),
-        "docs/dependencies.md has rows for what nobody uses: {gone:?}"
-    );
+    let gone: Vec<&String> = explained.keys().filter(|name| !named.contains_key(*name)).collect();
+    assert!(gone.is_empty(), "docs/dependencies.md has rows for what nobody uses: {gone:?}");
 }

@@ -74,21 +74,12 @@ pub struct Check {
 impl Check {
     /// All is well.
     pub fn fine(group: Group, name: &'static str, what: impl Into<String>) -> Self {
-        Self {
-            group,
-            name,
-            state: State::Fine,
-            what: what.into(),
-            fix: None,
-        }
+        Self { group, name, state: State::Fine, what: what.into(), fix: None }
     }
 
     /// Worth knowing.
     pub fn note(group: Group, name: &'static str, what: impl Into<String>) -> Self {
-        Self {
-            state: State::Note,
-            ..Self::fine(group, name, what)
-        }
+        Self { state: State::Note, ..Self::fine(group, name, what) }
     }
 
     /// In the way.
@@ -98,11 +89,7 @@ impl Check {
         what: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self {
-            state: State::Problem,
-            fix: Some(fix.into()),
-            ..Self::fine(group, name, what)
-        }
+        Self { state: State::Problem, fix: Some(fix.into()), ..Self::fine(group, name, what) }
     }
 
     /// With something to do.

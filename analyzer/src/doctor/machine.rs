@@ -103,11 +103,7 @@ fn available(name: &'static str, errno: i32, there: &str, absent: &str, meaning:
     if errno == 0 {
         return Check::fine(HERE, name, there);
     }
-    Check::note(
-        HERE,
-        name,
-        format!("{absent} ({}): {meaning}", names::errno(errno as u32)),
-    )
+    Check::note(HERE, name, format!("{absent} ({}): {meaning}", names::errno(errno as u32)))
 }
 
 fn maps_file() -> Check {
@@ -172,10 +168,6 @@ fn seccomp() -> Check {
             "a seccomp filter stands above this process, and programs inherit it: the self-test below tells whether \
              it lets the shim work",
         ),
-        _ => Check::note(
-            HERE,
-            "seccomp",
-            "whether a seccomp filter stands above cannot be told",
-        ),
+        _ => Check::note(HERE, "seccomp", "whether a seccomp filter stands above cannot be told"),
     }
 }

@@ -107,7 +107,11 @@ fn reachable(program: &Program) -> Check {
 }
 
 /// What the loader would load, by its own account; nothing of the program runs.
-fn libraries(program: &Program, elf: &Elf, library: Option<&Path>) -> Result<Vec<(String, PathBuf)>, String> {
+fn libraries(
+    program: &Program,
+    elf: &Elf,
+    library: Option<&Path>,
+) -> Result<Vec<(String, PathBuf)>, String> {
     // A loader in another place may be anything, and nothing of the program is to run.
     let is_the_systems = |loader: &&String| SYSTEM.iter().any(|place| loader.starts_with(place));
     let Some(loader) = elf.loader.as_ref().filter(is_the_systems) else {
@@ -122,11 +126,7 @@ fn libraries(program: &Program, elf: &Elf, library: Option<&Path>) -> Result<Vec
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(if said.is_empty() {
-            text.trim().to_owned()
-        } else {
-            said
-        });
+        return Err(if said.is_empty() { text.trim().to_owned() } else { said });
     }
     Ok(text.lines().filter_map(listed).collect())
 }
@@ -153,9 +153,8 @@ fn loads(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<Check> {
         }
     }
     let shim = library.and_then(Path::file_name);
-    let listed = files
-        .iter()
-        .any(|(name, _)| shim.is_some_and(|shim| shim.to_string_lossy() == *name));
+    let listed =
+        files.iter().any(|(name, _)| shim.is_some_and(|shim| shim.to_string_lossy() == *name));
     if !files.is_empty() && shim.is_some() {
         checks.push(if listed {
             Check::fine(
@@ -177,12 +176,7 @@ fn loads(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<Check> {
 
 /// Who in it calls `mremap`, and how.
 fn callers(program: &Program, files: &[(String, PathBuf)]) -> Vec<Check> {
-    let own = program
-        .file
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let own = program.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let libraries = files.iter().filter(|(name, path)| {
         !path.as_os_str().is_empty() && !KNOWN.iter().any(|known| name.starts_with(known))
     });
@@ -220,10 +214,7 @@ fn told(by_symbol: &[String], by_number: &[String], hidden: &[String]) -> Vec<Ch
         checks.push(Check::fine(
             HERE,
             "callers",
-            format!(
-                "mremap is called by symbol, and will be seen, from {}",
-                by_symbol.join(", ")
-            ),
+            format!("mremap is called by symbol, and will be seen, from {}", by_symbol.join(", ")),
         ));
     }
     if !by_number.is_empty() {
@@ -263,10 +254,7 @@ mod tests {
         let line = |text| listed(text).expect("a library");
         assert_eq!(line("\tlinux-vdso.so.1 (0x7f00)").0, "linux-vdso.so.1");
         let (name, path) = line("\tlibm.so.6 => /lib/libm.so.6 (0x00007f)");
-        assert_eq!(
-            (name.as_str(), path.as_path()),
-            ("libm.so.6", Path::new("/lib/libm.so.6"))
-        );
+        assert_eq!((name.as_str(), path.as_path()), ("libm.so.6", Path::new("/lib/libm.so.6")));
         assert_eq!(line("\tlibx.so => not found").1, Path::new(""));
         assert_eq!(line("\t/opt/a b/libmremap_shim.so (0x7f)").0, "libmremap_shim.so");
     }

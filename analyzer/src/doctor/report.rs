@@ -39,7 +39,8 @@ pub fn write(checks: &[Check], options: &DoctorOptions, out: &mut dyn Write) -> 
         0 if checks.iter().any(|check| check.group == Group::Program) => {
             "Nothing is in the way: mremap-analyzer run -- PROGRAM".to_owned()
         }
-        0 => "Nothing is in the way; `mremap-analyzer doctor PROGRAM` looks at a program, too.".to_owned(),
+        0 => "Nothing is in the way; `mremap-analyzer doctor PROGRAM` looks at a program, too."
+            .to_owned(),
         1 => paper.bad("One problem, with its fix above."),
         _ => paper.bad(&format!("{problems} problems, each with its fix above.")),
     };

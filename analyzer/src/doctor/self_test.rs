@@ -98,7 +98,11 @@ pub fn natively() -> Result<Answers, String> {
 ///
 /// # Errors
 /// Why it told nothing.
-pub fn under_shim(library: &Path, traces: &Path, trial: Trial) -> Result<(Answers, String), String> {
+pub fn under_shim(
+    library: &Path,
+    traces: &Path,
+    trial: Trial,
+) -> Result<(Answers, String), String> {
     let mut command = child()?;
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MREMAP_SHIM_") {
@@ -124,9 +128,8 @@ fn child() -> Result<Command, String> {
 }
 
 fn listen(command: &mut Command) -> Result<(Answers, String), String> {
-    let output = command
-        .output()
-        .map_err(|error| format!("the self-test cannot be started ({error})"))?;
+    let output =
+        command.output().map_err(|error| format!("the self-test cannot be started ({error})"))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if let Some(signal) = output.status.signal() {
         return Err(format!("the self-test was killed by signal {signal} {said}"));
@@ -221,11 +224,7 @@ fn ask_procmap_query() -> i32 {
     let mut query = ProcmapQuery::at_or_above(0, 0, 0);
     // SAFETY: the ioctl reads and writes the one struct, whose size it is told, and no name or build id.
     let answer = unsafe {
-        libc::ioctl(
-            maps.as_raw_fd(),
-            libc::c_ulong::from(PROCMAP_QUERY),
-            &raw mut query,
-        )
+        libc::ioctl(maps.as_raw_fd(), libc::c_ulong::from(PROCMAP_QUERY), &raw mut query)
     };
     if answer == -1 { errno() } else { 0 }
 }

@@ -77,11 +77,8 @@ fn try_it(library: &Path, native: &Result<Answers, String>) -> Vec<Check> {
     let Some(seen) = seen else {
         return vec![not_loaded(library, &said)];
     };
-    let mut checks = vec![Check::fine(
-        HERE,
-        "loads",
-        "it loads: a program started under it left a trace",
-    )];
+    let mut checks =
+        vec![Check::fine(HERE, "loads", "it loads: a program started under it left a trace")];
     // What fails without the shim, too, was told of the machine.
     let works = native.as_ref().is_ok_and(|answers| answers.grow == 0);
     if !works {
@@ -145,26 +142,18 @@ fn record(library: &Path, trial: Trial) -> Result<(Answers, String, Option<Seen>
         },
     )?;
     let processes = traces.processes.iter();
-    let messages = processes
-        .flat_map(|process| process.found.notes.messages.clone())
-        .collect();
+    let messages = processes.flat_map(|process| process.found.notes.messages.clone()).collect();
     Ok((answers, said, Some(Seen { events, messages })))
 }
 
 fn hooks(answers: &Answers, seen: &Seen) -> Vec<Check> {
-    let failed = [
-        ("by symbol", answers.grow),
-        ("through syscall()", answers.by_number),
-    ];
+    let failed = [("by symbol", answers.grow), ("through syscall()", answers.by_number)];
     for (how, errno) in failed {
         if errno != 0 {
             return vec![Check::problem(
                 HERE,
                 "hooks",
-                format!(
-                    "a plain call {how} failed under it ({})",
-                    names::errno(errno as u32)
-                ),
+                format!("a plain call {how} failed under it ({})", names::errno(errno as u32)),
                 "it works without it, so this is a defect of the shim: please report it",
             )];
         }
@@ -215,9 +204,7 @@ fn behaviour(seen: &Seen, kernel_can: bool) -> Check {
             name,
             format!(
                 "a move of two VMAs and a gap ended in {what}{}",
-                errno
-                    .map(|errno| format!(", {}", names::errno(errno)))
-                    .unwrap_or_default()
+                errno.map(|errno| format!(", {}", names::errno(errno))).unwrap_or_default()
             ),
             "a sandbox may forbid what the shim needs (mremap, mmap, mprotect); allow it, or report this",
         ),
@@ -306,7 +293,9 @@ fn other_preloads() -> Vec<Check> {
             Check::note(
                 HERE,
                 "preload",
-                format!("{place} names {list}: `run` keeps it, behind the shim (sanitizers before it)"),
+                format!(
+                    "{place} names {list}: `run` keeps it, behind the shim (sanitizers before it)"
+                ),
             )
         })
         .collect()

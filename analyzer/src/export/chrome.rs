@@ -62,12 +62,7 @@ impl Chrome {
     /// Opens the array.
     pub fn new(mut out: Box<dyn Write + Send>) -> Result<Self> {
         write!(out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
-        Ok(Self {
-            out,
-            piece: Vec::with_capacity(2 * PIECE),
-            named: HashSet::new(),
-            first: None,
-        })
+        Ok(Self { out, piece: Vec::with_capacity(2 * PIECE), named: HashSet::new(), first: None })
     }
 
     fn put(&mut self, value: &impl Serialize) -> Result<()> {

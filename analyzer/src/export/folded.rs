@@ -25,13 +25,7 @@ pub struct Folded {
 impl Folded {
     /// Writes to a stream at the end.
     pub fn new(out: Box<dyn Write + Send>, weight: Weight) -> Self {
-        Self {
-            out,
-            weight,
-            seen: HashMap::new(),
-            key: Vec::new(),
-            stacks: BTreeMap::new(),
-        }
+        Self { out, weight, seen: HashMap::new(), key: Vec::new(), stacks: BTreeMap::new() }
     }
 
     /// Stacks of different processes may read the same.
@@ -75,10 +69,8 @@ impl Exporter for Folded {
         if self.seen.len() >= MOST_STACKS {
             self.put_together();
         }
-        let frames: Vec<String> = stack(named)
-            .iter()
-            .map(|frame| frame.replace(';', ":").replace('\n', " "))
-            .collect();
+        let frames: Vec<String> =
+            stack(named).iter().map(|frame| frame.replace(';', ":").replace('\n', " ")).collect();
         self.seen.insert(self.key.clone(), (frames.join(";"), weight));
         Ok(())
     }

@@ -90,8 +90,8 @@ pub fn stream(output: Option<&Path>) -> Result<Box<dyn Write + Send>> {
     match output.filter(|path| *path != Path::new("-")) {
         None => Ok(Box::new(BufWriter::with_capacity(1 << 16, std::io::stdout()))),
         Some(path) => {
-            let file =
-                File::create(path).with_context(|| format!("{}: cannot be written", path.display()))?;
+            let file = File::create(path)
+                .with_context(|| format!("{}: cannot be written", path.display()))?;
             Ok(Box::new(BufWriter::with_capacity(1 << 16, file)))
         }
     }
@@ -151,9 +151,7 @@ pub fn write(
         );
         let _ = sender.send(batch);
         drop(sender);
-        let ended = writer
-            .join()
-            .map_err(|_| anyhow!("the writing thread ended unexpectedly"))?;
+        let ended = writer.join().map_err(|_| anyhow!("the writing thread ended unexpectedly"))?;
         read.and(ended)
     })
 }

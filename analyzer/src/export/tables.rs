@@ -23,10 +23,7 @@ pub struct Jsonl {
 impl Jsonl {
     /// Writes to a stream.
     pub fn new(out: Box<dyn Write + Send>) -> Self {
-        Self {
-            out,
-            lines: Vec::with_capacity(2 * LINES),
-        }
+        Self { out, lines: Vec::with_capacity(2 * LINES) }
     }
 }
 
@@ -87,10 +84,7 @@ impl Csv {
     pub fn new(out: Box<dyn Write + Send>) -> Result<Self> {
         let mut out = csv::WriterBuilder::new().buffer_capacity(LINES).from_writer(out);
         out.write_record(COLUMNS)?;
-        Ok(Self {
-            out,
-            row: ByteRecord::with_capacity(512, COLUMNS.len()),
-        })
+        Ok(Self { out, row: ByteRecord::with_capacity(512, COLUMNS.len()) })
     }
 }
 

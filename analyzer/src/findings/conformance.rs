@@ -39,10 +39,7 @@ impl VmaSource for Recorded<'_> {
             return Ok(None);
         };
         self.found = Vma {
-            range: Range {
-                start: part.vma_start.min(part.start),
-                end: part.vma_end.max(part.end),
-            },
+            range: Range { start: part.vma_start.min(part.start), end: part.vma_end.max(part.end) },
             offset: part.offset,
             ..Vma::default()
         };
@@ -97,10 +94,7 @@ fn refused(event: &Event, widest: Judgement, narrowest: Judgement) -> Answer {
 fn walk(event: &Event, wanted: Move) -> Answer {
     if let Some(summary) = event.summary {
         let moved = event.parts.iter().filter(|part| part.errno == 0);
-        let bytes: u64 = moved
-            .clone()
-            .map(|part| part.end.saturating_sub(part.start))
-            .sum();
+        let bytes: u64 = moved.clone().map(|part| part.end.saturating_sub(part.start)).sum();
         let counts = (moved.count() as u32, event.gaps.len() as u32, bytes);
         if counts != (summary.parts, summary.gaps, summary.bytes) {
             return Answer::CannotSay("parts or gaps of it were lost".to_owned());
@@ -108,10 +102,7 @@ fn walk(event: &Event, wanted: Move) -> Answer {
     } else {
         return Answer::CannotSay("it has no summary on record".to_owned());
     }
-    let mut source = Recorded {
-        parts: &event.parts,
-        found: Vma::default(),
-    };
+    let mut source = Recorded { parts: &event.parts, found: Vma::default() };
     let mut plan = Plan::new(wanted);
     let (mut parts, mut gaps) = (event.parts.iter(), event.gaps.iter());
     let errno = event.call.errno();
@@ -141,7 +132,10 @@ fn walk(event: &Event, wanted: Move) -> Answer {
                 return if right {
                     Answer::Matches
                 } else {
-                    Answer::Differs(format!("returned {:#x}, not the destination", event.call.result))
+                    Answer::Differs(format!(
+                        "returned {:#x}, not the destination",
+                        event.call.result
+                    ))
                 };
             }
         }

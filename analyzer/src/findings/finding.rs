@@ -70,7 +70,9 @@ impl Kind {
             | Self::PartialMove
             | Self::KilledHalfWay
             | Self::Race => Severity::Error,
-            Self::NeedsMultiVma | Self::NotAtomic | Self::Retried | Self::MapCount => Severity::Warning,
+            Self::NeedsMultiVma | Self::NotAtomic | Self::Retried | Self::MapCount => {
+                Severity::Warning
+            }
             Self::Fragmented => Severity::Note,
             Self::NotRecorded | Self::NativeUnseen | Self::NotRecomputed => Severity::CannotSay,
         }

@@ -32,10 +32,7 @@ pub fn look(process: &Process, event: &Event) -> Vec<(Kind, String)> {
 /// More than one VMA or a gap: what Linux refuses up to 6.16.
 fn several(event: &Event) -> Option<(Kind, String)> {
     let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
-    let made = matches!(
-        event.call.outcome,
-        Outcome::Emulated | Outcome::Native | Outcome::Begun
-    );
+    let made = matches!(event.call.outcome, Outcome::Emulated | Outcome::Native | Outcome::Begun);
     (made && parts + gaps > 1).then(|| {
         let what = format!(
             "a move of {} over {} and {}, {}",
@@ -54,10 +51,8 @@ fn ending(event: &Event, is_move: bool) -> Option<(Kind, String)> {
     let moved = event.parts.iter().filter(|part| part.errno == 0).count() as u64;
     match (call.outcome, call.errno()) {
         (Outcome::Begun, _) => {
-            let what = format!(
-                "{} had moved when the trace was last written",
-                counted(moved, "part")
-            );
+            let what =
+                format!("{} had moved when the trace was last written", counted(moved, "part"));
             Some((Kind::KilledHalfWay, what))
         }
         (Outcome::Emulated, Some(errno)) if moved > 0 => {
@@ -120,10 +115,7 @@ fn could_be_one(first: &Part, second: &Part) -> bool {
     let moved = first.errno == 0 && second.errno == 0;
     // Memory has offset 0 throughout.
     let offsets_follow = (first.offset, second.offset) == (0, 0)
-        || first
-            .offset
-            .wrapping_add(first.vma_end.wrapping_sub(first.vma_start))
-            == second.offset;
+        || first.offset.wrapping_add(first.vma_end.wrapping_sub(first.vma_start)) == second.offset;
     moved
         && first.end == second.start
         && first.protection == second.protection

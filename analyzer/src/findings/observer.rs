@@ -151,5 +151,8 @@ fn uses_result(failed: &Event, event: &Event) -> bool {
     let soon = event.number.saturating_sub(failed.number) <= NEARBY;
     event.call.old == MAP_FAILED
         || event.call.old == failed.call.result as u64
-        || (asked && soon && event.call.old == failed.call.new && event.call.errno() == Some(EFAULT))
+        || (asked
+            && soon
+            && event.call.old == failed.call.new
+            && event.call.errno() == Some(EFAULT))
 }

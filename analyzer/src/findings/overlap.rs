@@ -44,13 +44,7 @@ pub struct Overlap {
 
 impl Former {
     fn finding(&self, kind: Kind, what: String) -> Overlap {
-        Overlap {
-            kind,
-            event: self.number,
-            tid: self.tid,
-            caller: self.caller,
-            what,
-        }
+        Overlap { kind, event: self.number, tid: self.tid, caller: self.caller, what }
     }
 }
 

@@ -87,7 +87,12 @@ pub fn write(
 }
 
 /// The answers in short, last, where a terminal leaves the eye.
-fn write_sums(observer: &Observer, verdict: Verdict, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+fn write_sums(
+    observer: &Observer,
+    verdict: Verdict,
+    paper: &Paper,
+    out: &mut dyn Write,
+) -> Result<()> {
     let found = match verdict {
         Verdict::Clean => "nothing found",
         Verdict::Findings => "findings above",
@@ -161,10 +166,7 @@ impl OldKernels {
                 counted(times(Kind::NativeUnseen), "move")
             ),
             Self::CannotSay => {
-                format!(
-                    "unknown, {} were lost.",
-                    counted(times(Kind::NotRecorded), "call")
-                )
+                format!("unknown, {} were lost.", counted(times(Kind::NotRecorded), "call"))
             }
         }
     }
@@ -189,10 +191,7 @@ fn write_finding(
         number => format!("{} times", count(number)),
     };
     let title = kind.title();
-    let text = paper.wrap(
-        &format!("{} {}: {title} ({times})", severity.name(), kind.name()),
-        0,
-    );
+    let text = paper.wrap(&format!("{} {}: {title} ({times})", severity.name(), kind.name()), 0);
     let text = text.replacen(severity.name(), &label, 1);
     writeln!(out, "{}", text.replacen(title, &paper.heading(title), 1))?;
     writeln!(out, "{}", paper.wrap(kind.advice(), 2))?;
@@ -201,19 +200,11 @@ fn write_finding(
             Some(site) => format!("event {} at {site}: ", evidence.event),
             None => String::new(),
         };
-        writeln!(
-            out,
-            "{}",
-            paper.item("-", &format!("{place}{}", evidence.what), 4)
-        )?;
+        writeln!(out, "{}", paper.item("-", &format!("{place}{}", evidence.what), 4))?;
     }
     let shown = finding.evidence.len().min(top) as u64;
     if finding.count > shown && finding.evidence.len() > 1 {
-        writeln!(
-            out,
-            "    ... and {} more (--top N shows more)",
-            count(finding.count - shown)
-        )?;
+        writeln!(out, "    ... and {} more (--top N shows more)", count(finding.count - shown))?;
     }
     writeln!(out)?;
     Ok(())

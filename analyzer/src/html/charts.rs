@@ -70,11 +70,7 @@ pub fn timeline(overview: &Overview) -> String {
         "<p>Calls over time, failed ones in red; one bar is {}. Drag or press + and - to zoom, arrows to move, 0 for \
          all.</p>{}<p id=\"range\" aria-live=\"polite\" data-bin=\"{each}\">all: {whole}</p>",
         duration(each),
-        chart(
-            &bars("time", "calls over time", &values),
-            &highest(&values),
-            ("0 s", &whole)
-        )
+        chart(&bars("time", "calls over time", &values), &highest(&values), ("0 s", &whole))
     )
 }
 

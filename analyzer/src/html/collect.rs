@@ -37,7 +37,12 @@ pub struct Examples {
 }
 
 /// Picks events in one pass.
-pub fn examples(traces: &Traces, index: &Index, filter: &Filter, symbols: &Symbols) -> Result<Examples> {
+pub fn examples(
+    traces: &Traces,
+    index: &Index,
+    filter: &Filter,
+    symbols: &Symbols,
+) -> Result<Examples> {
     let each = (index.calls / (ROWS - SLOWEST - FAILED - MOVES) as u64).max(1);
     let mut namer = Namer::new(symbols);
     let mut kept: BTreeMap<u64, Named> = BTreeMap::new();
@@ -68,7 +73,9 @@ pub fn examples(traces: &Traces, index: &Index, filter: &Filter, symbols: &Symbo
             let key = Reverse((event.call.duration, event.number));
             if wanted {
                 kept.insert(event.number, namer.name(process, event));
-            } else if slowest.len() < SLOWEST || slowest.keys().next_back().is_some_and(|last| key < *last) {
+            } else if slowest.len() < SLOWEST
+                || slowest.keys().next_back().is_some_and(|last| key < *last)
+            {
                 slowest.insert(key, namer.name(process, event));
                 if slowest.len() > SLOWEST {
                     slowest.pop_last();
@@ -78,10 +85,5 @@ pub fn examples(traces: &Traces, index: &Index, filter: &Filter, symbols: &Symbo
         },
     )?;
     kept.extend(slowest.into_values().map(|named| (named.event.number, named)));
-    Ok(Examples {
-        events: kept.into_values().collect(),
-        drawn,
-        of,
-        observer,
-    })
+    Ok(Examples { events: kept.into_values().collect(), drawn, of, observer })
 }

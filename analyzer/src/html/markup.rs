@@ -15,10 +15,8 @@ pub fn table(id: &str, columns: &[&str], rows: &str) -> String {
             Some(name) => (" class=\"n\"", name),
             None => ("", *name),
         };
-        let _ = write!(
-            heads,
-            "<th scope=\"col\"{class}><button type=\"button\">{name}</button></th>"
-        );
+        let _ =
+            write!(heads, "<th scope=\"col\"{class}><button type=\"button\">{name}</button></th>");
         heads
     });
     format!(

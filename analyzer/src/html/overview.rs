@@ -35,11 +35,7 @@ pub fn overview(traces: &Traces, overview: &Overview) -> String {
         );
     }
     for damage in traces.damage() {
-        let _ = write!(
-            body,
-            "<p class=\"bad\">DAMAGED: {}</p>",
-            escape(&damage.to_string())
-        );
+        let _ = write!(body, "<p class=\"bad\">DAMAGED: {}</p>", escape(&damage.to_string()));
     }
     body.push_str(&sums(overview));
     let mut rows = String::new();
@@ -48,11 +44,7 @@ pub fn overview(traces: &Traces, overview: &Overview) -> String {
         if times.count() == 0 {
             continue;
         }
-        let _ = write!(
-            rows,
-            "<tr><td>{name}</td>{}",
-            number(&count(times.count()), times.count())
-        );
+        let _ = write!(rows, "<tr><td>{name}</td>{}", number(&count(times.count()), times.count()));
         rows.push_str(&number(&count(outcome.failed), outcome.failed));
         for percent in [50.0, 90.0, 99.0, 100.0] {
             let ns = times.percentile(percent);
@@ -60,9 +52,7 @@ pub fn overview(traces: &Traces, overview: &Overview) -> String {
         }
         let _ = write!(rows, "{}</tr>", number(&duration(times.sum()), times.sum()));
     }
-    let columns = [
-        "outcome", ">calls", ">failed", ">p50", ">p90", ">p99", ">max", ">total",
-    ];
+    let columns = ["outcome", ">calls", ">failed", ">p50", ">p90", ">p99", ">max", ">total"];
     body.push_str(&table("outcomes", &columns, &rows));
     for (why, failure) in &overview.failures {
         let _ = write!(
@@ -128,9 +118,7 @@ fn threads(traces: &Traces, overview: &Overview) -> String {
     if shown < 2 {
         return String::new();
     }
-    let columns = [
-        "program", ">process", ">thread", ">calls", ">time", ">bytes", ">failed",
-    ];
+    let columns = ["program", ">process", ">thread", ">calls", ">time", ">bytes", ">failed"];
     let more = match shown.saturating_sub(MOST_THREADS) {
         0 => String::new(),
         more => format!("<p>... and {more} more threads</p>"),
@@ -147,10 +135,7 @@ pub fn findings(examples: &Examples) -> String {
             Severity::Warning => "warn",
             Severity::Note | Severity::CannotSay => "dim",
         };
-        let first = finding
-            .evidence
-            .first()
-            .map_or("", |evidence| evidence.what.as_str());
+        let first = finding.evidence.first().map_or("", |evidence| evidence.what.as_str());
         let _ = write!(
             body,
             "<p><b class=\"{class}\">{}: {}</b> ({}). {} <span class=\"dim\">First: {}.</span></p>",
@@ -170,10 +155,7 @@ pub fn findings(examples: &Examples) -> String {
 /// Mappings grown again and again.
 pub fn chains(traces: &Traces, overview: &Overview, symbols: &Symbols) -> String {
     let mut rows = String::new();
-    let worth = overview
-        .chains
-        .iter()
-        .filter(|(_, chain)| chain.calls_saved() > 0);
+    let worth = overview.chains.iter().filter(|(_, chain)| chain.calls_saved() > 0);
     for (of, chain) in worth.take(MOST_CHAINS) {
         let Some(process) = traces.processes.get(*of) else {
             continue;
@@ -196,15 +178,7 @@ pub fn chains(traces: &Traces, overview: &Overview, symbols: &Symbols) -> String
     if rows.is_empty() {
         return "<p>No mapping was grown again and again.</p>".to_owned();
     }
-    let columns = [
-        "call site",
-        ">calls",
-        ">moved",
-        ">from",
-        ">to",
-        ">calls by doubling",
-        ">saves",
-    ];
+    let columns = ["call site", ">calls", ">moved", ">from", ">to", ">calls by doubling", ">saves"];
     let table = table("chain", &columns, &rows);
     format!(
         "<p>One mapping each, followed from address to address, and what doubling it each time would have saved.</p>{table}"

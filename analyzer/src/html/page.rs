@@ -24,11 +24,13 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// The whole document.
-pub fn render(traces: &Traces, overview: &Overview, examples: &Examples, symbols: &Symbols) -> String {
-    let title = traces
-        .processes
-        .first()
-        .map_or_else(String::new, |process| escape(&process.exe));
+pub fn render(
+    traces: &Traces,
+    overview: &Overview,
+    examples: &Examples,
+    symbols: &Symbols,
+) -> String {
+    let title = traces.processes.first().map_or_else(String::new, |process| escape(&process.exe));
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>mremap: {title}</title>\
          <meta name=\"viewport\" content=\"width=device-width\"><link rel=\"icon\" href=\"data:,\">\
@@ -66,14 +68,8 @@ fn sites(overview: &Overview) -> String {
         for (text, value) in [
             (count(stats.calls()), stats.calls()),
             (duration(stats.times.sum()), stats.times.sum()),
-            (
-                duration(stats.times.percentile(50.0)),
-                stats.times.percentile(50.0),
-            ),
-            (
-                duration(stats.times.percentile(99.0)),
-                stats.times.percentile(99.0),
-            ),
+            (duration(stats.times.percentile(50.0)), stats.times.percentile(50.0)),
+            (duration(stats.times.percentile(99.0)), stats.times.percentile(99.0)),
             (size(stats.bytes()), stats.bytes()),
             (count(stats.failed), stats.failed),
         ] {
@@ -81,20 +77,9 @@ fn sites(overview: &Overview) -> String {
         }
         rows.push_str("</tr>");
     }
-    let columns = [
-        "call site",
-        ">calls",
-        ">time",
-        ">p50",
-        ">p99",
-        ">bytes",
-        ">failed",
-    ];
-    let body = format!(
-        "{}<h3>As a tree, by time</h3>{}",
-        table("site", &columns, &rows),
-        tree(overview)
-    );
+    let columns = ["call site", ">calls", ">time", ">p50", ">p99", ">bytes", ">failed"];
+    let body =
+        format!("{}<h3>As a tree, by time</h3>{}", table("site", &columns, &rows), tree(overview));
     section("sites", "Call sites", &body)
 }
 
@@ -103,11 +88,7 @@ fn tree(overview: &Overview) -> String {
     let total: u64 = overview.sites.iter().map(|named| named.stats.times.sum()).sum();
     let mut modules: BTreeMap<String, Vec<(String, u64, u64)>> = BTreeMap::new();
     for named in overview.sites.iter().take(MOST_SITES) {
-        let module = named
-            .site
-            .module
-            .clone()
-            .unwrap_or_else(|| "no module".to_owned());
+        let module = named.site.module.clone().unwrap_or_else(|| "no module".to_owned());
         let stack = named.site.stack().join(" › ");
         let entry = (stack, named.stats.times.sum(), named.stats.calls());
         modules.entry(module).or_default().push(entry);
@@ -185,10 +166,7 @@ fn event_row(named: &Named, drawn: bool) -> String {
     format!(
         "<tr>{}{}{}<td>{}</td><td{bad}>{result}</td>{}{}{}{}<td>{}</td></tr>",
         number(&number_of_it, event.number),
-        number(
-            &format!("{:.6} s", named.since_start as f64 / 1e9),
-            named.since_start
-        ),
+        number(&format!("{:.6} s", named.since_start as f64 / 1e9), named.since_start),
         number(&event.tid.to_string(), event.tid.into()),
         names::outcome(call.outcome),
         number(&duration(named.duration), named.duration),
@@ -201,10 +179,7 @@ fn event_row(named: &Named, drawn: bool) -> String {
 
 fn moves(examples: &Examples) -> String {
     let mut body = String::new();
-    for named in examples
-        .events
-        .iter()
-        .filter(|named| examples.drawn.contains(&named.event.number))
+    for named in examples.events.iter().filter(|named| examples.drawn.contains(&named.event.number))
     {
         if named.event.parts.len() + named.event.gaps.len() > MOST_PIECES {
             continue;
@@ -214,7 +189,9 @@ fn moves(examples: &Examples) -> String {
         let _ = write!(body, "<figure id=\"e{}\">{picture}</figure>", named.event.number);
     }
     if body.is_empty() {
-        body.push_str("<p>No move was taken apart: emulated ones are, and with --detail vmas all.</p>");
+        body.push_str(
+            "<p>No move was taken apart: emulated ones are, and with --detail vmas all.</p>",
+        );
     }
     section("moves", "Moves", &body)
 }

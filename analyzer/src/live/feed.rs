@@ -21,13 +21,10 @@ impl Feed {
     /// A path cannot be opened.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
         for path in paths {
-            std::fs::metadata(path).with_context(|| format!("{}: cannot be followed", path.display()))?;
+            std::fs::metadata(path)
+                .with_context(|| format!("{}: cannot be followed", path.display()))?;
         }
-        Ok(Self {
-            paths: paths.to_vec(),
-            tails: Vec::new(),
-            events: 0,
-        })
+        Ok(Self { paths: paths.to_vec(), tails: Vec::new(), events: 0 })
     }
 
     /// What has been written since the last look, numbered in the order in which it was seen.

@@ -36,11 +36,7 @@ pub fn follow(
     loop {
         let seen = feed.poll();
         filter.start = feed.start();
-        idle = if seen.is_empty() && feed.processes().1 == 0 {
-            idle + 1
-        } else {
-            0
-        };
+        idle = if seen.is_empty() && feed.processes().1 == 0 { idle + 1 } else { 0 };
         for event in seen {
             let Some(process) = feed.process(event.process) else {
                 continue;

@@ -96,10 +96,7 @@ pub struct State {
 impl State {
     /// Nothing seen yet.
     pub fn new(interval: Duration) -> Self {
-        Self {
-            interval,
-            ..Self::default()
-        }
+        Self { interval, ..Self::default() }
     }
 
     /// Takes an event.
@@ -113,10 +110,10 @@ impl State {
         self.new += 1;
         let name = &named.site.name;
         if self.rows.len() < MOST_SITES || self.rows.contains_key(name) {
-            let row = self.rows.entry(name.clone()).or_insert_with(|| Row {
-                name: name.clone(),
-                ..Row::default()
-            });
+            let row = self
+                .rows
+                .entry(name.clone())
+                .or_insert_with(|| Row { name: name.clone(), ..Row::default() });
             row.calls += 1;
             row.new += 1;
             row.time = row.time.saturating_add(named.duration);
@@ -146,11 +143,8 @@ impl State {
 
     /// Call sites that pass the filter, in order.
     pub fn sites(&self) -> Vec<&Row> {
-        let mut rows: Vec<&Row> = self
-            .rows
-            .values()
-            .filter(|row| row.name.contains(&self.filter))
-            .collect();
+        let mut rows: Vec<&Row> =
+            self.rows.values().filter(|row| row.name.contains(&self.filter)).collect();
         let key = |row: &Row| match self.order {
             Order::Rate => row.rate,
             Order::Calls => row.calls,

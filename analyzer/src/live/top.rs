@@ -18,9 +18,16 @@ use crate::symbols::Symbols;
 ///
 /// # Errors
 /// There is no terminal, or a path cannot be opened.
-pub fn top(paths: &[PathBuf], filter: &mut Filter, symbols: &Symbols, interval: Duration) -> Result<()> {
+pub fn top(
+    paths: &[PathBuf],
+    filter: &mut Filter,
+    symbols: &Symbols,
+    interval: Duration,
+) -> Result<()> {
     if !stdout().is_terminal() {
-        bail!("top draws on a terminal, and standard output is none; use `events --follow` in a pipe");
+        bail!(
+            "top draws on a terminal, and standard output is none; use `events --follow` in a pipe"
+        );
     }
     let mut feed = Feed::open(paths)?;
     let mut terminal = ratatui::init();

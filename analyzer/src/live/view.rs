@@ -101,36 +101,24 @@ fn draw_rates(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let title = format!(" {:.0} calls/s ", state.per_second(last));
     let chart = Sparkline::default()
         .data(data)
-        .bar_set(if terminal::is_utf8() {
-            bar::NINE_LEVELS
-        } else {
-            ASCII_BARS
-        })
+        .bar_set(if terminal::is_utf8() { bar::NINE_LEVELS } else { ASCII_BARS })
         .block(block(title));
     frame.render_widget(chart, area);
 }
 
 fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
-    let numbers = if area.width < NARROW {
-        9 + 8 + 2
-    } else {
-        9 + 8 + 10 + 12 + 4
-    };
+    let numbers = if area.width < NARROW { 9 + 8 + 2 } else { 9 + 8 + 10 + 12 + 4 };
     let names = usize::from(area.width.saturating_sub(2 + numbers)).max(20);
     let paper = Paper::of_stdout();
-    let rows = state
-        .sites()
-        .into_iter()
-        .take(usize::from(area.height))
-        .map(|row| {
-            Row::new([
-                paper.fit(&row.name, names),
-                format!("{:>9.0}", state.per_second(row.rate)),
-                format!("{:>8}", count(row.failed)),
-                format!("{:>10}", duration(row.time)),
-                format!("{:>12}", count(row.calls)),
-            ])
-        });
+    let rows = state.sites().into_iter().take(usize::from(area.height)).map(|row| {
+        Row::new([
+            paper.fit(&row.name, names),
+            format!("{:>9.0}", state.per_second(row.rate)),
+            format!("{:>8}", count(row.failed)),
+            format!("{:>10}", duration(row.time)),
+            format!("{:>12}", count(row.calls)),
+        ])
+    });
     // The last columns are the first to go where the terminal is narrow.
     let widths = [
         Constraint::Min(20),
@@ -140,15 +128,10 @@ fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
         Constraint::Length(if area.width < NARROW { 0 } else { 12 }),
     ];
     let heads = ["call site", "  calls/s", "  failed", "      time", "       calls"];
-    let shown = if state.filter.is_empty() {
-        String::new()
-    } else {
-        format!(", only *{}*", state.filter)
-    };
+    let shown =
+        if state.filter.is_empty() { String::new() } else { format!(", only *{}*", state.filter) };
     let title = format!(" call sites by {}{shown} ", state.order.name());
-    let table = Table::new(rows, widths)
-        .header(Row::new(heads).style(faint()))
-        .block(block(title));
+    let table = Table::new(rows, widths).header(Row::new(heads).style(faint())).block(block(title));
     frame.render_widget(table, area);
 }
 
@@ -161,11 +144,7 @@ fn draw_moves(frame: &mut Frame<'_>, state: &State, area: Rect) {
     }
     let columns = usize::from(area.width.saturating_sub(4)).max(20);
     let room = usize::from(area.height.saturating_sub(2) / PICTURE).max(1);
-    let pictures = state
-        .moves
-        .iter()
-        .take(room)
-        .flat_map(|named| picture_of(named, columns));
+    let pictures = state.moves.iter().take(room).flat_map(|named| picture_of(named, columns));
     let text = pictures.collect::<Vec<String>>().join("\n");
     frame.render_widget(Paragraph::new(text).block(block), area);
 }
@@ -189,11 +168,7 @@ fn picture_of(named: &Named, columns: usize) -> Vec<String> {
 /// A frame in characters that the terminal has.
 fn block(title: String) -> Block<'static> {
     let block = Block::bordered().title(title);
-    if terminal::is_utf8() {
-        block
-    } else {
-        block.border_set(ASCII_BORDER)
-    }
+    if terminal::is_utf8() { block } else { block.border_set(ASCII_BORDER) }
 }
 
 fn help(state: &State) -> String {

@@ -26,11 +26,7 @@ impl<'a> Calls<'a> {
             mask = (mask | u64::from(call.is_call())).rotate_right(1);
             failed = (failed | u64::from(call.has_failed())).rotate_right(1);
         }
-        Self {
-            slots,
-            mask: mask & picked,
-            failed,
-        }
+        Self { slots, mask: mask & picked, failed }
     }
 
     /// Bit n: the call in slot n is one of them.
@@ -46,26 +42,17 @@ impl<'a> Calls<'a> {
     /// Each with its slot's index in the chunk.
     #[inline]
     pub fn iter(&self) -> Iter<'a> {
-        Iter {
-            slots: self.slots,
-            left: Bits(self.mask),
-        }
+        Iter { slots: self.slots, left: Bits(self.mask) }
     }
 
     /// Those that failed.
     pub fn failed(&self) -> Self {
-        Self {
-            mask: self.mask & self.failed,
-            ..*self
-        }
+        Self { mask: self.mask & self.failed, ..*self }
     }
 
     /// Those that did not.
     pub fn succeeded(&self) -> Self {
-        Self {
-            mask: self.mask & !self.failed,
-            ..*self
-        }
+        Self { mask: self.mask & !self.failed, ..*self }
     }
 
     /// Hands each on with its slot's index. Nearly always a slot that holds one is followed by another.
@@ -92,10 +79,7 @@ impl<'a> Calls<'a> {
     /// Those that something holds for.
     pub fn filter(&self, mut holds: impl FnMut(&Call) -> bool) -> Self {
         let passed = self.iter().filter(|(_, call)| holds(call));
-        Self {
-            mask: passed.fold(0, |mask, (index, _)| mask | 1 << index),
-            ..*self
-        }
+        Self { mask: passed.fold(0, |mask, (index, _)| mask | 1 << index), ..*self }
     }
 }
 
@@ -185,9 +169,7 @@ mod tests {
             found
         };
         let among = |holds: fn(usize) -> bool| {
-            (0..63)
-                .filter(|at| is_call(*at) && holds(*at))
-                .collect::<Vec<_>>()
+            (0..63).filter(|at| is_call(*at) && holds(*at)).collect::<Vec<_>>()
         };
         assert_eq!(those(&calls), among(|_| true));
         assert_eq!(those(&calls.failed()), among(|at| [1, 2].contains(&(at % 4))));
@@ -199,31 +181,13 @@ mod tests {
         let place = [call.old(), call.old_len(), call.new_len(), call.result()];
         let [old, old_len, new_len, result] = place;
         let failed = call.has_failed();
-        (
-            [call.ticks(), call.duration(), old, old_len, new_len, result],
-            failed,
-        )
+        ([call.ticks(), call.duration(), old, old_len, new_len, result], failed)
     }
 
     fn fields_of(call: &Call) -> ([u64; 6], bool) {
-        let Call {
-            ticks,
-            duration,
-            old,
-            old_len,
-            new_len,
-            result,
-            ..
-        } = *call;
+        let Call { ticks, duration, old, old_len, new_len, result, .. } = *call;
         // As it is kept.
-        let duration = if duration < 1 << 31 {
-            duration
-        } else {
-            duration >> 10 << 10
-        };
-        (
-            [ticks, duration, old, old_len, new_len, result as u64],
-            call.errno().is_some(),
-        )
+        let duration = if duration < 1 << 31 { duration } else { duration >> 10 << 10 };
+        ([ticks, duration, old, old_len, new_len, result as u64], call.errno().is_some())
     }
 }

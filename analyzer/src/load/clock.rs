@@ -61,11 +61,7 @@ mod tests {
                 let shift = 23 + round % 41;
                 let ticks = next() >> shift;
                 let whole = Clock::whole(clock.exactly(ticks));
-                assert_eq!(
-                    whole,
-                    clock.nanoseconds(ticks),
-                    "{ticks} ticks of {ns_per_tick} ns"
-                );
+                assert_eq!(whole, clock.nanoseconds(ticks), "{ticks} ticks of {ns_per_tick} ns");
             }
         }
     }

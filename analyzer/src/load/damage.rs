@@ -19,13 +19,7 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: offset {}: {}",
-            self.file.display(),
-            self.offset,
-            self.what
-        )
+        write!(f, "{}: offset {}: {}", self.file.display(), self.offset, self.what)
     }
 }
 
@@ -63,11 +57,7 @@ impl Log {
             } else {
                 what.clone()
             };
-            Damage {
-                file: file.to_owned(),
-                offset: *offset,
-                what,
-            }
+            Damage { file: file.to_owned(), offset: *offset, what }
         })
     }
 }

@@ -49,11 +49,7 @@ impl Index {
             },
         );
         traces.take_found(found);
-        let mut index = Self {
-            by_time: Vec::new(),
-            calls: 0,
-            files,
-        };
+        let mut index = Self { by_time: Vec::new(), calls: 0, files };
         for (file, entries) in index.files.iter_mut().enumerate() {
             let mut later: HashMap<u32, u32> = HashMap::new();
             entries.sort_unstable_by_key(|entry| entry.number);
@@ -62,9 +58,7 @@ impl Index {
             }
             entries.sort_unstable_by_key(|entry| entry.place);
             let with_calls = entries.iter().filter(|entry| entry.calls > 0);
-            index
-                .by_time
-                .extend(with_calls.map(|entry| (entry.first, file as u32, entry.place)));
+            index.by_time.extend(with_calls.map(|entry| (entry.first, file as u32, entry.place)));
             index.calls += entries.iter().map(|entry| u64::from(entry.calls)).sum::<u64>();
         }
         index.by_time.sort_unstable();
@@ -75,10 +69,7 @@ impl Index {
     pub fn next_of_thread(&self, file: usize, place: u32) -> Option<u32> {
         let entries = self.files.get(file)?;
         let at = entries.binary_search_by_key(&place, |entry| entry.place).ok()?;
-        entries
-            .get(at)
-            .map(|entry| entry.next)
-            .filter(|next| *next != place)
+        entries.get(at).map(|entry| entry.next).filter(|next| *next != place)
     }
 }
 
@@ -89,10 +80,7 @@ struct Surveyor<'a> {
 
 impl<'a> Surveyor<'a> {
     fn new(process: &'a Process) -> Self {
-        Self {
-            process,
-            entries: Vec::new(),
-        }
+        Self { process, entries: Vec::new() }
     }
 }
 

@@ -54,11 +54,8 @@ impl Notes {
             Record::Message(message) => (Owner::Message(*message), message.text_len),
             _ => return,
         };
-        self.pending = Some(Pending {
-            owner,
-            wanted: (wanted as usize).min(MOST_TEXT),
-            bytes: Vec::new(),
-        });
+        self.pending =
+            Some(Pending { owner, wanted: (wanted as usize).min(MOST_TEXT), bytes: Vec::new() });
         self.take_text(&[]);
     }
 

@@ -53,13 +53,8 @@ pub fn in_order(
     let mut number = 0;
     while let Some(next) = merge.next() {
         number += 1;
-        let met = Met {
-            number,
-            process: next.process,
-            of: next.of,
-            tid: next.tid,
-            call: &next.call,
-        };
+        let met =
+            Met { number, process: next.process, of: next.of, tid: next.tid, call: &next.call };
         if wanted(&met) && take(next.process, next.event(number, index))?.is_break() {
             break;
         }
@@ -154,8 +149,7 @@ impl<'a> Merge<'a> {
         let Some((_, call, _)) = chunk.calls.last() else {
             return;
         };
-        self.heap
-            .push(Reverse((process.wall_clock(call.ticks), file, place, at)));
+        self.heap.push(Reverse((process.wall_clock(call.ticks), file, place, at)));
         match self.open.get_mut(at) {
             Some(slot) => *slot = chunk,
             None => self.open.push(chunk),
@@ -204,10 +198,7 @@ fn open_chunk(process: &Process, place: u32, mut calls: Vec<(u32, Call, bool)>) 
         last.2 |= has_stacks;
     }
     calls.sort_by_key(|(slot, call, _)| Reverse((call.ticks, *slot)));
-    Open {
-        tid: ChunkHeader::decode(&bytes).map_or(0, |chunk| chunk.tid),
-        calls,
-    }
+    Open { tid: ChunkHeader::decode(&bytes).map_or(0, |chunk| chunk.tid), calls }
 }
 
 /// A slot's file-wide number.

@@ -95,9 +95,7 @@ impl Process {
     /// What converts ticks.
     #[inline]
     pub fn clock(&self) -> Clock {
-        Clock {
-            ns_per_tick: self.ns_per_tick,
-        }
+        Clock { ns_per_tick: self.ns_per_tick }
     }
 
     /// Nanoseconds from the trace's start to a moment.
@@ -124,7 +122,8 @@ impl Process {
 
     /// The module that holds an address: the one recorded last, since an address may be used again.
     pub fn module_of(&self, address: u64) -> Option<&NamedModule> {
-        let holds = |named: &&NamedModule| (named.module.start..named.module.end).contains(&address);
+        let holds =
+            |named: &&NamedModule| (named.module.start..named.module.end).contains(&address);
         self.modules().iter().rev().find(holds)
     }
 }

@@ -50,10 +50,7 @@ fn pieces(processes: &[Process]) -> Vec<Piece> {
                 .saturating_add(u32::try_from(whole).unwrap_or(u32::MAX))
                 .saturating_add(PIECE)
                 .min(of.chunks);
-            pieces.push(Piece {
-                process,
-                chunks: start..end,
-            });
+            pieces.push(Piece { process, chunks: start..end });
             start = end;
         }
     }
@@ -122,16 +119,19 @@ impl Found {
     }
 }
 
-fn scan_piece(process: &Process, chunks: Range<u32>, window: &mut [u8], visitor: &mut impl Visitor) -> Found {
+fn scan_piece(
+    process: &Process,
+    chunks: Range<u32>,
+    window: &mut [u8],
+    visitor: &mut impl Visitor,
+) -> Found {
     let mut found = Found::default();
     let mut place = chunks.start;
     while place < chunks.end {
         let offset = chunk_offset(place);
-        let hole = process
-            .source
-            .next_data(offset)
-            .map_or(u64::MAX, |data| data.saturating_sub(offset))
-            / CHUNK_SIZE as u64;
+        let hole =
+            process.source.next_data(offset).map_or(u64::MAX, |data| data.saturating_sub(offset))
+                / CHUNK_SIZE as u64;
         if hole > 0 {
             let skipped = u32::try_from(hole).unwrap_or(u32::MAX).min(chunks.end - place);
             found.unbegun += u64::from(skipped);

@@ -57,9 +57,7 @@ impl Traces {
 
     /// The moment the first of them started, wall clock in nanoseconds.
     pub fn start(&self) -> u64 {
-        self.processes
-            .first()
-            .map_or(0, |process| process.header.realtime_ns)
+        self.processes.first().map_or(0, |process| process.header.realtime_ns)
     }
 }
 
@@ -70,7 +68,8 @@ impl Traces {
 pub fn open(files: &[PathBuf]) -> Result<Traces> {
     let mut traces = Traces::default();
     for path in files {
-        let file = File::open(path).with_context(|| format!("{}: cannot open the trace", path.display()))?;
+        let file = File::open(path)
+            .with_context(|| format!("{}: cannot open the trace", path.display()))?;
         let mut log = Log::default();
         match survey(path, Source::new(file), &mut log) {
             Survey::Trace(mut process) => {
@@ -98,7 +97,9 @@ pub fn open_one(path: &Path) -> Option<Process> {
 pub fn is_alive(header: &Header) -> bool {
     static OWN: std::sync::OnceLock<[u8; 16]> = std::sync::OnceLock::new();
     let own = *OWN.get_or_init(boot_id);
-    header.boot_id == own && own != [0; 16] && Path::new("/proc").join(header.pid.to_string()).exists()
+    header.boot_id == own
+        && own != [0; 16]
+        && Path::new("/proc").join(header.pid.to_string()).exists()
 }
 
 /// What the first look at a file finds.
@@ -157,16 +158,9 @@ fn readable_chunks(header: &Header, len: u64, log: &mut Log) -> u32 {
     let whole = (len.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64) as u32;
     log.add(
         len,
-        format!(
-            "the file ends in chunk {} of {claimed}; what comes before was read",
-            whole + 1
-        ),
+        format!("the file ends in chunk {} of {claimed}; what comes before was read", whole + 1),
     );
-    if len > chunk_offset(whole) {
-        whole + 1
-    } else {
-        whole
-    }
+    if len > chunk_offset(whole) { whole + 1 } else { whole }
 }
 
 /// A counter's rate comes from the two readings of all clocks that lie furthest apart.
@@ -193,7 +187,8 @@ pub fn set_clock(process: &mut Process) {
 fn count_overwritten(process: &mut Process) {
     if process.header.keep == 1 {
         let headers = (0..process.chunks).filter_map(|place| chunk_header(process, place));
-        let overwritten = headers.fold(0u64, |sum, chunk| sum.saturating_add(chunk.overwritten_calls()));
+        let overwritten =
+            headers.fold(0u64, |sum, chunk| sum.saturating_add(chunk.overwritten_calls()));
         process.header.lost_overwritten = process.header.lost_overwritten.max(overwritten);
     }
 }

@@ -87,10 +87,10 @@ impl Tail {
             return;
         }
         let first = self.known_chunks.max(chunks.saturating_sub(MOST_OPEN as u32));
-        self.open
-            .extend((first..chunks).map(|number| Open { number, next_slot: 1 }));
+        self.open.extend((first..chunks).map(|number| Open { number, next_slot: 1 }));
         self.known_chunks = chunks;
-        self.process.chunks = chunks.min(u32::try_from(self.process.header.positions()).unwrap_or(u32::MAX));
+        self.process.chunks =
+            chunks.min(u32::try_from(self.process.header.positions()).unwrap_or(u32::MAX));
         survey::set_clock(&mut self.process);
     }
 
@@ -153,10 +153,7 @@ impl Tail {
     fn settle(&mut self, of: usize, events: &mut Vec<Event>) {
         let alive = self.process.alive;
         for (number, tid, call, looks) in std::mem::take(&mut self.waiting) {
-            let whole = self
-                .pieces
-                .get(&number)
-                .is_some_and(|pieces| pieces.summary.is_some());
+            let whole = self.pieces.get(&number).is_some_and(|pieces| pieces.summary.is_some());
             if !whole && alive && looks < PATIENCE && self.waiting.len() < MOST_WAITING {
                 self.waiting.push((number, tid, call, looks + 1));
                 continue;

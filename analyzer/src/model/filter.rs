@@ -79,25 +79,17 @@ impl Filter {
         let len = call.old_len.max(call.new_len);
         let meets = |wanted: Option<u32>, value: u32| wanted.is_none_or(|wanted| wanted == value);
         (self.outcome.is_empty()
-            || self
-                .outcome
-                .iter()
-                .any(|name| name == names::outcome(call.outcome)))
+            || self.outcome.iter().any(|name| name == names::outcome(call.outcome)))
             && meets(self.pid, process.header.pid)
             && meets(self.tid, tid)
             && (!self.failed || call.errno().is_some())
             && self.errno.is_none_or(|errno| call.errno() == Some(errno))
             && self.min_len.is_none_or(|least| len >= least)
             && self.max_len.is_none_or(|most| len <= most)
-            && self
-                .min_time
-                .is_none_or(|least| process.nanoseconds(call.duration) >= least)
+            && self.min_time.is_none_or(|least| process.nanoseconds(call.duration) >= least)
             && self.passes_time(process, call)
             && self.addr.is_none_or(|range| meets_range(call, range))
-            && self
-                .sites
-                .as_ref()
-                .is_none_or(|sites| sites.contains(&(of, call.caller)))
+            && self.sites.as_ref().is_none_or(|sites| sites.contains(&(of, call.caller)))
     }
 
     fn passes_time(&self, process: &Process, call: &Call) -> bool {
@@ -105,7 +97,8 @@ impl Filter {
             return true;
         }
         let moment = process.wall_clock(call.ticks).saturating_sub(self.start);
-        self.since.is_none_or(|since| moment >= since) && self.until.is_none_or(|until| moment < until)
+        self.since.is_none_or(|since| moment >= since)
+            && self.until.is_none_or(|until| moment < until)
     }
 }
 

@@ -9,29 +9,15 @@ pub const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 /// `MREMAP_SHIM_TRACE_DETAIL` likewise.
 pub const DETAILS: [&str; 2] = ["calls", "vmas"];
 /// Where the VMAs of a move were learnt from, by the number in its summary.
-pub const LEARNT_FROM: [&str; 5] = [
-    "a source not told",
-    "PROCMAP_QUERY",
-    "maps text",
-    "bisection",
-    "smaps text",
-];
+pub const LEARNT_FROM: [&str; 5] =
+    ["a source not told", "PROCMAP_QUERY", "maps text", "bisection", "smaps text"];
 /// Outcomes as people write them, in the order of their tags.
-pub const OUTCOMES: [&str; 6] = [
-    "passed-through",
-    "native",
-    "one-vma",
-    "emulated",
-    "refused",
-    "begun",
-];
+pub const OUTCOMES: [&str; 6] =
+    ["passed-through", "native", "one-vma", "emulated", "refused", "begun"];
 
 /// The outcome as people write it.
 pub fn outcome(outcome: Outcome) -> &'static str {
-    OUTCOMES
-        .get((outcome as usize).wrapping_sub(1))
-        .copied()
-        .unwrap_or("?")
+    OUTCOMES.get((outcome as usize).wrapping_sub(1)).copied().unwrap_or("?")
 }
 
 const ERRNOS: [(u32, &str); 14] = [
@@ -63,9 +49,7 @@ pub fn errno(errno: u32) -> String {
 pub fn errno_number(text: &str) -> Option<u32> {
     let text = text.trim();
     let named = ERRNOS.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
-    named
-        .map(|(number, _)| *number)
-        .or_else(|| text.trim_start_matches("errno ").parse().ok())
+    named.map(|(number, _)| *number).or_else(|| text.trim_start_matches("errno ").parse().ok())
 }
 
 /// `MREMAP_MAYMOVE`.
@@ -101,11 +85,7 @@ pub fn flags(flags: u32) -> String {
     if flags & !7 != 0 {
         names.push(format!("{:#x}", flags & !7));
     }
-    if names.is_empty() {
-        "0".to_owned()
-    } else {
-        names.join("|")
-    }
+    if names.is_empty() { "0".to_owned() } else { names.join("|") }
 }
 
 /// `rw-p` as in maps; `?` when it is not known.
@@ -114,14 +94,9 @@ pub fn protection(bits: u8) -> String {
         return "?".to_owned();
     }
     let letter = |bit: u8, letter: char| if bits & 1 << bit == 0 { '-' } else { letter };
-    [
-        letter(0, 'r'),
-        letter(1, 'w'),
-        letter(2, 'x'),
-        if bits & 1 << 3 == 0 { 'p' } else { 's' },
-    ]
-    .iter()
-    .collect()
+    [letter(0, 'r'), letter(1, 'w'), letter(2, 'x'), if bits & 1 << 3 == 0 { 'p' } else { 's' }]
+        .iter()
+        .collect()
 }
 
 /// A setting by its number, `?` when this build does not know it.

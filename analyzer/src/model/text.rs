@@ -66,7 +66,9 @@ impl Serialize for Returned {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Address(address) => address.serialize(serializer),
-            Self::MinusErrno(number) => serializer.serialize_str(itoa::Buffer::new().format(*number)),
+            Self::MinusErrno(number) => {
+                serializer.serialize_str(itoa::Buffer::new().format(*number))
+            }
         }
     }
 }

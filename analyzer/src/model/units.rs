@@ -119,9 +119,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 /// # Errors
 /// What to write instead.
 pub fn parse_time(text: &str) -> Result<u64, String> {
-    let at = text
-        .find(|letter: char| letter.is_ascii_alphabetic())
-        .unwrap_or(text.len());
+    let at = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
     let scale = match unit {
         "ns" => 1.0,
@@ -142,15 +140,12 @@ pub fn date(ns: u64) -> String {
     let days = (ns / 86_400_000_000_000) as i64 + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }
@@ -164,7 +159,9 @@ pub fn date_and_time(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, date_and_time, duration, parse_addresses, parse_size, parse_time, printable, size};
+    use super::{
+        count, date_and_time, duration, parse_addresses, parse_size, parse_time, printable, size,
+    };
 
     #[test]
     fn what_people_write_is_understood() {
@@ -181,18 +178,8 @@ mod tests {
     fn what_people_read_is_right() {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(size(3 << 40), "3072 GiB");
-        let times = [
-            999,
-            1_234,
-            45_600,
-            3_132_700,
-            9_999_000,
-            123_456_000,
-            7_000_000_000,
-        ];
-        let read = [
-            "999 ns", "1.23 us", "45.6 us", "3.13 ms", "10.0 ms", "123 ms", "7.00 s",
-        ];
+        let times = [999, 1_234, 45_600, 3_132_700, 9_999_000, 123_456_000, 7_000_000_000];
+        let read = ["999 ns", "1.23 us", "45.6 us", "3.13 ms", "10.0 ms", "123 ms", "7.00 s"];
         assert_eq!(times.map(duration), read);
         assert_eq!(printable("a\u{1b}[31m\nb é"), "a\\u{1b}[31m\\nb é");
         assert_eq!(date_and_time(1_700_000_000_000_000_000), "2023-11-14 22:13:20");

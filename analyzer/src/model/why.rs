@@ -76,7 +76,8 @@ impl Why {
 /// In the order in which the kernel looks (`check_mremap_params`).
 fn invalid(call: &Call, page: u64) -> Reason {
     let places = call.flags & (FIXED | DONTUNMAP) != 0;
-    let beyond = |start: u64, len: u64| start.checked_add(len).is_none_or(|end| end > BEYOND_ANY_TASK);
+    let beyond =
+        |start: u64, len: u64| start.checked_add(len).is_none_or(|end| end > BEYOND_ANY_TASK);
     let rounded = |len: u64| len.saturating_add(page - 1) & !(page - 1);
     let (old_len, new_len) = (rounded(call.old_len), rounded(call.new_len));
     if call.old == u64::MAX {
@@ -161,7 +162,9 @@ impl Reason {
                  (userfaultfd, a driver's own placing)"
             }
             Self::NoRoom => "no room to grow in place, and moving was not allowed",
-            Self::Limit => "a limit was reached: mappings, address space, or memory that may be promised",
+            Self::Limit => {
+                "a limit was reached: mappings, address space, or memory that may be promised"
+            }
             Self::Locked => "locked memory beyond RLIMIT_MEMLOCK",
             Self::Sealed => "a sealed mapping (mseal) in the source or the destination",
             Self::NoSuchCall => "the kernel, or a seccomp filter, knows no mremap here",
@@ -174,7 +177,9 @@ impl Reason {
         match self {
             Self::FailedResult => "test every result against MAP_FAILED before using it",
             Self::UnknownFlags => "pass MREMAP_MAYMOVE, MREMAP_FIXED and MREMAP_DONTUNMAP only",
-            Self::UnalignedSource | Self::UnalignedDestination => "round the address down to the page size",
+            Self::UnalignedSource | Self::UnalignedDestination => {
+                "round the address down to the page size"
+            }
             Self::NothingAsked => "use munmap to give memory back",
             Self::BeyondAddressSpace => "ask for a place below the end of user space, or for less",
             Self::FixedMustMove => "add MREMAP_MAYMOVE",
@@ -187,7 +192,9 @@ impl Reason {
             Self::SeveralMappings => {
                 "compare the range with /proc/PID/maps; before Linux 6.17 run without --mode passthrough"
             }
-            Self::NotMovable => "move such a mapping alone, and begin the range where something is mapped",
+            Self::NotMovable => {
+                "move such a mapping alone, and begin the range where something is mapped"
+            }
             Self::NoRoom => "pass MREMAP_MAYMOVE, or reserve more address space first",
             Self::Limit => {
                 "raise vm.max_map_count, RLIMIT_AS or the commit limit, or use fewer and larger mappings"
@@ -209,11 +216,7 @@ mod tests {
     const PAGE: u64 = 4096;
 
     fn header(capability: u32) -> Header {
-        Header {
-            page_size: 4096,
-            capability,
-            ..Header::default()
-        }
+        Header { page_size: 4096, capability, ..Header::default() }
     }
 
     fn call(old: u64, lens: (u64, u64), flags: u32, new: u64, errno: i64) -> Call {
@@ -239,34 +242,18 @@ mod tests {
             (call(old, (PAGE, PAGE), 8, 0, 22), Reason::UnknownFlags),
             (call(old + 1, (PAGE, PAGE), 1, 0, 22), Reason::UnalignedSource),
             (call(old, (PAGE, 0), 1, 0, 22), Reason::NothingAsked),
-            (
-                call(old, (PAGE, PAGE), 3, 1 << 60, 22),
-                Reason::BeyondAddressSpace,
-            ),
+            (call(old, (PAGE, PAGE), 3, 1 << 60, 22), Reason::BeyondAddressSpace),
             (call(old, (PAGE, PAGE), 2, 0x9000_0000, 22), Reason::FixedMustMove),
             (call(old, (PAGE, 2 * PAGE), 5, 0, 22), Reason::DontunmapResizes),
-            (
-                call(old, (PAGE, PAGE), 3, 0x9000_0001, 22),
-                Reason::UnalignedDestination,
-            ),
-            (
-                call(old, (4 * PAGE, 4 * PAGE), 3, old + PAGE, 22),
-                Reason::Overlap,
-            ),
+            (call(old, (PAGE, PAGE), 3, 0x9000_0001, 22), Reason::UnalignedDestination),
+            (call(old, (4 * PAGE, 4 * PAGE), 3, old + PAGE, 22), Reason::Overlap),
             (call(old, (0, PAGE), 1, 0, 22), Reason::OtherInvalid),
             (call(old, (PAGE, 2 * PAGE), 0, 0, 12), Reason::NoRoom),
             (call(old, (PAGE, 2 * PAGE), 1, 0, 12), Reason::Limit),
             (call(old, (PAGE, 2 * PAGE), 1, 0, 14), Reason::NotOneMapping),
-            (
-                call(old, (PAGE, PAGE), 3, 0x9000_0000, 14),
-                Reason::SeveralMappings,
-            ),
+            (call(old, (PAGE, PAGE), 3, 0x9000_0000, 14), Reason::SeveralMappings),
         ] {
-            assert_eq!(
-                Why::of(&call, &header(1)).map(|why| why.reason),
-                Some(reason),
-                "{call:?}"
-            );
+            assert_eq!(Why::of(&call, &header(1)).map(|why| why.reason), Some(reason), "{call:?}");
         }
         assert_eq!(Why::of(&call(old, (PAGE, PAGE), 0, 0, 0), &header(1)), None);
         let refused = call(old, (PAGE, PAGE), 3, 0x9000_0000, 14);

@@ -37,10 +37,7 @@ pub fn stretches(event: &Event) -> Vec<Stretch> {
     let mut reached = call.old;
     for stretch in found {
         if stretch.start() > reached {
-            whole.push(Stretch::Unseen {
-                start: reached,
-                end: stretch.start(),
-            });
+            whole.push(Stretch::Unseen { start: reached, end: stretch.start() });
         }
         reached = reached.max(stretch.end());
         whole.push(stretch);
@@ -55,9 +52,5 @@ pub fn stretches(event: &Event) -> Vec<Stretch> {
 /// `A` to `Z`, then `A1` and so on.
 fn name_of(index: usize) -> String {
     let letter = char::from(b'A' + (index % 26) as u8);
-    if index < 26 {
-        letter.to_string()
-    } else {
-        format!("{letter}{}", index / 26)
-    }
+    if index < 26 { letter.to_string() } else { format!("{letter}{}", index / 26) }
 }

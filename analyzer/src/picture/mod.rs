@@ -101,7 +101,9 @@ impl Stretch {
     /// First byte.
     pub fn start(&self) -> u64 {
         match self {
-            Self::Part { start, .. } | Self::Gap { start, .. } | Self::Unseen { start, .. } => *start,
+            Self::Part { start, .. } | Self::Gap { start, .. } | Self::Unseen { start, .. } => {
+                *start
+            }
         }
     }
 
@@ -161,13 +163,7 @@ pub fn lay_out(stretches: &[Stretch], columns: usize, pen: &Pen) -> Layout {
     if left_out > 0 {
         shown.push(Shown::Elided(elided(stretches, head, left_out, pen)));
     }
-    shown.extend(
-        stretches
-            .iter()
-            .skip(head + left_out)
-            .cloned()
-            .map(Shown::Stretch),
-    );
+    shown.extend(stretches.iter().skip(head + left_out).cloned().map(Shown::Stretch));
     spread(shown, columns)
 }
 
@@ -181,18 +177,8 @@ fn bundle(stretches: &[Stretch]) -> Vec<Stretch> {
         };
         match (bundled.last_mut(), stretch) {
             (
-                Some((
-                    Stretch::Part {
-                        name,
-                        end: reached,
-                        failed: false,
-                        ..
-                    },
-                    first,
-                )),
-                Stretch::Part {
-                    end, failed: false, ..
-                },
+                Some((Stretch::Part { name, end: reached, failed: false, .. }, first)),
+                Stretch::Part { end, failed: false, .. },
             ) => {
                 *name = format!("{first}..{name_of_it}");
                 *reached = *end;
@@ -231,16 +217,13 @@ fn ends_that_fit(stretches: &[Stretch], columns: usize, pen: &Pen) -> (usize, us
     if needed <= columns {
         return (stretches.len(), 0);
     }
-    let mut room = columns.saturating_sub(elided(stretches, 0, stretches.len(), pen).chars().count());
+    let mut room =
+        columns.saturating_sub(elided(stretches, 0, stretches.len(), pen).chars().count());
     let (mut head, mut tail) = (0, 0);
     let mut front = stretches.iter();
     loop {
         let from_front = head <= tail;
-        let next = if from_front {
-            front.next()
-        } else {
-            front.next_back()
-        };
+        let next = if from_front { front.next() } else { front.next_back() };
         let Some(rest) = next.and_then(|stretch| room.checked_sub(stretch.least())) else {
             return (head, tail);
         };
@@ -267,14 +250,8 @@ fn spread(shown: Vec<Shown>, columns: usize) -> Layout {
     let mut scale = 0.0;
     for _ in 0..=sizes.len() {
         let pairs = || sizes.iter().zip(&fixed);
-        let taken: usize = pairs()
-            .filter(|(_, fixed)| **fixed)
-            .map(|((least, _), _)| *least)
-            .sum();
-        let bytes: f64 = pairs()
-            .filter(|(_, fixed)| !**fixed)
-            .map(|((_, len), _)| *len)
-            .sum();
+        let taken: usize = pairs().filter(|(_, fixed)| **fixed).map(|((least, _), _)| *least).sum();
+        let bytes: f64 = pairs().filter(|(_, fixed)| !**fixed).map(|((_, len), _)| *len).sum();
         scale = columns.saturating_sub(taken) as f64 / bytes.max(1.0);
         let mut changed = false;
         for ((least, len), fixed) in sizes.iter().zip(&mut fixed) {
@@ -287,24 +264,14 @@ fn spread(shown: Vec<Shown>, columns: usize) -> Layout {
             break;
         }
     }
-    let widths = sizes.iter().zip(&fixed).map(|((least, len), fixed)| {
-        if *fixed {
-            *least
-        } else {
-            (len * scale).floor() as usize
-        }
-    });
-    let elisions = shown
+    let widths = sizes
         .iter()
-        .filter(|shown| matches!(shown, Shown::Elided(_)))
-        .count();
+        .zip(&fixed)
+        .map(|((least, len), fixed)| if *fixed { *least } else { (len * scale).floor() as usize });
+    let elisions = shown.iter().filter(|shown| matches!(shown, Shown::Elided(_))).count();
     Layout {
         bytes_per_column: if scale > 0.0 { (1.0 / scale) as u64 } else { 0 },
-        widened: fixed
-            .iter()
-            .filter(|fixed| **fixed)
-            .count()
-            .saturating_sub(elisions),
+        widened: fixed.iter().filter(|fixed| **fixed).count().saturating_sub(elisions),
         columns: shown.into_iter().zip(widths).collect(),
     }
 }
@@ -315,10 +282,9 @@ pub fn draw(layout: &Layout, pen: &Pen, destination: bool) -> Vec<String> {
     for (shown, width) in &layout.columns {
         let (cells, colour) = match shown {
             Shown::Elided(label) => (blank(label, *width), None),
-            Shown::Stretch(stretch) => (
-                cells(stretch, *width, pen, destination),
-                colour(stretch, destination),
-            ),
+            Shown::Stretch(stretch) => {
+                (cells(stretch, *width, pen, destination), colour(stretch, destination))
+            }
         };
         for (line, cell) in lines.iter_mut().zip(cells) {
             match colour.filter(|_| pen.coloured) {
@@ -335,9 +301,7 @@ fn colour(stretch: &Stretch, destination: bool) -> Option<u8> {
     match stretch {
         Stretch::Part { failed: true, .. } => Some(31),
         Stretch::Part { .. } => Some(32),
-        Stretch::Gap {
-            under: Under::Mapped, ..
-        } if destination => Some(33),
+        Stretch::Gap { under: Under::Mapped, .. } if destination => Some(33),
         _ => None,
     }
 }
@@ -350,13 +314,8 @@ fn cells(stretch: &Stretch, width: usize, pen: &Pen, destination: bool) -> [Stri
             (false, true) => boxed(&format!("{name}!"), width, pen),
             (false, false) => boxed(name, width, pen),
         },
-        Stretch::Gap {
-            under: Under::Mapped, ..
-        } if destination => filled("kept", pen.kept, width),
-        Stretch::Gap {
-            under: Under::Unknown,
-            ..
-        } if destination => blank("?", width),
+        Stretch::Gap { under: Under::Mapped, .. } if destination => filled("kept", pen.kept, width),
+        Stretch::Gap { under: Under::Unknown, .. } if destination => blank("?", width),
         Stretch::Gap { .. } => blank("", width),
         Stretch::Unseen { .. } => {
             let [_, middle, _] = filled("", pen.unseen, width);
@@ -424,12 +383,8 @@ mod tests {
     fn parts(lens: &[u64]) -> Vec<Stretch> {
         let mut start = 0;
         let mut next = |len: &u64| {
-            let part = Stretch::Part {
-                name: "A".to_owned(),
-                start,
-                end: start + len,
-                failed: false,
-            };
+            let part =
+                Stretch::Part { name: "A".to_owned(), start, end: start + len, failed: false };
             start += len;
             part
         };
@@ -465,9 +420,6 @@ mod tests {
             .collect();
         let lines = draw(&lay_out(&apart, 76, &pen), &pen, false);
         assert!(lines.iter().all(|line| line.len() <= 76), "{lines:?}");
-        assert!(
-            lines[1].contains(" more parts, ") && lines[1].contains(" gaps ..."),
-            "{lines:?}"
-        );
+        assert!(lines[1].contains(" more parts, ") && lines[1].contains(" gaps ..."), "{lines:?}");
     }
 }

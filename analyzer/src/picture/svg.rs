@@ -36,12 +36,8 @@ pub fn document(event: &Event, title: &str) -> String {
         escape(title.lines().next().unwrap_or_default())
     );
     for (index, line) in title.lines().enumerate() {
-        let _ = write!(
-            text,
-            "<text x=\"{MARGIN}\" y=\"{}\">{}</text>",
-            18 + 20 * index,
-            escape(line)
-        );
+        let _ =
+            write!(text, "<text x=\"{MARGIN}\" y=\"{}\">{}</text>", 18 + 20 * index, escape(line));
     }
     text.push_str(&rows(event, 20.0 * lines as f64 + 20.0));
     text.push_str("</svg>\n");
@@ -60,11 +56,7 @@ fn rows(event: &Event, top: f64) -> String {
     let mut text = String::new();
     for (row, destination) in [(0.0, false), (1.0, true)] {
         let y = top + row * (ROW + 50.0) + 18.0;
-        let start = if destination {
-            event.call.new
-        } else {
-            event.call.old
-        };
+        let start = if destination { event.call.new } else { event.call.old };
         let _ = write!(
             text,
             "<text class=\"m\" x=\"{MARGIN}\" y=\"{}\">{} {start:#x} .. {:#x}</text>",
@@ -82,17 +74,18 @@ fn rows(event: &Event, top: f64) -> String {
     text
 }
 
-fn drawn(event: &Event, stretch: &Stretch, destination: bool, (x, y, width): (f64, f64, f64)) -> String {
+fn drawn(
+    event: &Event,
+    stretch: &Stretch,
+    destination: bool,
+    (x, y, width): (f64, f64, f64),
+) -> String {
     let (class, label) = match stretch {
         Stretch::Part { failed: true, .. } if destination => return String::new(),
-        Stretch::Part {
-            name, failed: true, ..
-        } => ("f", format!("{name}!")),
+        Stretch::Part { name, failed: true, .. } => ("f", format!("{name}!")),
         Stretch::Part { name, .. } if destination => ("p", format!("{name}'")),
         Stretch::Part { name, .. } => ("p", name.clone()),
-        Stretch::Gap {
-            under: Under::Mapped, ..
-        } if destination => ("k", "kept".to_owned()),
+        Stretch::Gap { under: Under::Mapped, .. } if destination => ("k", "kept".to_owned()),
         Stretch::Gap { .. } => ("g", String::new()),
         Stretch::Unseen { .. } => ("u", String::new()),
     };

@@ -24,11 +24,7 @@ impl Calls {
             find(code, &[0xb8, 25, 0, 0, 0], &[0x0f, 0x05])
         } else {
             // mov x8, #216 ... svc #0
-            find(
-                code,
-                &0xd280_1b08_u32.to_le_bytes(),
-                &0xd400_0001_u32.to_le_bytes(),
-            )
+            find(code, &0xd280_1b08_u32.to_le_bytes(), &0xd400_0001_u32.to_le_bytes())
         }
     }
 }

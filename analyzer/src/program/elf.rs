@@ -24,11 +24,8 @@ const QEMU_NAMES: [(elf::Machine, &str); 8] = [
     (elf::EM_S390, "s390x"),
     (elf::EM_LOONGARCH, "loongarch64"),
 ];
-const OWN_MACHINE: elf::Machine = if cfg!(target_arch = "x86_64") {
-    elf::EM_X86_64
-} else {
-    elf::EM_AARCH64
-};
+const OWN_MACHINE: elf::Machine =
+    if cfg!(target_arch = "x86_64") { elf::EM_X86_64 } else { elf::EM_AARCH64 };
 
 /// A dynamically linked glibc program for this machine.
 #[derive(Debug, Default)]
@@ -52,9 +49,7 @@ impl Elf {
         let bytes = ReadCache::new(file);
         let header = elf::FileHeader64::<Endianness>::parse(&bytes)
             .map_err(|_| damaged("its ELF header is damaged"))?;
-        let endian = header
-            .endian()
-            .map_err(|_| damaged("its ELF header is damaged"))?;
+        let endian = header.endian().map_err(|_| damaged("its ELF header is damaged"))?;
         check_machine(path, header.e_machine(endian))?;
         let segments = header
             .program_headers(endian, &bytes)
@@ -64,10 +59,7 @@ impl Elf {
             .find_map(|segment| segment.interpreter(endian, &bytes).ok().flatten())
             .map(|name| String::from_utf8_lossy(name).into_owned());
         check_loader(path, loader.as_deref())?;
-        Ok(Self {
-            loader,
-            ..Self::of_object(&bytes)
-        })
+        Ok(Self { loader, ..Self::of_object(&bytes) })
     }
 
     fn of_object(bytes: &ReadCache<File>) -> Self {
@@ -99,11 +91,7 @@ fn check_start(path: &Path, start: &[u8]) -> Result<(), Obstacle> {
     if start.get(4) == Some(&elf::ELFCLASS32.0) {
         let machine = elf::Machine(u16::from_le_bytes([byte(start, 18), byte(start, 19)]));
         let remedy = format!("run a 64-bit build, or {}", under_qemu(machine, path));
-        return Err(Obstacle::new(
-            path,
-            "a 32-bit program, and the shim is 64-bit",
-            &remedy,
-        ));
+        return Err(Obstacle::new(path, "a 32-bit program, and the shim is 64-bit", &remedy));
     }
     Ok(())
 }
@@ -124,10 +112,9 @@ fn check_loader(path: &Path, loader: Option<&str>) -> Result<(), Obstacle> {
             format!("uses {name}, another libc's loader, and the shim is built for glibc"),
             "run a glibc build of it",
         ),
-        None => (
-            "statically linked, so no library can be preloaded".to_owned(),
-            "link it dynamically",
-        ),
+        None => {
+            ("statically linked, so no library can be preloaded".to_owned(), "link it dynamically")
+        }
     };
     let remedy = format!("{remedy}, or {}", under_qemu(OWN_MACHINE, path));
     Err(Obstacle::new(path, &reason, &remedy))
@@ -138,9 +125,7 @@ pub fn calls_of(path: &Path) -> Option<Calls> {
     let bytes = ReadCache::new(File::open(path).ok()?);
     let object = ElfFile64::<Endianness, _>::parse(&bytes).ok()?;
     let names = imports(&object);
-    let mut code = object
-        .sections()
-        .filter(|section| section.kind() == object::SectionKind::Text);
+    let mut code = object.sections().filter(|section| section.kind() == object::SectionKind::Text);
     let own = code.find_map(|section| {
         let at = Calls::find_own(section.data().ok()?)?;
         Some(section.address().wrapping_add(at as u64))

@@ -71,10 +71,7 @@ pub fn inspect(path: &Path) -> Result<Program, Obstacle> {
     let (mut file, mut scripts) = (path.to_owned(), Vec::new());
     loop {
         let around = |obstacle: Obstacle, scripts: &[PathBuf]| {
-            scripts
-                .iter()
-                .rev()
-                .fold(obstacle, |obstacle, script| obstacle.of_interpreter(script))
+            scripts.iter().rev().fold(obstacle, |obstacle, script| obstacle.of_interpreter(script))
         };
         match look(&file).map_err(|obstacle| around(obstacle, &scripts))? {
             Found::Program(elf) => return Ok(Program { file, scripts, elf }),
@@ -100,8 +97,8 @@ enum Found {
 }
 
 fn look(path: &Path) -> Result<Found, Obstacle> {
-    let metadata =
-        std::fs::metadata(path).map_err(|_| Obstacle::absent(path, "no such program", "check the path"))?;
+    let metadata = std::fs::metadata(path)
+        .map_err(|_| Obstacle::absent(path, "no such program", "check the path"))?;
     let refuse = |reason: &str, remedy: &str| Err(Obstacle::new(path, reason, remedy));
     if metadata.is_dir() {
         return refuse("a directory, not a program", "name a program in it");
@@ -115,10 +112,7 @@ fn look(path: &Path) -> Result<Found, Obstacle> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            info!(
-                "{}: may be executed and not read, so it is not checked",
-                path.display()
-            );
+            info!("{}: may be executed and not read, so it is not checked", path.display());
             return Ok(Found::Program(None));
         }
         Err(error) => return refuse(&format!("cannot be read ({error})"), "check the file system"),
@@ -142,10 +136,8 @@ fn look(path: &Path) -> Result<Found, Obstacle> {
 /// The program that a script's first line names; the one behind `env`, where that is it.
 fn interpreter_of(line: &[u8]) -> Result<PathBuf, Obstacle> {
     let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let mut words = line
-        .split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty())
-        .map(OsStr::from_bytes);
+    let mut words =
+        line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(OsStr::from_bytes);
     let interpreter = Path::new(words.next().unwrap_or_default());
     let behind_env =
         words.find(|word| !word.as_bytes().starts_with(b"-") && !word.as_bytes().contains(&b'='));

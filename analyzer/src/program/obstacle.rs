@@ -24,10 +24,7 @@ pub struct Obstacle {
 impl Obstacle {
     /// There is no such program.
     pub fn absent(file: &Path, reason: &str, remedy: &str) -> Self {
-        Self {
-            status: NOT_FOUND,
-            ..Self::new(file, reason, remedy)
-        }
+        Self { status: NOT_FOUND, ..Self::new(file, reason, remedy) }
     }
 
     /// The program is there, and cannot run under the shim.

@@ -20,17 +20,18 @@ const MOST_DOUBTFUL: usize = 8;
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn write(traces: &Traces, overview: &Overview, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+pub fn write(
+    traces: &Traces,
+    overview: &Overview,
+    paper: &Paper,
+    out: &mut dyn Write,
+) -> Result<()> {
     let calls = |of: usize| {
         let stats = overview.processes.iter().find(|stats| stats.process == of);
         stats.map_or(0, |stats| stats.total.calls)
     };
-    let mut order: Vec<(u64, usize, &Process)> = traces
-        .processes
-        .iter()
-        .enumerate()
-        .map(|(of, process)| (calls(of), of, process))
-        .collect();
+    let mut order: Vec<(u64, usize, &Process)> =
+        traces.processes.iter().enumerate().map(|(of, process)| (calls(of), of, process)).collect();
     order.sort_by_key(|(calls, of, _)| (Reverse(*calls), *of));
     let busy = order.iter().take_while(|(calls, _, _)| *calls > 0).count();
     let (shown, rest) = order.split_at(order.len().min(busy.clamp(1, MOST_HEADS)));
@@ -114,17 +115,9 @@ fn write_process(
         }
     }
     let running = if process.alive { ", still running" } else { "" };
-    writeln!(
-        out,
-        "  started {} UTC{running}",
-        date_and_time(header.realtime_ns)
-    )?;
+    writeln!(out, "  started {} UTC{running}", date_and_time(header.realtime_ns))?;
     if let Some(note) = &process.clock_note {
-        writeln!(
-            out,
-            "{}",
-            paper.doubtful(&paper.wrap(&format!("CLOCK: {note}"), 2))
-        )?;
+        writeln!(out, "{}", paper.doubtful(&paper.wrap(&format!("CLOCK: {note}"), 2)))?;
     }
     for message in &process.found.notes.messages {
         writeln!(out, "{}", paper.wrap(&format!("shim: {message}"), 2))?;
@@ -135,15 +128,9 @@ fn write_process(
 fn write_losses(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result<()> {
     let header = &process.header;
     let losses = [
-        (
-            header.lost_full,
-            "the trace was full: raise MREMAP_SHIM_TRACE_SIZE",
-        ),
+        (header.lost_full, "the trace was full: raise MREMAP_SHIM_TRACE_SIZE"),
         (header.lost_early, "made before the trace was open"),
-        (
-            header.lost_overwritten,
-            "overwritten by later ones: raise MREMAP_SHIM_TRACE_SIZE",
-        ),
+        (header.lost_overwritten, "overwritten by later ones: raise MREMAP_SHIM_TRACE_SIZE"),
         (header.lost_no_space, "the file system had no space"),
         (header.lost_truncated, "somebody had truncated the file"),
     ];
@@ -153,10 +140,7 @@ fn write_losses(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result
     }
     let (unbegun, unfinished) = (process.found.unbegun, process.found.unfinished);
     if unbegun > 0 {
-        writeln!(
-            out,
-            "  {unbegun} chunks were claimed and never begun; they hold no call"
-        )?;
+        writeln!(out, "  {unbegun} chunks were claimed and never begun; they hold no call")?;
     }
     if unfinished > 0 {
         writeln!(out, "  {unfinished} records are being written right now")?;

@@ -173,9 +173,7 @@ fn moves(overview: &Overview) -> Value {
 fn learnt_from(moves: &Moves) -> Value {
     let sources = ["unknown", "query", "maps", "bisect", "smaps"];
     let named = sources.iter().zip(moves.sources).filter(|(_, moves)| *moves > 0);
-    named
-        .map(|(name, moves)| ((*name).to_owned(), Value::from(moves)))
-        .collect()
+    named.map(|(name, moves)| ((*name).to_owned(), Value::from(moves))).collect()
 }
 
 fn failures(overview: &Overview) -> Vec<Value> {
@@ -203,10 +201,7 @@ fn timeline(overview: &Overview) -> Value {
 }
 
 fn chains(traces: &Traces, overview: &Overview, symbols: &Symbols, options: &Options) -> Value {
-    let worth = overview
-        .chains
-        .iter()
-        .filter(|(_, chain)| chain.calls_saved() > 0);
+    let worth = overview.chains.iter().filter(|(_, chain)| chain.calls_saved() > 0);
     let value = |(of, chain): &(usize, crate::stats::Chain)| {
         let process = traces.processes.get(*of)?;
         Some(json!({

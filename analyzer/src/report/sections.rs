@@ -28,7 +28,8 @@ fn headed(section: &Section<'_>, heading: &str, body: &str) -> String {
 }
 
 fn outcomes(section: &Section<'_>) -> String {
-    let mut table = Table::new(&["outcome", "calls", "failed", "p50", "p90", "p99", "max", "total"]);
+    let mut table =
+        Table::new(&["outcome", "calls", "failed", "p50", "p90", "p99", "max", "total"]);
     for (name, outcome) in names::OUTCOMES.iter().zip(&section.overview.outcomes) {
         let times = &outcome.times;
         if times.count() == 0 {
@@ -46,11 +47,7 @@ fn outcomes(section: &Section<'_>) -> String {
             duration(times.sum()),
         ]);
     }
-    headed(
-        section,
-        "What was done, and how long it took",
-        &table.draw(&section.paper),
-    )
+    headed(section, "What was done, and how long it took", &table.draw(&section.paper))
 }
 
 fn placement(section: &Section<'_>) -> String {
@@ -111,12 +108,7 @@ fn failures(section: &Section<'_>) -> String {
     if body.is_empty() {
         return body;
     }
-    more(
-        &mut body,
-        failures.len(),
-        section.options.top,
-        "--top N shows them",
-    );
+    more(&mut body, failures.len(), section.options.top, "--top N shows them");
     headed(section, "Failures, and what to do", &body)
 }
 
@@ -153,11 +145,7 @@ fn more(body: &mut String, all: usize, shown: usize, how: &str) {
 }
 
 fn processes(section: &Section<'_>) -> String {
-    let busy = section
-        .overview
-        .processes
-        .iter()
-        .filter(|process| process.total.calls > 0);
+    let busy = section.overview.processes.iter().filter(|process| process.total.calls > 0);
     let mut rows = Vec::new();
     let mut processes = 0;
     for stats in busy {
@@ -200,15 +188,7 @@ fn processes(section: &Section<'_>) -> String {
 fn chains(section: &Section<'_>) -> String {
     let chains = &section.overview.chains;
     let worth = chains.iter().filter(|(_, chain)| chain.calls_saved() > 0);
-    let columns = [
-        "grown again and again at",
-        "calls",
-        "moved",
-        "from",
-        "to",
-        "doubling",
-        "saves",
-    ];
+    let columns = ["grown again and again at", "calls", "moved", "from", "to", "doubling", "saves"];
     let mut table = Table::new(&columns);
     let mut shown = 0;
     let arrow = if section.paper.utf8 { "→" } else { "->" };
@@ -241,11 +221,6 @@ fn chains(section: &Section<'_>) -> String {
             2
         ))
     );
-    more(
-        &mut body,
-        worth.count(),
-        section.options.top,
-        "--top N shows them",
-    );
+    more(&mut body, worth.count(), section.options.top, "--top N shows them");
     headed(section, "Growth chains", &body)
 }

@@ -51,11 +51,7 @@ impl Paper {
     }
 
     fn paint(&self, code: &str, text: &str) -> String {
-        if self.coloured {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     /// Cuts words in their middle, since both a name's start and its line number matter.
@@ -107,20 +103,11 @@ impl Paper {
 
     /// A bar chart in one line.
     pub fn spark(&self, values: &[u64]) -> String {
-        let steps: Vec<char> = if self.utf8 {
-            " ▁▂▃▄▅▆▇█"
-        } else {
-            " .:-=+*%#"
-        }
-        .chars()
-        .collect();
+        let steps: Vec<char> = if self.utf8 { " ▁▂▃▄▅▆▇█" } else { " .:-=+*%#" }.chars().collect();
         let most = values.iter().copied().max().unwrap_or(0).max(1);
         let step = |value: &u64| {
             let share = u128::from(*value) * (steps.len() as u128 - 1);
-            steps
-                .get(share.div_ceil(u128::from(most)) as usize)
-                .copied()
-                .unwrap_or(' ')
+            steps.get(share.div_ceil(u128::from(most)) as usize).copied().unwrap_or(' ')
         };
         values.iter().map(step).collect()
     }
@@ -134,9 +121,7 @@ pub struct Table {
 impl Table {
     /// Starts with the heading.
     pub fn new(columns: &[&str]) -> Self {
-        Self {
-            rows: vec![columns.iter().map(|&name| name.to_owned()).collect()],
-        }
+        Self { rows: vec![columns.iter().map(|&name| name.to_owned()).collect()] }
     }
 
     /// Adds a row of as many cells.
@@ -168,11 +153,7 @@ impl Table {
                 let _ = write!(line, "{cell:>width$}");
             }
             let line = line.trim_end();
-            text.push_str(&if index == 0 {
-                paper.faint(line)
-            } else {
-                line.to_owned()
-            });
+            text.push_str(&if index == 0 { paper.faint(line) } else { line.to_owned() });
             text.push('\n');
         }
         text
@@ -183,25 +164,15 @@ impl Table {
 mod tests {
     use super::{Paper, Table};
 
-    const PAPER: Paper = Paper {
-        width: 40,
-        coloured: false,
-        utf8: false,
-    };
+    const PAPER: Paper = Paper { width: 40, coloured: false, utf8: false };
 
     #[test]
     fn a_long_name_gets_a_line_of_its_own() {
         let mut table = Table::new(&["site", "calls"]);
-        table.row([
-            "a_function_with_a_long_name (file.c:123)".to_owned(),
-            "7".to_owned(),
-        ]);
+        table.row(["a_function_with_a_long_name (file.c:123)".to_owned(), "7".to_owned()]);
         let drawn = table.draw(&PAPER);
         assert!(drawn.lines().all(|line| line.len() <= 40), "{drawn}");
-        assert!(
-            drawn.contains("c:123)\n") && drawn.ends_with("      7\n"),
-            "{drawn}"
-        );
+        assert!(drawn.contains("c:123)\n") && drawn.ends_with("      7\n"), "{drawn}");
     }
 
     #[test]

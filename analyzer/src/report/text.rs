@@ -38,13 +38,7 @@ pub fn write(
     }
     write_summary(overview, &paper, out)?;
     write_emulation(overview, &paper, out)?;
-    let section = Section {
-        traces,
-        overview,
-        symbols,
-        options,
-        paper,
-    };
+    let section = Section { traces, overview, symbols, options, paper };
     for part in sections::ALL {
         out.write_all(part(&section).as_bytes())?;
     }
@@ -79,12 +73,8 @@ fn write_emulation(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> R
     );
     let long = emulated.times.above(LONG_WINDOW);
     if long > 0 {
-        let _ = write!(
-            text,
-            ", for more than {} in {}",
-            duration(LONG_WINDOW),
-            counted(long, "move")
-        );
+        let _ =
+            write!(text, ", for more than {} in {}", duration(LONG_WINDOW), counted(long, "move"));
     }
     writeln!(out, "{}", paper.wrap(&text, 2))?;
     Ok(())
@@ -102,11 +92,7 @@ fn write_damage(traces: &Traces, paper: &Paper, out: &mut dyn Write) -> Result<(
     if damage.is_empty() {
         return Ok(());
     }
-    writeln!(
-        out,
-        "\n{}",
-        paper.bad("DAMAGED: what stands here could not be read")
-    )?;
+    writeln!(out, "\n{}", paper.bad("DAMAGED: what stands here could not be read"))?;
     for damage in damage {
         writeln!(out, "  {damage}")?;
     }

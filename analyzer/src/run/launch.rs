@@ -29,9 +29,7 @@ struct Place {
 /// # Errors
 /// The program cannot be reached, the library is not there, or the program cannot be started.
 pub fn run(options: &RunOptions) -> Result<ExitCode> {
-    let Some((name, arguments)) = options.program.split_first() else {
-        bail!("no program given")
-    };
+    let Some((name, arguments)) = options.program.split_first() else { bail!("no program given") };
     let program = program::find(name)?;
     let inspected = program::inspect(&program)?;
     let library = preload::find_library(options.shim.as_deref())?;
@@ -39,7 +37,9 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     let former = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     let preloaded = preload::list(&library, &former, sanitizers);
     let place = trace_place(options)
-        .inspect_err(|error| eprintln!("mremap-analyzer: {error:#}; the program runs without a trace"))
+        .inspect_err(|error| {
+            eprintln!("mremap-analyzer: {error:#}; the program runs without a trace")
+        })
         .ok();
 
     let mut command = Command::new(&program);
@@ -55,10 +55,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
         .env("MREMAP_SHIM_TRACE_KEEP", &options.trace_keep)
         .env("MREMAP_SHIM_LIBC", &options.libc)
         .env("MREMAP_SHIM_STACK", options.stack.to_string())
-        .env(
-            "MREMAP_SHIM_CHILDREN",
-            if options.no_children { "0" } else { "1" },
-        )
+        .env("MREMAP_SHIM_CHILDREN", if options.no_children { "0" } else { "1" })
         .env_remove("MREMAP_SHIM_PROGRAMS");
     if let Some(programs) = &options.programs {
         command.env("MREMAP_SHIM_PROGRAMS", programs);
@@ -100,18 +97,11 @@ fn trace_place(options: &RunOptions) -> Result<Place> {
     std::fs::create_dir_all(directory).with_context(unusable)?;
     let directory = directory.canonicalize().with_context(unusable)?;
     tempfile::tempfile_in(&directory).with_context(unusable)?;
-    Ok(Place {
-        temporary: false,
-        former: load::traces_in(&directory),
-        directory,
-    })
+    Ok(Place { temporary: false, former: load::traces_in(&directory), directory })
 }
 
 fn status_of(status: ExitStatus) -> u8 {
-    status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(1) as u8
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1) as u8
 }
 
 /// A line or two on stderr.
@@ -137,10 +127,7 @@ fn summarize(place: &Place, keep: bool, library: &Path, program: &Path) {
             return;
         }
     };
-    let symbols = Symbols::new(SymbolOptions {
-        no_symbols: true,
-        ..SymbolOptions::default()
-    });
+    let symbols = Symbols::new(SymbolOptions { no_symbols: true, ..SymbolOptions::default() });
     let overview = Overview::of(&mut traces, &mut Filter::default(), &symbols);
     let damage = traces.damage();
     for damage in &damage {
@@ -162,11 +149,7 @@ fn summarize(place: &Place, keep: bool, library: &Path, program: &Path) {
             failed => format!("{} {name} ({failed} failed)", outcome.times.count()),
         })
         .collect();
-    let calls = if list.is_empty() {
-        "no calls of mremap".to_owned()
-    } else {
-        list.join(", ")
-    };
+    let calls = if list.is_empty() { "no calls of mremap".to_owned() } else { list.join(", ") };
     eprintln!("mremap-analyzer: {calls}; next: mremap-analyzer report {directory}");
 }
 

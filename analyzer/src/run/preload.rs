@@ -19,12 +19,7 @@ const SEPARATORS: &[u8] = b" :\t\n";
 /// There is none, or the loader could not be told its name.
 pub fn find_library(given: Option<&Path>) -> Result<PathBuf> {
     let library = locate(given.filter(|path| !path.as_os_str().is_empty()))?;
-    if library
-        .as_os_str()
-        .as_bytes()
-        .iter()
-        .any(|byte| SEPARATORS.contains(byte))
-    {
+    if library.as_os_str().as_bytes().iter().any(|byte| SEPARATORS.contains(byte)) {
         bail!(
             "{}: the loader takes blanks and colons in LD_PRELOAD for separators; move the library to a path without",
             library.display()
@@ -39,24 +34,25 @@ fn locate(given: Option<&Path>) -> Result<PathBuf> {
             .canonicalize()
             .with_context(|| format!("{}: no such preload library", path.display()));
     }
-    let own =
-        program::own_path().context("cannot find this program's own path; name the library with --shim")?;
+    let own = program::own_path()
+        .context("cannot find this program's own path; name the library with --shim")?;
     let directory = own.parent().unwrap_or(Path::new("/"));
     let places = [directory.join(NAME), directory.join("../lib").join(NAME)];
-    places
-        .iter()
-        .find_map(|place| place.canonicalize().ok())
-        .with_context(|| {
-            format!(
-                "{NAME} is neither in {} nor in ../lib from there; name it with --shim",
-                directory.display()
-            )
-        })
+    places.iter().find_map(|place| place.canonicalize().ok()).with_context(|| {
+        format!(
+            "{NAME} is neither in {} nor in ../lib from there; name it with --shim",
+            directory.display()
+        )
+    })
 }
 
 /// The value of `LD_PRELOAD`: sanitizers that the program needs, which insist on being first; then the shim;
 /// then what stood there before. A list that begins with a sanitizer keeps its order, with the shim behind it.
-pub fn list<'a>(library: &Path, former: &OsStr, sanitizers: impl Iterator<Item = &'a str>) -> OsString {
+pub fn list<'a>(
+    library: &Path,
+    former: &OsStr,
+    sanitizers: impl Iterator<Item = &'a str>,
+) -> OsString {
     let former: Vec<&OsStr> = former
         .as_bytes()
         .split(|byte| SEPARATORS.contains(byte))
@@ -71,18 +67,12 @@ pub fn list<'a>(library: &Path, former: &OsStr, sanitizers: impl Iterator<Item =
     };
     let (mut first, rest): (Vec<&OsStr>, Vec<&OsStr>) = former.into_iter().partition(is_sanitizer);
     for sanitizer in sanitizers {
-        let known = first
-            .iter()
-            .any(|name| name.to_string_lossy().ends_with(sanitizer));
+        let known = first.iter().any(|name| name.to_string_lossy().ends_with(sanitizer));
         if !known {
             first.push(OsStr::new(sanitizer));
         }
     }
-    let all: Vec<&OsStr> = first
-        .into_iter()
-        .chain([library.as_os_str()])
-        .chain(rest)
-        .collect();
+    let all: Vec<&OsStr> = first.into_iter().chain([library.as_os_str()]).chain(rest).collect();
     all.join(OsStr::new(":"))
 }
 
@@ -101,14 +91,8 @@ mod tests {
         };
         assert_eq!(with("", &[]), "/s.so");
         assert_eq!(with("a.so b.so", &[]), "/s.so:a.so:b.so");
-        assert_eq!(
-            with("a.so:/lib/libasan.so.8", &[]),
-            "/lib/libasan.so.8:/s.so:a.so"
-        );
+        assert_eq!(with("a.so:/lib/libasan.so.8", &[]), "/lib/libasan.so.8:/s.so:a.so");
         assert_eq!(with("a.so", &["libasan.so.8"]), "libasan.so.8:/s.so:a.so");
-        assert_eq!(
-            with("/lib/libasan.so.8", &["libasan.so.8"]),
-            "/lib/libasan.so.8:/s.so"
-        );
+        assert_eq!(with("/lib/libasan.so.8", &["libasan.so.8"]), "/lib/libasan.so.8:/s.so");
     }
 }

@@ -25,13 +25,7 @@ pub struct Chains {
 
 impl Default for Chains {
     fn default() -> Self {
-        Self {
-            open: OpenChains::new(),
-            kept: Kept {
-                chains: Vec::new(),
-                bar: SHORTEST,
-            },
-        }
+        Self { open: OpenChains::new(), kept: Kept { chains: Vec::new(), bar: SHORTEST } }
     }
 }
 

@@ -89,10 +89,7 @@ impl Histogram {
 
     /// Counts so many values in each bucket from the first on.
     pub fn count_all(&mut self, counts: &[u8]) {
-        let used = counts
-            .iter()
-            .rposition(|more| *more > 0)
-            .map_or(0, |last| last + 1);
+        let used = counts.iter().rposition(|more| *more > 0).map_or(0, |last| last + 1);
         self.reach(used);
         for (bucket, more) in counts.iter().enumerate().take(used) {
             let (sum, outgrows) = self.counts[bucket].overflowing_add(u32::from(*more));
@@ -207,11 +204,7 @@ mod tests {
     #[test]
     fn a_double_has_the_bucket_of_its_whole_part() {
         for power in FINE..50 {
-            for from in [
-                1_u64 << power,
-                (1 << power) + (1 << (power - 1)),
-                (2 << power) - 3,
-            ] {
+            for from in [1_u64 << power, (1 << power) + (1 << (power - 1)), (2 << power) - 3] {
                 for value in from..from + 3 {
                     for fraction in [0.0, 0.25, 0.99] {
                         let double = value as f64 + fraction;
@@ -237,10 +230,7 @@ mod tests {
             apart.count_in(bucket, more);
         }
         assert_eq!(together.count(), nearly + 259);
-        assert_eq!(
-            together.counts().collect::<Vec<_>>(),
-            apart.counts().collect::<Vec<_>>()
-        );
+        assert_eq!(together.counts().collect::<Vec<_>>(), apart.counts().collect::<Vec<_>>());
     }
 
     #[test]
@@ -282,11 +272,7 @@ mod tests {
             let read = histogram.percentile(percent) as f64;
             assert!((read - exact).abs() / exact < 0.008, "{percent}: {read}");
         }
-        assert!(
-            histogram.above(900_000).abs_diff(10_000) < 200,
-            "{}",
-            histogram.above(900_000)
-        );
+        assert!(histogram.above(900_000).abs_diff(10_000) < 200, "{}", histogram.above(900_000));
         assert_eq!((histogram.percentile(100.0), histogram.least()), (1_000_000, 10));
     }
 }

@@ -81,10 +81,7 @@ fn zeros<T: Clone + Default, const N: usize>() -> Option<Box<[T; N]>> {
 impl OpenChains {
     /// None yet.
     pub fn new() -> Option<Self> {
-        Some(Self {
-            latest: zeros()?,
-            histories: zeros()?,
-        })
+        Some(Self { latest: zeros()?, histories: zeros()? })
     }
 
     /// Takes a call of a thread that did not fail: its mapping's chain goes on, or begins if the mapping grew.

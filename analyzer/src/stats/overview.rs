@@ -135,10 +135,7 @@ impl Overview {
         let name = format!("{}\0{}", site.name(), site.module.as_deref().unwrap_or_default());
         let at = *self.places.entry(name).or_insert(known);
         if at == known {
-            self.sites.push(NamedSite {
-                site,
-                stats: SiteStats::default(),
-            });
+            self.sites.push(NamedSite { site, stats: SiteStats::default() });
         }
         &mut self.sites[at].stats
     }
@@ -150,11 +147,7 @@ impl Overview {
         }
         let mut threads: Vec<_> = stats.threads.iter().map(|(tid, share)| (*tid, *share)).collect();
         threads.sort_by_key(|(tid, share)| (std::cmp::Reverse(share.calls), *tid));
-        self.processes.push(ProcessStats {
-            process,
-            total,
-            threads,
-        });
+        self.processes.push(ProcessStats { process, total, threads });
     }
 
     fn finish(&mut self) {

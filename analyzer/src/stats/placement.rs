@@ -48,11 +48,7 @@ impl PlacementTally {
     /// Nothing yet, of a process with pages of so many bytes.
     pub fn new(page_size: u32) -> Self {
         let within_page = u64::from(page_size.saturating_sub(1));
-        Self {
-            calls: [0; 8],
-            within_page,
-            whole_pages: !within_page,
-        }
+        Self { calls: [0; 8], within_page, whole_pages: !within_page }
     }
 
     /// Takes a call.

@@ -167,7 +167,9 @@ impl Visitor for Counter<'_> {
     fn calls(&mut self, calls: &Calls<'_>) {
         let calls = match self.filter {
             None => *calls,
-            Some(filter) => calls.filter(|call| filter.passes(self.process, self.of, self.tid, call)),
+            Some(filter) => {
+                calls.filter(|call| filter.passes(self.process, self.of, self.tid, call))
+            }
         };
         self.passed = calls.mask();
         self.times.fill(self.process.clock(), &calls);
@@ -187,7 +189,9 @@ impl Visitor for Counter<'_> {
 
     fn record(&mut self, record: &Record) {
         match record {
-            Record::Summary(summary) if self.call_passes(summary.call) => self.stats.moves.add(summary),
+            Record::Summary(summary) if self.call_passes(summary.call) => {
+                self.stats.moves.add(summary)
+            }
             _ => {}
         }
     }

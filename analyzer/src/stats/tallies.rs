@@ -31,14 +31,7 @@ struct Tally {
 
 impl Tally {
     fn new(key: Key) -> Self {
-        Self {
-            key,
-            time: 0,
-            bytes: 0,
-            least: u64::MAX,
-            most: 0,
-            counts: Vec::new(),
-        }
+        Self { key, time: 0, bytes: 0, least: u64::MAX, most: 0, counts: Vec::new() }
     }
 
     /// Takes a call, but for its bucket when that is full or not there yet: whether it did.

@@ -42,16 +42,18 @@ pub struct Timeline {
 impl Timeline {
     /// An empty one.
     pub fn new(base: u64) -> Self {
-        Self {
-            base,
-            width: FIRST_WIDTH,
-            bins: vec![Bin::default(); BINS],
-        }
+        Self { base, width: FIRST_WIDTH, bins: vec![Bin::default(); BINS] }
     }
 
     /// Takes the calls of one chunk, all together where they share a bin, as they mostly do. A moment counts from
     /// the base, in nanoseconds.
-    pub fn add(&mut self, calls: &Calls<'_>, times: &Times, whole: Bin, moment: impl Fn(u64) -> u64) {
+    pub fn add(
+        &mut self,
+        calls: &Calls<'_>,
+        times: &Times,
+        whole: Bin,
+        moment: impl Fn(u64) -> u64,
+    ) {
         if whole.calls == 0 {
             return;
         }
@@ -68,11 +70,7 @@ impl Timeline {
         }
         calls.for_each(|_, call| self.reach(moment(call.ticks())));
         calls.for_each(|slot, call| {
-            let bin = Bin {
-                calls: 1,
-                failed: call.has_failed().into(),
-                time: times.of(slot).ns,
-            };
+            let bin = Bin { calls: 1, failed: call.has_failed().into(), time: times.of(slot).ns };
             self.add_bin(moment(call.ticks()), bin);
         });
     }
@@ -121,11 +119,7 @@ impl Timeline {
 
     /// Bins up to the last one with a call.
     pub fn bins(&self) -> &[Bin] {
-        let used = self
-            .bins
-            .iter()
-            .rposition(|bin| bin.calls > 0)
-            .map_or(0, |last| last + 1);
+        let used = self.bins.iter().rposition(|bin| bin.calls > 0).map_or(0, |last| last + 1);
         self.bins.get(..used).unwrap_or(&[])
     }
 
@@ -133,9 +127,8 @@ impl Timeline {
     pub fn columns(&self, columns: usize) -> (Vec<Bin>, u64) {
         let bins = self.bins();
         let each = bins.len().div_ceil(columns.max(1)).max(1);
-        let drawn = bins
-            .chunks(each)
-            .map(|chunk| chunk.iter().copied().fold(Bin::default(), Bin::plus));
+        let drawn =
+            bins.chunks(each).map(|chunk| chunk.iter().copied().fold(Bin::default(), Bin::plus));
         (drawn.collect(), self.bin_ns().saturating_mul(each as u64))
     }
 }
@@ -155,13 +148,7 @@ mod tests {
     fn no_call_is_lost_when_bins_grow_wider() {
         let mut timeline = Timeline::new(0);
         for moment in [0, 5_000, 1 << 30, 1 << 40, u64::MAX >> 1] {
-            timeline.add_bin(
-                moment,
-                Bin {
-                    calls: 1,
-                    ..Bin::default()
-                },
-            );
+            timeline.add_bin(moment, Bin { calls: 1, ..Bin::default() });
         }
         assert_eq!(timeline.bins().iter().map(|bin| bin.calls).sum::<u64>(), 5);
         let mut other = Timeline::new(1_000);

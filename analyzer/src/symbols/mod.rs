@@ -74,7 +74,12 @@ impl Symbols {
     }
 
     /// Turns the text of `--site` into the addresses it means, among those that occur.
-    pub fn pick_sites(&self, traces: &Traces, filter: &mut Filter, callers: &HashSet<(usize, u64)>) {
+    pub fn pick_sites(
+        &self,
+        traces: &Traces,
+        filter: &mut Filter,
+        callers: &HashSet<(usize, u64)>,
+    ) {
         let Some(text) = filter.site.clone() else { return };
         let names = |(of, address): &&(usize, u64)| {
             let process = traces.processes.get(*of);
@@ -88,9 +93,7 @@ impl Symbols {
             return Site::bare(address);
         };
         // The address of the call lies before the one it returns to.
-        let offset = address
-            .wrapping_sub(named.module.start)
-            .wrapping_add(named.module.offset);
+        let offset = address.wrapping_sub(named.module.start).wrapping_add(named.module.offset);
         let mut site = Site::in_module(&named.path, offset, build_id(named));
         if self.options.no_symbols {
             return site;

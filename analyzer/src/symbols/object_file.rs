@@ -120,17 +120,10 @@ fn frames_of(loader: &Loader, address: u64) -> Option<Vec<Frame>> {
         if found.len() == MOST_FRAMES {
             break;
         }
-        let function = frame
-            .function
-            .as_ref()
-            .and_then(|function| function.demangle().ok());
+        let function = frame.function.as_ref().and_then(|function| function.demangle().ok());
         found.push(Frame {
             function: function.map(Cow::into_owned),
-            file: frame
-                .location
-                .as_ref()
-                .and_then(|place| place.file)
-                .map(str::to_owned),
+            file: frame.location.as_ref().and_then(|place| place.file).map(str::to_owned),
             line: frame.location.as_ref().and_then(|place| place.line),
         });
     }

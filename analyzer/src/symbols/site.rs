@@ -36,20 +36,12 @@ pub struct Site {
 impl Site {
     /// An address outside every known module.
     pub fn bare(address: u64) -> Self {
-        Self {
-            offset: address,
-            ..Self::default()
-        }
+        Self { offset: address, ..Self::default() }
     }
 
     /// A place in a module.
     pub fn in_module(path: &str, offset: u64, build_id: &[u8]) -> Self {
-        Self {
-            module: Some(path.to_owned()),
-            offset,
-            build_id: hex(build_id),
-            ..Self::default()
-        }
+        Self { module: Some(path.to_owned()), offset, build_id: hex(build_id), ..Self::default() }
     }
 
     /// `module+0xoffset`, the same on every machine; the bare address outside every module.
@@ -70,10 +62,7 @@ impl Site {
         let Some(frame) = self.frames.first() else {
             return self.place();
         };
-        let function = frame
-            .function
-            .as_deref()
-            .map_or_else(|| self.place(), str::to_owned);
+        let function = frame.function.as_deref().map_or_else(|| self.place(), str::to_owned);
         match location(frame) {
             Some(location) => format!("{function} ({location})"),
             None => match &self.module {
@@ -93,7 +82,9 @@ impl Site {
         let mut stack: Vec<String> = names
             .map(|frame| frame.function.clone().unwrap_or_else(|| module.to_owned()))
             .collect();
-        if let (Some(last), Some(location)) = (stack.last_mut(), self.frames.first().and_then(location)) {
+        if let (Some(last), Some(location)) =
+            (stack.last_mut(), self.frames.first().and_then(location))
+        {
             let _ = write!(last, " ({location})");
         }
         stack
@@ -122,27 +113,16 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 fn base_name(path: &str) -> &str {
-    Path::new(path)
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or(path)
+    Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
 }
 
 /// `file.c:12`.
 fn location(frame: &Frame) -> Option<String> {
     let file = base_name(frame.file.as_deref()?);
-    Some(
-        frame
-            .line
-            .map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")),
-    )
+    Some(frame.line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
 }
 
 fn full_location(frame: &Frame) -> Option<String> {
     let file = frame.file.as_deref()?;
-    Some(
-        frame
-            .line
-            .map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")),
-    )
+    Some(frame.line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
 }

@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
 use mremap_trace::{
-    Call, ChunkHeader, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Summary, Under,
+    Call, ChunkHeader, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Summary,
+    Under,
 };
 use tempfile::TempDir;
 
@@ -31,8 +32,7 @@ pub fn skip(what: &str) {
     eprintln!("skipped: {what}");
     if let Some(list) = std::env::var_os("MREMAP_SKIPPED") {
         let file = fs::OpenOptions::new().create(true).append(true).open(list);
-        file.and_then(|mut file| writeln!(file, "{what}"))
-            .expect("the list of what was skipped");
+        file.and_then(|mut file| writeln!(file, "{what}")).expect("the list of what was skipped");
     }
 }
 
@@ -145,12 +145,7 @@ pub fn part(of: u32, from: u64, to: u64, errno: u32) -> Record {
 }
 
 pub fn gap(of: u32, from: u64, to: u64, under: Under) -> Record {
-    Record::Gap(Gap {
-        call: of,
-        start: OLD + from * PAGE,
-        end: OLD + to * PAGE,
-        under,
-    })
+    Record::Gap(Gap { call: of, start: OLD + from * PAGE, end: OLD + to * PAGE, under })
 }
 
 /// Event 1: a move of three parts and two gaps. Event 2: a failed resize.
@@ -164,11 +159,7 @@ pub fn sample() -> Vec<Record> {
             ..Module::default()
         }),
         text_slot("/usr/bin/mover"),
-        Record::Message(Message {
-            level: 2,
-            text_len: 9,
-            ticks: 1_100,
-        }),
+        Record::Message(Message { level: 2, text_len: 9, ticks: 1_100 }),
         text_slot("watch out"),
         call(Outcome::Emulated, 3_000, 20, NEW as i64),
         part(5, 0, 8, 0),

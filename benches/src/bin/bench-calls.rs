@@ -60,11 +60,7 @@ fn main() -> Result<()> {
 fn measure(layout: &Layout, way: Way, options: &Options) -> f64 {
     let start = Barrier::new(options.threads);
     let start = &start;
-    let now = if options.wall {
-        clock::monotonic_ns
-    } else {
-        clock::thread_cpu_ns
-    };
+    let now = if options.wall { clock::monotonic_ns } else { clock::thread_cpu_ns };
     let work = move |index: usize| {
         let place = layout.place() + index * layout.stride();
         // The first call of a thread finds a place for its records; it is not one among many.
@@ -80,13 +76,9 @@ fn measure(layout: &Layout, way: Way, options: &Options) -> f64 {
         return work(0);
     }
     let sum: f64 = thread::scope(|scope| {
-        let threads: Vec<_> = (0..options.threads)
-            .map(|index| scope.spawn(move || work(index)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("it measures"))
-            .sum()
+        let threads: Vec<_> =
+            (0..options.threads).map(|index| scope.spawn(move || work(index))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("it measures")).sum()
     });
     sum / options.threads as f64
 }

@@ -133,7 +133,9 @@ impl How {
             "native" => Self::Whole(Way::Inline),
             "libc" => Self::Parts(Way::libc()),
             "inline" => Self::Parts(Way::Inline),
-            _ => Self::Finding(Strategy::from_name(name).with_context(|| format!("{name}: no way to move"))?),
+            _ => Self::Finding(
+                Strategy::from_name(name).with_context(|| format!("{name}: no way to move"))?,
+            ),
         })
     }
 

@@ -50,15 +50,8 @@ fn main() -> Result<()> {
         is_touched: true,
     })?;
     let at = |index: usize| layout.place() + index % VMAS * layout.stride();
-    let maps = || {
-        ask!(
-            openat,
-            libc::AT_FDCWD,
-            c"/proc/thread-self/maps".as_ptr(),
-            libc::O_RDONLY,
-            0
-        )
-    };
+    let maps =
+        || ask!(openat, libc::AT_FDCWD, c"/proc/thread-self/maps".as_ptr(), libc::O_RDONLY, 0);
     let fd = maps();
     let mut name = [0u8; 256];
     let (name_place, name_room) = (name.as_mut_ptr().addr() as u64, name.len() as u32);
@@ -71,47 +64,27 @@ fn main() -> Result<()> {
     };
     let questions: [Question<'_>; 15] = [
         ("gettid", 1, &|_| ask!(gettid)),
-        ("no-op resize", 1, &|i| {
-            ask!(mremap, at(i), 2 * PAGE, 2 * PAGE, 0, 0)
-        }),
-        ("growth, one VMA (ENOMEM)", 1, &|i| {
-            ask!(mremap, at(i), 2 * PAGE, IMPOSSIBLE, 0, 0)
-        }),
-        ("growth, crosses (EFAULT)", 1, &|i| {
-            ask!(mremap, at(i), 3 * PAGE, IMPOSSIBLE, 0, 0)
-        }),
-        ("growth, 64 VMAs (EFAULT)", 1, &|_| {
-            ask!(mremap, at(0), layout.len(), IMPOSSIBLE, 0, 0)
-        }),
+        ("no-op resize", 1, &|i| ask!(mremap, at(i), 2 * PAGE, 2 * PAGE, 0, 0)),
+        ("growth, one VMA (ENOMEM)", 1, &|i| ask!(mremap, at(i), 2 * PAGE, IMPOSSIBLE, 0, 0)),
+        ("growth, crosses (EFAULT)", 1, &|i| ask!(mremap, at(i), 3 * PAGE, IMPOSSIBLE, 0, 0)),
+        ("growth, 64 VMAs (EFAULT)", 1, &|_| ask!(mremap, at(0), layout.len(), IMPOSSIBLE, 0, 0)),
         ("mmap that never maps, mapped (EEXIST)", 1, &|i| {
             ask!(mmap, at(i), PAGE, 0, NEVER, usize::MAX, 0)
         }),
         ("mmap that never maps, free (EINVAL)", 1, &|i| {
             ask!(mmap, at(i) + 2 * PAGE, PAGE, 0, NEVER, usize::MAX, 0)
         }),
-        ("mincore, mapped page", 1, &|i| {
-            ask!(mincore, at(i), PAGE, mask_place)
-        }),
-        ("mincore, free page", 1, &|i| {
-            ask!(mincore, at(i) + 2 * PAGE, PAGE, mask_place)
-        }),
-        ("PROCMAP_QUERY, no name, anonymous", 1, &|i| {
-            query(at(i) as u64, 0, 0)
-        }),
-        ("PROCMAP_QUERY, name, anonymous", 1, &|i| {
-            query(at(i) as u64, name_place, name_room)
-        }),
+        ("mincore, mapped page", 1, &|i| ask!(mincore, at(i), PAGE, mask_place)),
+        ("mincore, free page", 1, &|i| ask!(mincore, at(i) + 2 * PAGE, PAGE, mask_place)),
+        ("PROCMAP_QUERY, no name, anonymous", 1, &|i| query(at(i) as u64, 0, 0)),
+        ("PROCMAP_QUERY, name, anonymous", 1, &|i| query(at(i) as u64, name_place, name_room)),
         ("PROCMAP_QUERY, no name, file", 1, &|_| query(program, 0, 0)),
-        ("PROCMAP_QUERY, name, file", 1, &|_| {
-            query(program, name_place, name_room)
-        }),
+        ("PROCMAP_QUERY, name, file", 1, &|_| query(program, name_place, name_room)),
         ("open and close maps", 10, &|_| {
             let fd = maps();
             ask!(close, fd)
         }),
-        ("rt_sigprocmask", 1, &|_| {
-            ask!(rt_sigprocmask, libc::SIG_BLOCK, 0, mask_place, 8)
-        }),
+        ("rt_sigprocmask", 1, &|_| ask!(rt_sigprocmask, libc::SIG_BLOCK, 0, mask_place, 8)),
     ];
     let mut variants: Vec<Variant<'_>> = Vec::new();
     for (label, dearer, question) in questions {
@@ -203,12 +176,8 @@ fn questions_about_all(layout: &Layout, times: usize) -> Vec<Variant<'_>> {
         }
         _ => read_pagemap(&whole),
     };
-    let names = [
-        "msync that writes nothing",
-        "PAGEMAP_SCAN",
-        "move_pages that moves none",
-        "pagemap read",
-    ];
+    let names =
+        ["msync that writes nothing", "PAGEMAP_SCAN", "move_pages that moves none", "pagemap read"];
     let variants = names.iter().enumerate().map(|(which, name)| -> Variant<'_> {
         let ask_all = ask_all.clone();
         let measure = move || each(&|_| ask_all(which), times) / VMAS as f64;
@@ -221,13 +190,7 @@ fn a_line_of_maps(room: usize) -> f64 {
     let mut buffer = vec![0u8; room];
     let mut lines = 0;
     let start = clock::thread_cpu_ns();
-    let fd = ask!(
-        openat,
-        libc::AT_FDCWD,
-        c"/proc/thread-self/maps".as_ptr(),
-        libc::O_RDONLY,
-        0
-    );
+    let fd = ask!(openat, libc::AT_FDCWD, c"/proc/thread-self/maps".as_ptr(), libc::O_RDONLY, 0);
     loop {
         let got = ask!(read, fd, buffer.as_mut_ptr(), room) as isize;
         let Some(filled) = usize::try_from(got).ok().filter(|&got| got > 0) else {

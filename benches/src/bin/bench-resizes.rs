@@ -32,10 +32,8 @@ fn main() -> Result<()> {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        let (which, wanted) = (
-            random as usize % MAPPINGS,
-            1 + (random >> 32) as usize % MOST_PAGES,
-        );
+        let (which, wanted) =
+            (random as usize % MAPPINGS, 1 + (random >> 32) as usize % MOST_PAGES);
         let place = layout.place() + which * layout.stride();
         let answer = Way::Symbol.call(place, pages[which] * PAGE, wanted * PAGE, 0, 0);
         ensure!(answer == place as isize, "a resize in place was refused");

@@ -25,7 +25,8 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
             .measured("ns", real.untraced_adds.clone()),
     );
     rows.push(
-        Row::new(SUITE, "no-op resize, traced", "bare mremap, same process").measured("ns", real.traced_adds),
+        Row::new(SUITE, "no-op resize, traced", "bare mremap, same process")
+            .measured("ns", real.traced_adds),
     );
     rows.push(Row::new(SUITE, "no-op resize, bare", "").measured("ns", real.bare));
     Ok(rows)
@@ -35,22 +36,14 @@ fn hook_rows(threads: usize, pairs: &Pairs) -> Vec<Row> {
     let by = if threads == 1 { "1 thread" } else { "2 threads" };
     let traced_goal = if threads == 1 { 50.0 } else { 60.0 };
     vec![
-        Row::new(
-            SUITE,
-            format!("hook alone, untraced, {by}"),
-            "stub called directly",
-        )
-        .measured("ns", pairs.untraced_adds.clone())
-        .goal(Goal::AtMost(5.0)),
+        Row::new(SUITE, format!("hook alone, untraced, {by}"), "stub called directly")
+            .measured("ns", pairs.untraced_adds.clone())
+            .goal(Goal::AtMost(5.0)),
         Row::new(SUITE, format!("hook alone, traced, {by}"), "the same untraced")
             .measured("ns", differences(&pairs.traced_adds, &pairs.untraced_adds))
             .goal(Goal::AtMost(traced_goal)),
-        Row::new(
-            SUITE,
-            format!("hook alone, traced, keeping the last, {by}"),
-            "the same untraced",
-        )
-        .measured("ns", differences(&pairs.lapping_adds, &pairs.untraced_adds)),
+        Row::new(SUITE, format!("hook alone, traced, keeping the last, {by}"), "the same untraced")
+            .measured("ns", differences(&pairs.lapping_adds, &pairs.untraced_adds)),
     ]
 }
 
@@ -73,10 +66,7 @@ fn pairs(subject: &Subject, threads: usize, is_stubbed: bool) -> Result<Pairs> {
         setup = setup.preload(&subject.stub);
         arguments.push(format!("--stub={}", subject.stub.display()));
     }
-    let traced = setup
-        .clone()
-        .set("TRACE", directory.path())
-        .set("TRACE_SIZE", "256M");
+    let traced = setup.clone().set("TRACE", directory.path()).set("TRACE_SIZE", "256M");
     let lapping = traced.clone().set("TRACE_SIZE", "1M").set("TRACE_KEEP", "last");
     let mut pairs = Pairs::default();
     for _ in 0..subject.rounds(21) {

@@ -86,7 +86,8 @@ fn speed(name: &str, calls: usize, seconds: &[f64]) -> Result<Vec<Row>> {
 fn parquet_size(parquet: &Path, calls: usize) -> Result<Vec<Row>> {
     let bytes = size(parquet)? as f64 / calls as f64;
     Ok(vec![
-        Row::new(SUITE, "Parquet of a call, all of it drawn at random", "").measured("B", vec![bytes]),
+        Row::new(SUITE, "Parquet of a call, all of it drawn at random", "")
+            .measured("B", vec![bytes]),
     ])
 }
 
@@ -100,10 +101,7 @@ pub(super) fn export(subject: &Subject, format: &str, trace: &Path, target: &Pat
             .with_context(|| format!("{}: cannot be emptied", target.display()))?;
     }
     let mut command = Command::new(&subject.analyzer);
-    command
-        .args(["export", "--format", format, "--output"])
-        .arg(target)
-        .arg(trace);
+    command.args(["export", "--format", format, "--output"]).arg(target).arg(trace);
     wall(&mut command)
 }
 
@@ -129,11 +127,7 @@ pub(super) fn size(directory: &Path) -> Result<u64> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        bytes += if metadata.is_dir() {
-            size(&entry.path())?
-        } else {
-            metadata.len()
-        };
+        bytes += if metadata.is_dir() { size(&entry.path())? } else { metadata.len() };
     }
     Ok(bytes)
 }

@@ -61,13 +61,7 @@ fn moves(source: &'static str, shape: Shape, unrelated: usize) -> Run {
         "--sample-us=5000".to_owned(),
         "--ways=symbol,libc".to_owned(),
     ]);
-    Run {
-        program: "bench-moves",
-        arguments,
-        source,
-        shape,
-        unrelated,
-    }
+    Run { program: "bench-moves", arguments, source, shape, unrelated }
 }
 
 fn questions() -> Run {
@@ -88,21 +82,15 @@ pub fn rows(kernel: &str, printed: &[Vec<Series>]) -> Result<Vec<Row>> {
     let runs = runs();
     let figures = |wanted: &Run| {
         let mut each = runs.iter().zip(printed);
-        let found = each.find(|(run, _)| run.arguments == wanted.arguments && run.source == wanted.source);
+        let found =
+            each.find(|(run, _)| run.arguments == wanted.arguments && run.source == wanted.source);
         found.map(|(_, series)| series).context("a run without figures")
     };
-    let mut rows = vec![proportions(
-        kernel,
-        figures(&questions())?,
-        figures(&moves("auto", SEVENTEEN, 0))?,
-    )];
+    let mut rows =
+        vec![proportions(kernel, figures(&questions())?, figures(&moves("auto", SEVENTEEN, 0))?)];
     for run in runs.iter().filter(|run| run.shape.vmas != 0) {
         let over_loop = over_loop(figures(run)?);
-        let others = if run.unrelated == 0 {
-            String::new()
-        } else {
-            format!(", {MANY} others")
-        };
+        let others = if run.unrelated == 0 { String::new() } else { format!(", {MANY} others") };
         let what = format!("{}, {}{others}, Linux {kernel}", run.shape, run.source);
         let mut row = Row::new(SUITE, what.clone(), LOOP).measured("x", over_loop.clone());
         if run.shape.vmas == 17 && run.shape.gap_pages > 0 && run.source != "maps" {
@@ -131,10 +119,6 @@ fn over_loop_without(series: &[Series]) -> f64 {
 fn proportions(kernel: &str, questions: &[Series], moves: &[Series]) -> Row {
     let a_move = Summary::of(named(moves, "libc").to_vec()).median / 17.0;
     let figures = named(questions, "gettid").iter().map(|ns| ns / a_move).collect();
-    Row::new(
-        SUITE,
-        format!("gettid, Linux {kernel}"),
-        "a VMA's move in the loop",
-    )
-    .measured("x", figures)
+    Row::new(SUITE, format!("gettid, Linux {kernel}"), "a VMA's move in the loop")
+        .measured("x", figures)
 }

@@ -46,13 +46,7 @@ pub fn counts(subject: &Subject) -> Result<Counts> {
         ("one-vma-traced", one, traced(&emulating), &nothing, one),
         ("17-vmas-bisect", several, bisecting.clone(), &nothing, one),
         ("17-vmas-gaps-bisect", gaps, bisecting.clone(), &nothing, one),
-        (
-            "17-vmas-gaps-bisect-traced",
-            gaps,
-            traced(&bisecting),
-            &nothing,
-            one,
-        ),
+        ("17-vmas-gaps-bisect-traced", gaps, traced(&bisecting), &nothing, one),
         ("17-vmas-auto", several, emulating.clone(), &nothing, one),
         ("17-vmas-gaps-auto", gaps, emulating, &nothing, one),
     ];
@@ -75,7 +69,8 @@ fn count(subject: &Subject, arguments: &[&str], setup: &Setup) -> Result<u64> {
 /// The rows, held against the recorded counts.
 pub fn rows(counts: &Counts, recorded: &Counts) -> Vec<Row> {
     let row = |(name, &count): (&String, &u64)| {
-        let row = Row::new(SUITE, name.clone(), "recorded + 10 %").measured("ins", vec![count as f64]);
+        let row =
+            Row::new(SUITE, name.clone(), "recorded + 10 %").measured("ins", vec![count as f64]);
         match recorded.get(name) {
             Some(&known) => row.goal(Goal::AtMost((known as f64 * MOST_GROWTH).floor())),
             None => row,
@@ -107,20 +102,13 @@ pub fn complaints(counts: &Counts, recorded: &Counts) -> Vec<String> {
 /// # Errors
 /// The file cannot be read, or a line is none of these.
 pub fn read(path: &Path) -> Result<Counts> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{}: unreadable", path.display()))?;
-    let lines = text
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("{}: unreadable", path.display()))?;
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let parsed = lines.map(|line| {
-        let (name, count) = line
-            .split_once(" = ")
-            .with_context(|| format!("{}: {line}", path.display()))?;
-        Ok((
-            name.to_owned(),
-            count
-                .parse()
-                .with_context(|| format!("{}: {line}", path.display()))?,
-        ))
+        let (name, count) =
+            line.split_once(" = ").with_context(|| format!("{}: {line}", path.display()))?;
+        Ok((name.to_owned(), count.parse().with_context(|| format!("{}: {line}", path.display()))?))
     });
     parsed.collect()
 }
@@ -146,10 +134,7 @@ mod tests {
     use super::{Counts, complaints};
 
     fn counts(figures: &[(&str, u64)]) -> Counts {
-        figures
-            .iter()
-            .map(|&(name, count)| (name.to_owned(), count))
-            .collect()
+        figures.iter().map(|&(name, count)| (name.to_owned(), count)).collect()
     }
 
     #[test]

@@ -36,11 +36,7 @@ impl Session {
             .stderr(Stdio::null())
             .spawn()
             .context("lttng-sessiond is not installed (Debian: lttng-tools)")?;
-        let session = Self {
-            directory,
-            daemon,
-            wrapper,
-        };
+        let session = Self { directory, daemon, wrapper };
         session.start()?;
         Ok(session)
     }
@@ -53,20 +49,10 @@ impl Session {
             self.lttng(&["create", SESSION, &output]).is_ok()
         });
         ensure!(created, "lttng create: refused");
-        let channel = [
-            "enable-channel",
-            "--userspace",
-            "--subbuf-size=1M",
-            "--num-subbuf=8",
-            "calls",
-        ];
+        let channel =
+            ["enable-channel", "--userspace", "--subbuf-size=1M", "--num-subbuf=8", "calls"];
         self.lttng(&channel)?;
-        self.lttng(&[
-            "enable-event",
-            "--userspace",
-            "--channel=calls",
-            "mremap_bench:call",
-        ])?;
+        self.lttng(&["enable-event", "--userspace", "--channel=calls", "mremap_bench:call"])?;
         self.lttng(&["start"])
     }
 
@@ -111,7 +97,8 @@ fn compile(directory: &Path) -> Result<PathBuf> {
         .arg(&wrapper)
         .arg(sources.join("lttng_mremap.c"))
         .args(["-llttng-ust", "-ldl"]);
-    limited::output(&mut command).context("the wrapper cannot be compiled (Debian: liblttng-ust-dev)")?;
+    limited::output(&mut command)
+        .context("the wrapper cannot be compiled (Debian: liblttng-ust-dev)")?;
     Ok(wrapper)
 }
 

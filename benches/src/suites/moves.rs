@@ -34,10 +34,7 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
         }
     }
     let unknown = Shape::unlike().filter(|shape| shape.vmas == 17);
-    for shape in [Shape::alike(17, 0), Shape::alike(17, 1)]
-        .into_iter()
-        .chain(unknown)
-    {
+    for shape in [Shape::alike(17, 0), Shape::alike(17, 1)].into_iter().chain(unknown) {
         for source in ["auto", "bisect"] {
             rows.push(for_the_first_time(subject, shape, source)?);
         }
@@ -62,14 +59,8 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
 pub fn floors(subject: &Subject) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (vmas, gap_pages) in [(2, 0), (17, 0), (17, 1), (1000, 0), (1000, 1)] {
-        let mut strategies = vec![
-            "query",
-            "query-name",
-            "query-ahead",
-            "text",
-            "one-question",
-            "speculate",
-        ];
+        let mut strategies =
+            vec!["query", "query-name", "query-ahead", "text", "one-question", "speculate"];
         if gap_pages == 0 {
             strategies.push("growth");
         }
@@ -150,11 +141,9 @@ fn for_the_first_time(subject: &Subject, shape: Shape, source: &str) -> Result<R
     ]);
     let series = subject.run("bench-moves", &arguments, &emulating(subject, source))?;
     let figures = ratios(named(&series, "symbol"), named(&series, "libc"));
-    Ok(
-        Row::new(SUITE, format!("{shape}, {source}, not seen before"), LOOP)
-            .measured("x", figures)
-            .goal(Goal::AtMost(1.03)),
-    )
+    Ok(Row::new(SUITE, format!("{shape}, {source}, not seen before"), LOOP)
+        .measured("x", figures)
+        .goal(Goal::AtMost(1.03)))
 }
 
 /// In a process of two threads, where no move may be tried before it is known to be right.
@@ -164,9 +153,7 @@ fn with_a_sibling(subject: &Subject, shape: Shape) -> Result<Row> {
     let series = subject.run("bench-moves", &arguments, &emulating(subject, "auto"))?;
     let what = format!("{shape}, auto, two threads");
     let figures = ratios(named(&series, "symbol"), named(&series, "libc"));
-    Ok(Row::new(SUITE, what, LOOP)
-        .measured("x", figures)
-        .goal(Goal::AtMost(1.03)))
+    Ok(Row::new(SUITE, what, LOOP).measured("x", figures).goal(Goal::AtMost(1.03)))
 }
 
 /// Pairs of processes, with 60,000 VMAs more and without. The kernel's own work grows with the tree of VMAs, in the
@@ -187,7 +174,8 @@ fn in_a_large_process(subject: &Subject, source: &str) -> Result<Vec<Row>> {
         let median = |series: &[Series], way| Summary::of(named(series, way).to_vec()).median;
         whole.push(median(&large, "symbol") / median(&small, "symbol"));
         bare.push(median(&large, "libc") / median(&small, "libc"));
-        let over_loop = |series| Summary::of(ratios(named(series, "symbol"), named(series, "libc"))).median;
+        let over_loop =
+            |series| Summary::of(ratios(named(series, "symbol"), named(series, "libc"))).median;
         added.push(over_loop(&large) / over_loop(&small));
     }
     let what = format!("17 VMAs, gaps, {source}, {MANY} other VMAs");
@@ -215,12 +203,9 @@ fn over_a_large_gap(subject: &Subject, source: &str) -> Result<Vec<Row>> {
         Ok(ratios(named(&series, "symbol"), named(&series, "libc")))
     };
     let (small, large) = (added(1 << 8)?, added(1 << 28)?);
-    let mut row = Row::new(
-        SUITE,
-        format!("3 VMAs, gaps of 1 TiB, {source}"),
-        "over loop, gaps of 1 MiB",
-    )
-    .measured("x", ratios(&large, &small));
+    let mut row =
+        Row::new(SUITE, format!("3 VMAs, gaps of 1 TiB, {source}"), "over loop, gaps of 1 MiB")
+            .measured("x", ratios(&large, &small));
     if source != "bisect" {
         row = row.goal(Goal::AtMost(1.0 + NOISE));
     }
@@ -241,11 +226,9 @@ fn growth(subject: &Subject) -> Result<Row> {
         Ok(ratios(named(&series, "symbol"), named(&series, "libc")))
     };
     let (few, many) = (over_loop(1000)?, over_loop(MANY)?);
-    Ok(
-        Row::new(SUITE, "growth: over loop, 60,000 VMAs", "over loop, 1,000 VMAs")
-            .measured("x", ratios(&many, &few))
-            .goal(Goal::AtMost(1.0 + NOISE)),
-    )
+    Ok(Row::new(SUITE, "growth: over loop, 60,000 VMAs", "over loop, 1,000 VMAs")
+        .measured("x", ratios(&many, &few))
+        .goal(Goal::AtMost(1.0 + NOISE)))
 }
 
 /// The arguments of `bench-moves`. Many VMAs are timed in fewer rounds.

@@ -16,10 +16,8 @@ pub(super) const SUITE: &str = "peers";
 /// Runs of each tool; figures of each variant in one run.
 const PROCESSES: usize = 9;
 const ROUNDS: usize = 5;
-const MEMUSAGE: [&str; 2] = [
-    "/usr/lib/x86_64-linux-gnu/libmemusage.so",
-    "/usr/lib/aarch64-linux-gnu/libmemusage.so",
-];
+const MEMUSAGE: [&str; 2] =
+    ["/usr/lib/x86_64-linux-gnu/libmemusage.so", "/usr/lib/aarch64-linux-gnu/libmemusage.so"];
 /// What is measured against.
 const BARE: &str = "bare mremap";
 
@@ -65,9 +63,7 @@ pub fn rows(subject: &Subject) -> (Vec<Row>, Vec<String>) {
         ("LTTng-UST", lttng(subject).map(|row| vec![row])),
     ];
     found.extend(
-        TRACERS
-            .iter()
-            .map(|tracer| (tracer.what, under(subject, tracer).map(|row| vec![row]))),
+        TRACERS.iter().map(|tracer| (tracer.what, under(subject, tracer).map(|row| vec![row]))),
     );
     found.push(("DuckDB", readers::rows(subject)));
     found.extend(exports::rows(subject));
@@ -86,10 +82,8 @@ fn memusage(subject: &Subject) -> Result<Row> {
     let library = library.context("libmemusage.so is not installed (Debian: libc-devtools)")?;
     let directory = subject.trace_directory()?;
     let data = directory.path().join("memusage.dat");
-    let environment = [
-        ("MEMUSAGE_OUTPUT", data.as_path()),
-        ("MEMUSAGE_TRACE_MMAP", Path::new("1")),
-    ];
+    let environment =
+        [("MEMUSAGE_OUTPUT", data.as_path()), ("MEMUSAGE_TRACE_MMAP", Path::new("1"))];
     let added = preloaded(subject, library, &environment)?;
     Ok(Row::new(SUITE, "glibc memusage, with its data file", BARE).measured("ns", added))
 }
@@ -98,10 +92,7 @@ fn lttng(subject: &Subject) -> Result<Row> {
     let session = Session::begin(subject)?;
     let added = preloaded(subject, &session.wrapper, &[])?;
     let bytes = session.recorded_bytes()?;
-    ensure!(
-        bytes > 1 << 20,
-        "the session took {bytes} bytes: events were lost, or none were made"
-    );
+    ensure!(bytes > 1 << 20, "the session took {bytes} bytes: events were lost, or none were made");
     Ok(Row::new(SUITE, "LTTng-UST, a wrapper with the same fields", BARE).measured("ns", added))
 }
 
@@ -116,7 +107,9 @@ fn preloaded(subject: &Subject, library: &Path, environment: &[(&str, &Path)]) -
         command.envs(environment.iter().copied());
         let output = limited::output(&mut command)?;
         let series = parse(&String::from_utf8_lossy(&output.stdout))?;
-        added.push(Summary::of(differences(named(&series, "symbol"), named(&series, "direct"))).median);
+        added.push(
+            Summary::of(differences(named(&series, "symbol"), named(&series, "direct"))).median,
+        );
     }
     Ok(added)
 }

@@ -33,7 +33,8 @@ const QUERY: &str = "import duckdb, sys, time\n\
 /// # Errors
 /// `DuckDB` is not here or fails, as do the report or the export; there is no room for the trace.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
-    let (trace, calls) = report::trace(subject, if subject.is_quick { CALLS_QUICK } else { CALLS })?;
+    let (trace, calls) =
+        report::trace(subject, if subject.is_quick { CALLS_QUICK } else { CALLS })?;
     let directory = subject.trace_directory()?;
     let parquet = directory.path().join("parquet");
     // Before anything that takes long: is it here?
@@ -46,10 +47,7 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
             "report".to_owned(),
             Box::new(|| report::report(subject, &trace).map_or(f64::NAN, |(seconds, _)| seconds)),
         ),
-        (
-            "duckdb".to_owned(),
-            Box::new(|| duckdb(subject, &parquet).unwrap_or(f64::NAN)),
-        ),
+        ("duckdb".to_owned(), Box::new(|| duckdb(subject, &parquet).unwrap_or(f64::NAN))),
     ];
     let series = rounds::run(ROUNDS, &mut variants);
     drop(variants);
@@ -70,7 +68,8 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
 
 fn import(subject: &Subject) -> Result<()> {
     let mut command = Command::new(&subject.python);
-    limited::output(command.args(["-c", "import duckdb"])).context("no duckdb (pip install duckdb)")?;
+    limited::output(command.args(["-c", "import duckdb"]))
+        .context("no duckdb (pip install duckdb)")?;
     Ok(())
 }
 

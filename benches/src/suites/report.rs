@@ -37,10 +37,7 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let (mut wall, mut peak) = (Vec::new(), Vec::new());
     let series = {
         let mut variants: Vec<Variant<'_>> = vec![
-            (
-                "read".to_owned(),
-                Box::new(|| read_through(&trace, 1).unwrap_or(f64::NAN)),
-            ),
+            ("read".to_owned(), Box::new(|| read_through(&trace, 1).unwrap_or(f64::NAN))),
             (
                 "read on all".to_owned(),
                 Box::new(|| read_through(&trace, threads).unwrap_or(f64::NAN)),
@@ -48,7 +45,8 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
             (
                 "report".to_owned(),
                 Box::new(|| {
-                    let (seconds, peak_mib) = report(subject, &trace).unwrap_or((f64::NAN, f64::NAN));
+                    let (seconds, peak_mib) =
+                        report(subject, &trace).unwrap_or((f64::NAN, f64::NAN));
                     wall.push(seconds);
                     peak.push(peak_mib);
                     seconds
@@ -92,9 +90,7 @@ pub(super) fn trace(subject: &Subject, calls: usize) -> Result<(PathBuf, usize)>
 /// A trace as the library writes it, kept under the build's directory from one run to the next.
 fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
     fs::create_dir_all(&subject.scratch)?;
-    let path = subject
-        .scratch
-        .join(format!("report-{chunks}.{}.mrt", layout::VERSION));
+    let path = subject.scratch.join(format!("report-{chunks}.{}.mrt", layout::VERSION));
     let len = (layout::HEADER_SIZE + chunks * layout::CHUNK_SIZE) as u64;
     if fs::metadata(&path).is_ok_and(|file| file.len() == len) {
         return Ok(path);
@@ -126,9 +122,7 @@ fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
     for number in 0..chunks {
         file.write_all(&chunk(number, &mut random)).with_context(named)?;
     }
-    file.into_inner()
-        .map_err(io::IntoInnerError::into_error)
-        .with_context(named)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error).with_context(named)?;
     fs::rename(&fresh, &path).with_context(named)?;
     Ok(path)
 }
@@ -159,12 +153,9 @@ fn call(ticks: u64, random: u64) -> Call {
     let pages = 1 + random % 64;
     let old = 0x7000_0000_0000 + (random >> 20 & 0xffff) * 4096;
     let fails = random.is_multiple_of(100);
-    let outcome = [
-        Outcome::PassedThrough,
-        Outcome::PassedThrough,
-        Outcome::Native,
-        Outcome::OneVma,
-    ][(random >> 8 & 3) as usize];
+    let outcome =
+        [Outcome::PassedThrough, Outcome::PassedThrough, Outcome::Native, Outcome::OneVma]
+            [(random >> 8 & 3) as usize];
     Call {
         outcome,
         ticks,
@@ -174,11 +165,7 @@ fn call(ticks: u64, random: u64) -> Call {
         new_len: (pages + (random >> 16 & 1)) * 4096,
         flags: if outcome == Outcome::PassedThrough { 1 } else { 3 },
         new: old + (1 << 40),
-        result: if fails {
-            -i64::from(libc::ENOMEM)
-        } else {
-            old as i64
-        },
+        result: if fails { -i64::from(libc::ENOMEM) } else { old as i64 },
         caller: 0x5555_0000_0000 + (random >> 32) % SITES * 64,
     }
 }
@@ -196,12 +183,10 @@ fn read_through(path: &Path, threads: usize) -> Result<f64> {
     let before = clock::monotonic_ns();
     let (file, next) = (File::open(path)?, AtomicU64::new(0));
     thread::scope(|scope| {
-        let readers: Vec<_> = (0..threads)
-            .map(|_| scope.spawn(|| read_pieces(&file, &next)))
-            .collect();
-        let mut ends = readers
-            .into_iter()
-            .map(|reader| reader.join().is_ok_and(|read| read.is_ok()));
+        let readers: Vec<_> =
+            (0..threads).map(|_| scope.spawn(|| read_pieces(&file, &next))).collect();
+        let mut ends =
+            readers.into_iter().map(|reader| reader.join().is_ok_and(|read| read.is_ok()));
         ensure!(ends.all(|read| read), "{}: cannot be read", path.display());
         Ok(())
     })?;
@@ -239,7 +224,9 @@ fn peak_mib(pid: u32) -> f64 {
     loop {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let Some(kib) = most.and_then(|most| most.trim_end_matches("kB").trim().parse::<f64>().ok()) else {
+        let Some(kib) =
+            most.and_then(|most| most.trim_end_matches("kB").trim().parse::<f64>().ok())
+        else {
             return peak;
         };
         peak = kib / 1024.0;

@@ -23,15 +23,8 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let traced = subject.shim().set("TRACE", directory.path());
     start(&traced)?;
     let mut files = std::fs::read_dir(directory.path())?;
-    ensure!(
-        files.next().is_some(),
-        "/bin/true under the library left no trace: it was not loaded"
-    );
-    let setups = [
-        ("bare", Setup::default()),
-        ("untraced", subject.shim()),
-        ("traced", traced),
-    ];
+    ensure!(files.next().is_some(), "/bin/true under the library left no trace: it was not loaded");
+    let setups = [("bare", Setup::default()), ("untraced", subject.shim()), ("traced", traced)];
     let mut variants: Vec<Variant<'_>> = Vec::new();
     for (name, setup) in &setups {
         variants.push((

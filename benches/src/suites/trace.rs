@@ -76,9 +76,7 @@ fn memory(subject: &Subject, traced: &Setup, directory: &tempfile::TempDir) -> R
         Ok(resident_kib(&String::from_utf8_lossy(&output.stdout), &name))
     };
     let untraced = subject.shim();
-    (0..9)
-        .map(|_| Ok(resident(traced)? - resident(&untraced)?))
-        .collect()
+    (0..9).map(|_| Ok(resident(traced)? - resident(&untraced)?)).collect()
 }
 
 /// Sum of the private resident pages, those of a file in `left_out` excepted.
@@ -90,10 +88,7 @@ fn resident_kib(smaps: &str, left_out: &str) -> f64 {
         if !first.ends_with(':') {
             is_counted = !line.contains(left_out);
         } else if is_counted && first.starts_with("Private_") {
-            let figure = line
-                .split_whitespace()
-                .nth(1)
-                .and_then(|word| word.parse::<f64>().ok());
+            let figure = line.split_whitespace().nth(1).and_then(|word| word.parse::<f64>().ok());
             sum += figure.unwrap_or_default();
         }
     }

@@ -79,10 +79,7 @@ enum Failure {
 }
 
 fn refused(call: &str) -> Failure {
-    Failure::Refused {
-        call: call.to_owned(),
-        error: io::Error::last_os_error(),
-    }
+    Failure::Refused { call: call.to_owned(), error: io::Error::last_os_error() }
 }
 
 /// The system's own words, as the C examples have them, and the remedy where there is one.
@@ -119,12 +116,7 @@ const HEADER: usize = size_of::<u32>();
 impl MirroredRing {
     fn new(capacity: usize) -> Result<Self, Failure> {
         let file = memory_file(capacity)?;
-        let ring = Self {
-            base: reserve(VIEWS * capacity)?,
-            capacity,
-            read: 0,
-            used: 0,
-        };
+        let ring = Self { base: reserve(VIEWS * capacity)?, capacity, read: 0, used: 0 };
         for view in 0..VIEWS {
             // SAFETY: the kernel replaces `capacity` bytes from here, all of them inside the reservation
             // that `ring` owns and that nothing refers to yet.
@@ -166,9 +158,7 @@ impl MirroredRing {
         }
         self.base = moved.cast();
         if moved != target.cast() {
-            return Err(Failure::Corrupt(
-                "mremap has put the ring somewhere else".to_owned(),
-            ));
+            return Err(Failure::Corrupt("mremap has put the ring somewhere else".to_owned()));
         }
         Ok(())
     }
@@ -211,10 +201,7 @@ impl MirroredRing {
 
     /// The `length` bytes behind the messages; the caller has seen that there are so many.
     fn room(&mut self, length: usize) -> &mut [u8] {
-        assert!(
-            self.used + length <= self.capacity,
-            "the ring has no room for {length} bytes"
-        );
+        assert!(self.used + length <= self.capacity, "the ring has no room for {length} bytes");
         let start = (self.read + self.used) % self.capacity;
         // SAFETY: as in `filled`: `start < capacity` and `length <= capacity` stay within the two views, and
         // `&mut self` says that this is the only slice of them.
@@ -243,7 +230,8 @@ impl MirroredRing {
                 seen == !kept && there.read_volatile() == kept
             };
             if !seen {
-                let found = format!("what is written at offset {here} does not appear at offset {there}");
+                let found =
+                    format!("what is written at offset {here} does not appear at offset {there}");
                 return Err(Failure::Corrupt(found));
             }
         }
@@ -268,10 +256,8 @@ fn memory_file(length: usize) -> Result<File, Failure> {
     }
     // SAFETY: the descriptor was opened a line ago, and nobody else knows it.
     let file = unsafe { File::from_raw_fd(descriptor) };
-    file.set_len(length as u64).map_err(|error| Failure::Refused {
-        call: "ftruncate".to_owned(),
-        error,
-    })?;
+    file.set_len(length as u64)
+        .map_err(|error| Failure::Refused { call: "ftruncate".to_owned(), error })?;
     Ok(file)
 }
 
@@ -292,11 +278,7 @@ fn expect_unmapped(former: *mut u8, length: usize) -> Result<(), Failure> {
         let mut resident = 0_u8;
         // SAFETY: mincore is a foreign function; it looks at no memory of ours, and writes one byte for one page.
         let answer = unsafe {
-            libc::mincore(
-                former.wrapping_add(page * page_size()).cast(),
-                1,
-                &raw mut resident,
-            )
+            libc::mincore(former.wrapping_add(page * page_size()).cast(), 1, &raw mut resident)
         };
         if answer == 0 {
             return Err(Failure::Corrupt(format!(
@@ -332,10 +314,7 @@ impl Traffic {
 
     fn send(&mut self, ring: &mut MirroredRing) -> Result<(), Failure> {
         if !ring.push(&message(self.sent, ring.capacity)) {
-            return Err(Failure::Corrupt(format!(
-                "no room for message {} in the ring",
-                self.sent
-            )));
+            return Err(Failure::Corrupt(format!("no room for message {} in the ring", self.sent)));
         }
         self.sent += 1;
         Ok(())
@@ -355,14 +334,12 @@ impl Traffic {
                 "message {number} is {found} bytes long instead of {wanted}"
             )));
         }
-        if let Some(offset) = found
-            .iter()
-            .zip(&wanted)
-            .position(|(found, wanted)| found != wanted)
+        if let Some(offset) = found.iter().zip(&wanted).position(|(found, wanted)| found != wanted)
         {
             let (found, wanted) = (found[offset], wanted[offset]);
-            let text =
-                format!("message {number} has {found:#04x} instead of {wanted:#04x} at offset {offset}");
+            let text = format!(
+                "message {number} has {found:#04x} instead of {wanted:#04x} at offset {offset}"
+            );
             return Err(Failure::Corrupt(text));
         }
         ring.pop_front(wanted.len());
@@ -375,7 +352,5 @@ impl Traffic {
 fn message(number: usize, capacity: usize) -> Vec<u8> {
     let longest = capacity / IN_FLIGHT - HEADER;
     let length = longest - number * 37 % (longest / 8);
-    (0..length)
-        .map(|i| (number * 131 + i * 7 + (i >> 8)) as u8)
-        .collect()
+    (0..length).map(|i| (number * 131 + i * 7 + (i >> 8)) as u8).collect()
 }

@@ -27,11 +27,7 @@ pub(super) fn draw(random: &mut Random, features: Features) -> Layout {
     };
     let most = random.weighted(&[(15, 0), (45, 5), (35, 12), (5, 30)]);
     let count = random.between(0, most);
-    Layout {
-        destination: row(random, &palette, destination_at, count),
-        source,
-        destination_at,
-    }
+    Layout { destination: row(random, &palette, destination_at, count), source, destination_at }
 }
 
 /// The few kinds that one case is made of: neighbours of one kind are what merges and what boundaries are
@@ -71,18 +67,12 @@ impl Palette {
             .filter(|&kind| features.has_kind(kind))
             .collect();
         let guest = random.percent(40).then(|| random.weighted(&GUESTS));
-        let marks = if random.percent(25) {
-            (0..2).map(|_| mark(random)).collect()
-        } else {
-            Vec::new()
-        };
+        let marks =
+            if random.percent(25) { (0..2).map(|_| mark(random)).collect() } else { Vec::new() };
         Self {
             common,
             guest: guest.filter(|&kind| features.has_kind(kind)),
-            marks: marks
-                .into_iter()
-                .filter(|&mark| features.has_mark(mark))
-                .collect(),
+            marks: marks.into_iter().filter(|&mark| features.has_mark(mark)).collect(),
         }
     }
 
@@ -124,7 +114,8 @@ fn row(random: &mut Random, palette: &Palette, from: u64, count: u64) -> Vec<Pie
         let kind = palette.kind(random);
         // One of each is all the process has, and huge pages are few.
         let taken = |kind: Kind| row.iter().filter(|piece| piece.kind == kind).count();
-        let is_scarce = matches!(kind, Kind::Vvar | Kind::Vdso) && (taken(kind) > 0 || from != SOURCE)
+        let is_scarce = matches!(kind, Kind::Vvar | Kind::Vdso)
+            && (taken(kind) > 0 || from != SOURCE)
             || kind.is_huge() && (taken(kind) > 1 || from != SOURCE);
         let kind = if is_scarce { Kind::Anon } else { kind };
         let piece = piece(random, palette, kind, at, pages);
@@ -150,11 +141,7 @@ fn pages(random: &mut Random) -> u64 {
 }
 
 fn piece(random: &mut Random, palette: &Palette, kind: Kind, at: u64, pages: u64) -> Piece {
-    let at = if kind.is_huge() {
-        at.next_multiple_of(HUGE_PAGES * PAGE)
-    } else {
-        at
-    };
+    let at = if kind.is_huge() { at.next_multiple_of(HUGE_PAGES * PAGE) } else { at };
     let pages = match kind {
         Kind::HugePages | Kind::Transparent => HUGE_PAGES,
         Kind::Vvar | Kind::Vdso => 4,
@@ -178,11 +165,7 @@ fn piece(random: &mut Random, palette: &Palette, kind: Kind, at: u64, pages: u64
             (15, Touch::EverySecond),
             (55, Touch::All),
         ]),
-        offset: if kind.has_offset() {
-            random.below(FILE_PAGES)
-        } else {
-            0
-        },
+        offset: if kind.has_offset() { random.below(FILE_PAGES) } else { 0 },
         marks,
     }
 }

@@ -18,20 +18,12 @@ pub fn case(seed: u64, number: u64, features: Features) -> Case {
     let shapes = shapes_of(&layout.source);
     let mut pieces = layout.source;
     pieces.extend(layout.destination);
-    Case {
-        pieces,
-        requests,
-        forked: random.percent(10),
-        practised: practice(&mut random, &shapes),
-    }
+    Case { pieces, requests, forked: random.percent(10), practised: practice(&mut random, &shapes) }
 }
 
 /// What the process has moved before: nothing, what lies like this layout, or nearly so, or a few of one shape.
 fn practice(random: &mut Random, of_layout: &[Shape]) -> Vec<Shape> {
-    let other = Shape {
-        gap: random.below(3),
-        pages: random.between(1, 3),
-    };
+    let other = Shape { gap: random.below(3), pages: random.between(1, 3) };
     let mut nearly = of_layout.to_vec();
     let changed = random.below(nearly.len().max(1) as u64) as usize;
     if let Some(shape) = nearly.get_mut(changed) {
@@ -58,10 +50,7 @@ fn shapes_of(pieces: &[Piece]) -> Vec<Shape> {
     let shapes = pieces.iter().map(|piece| {
         let gap = (piece.at - end) / PAGE;
         end = piece.end();
-        Shape {
-            gap: gap.min(MOST_GAP),
-            pages: piece.pages.min(MOST_PAGES),
-        }
+        Shape { gap: gap.min(MOST_GAP), pages: piece.pages.min(MOST_PAGES) }
     });
     shapes.collect()
 }
@@ -79,9 +68,7 @@ mod tests {
             for (index, piece) in case.pieces.iter().enumerate() {
                 let others = &case.pieces[index + 1..];
                 assert!(
-                    others
-                        .iter()
-                        .all(|other| other.at >= piece.end() || other.end() <= piece.at),
+                    others.iter().all(|other| other.at >= piece.end() || other.end() <= piece.at),
                     "{number}: {case:#?}"
                 );
             }

@@ -31,11 +31,7 @@ fn move_again(random: &mut Random, last: &Request) -> Request {
     let back = random.percent(50);
     Request {
         old: last.new,
-        new: if back {
-            last.old
-        } else {
-            FAR + random.below(64) * PAGE
-        },
+        new: if back { last.old } else { FAR + random.below(64) * PAGE },
         ..*last
     }
 }
@@ -95,11 +91,7 @@ fn source_range(random: &mut Random, layout: &Layout) -> (u64, u64) {
     } else {
         &layout.source
     };
-    let first = if random.percent(50) {
-        random.below(row.len() as u64)
-    } else {
-        0
-    } as usize;
+    let first = if random.percent(50) { random.below(row.len() as u64) } else { 0 } as usize;
     let any = random.between(first as u64, row.len() as u64 - 1) as usize;
     let last = random.weighted(&[
         (20, first),

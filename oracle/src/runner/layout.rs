@@ -41,7 +41,8 @@ pub(super) fn map(piece: &Piece, resources: &Resources) -> bool {
     match piece.kind {
         Kind::Anon => map_memory(piece, MAP_PRIVATE),
         Kind::Transparent => {
-            map_memory(piece, MAP_PRIVATE) && sys::advise(piece.at, piece.pages * PAGE, libc::MADV_HUGEPAGE)
+            map_memory(piece, MAP_PRIVATE)
+                && sys::advise(piece.at, piece.pages * PAGE, libc::MADV_HUGEPAGE)
         }
         Kind::SharedAnon => map_memory(piece, MAP_SHARED),
         Kind::GrowsDown => map_memory(piece, MAP_PRIVATE | MAP_GROWSDOWN),
@@ -54,11 +55,7 @@ pub(super) fn map(piece: &Piece, resources: &Resources) -> bool {
         Kind::ZeroShared => file(Some(resources.zeros[0]), MAP_SHARED),
         Kind::Ramfs => file(
             resources.ramfs,
-            if piece.offset.is_multiple_of(2) {
-                MAP_SHARED
-            } else {
-                MAP_PRIVATE
-            },
+            if piece.offset.is_multiple_of(2) { MAP_SHARED } else { MAP_PRIVATE },
         ),
         Kind::BpfMap => file(resources.bpf_map, MAP_SHARED),
         Kind::Secret => file(sys::memfd(true, piece.pages * PAGE).ok(), MAP_SHARED),

@@ -34,9 +34,7 @@ pub fn probe_in_child(scratch: &Path) -> Result<Features> {
         shared.append(&[u64::from(features.map_or(0, |features| features.0))]);
         0
     })?;
-    Ok(Features(
-        shared.written().first().map_or(0, |&features| features as u32),
-    ))
+    Ok(Features(shared.written().first().map_or(0, |&features| features as u32)))
 }
 
 /// Carries out cases until its standard input ends.
@@ -49,13 +47,11 @@ pub fn run(scratch: &Path, seed: u64, features: Features, sandbox: Sandbox) -> R
         let line = line.context("the driver's line cannot be read")?;
         match line.split_once(' ') {
             Some(("seeds", numbers)) => {
-                let (first, count) = numbers.split_once(' ').context("seeds: two numbers are wanted")?;
+                let (first, count) =
+                    numbers.split_once(' ').context("seeds: two numbers are wanted")?;
                 let first: u64 = first.parse()?;
                 for number in first..first + count.parse::<u64>()? {
-                    answer(
-                        &mut out,
-                        &runner.carry_out(&generate::case(seed, number, features))?,
-                    )?;
+                    answer(&mut out, &runner.carry_out(&generate::case(seed, number, features))?)?;
                 }
             }
             Some(("case", json)) => {
@@ -89,11 +85,7 @@ impl Runner {
         if sandbox == Sandbox::NoProc {
             sys::unmount_proc()?;
         }
-        Ok(Self {
-            resources,
-            shared: sys::SharedWords::new(ROOM)?,
-            sandbox,
-        })
+        Ok(Self { resources, shared: sys::SharedWords::new(ROOM)?, sandbox })
     }
 
     /// Carries a case out in a child; the words are those of an observation.

@@ -37,10 +37,7 @@ impl Observer {
 
     /// Adds the state after a call (request, result, errno), or before any, to `out`.
     pub(super) fn observe(&mut self, call: Option<(&Request, u64, i32)>, out: &mut SharedWords) {
-        let mut watched = Watched {
-            below: LOW,
-            also: (0, 0),
-        };
+        let mut watched = Watched { below: LOW, also: (0, 0) };
         let mut is_elsewhere = false;
         if let Some((request, result, _)) = call
             && (LOW..u64::MAX).contains(&result)
@@ -120,9 +117,7 @@ impl Observer {
             let count = self.memory.read_at(&mut self.page[..wanted], at).unwrap_or(0);
             let whole = count / PAGE as usize;
             pages.extend(
-                self.page[..whole * PAGE as usize]
-                    .chunks_exact(PAGE as usize)
-                    .map(fingerprint),
+                self.page[..whole * PAGE as usize].chunks_exact(PAGE as usize).map(fingerprint),
             );
             at += whole as u64 * PAGE;
             if whole * (PAGE as usize) < wanted {

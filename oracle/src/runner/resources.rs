@@ -39,10 +39,7 @@ impl Resources {
             proc: File::open("/proc").context("/proc")?.into_raw_fd(),
             memfd,
             file: content_file(scratch)?,
-            zeros: [
-                zero,
-                other_zero(&scratch.join(format!("zero-{pid}"))).unwrap_or(zero),
-            ],
+            zeros: [zero, other_zero(&scratch.join(format!("zero-{pid}"))).unwrap_or(zero)],
             ramfs: ramfs(&scratch.join(format!("ramfs-{pid}"))),
             bpf_map: sys::bpf_map(4),
             vvar: sys::find_mapping("[vvar]"),
@@ -87,12 +84,7 @@ fn ramfs(directory: &Path) -> Option<i32> {
 }
 
 fn create(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
 }
 
 /// Content that names its page, with a hole, ending in the middle of a page.

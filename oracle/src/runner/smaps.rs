@@ -134,10 +134,7 @@ mod tests {
 
     #[test]
     fn neighbours_are_one_and_what_is_not_watched_is_cut_off() {
-        let watched = Watched {
-            below: 0x10000,
-            also: (0x700_1000, 0x700_2000),
-        };
+        let watched = Watched { below: 0x10000, also: (0x700_1000, 0x700_2000) };
         for step in [1, 7, 64, TEXT.len()] {
             let (mut entries, mut text, mut end) = (Vec::new(), Vec::new(), false);
             for piece in TEXT.chunks(step) {
@@ -150,10 +147,8 @@ mod tests {
                 text.drain(..used);
             }
             assert!(end, "stops behind the watched range");
-            let ranges: Vec<_> = entries
-                .iter()
-                .map(|entry| (entry.mapping.start, entry.mapping.end))
-                .collect();
+            let ranges: Vec<_> =
+                entries.iter().map(|entry| (entry.mapping.start, entry.mapping.end)).collect();
             assert_eq!(
                 ranges,
                 [(0x1000, 0x4000), (0x4000, 0x5000), (0x700_1000, 0x700_2000)],

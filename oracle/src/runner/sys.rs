@@ -38,11 +38,7 @@ pub(super) fn practise(shapes: &[Shape]) {
     const THERE: u64 = 0x4100_0000_0000;
     let mut end = HERE;
     for (index, shape) in shapes.iter().enumerate() {
-        let prot = if index % 2 == 0 {
-            libc::PROT_READ
-        } else {
-            libc::PROT_NONE
-        };
+        let prot = if index % 2 == 0 { libc::PROT_READ } else { libc::PROT_NONE };
         let memory = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // The first one has nothing before it.
         let start = end + if index == 0 { 0 } else { shape.gap * PAGE };
@@ -74,14 +70,7 @@ pub(super) fn move_whole(from: u64, len: u64, to: u64) {
 pub(super) fn map(at: u64, len: u64, prot: i32, flags: i32, fd: i32, offset: u64) -> bool {
     // SAFETY: see the head of this file.
     let mapped = unsafe {
-        libc::mmap(
-            at as *mut _,
-            len as usize,
-            prot,
-            flags | libc::MAP_FIXED,
-            fd,
-            offset as i64,
-        )
+        libc::mmap(at as *mut _, len as usize, prot, flags | libc::MAP_FIXED, fd, offset as i64)
     };
     mapped != libc::MAP_FAILED
 }
@@ -216,9 +205,7 @@ impl SharedWords {
             if at == libc::MAP_FAILED {
                 return Err(io::Error::last_os_error()).context("mmap");
             }
-            Ok(Self {
-                words: std::slice::from_raw_parts_mut(at.cast(), room),
-            })
+            Ok(Self { words: std::slice::from_raw_parts_mut(at.cast(), room) })
         }
     }
 
@@ -249,10 +236,10 @@ pub(super) fn stay_away_from_the_top() {
     if stack_address() < TOP - FAR_ENOUGH {
         return;
     }
-    let arguments: Vec<CString> = std::env::args_os()
-        .filter_map(|argument| CString::new(argument.as_bytes()).ok())
-        .collect();
-    let mut pointers: Vec<*const libc::c_char> = arguments.iter().map(|argument| argument.as_ptr()).collect();
+    let arguments: Vec<CString> =
+        std::env::args_os().filter_map(|argument| CString::new(argument.as_bytes()).ok()).collect();
+    let mut pointers: Vec<*const libc::c_char> =
+        arguments.iter().map(|argument| argument.as_ptr()).collect();
     pointers.push(std::ptr::null());
     // SAFETY: a list of C strings that ends with null. Should it fail, the program goes on as it is.
     unsafe { libc::execv(c"/proc/self/exe".as_ptr(), pointers.as_ptr()) };
@@ -297,7 +284,8 @@ pub(super) fn bpf_map(pages: u32) -> Option<i32> {
     let mut attributes = [0u32; 32];
     attributes[..5].copy_from_slice(&[ARRAY, 4, 4096, pages, MMAPABLE]);
     // SAFETY: `BPF_MAP_CREATE` reads the attributes, of which the rest is zero.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, 0, attributes.as_ptr(), size_of_val(&attributes)) };
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, 0, attributes.as_ptr(), size_of_val(&attributes)) };
     (fd >= 0).then_some(fd as i32)
 }
 
@@ -314,13 +302,8 @@ pub(super) fn mount_ramfs(directory: &CString) -> bool {
     // SAFETY: C strings throughout; no memory is touched.
     unsafe {
         libc::unshare(libc::CLONE_NEWNS) == 0
-            && libc::mount(
-                none,
-                c"/".as_ptr(),
-                null,
-                libc::MS_REC | libc::MS_PRIVATE,
-                null.cast(),
-            ) == 0
+            && libc::mount(none, c"/".as_ptr(), null, libc::MS_REC | libc::MS_PRIVATE, null.cast())
+                == 0
             && libc::mount(none, directory.as_ptr(), c"ramfs".as_ptr(), 0, null.cast()) == 0
     }
 }
@@ -345,17 +328,15 @@ pub(super) fn unmount_proc() -> Result<()> {
             && libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) == 0
     };
     if !done {
-        return Err(io::Error::last_os_error()).context("/proc cannot be unmounted; that takes root");
+        return Err(io::Error::last_os_error())
+            .context("/proc cannot be unmounted; that takes root");
     }
     Ok(())
 }
 
 /// No descriptor can be opened from here on; whether it worked.
 pub(super) fn fill_descriptor_table() -> bool {
-    let none = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: reads the structure.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) == 0 }
 }
@@ -374,12 +355,7 @@ pub(super) fn filter_system_calls() -> bool {
         libc::SYS_exit_group,
         libc::SYS_fcntl, // debug builds of the standard library look before they close
     ];
-    let statement = |code: u32, k: u32| libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k,
-    };
+    let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let answer = libc::BPF_RET | libc::BPF_K;
     let mut program = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0)];
     for number in ALLOWED {
@@ -388,10 +364,7 @@ pub(super) fn filter_system_calls() -> bool {
         program.extend([is_this_one, statement(answer, libc::SECCOMP_RET_ALLOW)]);
     }
     program.push(statement(answer, libc::SECCOMP_RET_KILL_PROCESS));
-    let filter = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_mut_ptr(),
-    };
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: the kernel copies the program, through a C function that a preload library may replace.
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0

@@ -83,9 +83,5 @@ impl Ahead {
 
 /// A VMA of which no more is known than its place.
 pub(super) fn plain(range: Range) -> Vma {
-    Vma {
-        range,
-        backing: Backing::Unknown,
-        ..Vma::default()
-    }
+    Vma { range, backing: Backing::Unknown, ..Vma::default() }
 }

@@ -92,7 +92,12 @@ impl Bisection {
 
     /// Puts the first VMA that ends after `from` and starts before `until` into `ahead`, if there is one, and maybe others
     /// behind it.
-    pub(super) fn find(&mut self, from: u64, until: u64, ahead: &mut Ahead) -> Result<(), NotFound> {
+    pub(super) fn find(
+        &mut self,
+        from: u64,
+        until: u64,
+        ahead: &mut Ahead,
+    ) -> Result<(), NotFound> {
         let asked_until = until;
         let until = below_task_size(until);
         if until <= from {
@@ -108,8 +113,7 @@ impl Bisection {
             }
             if begins_free != Some(true) {
                 let is_first = self.found == 0;
-                self.guesses
-                    .ask_ahead(from, until, is_first, &mut self.asked, ahead)?;
+                self.guesses.ask_ahead(from, until, is_first, &mut self.asked, ahead)?;
             }
         }
         if !ahead.is_empty() {
@@ -169,10 +173,7 @@ impl Bisection {
         let start = from + free * page;
         match self.length_at(start, pages - free + 1) {
             0 => Err(NotFound::Silent(start)),
-            len => Ok(Some(Range {
-                start,
-                end: start + len,
-            })),
+            len => Ok(Some(Range { start, end: start + len })),
         }
     }
 
@@ -195,7 +196,11 @@ impl Bisection {
 
 /// The greatest number below `bad` for which `holds`, which it does for `good`. What holds for a number holds for
 /// every smaller one.
-fn longest<E>(mut good: u64, mut bad: u64, mut holds: impl FnMut(u64) -> Result<bool, E>) -> Result<u64, E> {
+fn longest<E>(
+    mut good: u64,
+    mut bad: u64,
+    mut holds: impl FnMut(u64) -> Result<bool, E>,
+) -> Result<u64, E> {
     while good + 1 < bad {
         let next = (2 * good).min(good + (bad - good) / 2);
         if holds(next)? {

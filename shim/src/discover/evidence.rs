@@ -35,7 +35,9 @@ impl Files {
     pub(super) fn and(self, file: &Vma) -> Self {
         if file.backing == Backing::PlacedByDriver || self == Self::SomePlacedByDriver {
             Self::SomePlacedByDriver
-        } else if self == Self::AllMovable || is_one_vma(file.range.start, page_size()) == OneVma::No {
+        } else if self == Self::AllMovable
+            || is_one_vma(file.range.start, page_size()) == OneVma::No
+        {
             Self::AllMovable
         } else {
             Self::AllAnswer
@@ -70,10 +72,7 @@ pub(super) fn may_concern_vdso(moved: Range) -> bool {
     static MOVED: AtomicBool = AtomicBool::new(false);
     // SAFETY: reads the auxiliary vector.
     let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
-    let near = Range {
-        start: vdso.saturating_sub(REACH),
-        end: vdso.saturating_add(REACH),
-    };
+    let near = Range { start: vdso.saturating_sub(REACH), end: vdso.saturating_add(REACH) };
     if vdso != 0 && !near.intersect(moved).is_empty() {
         MOVED.store(true, Ordering::Relaxed);
     }
@@ -87,9 +86,11 @@ pub(super) fn names_matter(look: impl FnOnce() -> Files) -> bool {
         ALL_ANSWER | ALL_MOVABLE => false,
         known @ (WORTH_A_LOOK | LOOKING) => {
             // Before the look: a file mapped meanwhile marks anew.
-            let unmarked = FILES.compare_exchange(known, LOOKING, Ordering::SeqCst, Ordering::Relaxed);
+            let unmarked =
+                FILES.compare_exchange(known, LOOKING, Ordering::SeqCst, Ordering::Relaxed);
             let found = unmarked.map_or(Files::SomePlacedByDriver, |_| look());
-            let _ = FILES.compare_exchange(LOOKING, found as u8, Ordering::SeqCst, Ordering::Relaxed);
+            let _ =
+                FILES.compare_exchange(LOOKING, found as u8, Ordering::SeqCst, Ordering::Relaxed);
             found == Files::SomePlacedByDriver
         }
         SOME_PLACED_BY_DRIVER => true,

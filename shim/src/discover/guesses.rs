@@ -31,11 +31,8 @@ const MOST_WRONG: u32 = 2;
 const MOST_UNMOVED: u32 = 3;
 
 /// The sizes of huge pages, as powers of two, whatever the size of other pages.
-const HUGE_PAGES: RangeInclusive<u32> = if cfg!(target_arch = "x86_64") {
-    21..=30
-} else {
-    16..=34
-};
+const HUGE_PAGES: RangeInclusive<u32> =
+    if cfg!(target_arch = "x86_64") { 21..=30 } else { 16..=34 };
 
 /// Whether a VMA's own move may be what tells that there is one VMA. The kernel moves `[start, end)` only if one
 /// VMA holds it; one that has refused may have unmapped the target, which is no loss where the target was free. It
@@ -165,11 +162,7 @@ impl Guesses {
             && range.end < until
         {
             let is_free = asked.is_free(from.wrapping_add(distance), until - from)?;
-            self.supposing = if is_free {
-                Supposing::Yes(distance)
-            } else {
-                Supposing::No
-            };
+            self.supposing = if is_free { Supposing::Yes(distance) } else { Supposing::No };
         }
         ahead.begin_guesses();
         let mut is_right = shape.gap == 0 || asked.is_free(from, shape.gap)?;
@@ -201,7 +194,8 @@ impl Guesses {
         until: u64,
         asked: &mut Asked,
     ) -> Result<bool, Failed> {
-        let need_not_ask = is_trusted && (gap != 0 || self.all_answer) && self.may_be_refused(range, until);
+        let need_not_ask =
+            is_trusted && (gap != 0 || self.all_answer) && self.may_be_refused(range, until);
         if !need_not_ask && !asked.is_one_vma(range.start, range.len()) {
             return Ok(false);
         }
@@ -225,9 +219,7 @@ impl Guesses {
         if aligned < *HUGE_PAGES.start() {
             return true;
         }
-        let rounded = range
-            .end
-            .checked_next_multiple_of(1 << aligned.min(*HUGE_PAGES.end()));
+        let rounded = range.end.checked_next_multiple_of(1 << aligned.min(*HUGE_PAGES.end()));
         rounded.is_some_and(|rounded| rounded <= until)
     }
 }

@@ -97,17 +97,19 @@ impl Text {
 
     /// Reads on to the first line that ends after `from`, which is taken next; false where that takes more lines than
     /// so many. What the buffer holds then is taken later: a move changes nothing of what lies above it.
-    pub(super) fn read_up_to(&mut self, file: &OpenFile, from: u64, lines: u32) -> Result<bool, Failed> {
+    pub(super) fn read_up_to(
+        &mut self,
+        file: &OpenFile,
+        from: u64,
+        lines: u32,
+    ) -> Result<bool, Failed> {
         let most = self.below.saturating_add(lines);
         while self.below < most {
             let Some(len) = self.next_line(file)? else {
                 return Ok(true);
             };
-            let end = self
-                .line
-                .get(..len)
-                .and_then(maps::parse_line)
-                .map(|line| line.vma.range.end);
+            let end =
+                self.line.get(..len).and_then(maps::parse_line).map(|line| line.vma.range.end);
             if end.ok_or(Failed(libc::EIO))? > from {
                 self.again = Some(len);
                 break;
@@ -118,7 +120,12 @@ impl Text {
         Ok(self.again.is_some())
     }
 
-    pub(super) fn find_code(&mut self, file: &OpenFile, address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
+    pub(super) fn find_code(
+        &mut self,
+        file: &OpenFile,
+        address: u64,
+        take: impl FnOnce(&Vma, &[u8], &[u8]),
+    ) {
         while let Ok(Some(len)) = self.next_line(file) {
             let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
                 return;

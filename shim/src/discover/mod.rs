@@ -90,18 +90,24 @@ impl Source {
 
     /// The same for a move of more than one VMA, each moved as soon as it is found. `must_be_known`: a part must be one VMA
     /// even where this kernel would move several in one call.
-    pub(crate) fn open_for_move(&mut self, wanted: &Move, is_known_to_cross: bool, must_be_known: bool) {
+    pub(crate) fn open_for_move(
+        &mut self,
+        wanted: &Move,
+        is_known_to_cross: bool,
+        must_be_known: bool,
+    ) {
         self.open();
         if is_known_to_cross {
             self.bisection.range_crosses_boundaries();
         }
         // Under a filter signals are not blocked, and a handler may map something.
         if !must_be_known && !sandbox::is_filtered() {
-            self.bisection
-                .guesses
-                .moves_by(wanted.destination.wrapping_sub(wanted.source.start));
+            self.bisection.guesses.moves_by(wanted.destination.wrapping_sub(wanted.source.start));
         }
-        if !evidence::may_concern_vdso(wanted.source) && is_free_to_look() && evidence::every_file_answers() {
+        if !evidence::may_concern_vdso(wanted.source)
+            && is_free_to_look()
+            && evidence::every_file_answers()
+        {
             self.bisection.guesses.every_vma_answers();
         }
     }
@@ -151,8 +157,7 @@ impl Source {
 
     fn choose(&mut self) {
         (self.way, self.file) = (Way::Bisect, None);
-        self.bisection
-            .set_alternative(is_free_to_look().then(cost_of_proc));
+        self.bisection.set_alternative(is_free_to_look().then(cost_of_proc));
         if sandbox::is_filtered() {
             return;
         }
@@ -265,11 +270,7 @@ impl Source {
     /// A VMA that answers no question ([vvar], device memory): `/proc` knows it; without it, page by page.
     #[cold]
     fn find_silent(&mut self, start: u64, until: u64) -> Result<(), Failed> {
-        let by_proc = if sandbox::is_filtered() {
-            None
-        } else {
-            by_proc(config::VmaSource::Auto)
-        };
+        let by_proc = if sandbox::is_filtered() { None } else { by_proc(config::VmaSource::Auto) };
         if let Some((way, file)) = by_proc {
             self.text.clear();
             (self.way, self.file) = (way, Some(file));
@@ -315,15 +316,10 @@ fn by_proc(wanted: config::VmaSource) -> Option<(Way, OpenFile)> {
 /// What it takes to find VMAs in `/proc`.
 fn cost_of_proc() -> bisect::Cost {
     if procmap::may_work() {
-        bisect::Cost {
-            begin: OPEN_NS,
-            each: QUERY_NS,
-        }
+        bisect::Cost { begin: OPEN_NS, each: QUERY_NS }
     } else {
         bisect::Cost {
-            begin: maps::lines_below()
-                .saturating_mul(LINE_NS)
-                .saturating_add(OPEN_NS),
+            begin: maps::lines_below().saturating_mul(LINE_NS).saturating_add(OPEN_NS),
             each: LINE_NS,
         }
     }

@@ -41,7 +41,8 @@ impl Mounts {
     /// Settles the backing of a mapping that shows this device and this path.
     pub(super) fn settle(&mut self, vma: &Vma, device: Device, path: &[u8]) -> Backing {
         let may_be_ramfs = vma.backing == Backing::UnnumberedFile;
-        let may_be_zero = vma.protection.is_some_and(|known| !known.shared) && path.first() == Some(&b'/');
+        let may_be_zero =
+            vma.protection.is_some_and(|known| !known.shared) && path.first() == Some(&b'/');
         if vma.backing == Backing::PlacedByDriver || !may_be_ramfs && !may_be_zero {
             return vma.backing;
         }
@@ -50,11 +51,7 @@ impl Mounts {
             FileSystem::Local => may_be_zero && is_zero(path),
             FileSystem::Other => false,
         };
-        if is_placed {
-            Backing::PlacedByDriver
-        } else {
-            Backing::Movable
-        }
+        if is_placed { Backing::PlacedByDriver } else { Backing::Movable }
     }
 
     fn file_system(&mut self, device: Device) -> FileSystem {
@@ -105,17 +102,8 @@ fn look_up(device: Device) -> FileSystem {
 }
 
 fn file_system_of(name: &[u8]) -> FileSystem {
-    const LOCAL: [&[u8]; 9] = [
-        b"devtmpfs",
-        b"tmpfs",
-        b"overlay",
-        b"ext4",
-        b"ext3",
-        b"ext2",
-        b"xfs",
-        b"btrfs",
-        b"f2fs",
-    ];
+    const LOCAL: [&[u8]; 9] =
+        [b"devtmpfs", b"tmpfs", b"overlay", b"ext4", b"ext3", b"ext2", b"xfs", b"btrfs", b"f2fs"];
     match name {
         b"ramfs" => FileSystem::Ramfs,
         // What a kernel starts from, on memory of either kind.

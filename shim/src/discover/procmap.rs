@@ -25,9 +25,7 @@ pub(super) fn may_work() -> bool {
 /// Whether this kernel has the ioctl (6.11), and this sandbox lets it through.
 pub(super) fn works_on(maps: &OpenFile) -> bool {
     if TRIED.load(Ordering::Relaxed) == UNTRIED {
-        let works = maps
-            .procmap_query(&mut ProcmapQuery::at_or_above(0, 0, 0))
-            .is_ok();
+        let works = maps.procmap_query(&mut ProcmapQuery::at_or_above(0, 0, 0)).is_ok();
         TRIED.store(if works { WORKS } else { FAILED }, Ordering::Relaxed);
     }
     TRIED.load(Ordering::Relaxed) == WORKS
@@ -44,10 +42,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new() -> Self {
-        Self {
-            last: None,
-            mounts: Mounts::new(),
-        }
+        Self { last: None, mounts: Mounts::new() }
     }
 
     /// Asks for the VMAs that end after `from` and start before `until`, one after the other, as long as `take` wants more. A
@@ -95,7 +90,11 @@ impl Names {
     }
 
     /// Looks at all file mappings.
-    pub(super) fn look_at_files(&mut self, maps: &OpenFile, room: &mut [u8]) -> Result<Files, Failed> {
+    pub(super) fn look_at_files(
+        &mut self,
+        maps: &OpenFile,
+        room: &mut [u8],
+    ) -> Result<Files, Failed> {
         let mut next = 0;
         let mut files = Files::AllAnswer;
         loop {
@@ -115,7 +114,13 @@ impl Names {
         }
     }
 
-    fn backing_of(&mut self, maps: &OpenFile, room: &mut [u8], found: &ProcmapQuery, vma: Vma) -> Backing {
+    fn backing_of(
+        &mut self,
+        maps: &OpenFile,
+        room: &mut [u8],
+        found: &ProcmapQuery,
+        vma: Vma,
+    ) -> Backing {
         let shared = vma.protection.is_some_and(|known| known.shared);
         let file = (found.dev_major, found.dev_minor, found.inode, shared);
         if let Some((last, backing)) = self.last
@@ -131,9 +136,7 @@ impl Names {
             // A name too long to be one of those that matter, or a mapping that is gone.
             _ => (vma, [].as_slice()),
         };
-        let backing = self
-            .mounts
-            .settle(&named, (found.dev_major, found.dev_minor), path);
+        let backing = self.mounts.settle(&named, (found.dev_major, found.dev_minor), path);
         self.last = Some((file, backing));
         backing
     }
@@ -142,7 +145,8 @@ impl Names {
 pub(super) fn find_code(maps: &OpenFile, address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
     let mut name = [0u8; NAME_ROOM];
     let mut build_id = [0u8; 20];
-    let mut query = ProcmapQuery::at_or_above(address, name.as_mut_ptr().addr() as u64, NAME_ROOM as u32);
+    let mut query =
+        ProcmapQuery::at_or_above(address, name.as_mut_ptr().addr() as u64, NAME_ROOM as u32);
     query.build_id_addr = build_id.as_mut_ptr().addr() as u64;
     query.build_id_size = build_id.len() as u32;
     if maps.procmap_query(&mut query).is_err() {

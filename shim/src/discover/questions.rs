@@ -148,20 +148,13 @@ fn is_free_by_pages(mut start: u64, mut len: u64) -> Result<bool, Failed> {
 }
 
 /// `TASK_SIZE` is this much above the length that nothing can grow to.
-const ABOVE_IMPOSSIBLE_LENGTH: u64 = if cfg!(target_arch = "x86_64") {
-    65536 - 4096
-} else {
-    65536
-};
+const ABOVE_IMPOSSIBLE_LENGTH: u64 =
+    if cfg!(target_arch = "x86_64") { 65536 - 4096 } else { 65536 };
 
 /// `end`, or `TASK_SIZE` where that is lower: nothing is mapped behind it, and `mmap` cannot be asked there.
 #[inline]
 pub(super) fn below_task_size(end: u64) -> u64 {
-    if end <= SMALLEST_TASK_SIZE {
-        end
-    } else {
-        end.min(task_size().unwrap_or(end))
-    }
+    if end <= SMALLEST_TASK_SIZE { end } else { end.min(task_size().unwrap_or(end)) }
 }
 
 #[cold]

@@ -47,12 +47,8 @@ struct Seen {
 
 /// The last VMAs of this process's moves. Two moves at a time may mix theirs, and a signal's handler may add some at any
 /// moment: a bad guess costs a question, and what a question has confirmed is not looked up here.
-static SEEN: [Seen; ROOM as usize] = [const {
-    Seen {
-        gap: AtomicU64::new(0),
-        len: AtomicU64::new(0),
-    }
-}; ROOM as usize];
+static SEEN: [Seen; ROOM as usize] =
+    [const { Seen { gap: AtomicU64::new(0), len: AtomicU64::new(0) } }; ROOM as usize];
 
 /// VMAs ever seen, modulo 2^32.
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -60,9 +56,9 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 static LAST_MOVE: AtomicU32 = AtomicU32::new(0);
 
 fn seen(number: u32) -> Shape {
-    let [gap, len] = SEEN.get((number % ROOM) as usize).map_or([0; 2], |seen| {
-        [&seen.gap, &seen.len].map(|word| word.load(Ordering::Relaxed))
-    });
+    let [gap, len] = SEEN
+        .get((number % ROOM) as usize)
+        .map_or([0; 2], |seen| [&seen.gap, &seen.len].map(|word| word.load(Ordering::Relaxed)));
     Shape { gap, len }
 }
 
@@ -79,11 +75,7 @@ pub(super) struct Shapes {
 impl Shapes {
     /// Of no move yet.
     pub(super) fn new() -> Self {
-        Self {
-            first: 0,
-            next: 0,
-            distance: 0,
-        }
+        Self { first: 0, next: 0, distance: 0 }
     }
 
     /// A move begins: it is guessed to be like the last one.
@@ -141,7 +133,8 @@ impl Shapes {
 
     /// Whether the last ones came round in a period; they are guessed to go on so.
     pub(super) fn find_period(&mut self) -> bool {
-        let repeats = |distance: &u32| (1..=SURE).all(|back| self.back(back) == self.back(back + distance));
+        let repeats =
+            |distance: &u32| (1..=SURE).all(|back| self.back(back) == self.back(back + distance));
         let found = (1..=NEAR).find(repeats);
         self.distance = found.unwrap_or(0);
         found.is_some()
@@ -159,8 +152,9 @@ impl Shapes {
 
     fn distance_of(&self, shape: Shape, wants_pair: bool) -> u32 {
         let before = self.back(1);
-        let is_like =
-            |back: &u32| self.back(*back) == shape && (!wants_pair || self.back(*back + 1) == before);
+        let is_like = |back: &u32| {
+            self.back(*back) == shape && (!wants_pair || self.back(*back + 1) == before)
+        };
         match (1..=NEAR).find(is_like) {
             Some(back) => back,
             None => u32::from(!wants_pair),

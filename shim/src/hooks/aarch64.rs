@@ -3,7 +3,8 @@
 use core::arch::naked_asm;
 
 use super::{
-    USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number, set_seccomp_by_number_of_prctl,
+    USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number,
+    set_seccomp_by_number_of_prctl,
 };
 use crate::discover::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
 use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SHMAT, SYSCALL};

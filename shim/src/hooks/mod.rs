@@ -47,7 +47,13 @@ unsafe extern "C" fn mremap_by_libc(
 
 #[inline(always)]
 #[allow(clippy::inline_always)] // it stays in registers
-fn request(old: *mut c_void, old_len: usize, new_len: usize, flags: c_int, new: *mut c_void) -> Request {
+fn request(
+    old: *mut c_void,
+    old_len: usize,
+    new_len: usize,
+    flags: c_int,
+    new: *mut c_void,
+) -> Request {
     Request {
         old: old.addr() as u64,
         old_len: old_len as u64,
@@ -82,18 +88,8 @@ unsafe extern "C" fn mremap_by_number(
 ) -> *mut c_void {
     // The kernel takes a whole word of flags and knows none of the upper half.
     let upper_half_is_sign = flags as i64 == i64::from(flags as i32) || flags >> 32 == 0;
-    let flags = if upper_half_is_sign {
-        flags as u32
-    } else {
-        flags as u32 | 1 << 31
-    };
-    let request = Request {
-        old,
-        old_len,
-        new_len,
-        flags: Flags(flags),
-        new,
-    };
+    let flags = if upper_half_is_sign { flags as u32 } else { flags as u32 | 1 << 31 };
+    let request = Request { old, old_len, new_len, flags: Flags(flags), new };
     enter(request, Next::Syscall)
 }
 
@@ -117,11 +113,7 @@ unsafe extern "C" fn set_seccomp_by_number(
 ) -> isize {
     const SECCOMP_SET_MODE_FILTER: u32 = 1;
     let ask = || next::syscall(number, [operation as usize, flags, arguments]);
-    if operation <= SECCOMP_SET_MODE_FILTER {
-        filtered_by(ask)
-    } else {
-        ask()
-    }
+    if operation <= SECCOMP_SET_MODE_FILTER { filtered_by(ask) } else { ask() }
 }
 
 /// `syscall(SYS_prctl, PR_SET_SECCOMP, …)`.
@@ -155,13 +147,7 @@ fn enter(request: Request, next: Next) -> *mut c_void {
     if goes_on && !ring::is_wanted() {
         return next.forward(&request);
     }
-    let Request {
-        old,
-        old_len,
-        new_len,
-        flags,
-        new,
-    } = request;
+    let Request { old, old_len, new_len, flags, new } = request;
     if goes_on {
         record(old, old_len, new_len, flags, new, next)
     } else {
@@ -174,13 +160,7 @@ fn enter(request: Request, next: Next) -> *mut c_void {
 /// meets.
 #[inline(never)]
 fn record(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Next) -> *mut c_void {
-    let request = Request {
-        old,
-        old_len,
-        new_len,
-        flags,
-        new,
-    };
+    let request = Request { old, old_len, new_len, flags, new };
     if next.has_come_back(&request) {
         return next.forward(&request);
     }
@@ -190,13 +170,7 @@ fn record(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Ne
 /// A call that may have to be carried out here.
 #[inline(never)]
 fn serve(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Next) -> *mut c_void {
-    let request = Request {
-        old,
-        old_len,
-        new_len,
-        flags,
-        new,
-    };
+    let request = Request { old, old_len, new_len, flags, new };
     if next.has_come_back(&request) {
         return next.forward(&request);
     }

@@ -29,10 +29,7 @@ impl Refusal {
     }
 
     fn of(why: &'static str) -> impl FnOnce(Failed) -> Self {
-        move |failed| Self {
-            why,
-            errno: Some(failed.0),
-        }
+        move |failed| Self { why, errno: Some(failed.0) }
     }
 }
 
@@ -102,7 +99,8 @@ fn replace_page(page: usize, offset: usize, jump: [u8; JUMP_SIZE]) -> Result<(),
     sys::mprotect(copy, PAGE, libc::PROT_READ | libc::PROT_EXEC)
         .map_err(Refusal::of("no code may be made here, errno "))
         .and_then(|_| {
-            sys::move_over(copy, PAGE, page).map_err(Refusal::of("libc's code may not be replaced, errno "))
+            sys::move_over(copy, PAGE, page)
+                .map_err(Refusal::of("libc's code may not be replaced, errno "))
         })
         .inspect_err(|_| sys::unmap(copy, PAGE))
         .map(|_| ())

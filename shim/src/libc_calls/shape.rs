@@ -139,10 +139,7 @@ pub fn place_for_jump(code: &[u8]) -> Option<usize> {
         Some(body) => (ENDBR64.len(), body),
         None => (0, code),
     };
-    SHAPES
-        .iter()
-        .any(|shape| begins_with(body, shape))
-        .then_some(place)
+    SHAPES.iter().any(|shape| begins_with(body, shape)).then_some(place)
 }
 
 fn begins_with(mut code: &[u8], shape: &[Piece]) -> bool {

@@ -140,12 +140,6 @@ fn append_with_text(text: &[u8], record: impl Fn(u32) -> Record) -> Option<Claim
 /// A diagnostic of the shim's own, if there is a trace to put it in.
 pub(crate) fn append_message(level: u32, ticks: u64, text: &[u8]) {
     if is_wanted() {
-        append_with_text(text, |text_len| {
-            Record::Message(Message {
-                level,
-                text_len,
-                ticks,
-            })
-        });
+        append_with_text(text, |text_len| Record::Message(Message { level, text_len, ticks }));
     }
 }

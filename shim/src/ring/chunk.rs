@@ -34,11 +34,8 @@ impl Chunk {
     pub(super) unsafe fn at(base: *mut u8, position: u32) -> Self {
         // SAFETY: by the contract above; chunks are aligned to their slots, and after the header only ever
         // accessed atomically.
-        let slots = unsafe {
-            &*base
-                .add(HEADER_SIZE + position as usize * CHUNK_SIZE)
-                .cast::<Slots>()
-        };
+        let slots =
+            unsafe { &*base.add(HEADER_SIZE + position as usize * CHUNK_SIZE).cast::<Slots>() };
         Self(slots)
     }
 
@@ -64,12 +61,7 @@ impl Chunk {
         // Small only if the numbers are the same: one comparison for both.
         let first = former.claimed_in(number);
         if first <= u64::from(SLOTS_PER_CHUNK - count) {
-            return Some(Claim {
-                chunk: self,
-                first: first as u32,
-                writer,
-                epoch,
-            });
+            return Some(Claim { chunk: self, first: first as u32, writer, epoch });
         }
         self.give_back(former, addition, count, epoch);
         None
@@ -84,12 +76,7 @@ impl Chunk {
             self.claims().fetch_sub(addition, Ordering::Release);
             return;
         }
-        let claim = Claim {
-            chunk: self,
-            first,
-            writer: addition - u64::from(count),
-            epoch,
-        };
+        let claim = Claim { chunk: self, first, writer: addition - u64::from(count), epoch };
         let end = (first + count).min(SLOTS_PER_CHUNK);
         for index in 0..end.saturating_sub(first) {
             claim.store(index as usize, &Record::Padding);
@@ -107,7 +94,8 @@ impl Chunk {
             claimed => claimed.min(SLOTS_PER_CHUNK),
         };
         // Whoever takes it over is a writer, too: nobody else may while it is being emptied.
-        let closed = ClaimWord::new(former.number(), ClaimWord::CLOSED + claimed).0 + ClaimWord::ONE_WRITER;
+        let closed =
+            ClaimWord::new(former.number(), ClaimWord::CLOSED + claimed).0 + ClaimWord::ONE_WRITER;
         // Acquire pairs with the Release in `Claim::drop`: what the last writer stored is behind us.
         if former.writers() != 0
             || claims

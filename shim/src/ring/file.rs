@@ -7,8 +7,8 @@ use mremap_trace::Header;
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
 
 use super::state::{
-    ALLOCATED, BASE, EARLY, MAPPED, NONE, OUT_OF_SPACE, PINNED, POSITIONS, WANTED, capability, keep_last,
-    keeps_last,
+    ALLOCATED, BASE, EARLY, MAPPED, NONE, OUT_OF_SPACE, PINNED, POSITIONS, WANTED, capability,
+    keep_last, keeps_last,
 };
 use super::{name, space, truncation};
 use crate::address_space::page_size;
@@ -106,11 +106,7 @@ fn open_directory() -> Result<OpenFile, OpenError> {
 /// was, so that whatever was interrupted there finds memory, and never in more than that.
 fn map(file: &OpenFile) -> Result<(*mut u8, usize), OpenError> {
     let former = BASE.load(Ordering::Relaxed);
-    let most = if former.is_null() {
-        u32::MAX / 64
-    } else {
-        MAPPED.load(Ordering::Relaxed)
-    };
+    let most = if former.is_null() { u32::MAX / 64 } else { MAPPED.load(Ordering::Relaxed) };
     let limit = SIZE
         .load(Ordering::Relaxed)
         .min(sys::file_size_limit())
@@ -120,8 +116,7 @@ fn map(file: &OpenFile) -> Result<(*mut u8, usize), OpenError> {
         return Err(OpenError::Space(libc::EFBIG));
     }
     let len = HEADER_SIZE + positions as usize * CHUNK_SIZE;
-    file.set_len(len as u64)
-        .map_err(|failed| OpenError::File(failed.0))?;
+    file.set_len(len as u64).map_err(|failed| OpenError::File(failed.0))?;
     let first = space::FIRST_SEGMENT.min(positions as u32);
     let first_len = HEADER_SIZE + first as usize * CHUNK_SIZE;
     space::write_zeros(file, 0, first_len).map_err(|failed| OpenError::Space(failed.0))?;

@@ -10,7 +10,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
 
-use super::state::{ALLOCATED, BASE, Loss, OUT_OF_SPACE, POSITIONS, TRUNCATED, is_open, keeps_last};
+use super::state::{
+    ALLOCATED, BASE, Loss, OUT_OF_SPACE, POSITIONS, TRUNCATED, is_open, keeps_last,
+};
 use super::{name, truncation};
 use crate::sys::{self, Failed, FileId, OpenFile};
 use crate::wiped::WIPED;
@@ -70,11 +72,8 @@ pub(super) fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
     if number >= END_OF_NUMBERS {
         number = begin_numbers_again(count, positions);
     }
-    let position = if keeps_last() {
-        number.checked_rem(positions).ok_or(Loss::Full)?
-    } else {
-        number
-    };
+    let position =
+        if keeps_last() { number.checked_rem(positions).ok_or(Loss::Full)? } else { number };
     if position >= positions {
         return Err(Loss::Full);
     }
@@ -88,9 +87,7 @@ pub(super) fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
         return Err(Loss::NoSpace);
     }
     // Go round in the space there is.
-    let position = number
-        .checked_rem(ALLOCATED.load(Ordering::Relaxed))
-        .ok_or(Loss::NoSpace)?;
+    let position = number.checked_rem(ALLOCATED.load(Ordering::Relaxed)).ok_or(Loss::NoSpace)?;
     Ok((position, number))
 }
 
@@ -149,9 +146,7 @@ pub(crate) fn allocate_ahead() {
 /// the thread that it has interrupted.
 fn extend(base: *mut u8, end: u32) -> bool {
     let signals = sys::set_blocked_signals(exclusive::signals_to_block());
-    let is_ours = EXTENDING
-        .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-        .is_ok();
+    let is_ours = EXTENDING.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
     if is_ours {
         let allocated = ALLOCATED.load(Ordering::Acquire);
         let end = end.min(POSITIONS.load(Ordering::Relaxed));
@@ -197,11 +192,7 @@ fn reopen() -> Result<OpenFile, Failed> {
     let path = identity::directory().ok_or(Failed(libc::ENAMETOOLONG))?;
     let file = OpenFile::open_directory(path)?.open_in(name::chosen(), libc::O_WRONLY, 0)?;
     // SAFETY: nobody writes it while a trace is open; see `WrittenAtOpen`.
-    if file.id()? == unsafe { *OWN_FILE.0.get() } {
-        Ok(file)
-    } else {
-        Err(Failed(libc::ENOENT))
-    }
+    if file.id()? == unsafe { *OWN_FILE.0.get() } { Ok(file) } else { Err(Failed(libc::ENOENT)) }
 }
 
 /// Writes zeros over a part of the file that holds nothing yet.

@@ -62,10 +62,7 @@ pub(super) fn is_open(epoch: u32) -> bool {
 pub(crate) fn mapping() -> Range {
     let start = BASE.load(Ordering::Relaxed).addr() as u64;
     let len = HEADER_SIZE + POSITIONS.load(Ordering::Relaxed) as usize * CHUNK_SIZE;
-    Range {
-        start,
-        end: if start == 0 { 0 } else { start + len as u64 },
-    }
+    Range { start, end: if start == 0 { 0 } else { start + len as u64 } }
 }
 
 /// Whether the last records are kept, not the first.

@@ -19,11 +19,7 @@ pub(crate) type Answer = Result<usize, Failed>;
 
 fn answer(raw: usize) -> Answer {
     let signed = raw as isize;
-    if (-4095..0).contains(&signed) {
-        Err(Failed(-signed as i32))
-    } else {
-        Ok(raw)
-    }
+    if (-4095..0).contains(&signed) { Err(Failed(-signed as i32)) } else { Ok(raw) }
 }
 
 macro_rules! call {
@@ -64,17 +60,9 @@ pub(crate) fn by_number(number: core::ffi::c_long, arguments: [usize; 5]) -> Ans
 pub(crate) fn mmap_that_never_maps(address: u64, len: u64) -> Failed {
     const FIXED_NOREPLACE_AND_NO_TYPE: i32 =
         libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_ANONYMOUS;
-    call!(
-        mmap,
-        address,
-        len,
-        libc::PROT_NONE,
-        FIXED_NOREPLACE_AND_NO_TYPE,
-        -1i32,
-        0
-    )
-    .err()
-    .unwrap_or(Failed(0))
+    call!(mmap, address, len, libc::PROT_NONE, FIXED_NOREPLACE_AND_NO_TYPE, -1i32, 0)
+        .err()
+        .unwrap_or(Failed(0))
 }
 
 /// Maps `len` bytes of a file, shared and writable: where the kernel likes, or over what `over` names, which
@@ -120,14 +108,7 @@ pub(crate) fn map_zeros(len: usize) -> Answer {
 
 /// Moves a mapping of ours over others, whose fate the caller has decided.
 pub(crate) fn move_over(from: usize, len: usize, to: usize) -> Answer {
-    call!(
-        mremap,
-        from,
-        len,
-        len,
-        libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED,
-        to
-    )
+    call!(mremap, from, len, len, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, to)
 }
 
 /// Unmaps a mapping of ours.
@@ -220,10 +201,7 @@ impl OpenFile {
     }
 
     pub(crate) fn id(&self) -> Result<FileId, Failed> {
-        self.status().map(|found| FileId {
-            device: found.st_dev,
-            inode: found.st_ino,
-        })
+        self.status().map(|found| FileId { device: found.st_dev, inode: found.st_ino })
     }
 
     pub(crate) fn len(&self) -> Result<usize, Failed> {
@@ -278,13 +256,7 @@ pub(crate) fn write(fd: i32, bytes: &[u8]) -> Answer {
 }
 
 pub(crate) fn readlink(path: &CStr, into: &mut [u8]) -> Answer {
-    call!(
-        readlinkat,
-        libc::AT_FDCWD,
-        path.as_ptr(),
-        into.as_mut_ptr(),
-        into.len()
-    )
+    call!(readlinkat, libc::AT_FDCWD, path.as_ptr(), into.as_mut_ptr(), into.len())
 }
 
 /// The working directory's path, NUL included; its length.
@@ -316,10 +288,7 @@ pub(crate) fn device(path: &CStr) -> Result<(u32, u32), Failed> {
 
 /// The soft limit on the size of a file.
 pub(crate) fn file_size_limit() -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: u64::MAX,
-        rlim_max: u64::MAX,
-    };
+    let mut limit = libc::rlimit { rlim_cur: u64::MAX, rlim_max: u64::MAX };
     let _ = call!(prlimit64, 0, libc::RLIMIT_FSIZE, 0, &raw mut limit);
     limit.rlim_cur
 }
@@ -383,12 +352,7 @@ pub(crate) type SignalHandler =
     unsafe extern "C" fn(core::ffi::c_int, *mut libc::siginfo_t, *mut core::ffi::c_void);
 
 impl SignalAction {
-    pub(crate) const DEFAULT: Self = Self {
-        handler: None,
-        flags: 0,
-        restorer: None,
-        blocked: 0,
-    };
+    pub(crate) const DEFAULT: Self = Self { handler: None, flags: 0, restorer: None, blocked: 0 };
 }
 
 /// What a signal does now.
@@ -399,13 +363,7 @@ pub(crate) fn signal_action(signal: i32) -> Result<SignalAction, Failed> {
 
 /// Decides what a signal does from now on.
 pub(crate) fn set_signal_action(signal: i32, action: &SignalAction) -> Answer {
-    call!(
-        rt_sigaction,
-        signal,
-        &raw const *action,
-        0,
-        size_of::<SignalSet>()
-    )
+    call!(rt_sigaction, signal, &raw const *action, 0, size_of::<SignalSet>())
 }
 
 /// Sends this thread a signal with all that came with the one it is handling.
@@ -415,10 +373,7 @@ pub(crate) fn send_again(signal: i32, info: &libc::siginfo_t) {
 
 /// Sleeps while `word` is `expected`, at most `milliseconds`.
 pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32, milliseconds: i64) {
-    let limit = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: milliseconds * 1_000_000,
-    };
+    let limit = libc::timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
     let _ = call!(
         futex,
         word.as_ptr(),
@@ -439,13 +394,5 @@ pub(crate) fn futex_wake_all(word: &core::sync::atomic::AtomicU32) {
 }
 
 fn futex_wake(word: &core::sync::atomic::AtomicU32, most: i32) {
-    let _ = call!(
-        futex,
-        word.as_ptr(),
-        libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG,
-        most,
-        0,
-        0,
-        0
-    );
+    let _ = call!(futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, most, 0, 0, 0);
 }

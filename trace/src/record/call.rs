@@ -90,16 +90,7 @@ impl Call {
     /// The call in a slot, if its words hold one. What is not asked for is not decoded.
     #[inline]
     pub fn decode(words: &[u64; SLOT_WORDS]) -> Option<Self> {
-        let &[
-            ticks,
-            duration_and_flags,
-            old,
-            old_len,
-            new_len,
-            new,
-            result,
-            last,
-        ] = words;
+        let &[ticks, duration_and_flags, old, old_len, new_len, new, result, last] = words;
         Some(Self {
             outcome: Outcome::of_tag(tag_of(words))?,
             ticks,

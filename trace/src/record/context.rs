@@ -94,11 +94,7 @@ impl Message {
     }
 
     pub(super) fn decode([ticks, w1, ..]: [u64; SLOT_WORDS]) -> Self {
-        Self {
-            level: low(w1),
-            text_len: high(w1),
-            ticks,
-        }
+        Self { level: low(w1), text_len: high(w1), ticks }
     }
 }
 

@@ -146,11 +146,6 @@ impl Gap {
     }
 
     pub(super) fn decode([w0, start, end, ..]: [u64; SLOT_WORDS]) -> Self {
-        Self {
-            call: low(w0),
-            start,
-            end,
-            under: Under::of_number(high(w0)),
-        }
+        Self { call: low(w0), start, end, under: Under::of_number(high(w0)) }
     }
 }

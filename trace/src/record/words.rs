@@ -35,18 +35,10 @@ pub(super) fn high(word: u64) -> u32 {
 /// 31 bits as they are; beyond, in units of 1024 with the top bit set, up to 2^41 ticks.
 #[inline]
 pub(super) fn pack_duration(ticks: u64) -> u32 {
-    if ticks < 1 << 31 {
-        ticks as u32
-    } else {
-        1 << 31 | (ticks >> 10).min((1 << 31) - 1) as u32
-    }
+    if ticks < 1 << 31 { ticks as u32 } else { 1 << 31 | (ticks >> 10).min((1 << 31) - 1) as u32 }
 }
 
 #[inline]
 pub(super) fn unpack_duration(packed: u32) -> u64 {
-    if packed < 1 << 31 {
-        u64::from(packed)
-    } else {
-        u64::from(packed & !(1 << 31)) << 10
-    }
+    if packed < 1 << 31 { u64::from(packed) } else { u64::from(packed & !(1 << 31)) << 10 }
 }

@@ -59,11 +59,7 @@ pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
     // knows old glibcs.
     cargo("build", TARGET, "mremap-shim")?;
     let (major, minor) = OLDEST_GLIBC;
-    cargo(
-        "zigbuild",
-        &format!("{TARGET}.{major}.{minor}"),
-        "mremap-analyzer",
-    )?;
+    cargo("zigbuild", &format!("{TARGET}.{major}.{minor}"), "mremap-analyzer")?;
     let products = target.join(TARGET).join("release");
     let built = Built {
         shim: products.join("libmremap_shim.so"),
@@ -87,21 +83,15 @@ fn remapped(source: &Path) -> Vec<String> {
         PathBuf::from,
     );
     let places = [(home.as_path(), "/cargo"), (source, "/mremap-shim")];
-    places
-        .iter()
-        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
-        .collect()
+    places.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect()
 }
 
 fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
     let into = target.join("examples");
     fs::create_dir_all(&into).with_context(|| format!("{}: cannot be created", into.display()))?;
-    let sources = fs::read_dir(source.join("examples"))?
-        .flatten()
-        .map(|entry| entry.path());
-    let mut sources: Vec<PathBuf> = sources
-        .filter(|path| path.extension().is_some_and(|it| it == "c"))
-        .collect();
+    let sources = fs::read_dir(source.join("examples"))?.flatten().map(|entry| entry.path());
+    let mut sources: Vec<PathBuf> =
+        sources.filter(|path| path.extension().is_some_and(|it| it == "c")).collect();
     sources.sort();
     let (major, minor) = OLDEST_GLIBC_OF_EXAMPLES;
     let compile = |path: PathBuf| {
@@ -131,11 +121,7 @@ fn mapped(source: &Path) -> OsString {
 fn check_glibc(file: &Path, oldest: Glibc) -> Result<()> {
     let symbols = repo::capture(Command::new("objdump").arg("-T").arg(file))?;
     let newest = newest_glibc(&symbols);
-    ensure!(
-        newest.is_some(),
-        "{}: asks for no version of glibc at all",
-        file.display()
-    );
+    ensure!(newest.is_some(), "{}: asks for no version of glibc at all", file.display());
     if let Some((major, minor)) = newest.filter(|it| *it > oldest) {
         bail!("{}: needs GLIBC_{major}.{minor}", file.display());
     }

@@ -55,10 +55,7 @@ pub fn run(release: &Release, made: &Path, is_quick: bool) -> Result<()> {
     }
     let given = tempfile::tempdir().context("no temporary directory")?;
     let copies = [
-        (
-            format!("mremap-shim_{}_amd64.deb", release.version),
-            "package.deb",
-        ),
+        (format!("mremap-shim_{}_amd64.deb", release.version), "package.deb"),
         (format!("{}.tar.gz", release.name()), "package.tar.gz"),
     ];
     for (from, to) in copies {
@@ -87,10 +84,7 @@ fn on_kernel(userland: &Debian, series: &str, given: &Path) -> Result<()> {
     }
     let archive = given.join("userland.tar");
     userland.archive(&archive)?;
-    let mut guest = Guest {
-        timeout: Duration::from_mins(5),
-        ..Guest::default()
-    };
+    let mut guest = Guest { timeout: Duration::from_mins(5), ..Guest::default() };
     guest.add(&archive, "/userland.tar");
     for package in ["package.deb", "package.tar.gz"] {
         guest.add(given.join(package), format!("/{package}"));

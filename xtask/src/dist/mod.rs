@@ -33,10 +33,7 @@ pub struct Options {
 impl Options {
     /// What CI does of it.
     pub fn for_ci() -> Self {
-        Self {
-            check: true,
-            quick: true,
-        }
+        Self { check: true, quick: true }
     }
 }
 
@@ -82,7 +79,8 @@ impl Release {
     fn make(&self, source: &Path, into: &Path) -> Result<Vec<PathBuf>> {
         let tree = into.join("tree");
         for folder in [into, &tree] {
-            fs::create_dir_all(folder).with_context(|| format!("{}: cannot be created", folder.display()))?;
+            fs::create_dir_all(folder)
+                .with_context(|| format!("{}: cannot be created", folder.display()))?;
         }
         let built = build::build(self, source, &into.join("build"))?;
         let sbom = into.join(format!("mremap-shim-{}.cdx.json", self.version));

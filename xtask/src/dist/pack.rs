@@ -35,16 +35,21 @@ pub fn tarball(release: &Release, tree: &Path, into: &Path) -> Result<PathBuf> {
         .spawn()
         .context("tar: cannot be run")?;
     let mut gzip = Command::new("gzip");
-    gzip.args(["-9", "-n"])
-        .stdin(tar.stdout.take().context("tar has a stdout")?)
-        .stdout(File::create(&path).with_context(|| format!("{}: cannot be written", path.display()))?);
+    gzip.args(["-9", "-n"]).stdin(tar.stdout.take().context("tar has a stdout")?).stdout(
+        File::create(&path).with_context(|| format!("{}: cannot be written", path.display()))?,
+    );
     repo::run(&mut gzip)?;
     ensure!(tar.wait()?.success(), "tar: failed");
     Ok(path)
 }
 
 /// A Debian package of the same tree under `/usr`. Nothing is switched on by installing it.
-pub fn debian_package(release: &Release, source: &Path, tree: &Path, into: &Path) -> Result<PathBuf> {
+pub fn debian_package(
+    release: &Release,
+    source: &Path,
+    tree: &Path,
+    into: &Path,
+) -> Result<PathBuf> {
     let root = into.join("deb");
     if root.exists() {
         fs::remove_dir_all(&root)?;
@@ -54,16 +59,12 @@ pub fn debian_package(release: &Release, source: &Path, tree: &Path, into: &Path
     repo::run(Command::new("cp").arg("-a").args([tree, &usr]))?;
     let overrides = usr.join("share/lintian/overrides");
     fs::create_dir_all(&overrides)?;
-    fs::copy(
-        source.join("packaging/lintian-overrides"),
-        overrides.join("mremap-shim"),
-    )?;
+    fs::copy(source.join("packaging/lintian-overrides"), overrides.join("mremap-shim"))?;
     changelog(release, &usr.join("share/doc/mremap-shim/changelog"))?;
     let mut files = repo::files_below(&usr)?;
     files.sort();
     let mut sums = Command::new("md5sum");
-    sums.current_dir(&root)
-        .args(files.iter().filter_map(|file| file.strip_prefix(&root).ok()));
+    sums.current_dir(&root).args(files.iter().filter_map(|file| file.strip_prefix(&root).ok()));
     fs::write(control.join("md5sums"), repo::capture(&mut sums)?)?;
     let size = files
         .iter()
@@ -85,8 +86,7 @@ pub fn debian_package(release: &Release, source: &Path, tree: &Path, into: &Path
 /// Debian's own kind of changelog, which points to ours.
 fn changelog(release: &Release, path: &Path) -> Result<()> {
     let mut date = Command::new("date");
-    date.env("LC_ALL", "C")
-        .args(["-u", "-R", "-d", &format!("@{}", release.time)]);
+    date.env("LC_ALL", "C").args(["-u", "-R", "-d", &format!("@{}", release.time)]);
     let entry = format!(
         "mremap-shim ({}) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- {MAINTAINER}  {}",
         release.version,
@@ -110,8 +110,7 @@ fn fields(version: &str, kib: u64) -> String {
 /// `SHA256SUMS` of the files.
 pub fn checksums(files: &[PathBuf], into: &Path) -> Result<PathBuf> {
     let mut sums = Command::new("sha256sum");
-    sums.current_dir(into)
-        .args(files.iter().filter_map(|file| file.file_name()));
+    sums.current_dir(into).args(files.iter().filter_map(|file| file.file_name()));
     let path = into.join("SHA256SUMS");
     fs::write(&path, repo::capture(&mut sums)?)
         .with_context(|| format!("{}: cannot be written", path.display()))?;

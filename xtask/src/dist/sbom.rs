@@ -68,22 +68,23 @@ pub fn bill_of_materials(release: &Release, source: &Path) -> Result<String> {
         "--locked",
         "--filter-platform=x86_64-unknown-linux-gnu",
     ]);
-    let metadata: Metadata =
-        serde_json::from_str(&repo::capture(&mut metadata)?).context("cargo metadata: unexpected JSON")?;
-    let lock = fs::read_to_string(source.join("Cargo.lock")).context("Cargo.lock: cannot be read")?;
-    let time =
-        repo::capture(Command::new("date").args(["-u", "+%FT%TZ", "-d", &format!("@{}", release.time)]))?;
+    let metadata: Metadata = serde_json::from_str(&repo::capture(&mut metadata)?)
+        .context("cargo metadata: unexpected JSON")?;
+    let lock =
+        fs::read_to_string(source.join("Cargo.lock")).context("Cargo.lock: cannot be read")?;
+    let time = repo::capture(Command::new("date").args([
+        "-u",
+        "+%FT%TZ",
+        "-d",
+        &format!("@{}", release.time),
+    ]))?;
     let bill = bill(&metadata, &hashes(&lock)?, &release.version, time.trim());
     Ok(serde_json::to_string_pretty(&bill)? + "\n")
 }
 
 fn bill(metadata: &Metadata, hashes: &Hashes, version: &str, time: &str) -> Value {
-    let linked: BTreeMap<&str, Vec<&str>> = metadata
-        .resolve
-        .nodes
-        .iter()
-        .map(|node| (node.id.as_str(), linked(node)))
-        .collect();
+    let linked: BTreeMap<&str, Vec<&str>> =
+        metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), linked(node))).collect();
     let packages: BTreeMap<&str, &Package> =
         metadata.packages.iter().map(|it| (it.id.as_str(), it)).collect();
     let mut shipped = BTreeSet::new();
@@ -97,16 +98,12 @@ fn bill(metadata: &Metadata, hashes: &Hashes, version: &str, time: &str) -> Valu
             open.extend(linked.get(id).into_iter().flatten());
         }
     }
-    let mut components: Vec<&Package> = shipped
-        .iter()
-        .filter_map(|id| packages.get(id).copied())
-        .collect();
+    let mut components: Vec<&Package> =
+        shipped.iter().filter_map(|id| packages.get(id).copied()).collect();
     components.sort_by_key(|it| (&it.name, &it.version));
     let dependencies = components.iter().map(|it| {
-        let mut on: Vec<String> = linked[it.id.as_str()]
-            .iter()
-            .map(|id| purl(packages[id]))
-            .collect();
+        let mut on: Vec<String> =
+            linked[it.id.as_str()].iter().map(|id| purl(packages[id])).collect();
         on.sort();
         json!({"ref": purl(it), "dependsOn": on})
     });
@@ -127,11 +124,7 @@ fn bill(metadata: &Metadata, hashes: &Hashes, version: &str, time: &str) -> Valu
 
 fn linked(node: &Node) -> Vec<&str> {
     let is_linked = |it: &&Dependency| it.dep_kinds.iter().any(|it| it.kind.is_none());
-    node.deps
-        .iter()
-        .filter(is_linked)
-        .map(|it| it.pkg.as_str())
-        .collect()
+    node.deps.iter().filter(is_linked).map(|it| it.pkg.as_str()).collect()
 }
 
 fn component(package: &Package, hashes: &Hashes) -> Value {
@@ -169,9 +162,7 @@ fn hashes(lock: &str) -> Result<Hashes> {
     }
     let lock: Lock = toml::from_str(lock).context("Cargo.lock: not TOML")?;
     let packages = lock.package.into_iter();
-    Ok(packages
-        .filter_map(|it| Some(((it.name, it.version), it.checksum?)))
-        .collect())
+    Ok(packages.filter_map(|it| Some(((it.name, it.version), it.checksum?))).collect())
 }
 
 #[cfg(test)]
@@ -192,23 +183,14 @@ mod tests {
         });
         let metadata: Metadata = serde_json::from_value(metadata).unwrap();
         let hashes =
-            hashes("[[package]]\nname = \"linked\"\nversion = \"1.0.0\"\nchecksum = \"ab\"\n").unwrap();
+            hashes("[[package]]\nname = \"linked\"\nversion = \"1.0.0\"\nchecksum = \"ab\"\n")
+                .unwrap();
         let bill = bill(&metadata, &hashes, "1", "2026-01-01T00:00:00Z");
-        let names: Vec<&Value> = bill["components"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|it| &it["name"])
-            .collect();
+        let names: Vec<&Value> =
+            bill["components"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
         assert_eq!(names, ["linked", "mremap-shim"]);
         assert_eq!(bill["components"][0]["hashes"][0]["content"], "ab");
-        assert_eq!(
-            bill["components"][0]["licenses"][0]["expression"],
-            "MIT OR Apache-2.0"
-        );
-        assert_eq!(
-            bill["dependencies"][1]["dependsOn"],
-            json!(["pkg:cargo/linked@1.0.0"])
-        );
+        assert_eq!(bill["components"][0]["licenses"][0]["expression"], "MIT OR Apache-2.0");
+        assert_eq!(bill["dependencies"][1]["dependsOn"], json!(["pkg:cargo/linked@1.0.0"]));
     }
 }

@@ -28,7 +28,13 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 /// Lays the tree anew.
-pub fn lay(release: &Release, source: &Path, built: &Built, sbom: &Path, tree: &Path) -> Result<()> {
+pub fn lay(
+    release: &Release,
+    source: &Path,
+    built: &Built,
+    sbom: &Path,
+    tree: &Path,
+) -> Result<()> {
     fs::remove_dir_all(tree).with_context(|| format!("{}: cannot be removed", tree.display()))?;
     let put = |from: &Path, to: &str, mode| put(from, &tree.join(to), mode);
     put(&built.analyzer, "bin/mremap-analyzer", 0o755)?;
@@ -43,28 +49,17 @@ pub fn lay(release: &Release, source: &Path, built: &Built, sbom: &Path, tree: &
     }
     // What git knows: nothing that lies about by chance is shipped. What the pictures are made of is no document.
     let is_document = |it: &&PathBuf| {
-        let is_made_of = it.starts_with("docs/pictures") && it.extension().is_none_or(|it| it == "mremap");
+        let is_made_of =
+            it.starts_with("docs/pictures") && it.extension().is_none_or(|it| it == "mremap");
         (it.starts_with("docs") || it.starts_with("examples")) && !is_made_of
     };
     for file in repo::tracked()?.iter().filter(is_document) {
-        put(
-            &source.join(file),
-            &format!("{documents}/{}", file.display()),
-            0o644,
-        )?;
+        put(&source.join(file), &format!("{documents}/{}", file.display()), 0o644)?;
     }
-    put(
-        &source.join("packaging/copyright"),
-        &format!("{documents}/copyright"),
-        0o644,
-    )?;
+    put(&source.join("packaging/copyright"), &format!("{documents}/copyright"), 0o644)?;
     put(sbom, &format!("{documents}/sbom.cdx.json"), 0o644)?;
     let man = tree.join("share/man/man1");
-    manual(
-        &man,
-        "mremap-demo",
-        &fs::read(source.join("packaging/mremap-demo.1"))?,
-    )?;
+    manual(&man, "mremap-demo", &fs::read(source.join("packaging/mremap-demo.1"))?)?;
     man_pages(release, &built.analyzer, &man)?;
     for (shell, place) in COMPLETIONS {
         let script = repo::capture(Command::new(&built.analyzer).args(["completions", shell]))?;
@@ -101,10 +96,7 @@ fn subcommands(help: &str) -> Vec<&str> {
 }
 
 fn name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {

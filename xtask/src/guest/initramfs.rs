@@ -31,10 +31,7 @@ pub fn write(to: &Path, init: &str, guest: &Guest) -> Result<()> {
     }
     tree.insert(Path::new("dev/console"), Node::Console);
     tree.insert(Path::new("init"), Node::Text(init.to_owned()));
-    tree.insert(
-        Path::new("etc/passwd"),
-        Node::Text("root:x:0:0:root:/root:/bin/sh\n".to_owned()),
-    );
+    tree.insert(Path::new("etc/passwd"), Node::Text("root:x:0:0:root:/root:/bin/sh\n".to_owned()));
     tree.insert(Path::new("etc/group"), Node::Text("root:x:0:\n".to_owned()));
     let mut contents = Vec::new();
     for (host, guest) in &guest.files {
@@ -45,26 +42,19 @@ pub fn write(to: &Path, init: &str, guest: &Guest) -> Result<()> {
             tree.insert_new(&guest_path(&library), Node::File(library));
         }
         // Where the loader looks for libraries that are not in its own directories.
-        tree.copy(
-            Path::new("/etc/ld.so.cache"),
-            Path::new("etc/ld.so.cache"),
-            &mut Vec::new(),
-        )
-        .ok();
+        tree.copy(Path::new("/etc/ld.so.cache"), Path::new("etc/ld.so.cache"), &mut Vec::new())
+            .ok();
     }
     add_busybox(&mut tree, guest.busybox.as_deref())?;
-    tree.write(to)
-        .with_context(|| format!("{}: the initramfs cannot be written", to.display()))
+    tree.write(to).with_context(|| format!("{}: the initramfs cannot be written", to.display()))
 }
 
 /// The static busybox of this machine.
 pub fn busybox() -> Result<PathBuf> {
-    let path = repo::which("busybox").context("busybox is not installed (apt-get install busybox-static)")?;
+    let path = repo::which("busybox")
+        .context("busybox is not installed (apt-get install busybox-static)")?;
     if !libraries::needed_by(std::slice::from_ref(&path))?.is_empty() {
-        bail!(
-            "{} is not a static busybox (apt-get install busybox-static)",
-            path.display()
-        );
+        bail!("{} is not a static busybox (apt-get install busybox-static)", path.display());
     }
     Ok(path)
 }
@@ -76,10 +66,7 @@ fn add_busybox(tree: &mut Tree, given: Option<&Path>) -> Result<()> {
     for applet in repo::capture(Command::new(&path).arg("--list"))?.lines() {
         tree.insert_new(&Path::new("usr/bin").join(applet), Node::Link("busybox".into()));
     }
-    tree.insert(
-        Path::new("usr/bin/busybox"),
-        Node::File(given.unwrap_or(&path).to_path_buf()),
-    );
+    tree.insert(Path::new("usr/bin/busybox"), Node::File(given.unwrap_or(&path).to_path_buf()));
     Ok(())
 }
 
@@ -116,15 +103,16 @@ impl Tree {
 
     /// Adds a file, or a directory with everything in it; collects the host's paths of the files.
     fn copy(&mut self, host: &Path, guest: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-        let metadata =
-            fs::metadata(host).with_context(|| format!("{}: cannot be put into a guest", host.display()))?;
+        let metadata = fs::metadata(host)
+            .with_context(|| format!("{}: cannot be put into a guest", host.display()))?;
         if metadata.is_file() {
             self.insert(guest, Node::File(host.to_path_buf()));
             files.push(host.to_path_buf());
             return Ok(());
         }
         self.directory(guest);
-        let entries = fs::read_dir(host).with_context(|| format!("{}: cannot be read", host.display()))?;
+        let entries =
+            fs::read_dir(host).with_context(|| format!("{}: cannot be read", host.display()))?;
         for entry in entries.flatten() {
             let (from, to) = (entry.path(), guest.join(entry.file_name()));
             // A link may lead anywhere, into a circle too: only one to a file is followed.
@@ -136,18 +124,19 @@ impl Tree {
     }
 
     fn write(&self, to: &Path) -> io::Result<()> {
-        let mut archive = Archive {
-            out: BufWriter::new(File::create(to)?),
-            written: 0,
-            inode: 0,
-        };
+        let mut archive = Archive { out: BufWriter::new(File::create(to)?), written: 0, inode: 0 };
         for (path, node) in &self.0 {
             match node {
                 Node::Directory => archive.entry(path, 0o040_755, b"", (0, 0))?,
                 Node::Console => archive.entry(path, 0o020_600, b"", (5, 1))?,
                 Node::Text(text) => archive.entry(path, 0o100_755, text.as_bytes(), (0, 0))?,
                 Node::Link(target) => {
-                    archive.entry(path, 0o120_777, target.as_os_str().as_encoded_bytes(), (0, 0))?;
+                    archive.entry(
+                        path,
+                        0o120_777,
+                        target.as_os_str().as_encoded_bytes(),
+                        (0, 0),
+                    )?;
                 }
                 Node::File(host) => {
                     let mode = fs::metadata(host)?.permissions().mode() & 0o7777;
@@ -168,11 +157,18 @@ struct Archive<W> {
 }
 
 impl<W: Write> Archive<W> {
-    fn entry(&mut self, path: &Path, mode: u32, contents: &[u8], device: (u32, u32)) -> io::Result<()> {
+    fn entry(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        contents: &[u8],
+        device: (u32, u32),
+    ) -> io::Result<()> {
         self.inode += 1;
         let name = path.as_os_str().as_encoded_bytes();
         let (links, owner, time) = (1, 0, 0);
-        let size = u32::try_from(contents.len()).map_err(|_| io::Error::other("a file of 4 GiB or more"))?;
+        let size = u32::try_from(contents.len())
+            .map_err(|_| io::Error::other("a file of 4 GiB or more"))?;
         let fields = [
             self.inode,
             mode,
@@ -188,9 +184,9 @@ impl<W: Write> Archive<W> {
             name.len() as u32 + 1,
             0,
         ];
-        let header = fields.iter().fold("070701".to_owned(), |header, field| {
-            header + &format!("{field:08X}")
-        });
+        let header = fields
+            .iter()
+            .fold("070701".to_owned(), |header, field| header + &format!("{field:08X}"));
         self.bytes(header.as_bytes())?;
         self.bytes(name)?;
         self.bytes(b"\0")?;
@@ -223,16 +219,11 @@ mod tests {
         tree.insert(Path::new("a/b/text"), Node::Text("12345".to_owned()));
         tree.insert(Path::new("link"), Node::Link("a/b".into()));
         tree.write(&path).unwrap();
-        let listing = Command::new(cpio)
-            .arg("-itv")
-            .stdin(File::open(&path).unwrap())
-            .output()
-            .unwrap();
+        let listing =
+            Command::new(cpio).arg("-itv").stdin(File::open(&path).unwrap()).output().unwrap();
         let listing = String::from_utf8(listing.stdout).unwrap();
-        let names: Vec<&str> = listing
-            .lines()
-            .filter_map(|line| line.split_whitespace().nth(8))
-            .collect();
+        let names: Vec<&str> =
+            listing.lines().filter_map(|line| line.split_whitespace().nth(8)).collect();
         assert_eq!(names, ["a", "a/b", "a/b/text", "link"]);
         assert!(listing.contains("link -> a/b"), "{listing}");
     }

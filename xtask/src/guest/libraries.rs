@@ -50,7 +50,8 @@ fn kind(file: &Path) -> Result<Kind> {
         return Ok(Kind::Other);
     };
     let line =
-        String::from_utf8_lossy(line.split(|&byte| byte == b'\n').next().unwrap_or_default()).into_owned();
+        String::from_utf8_lossy(line.split(|&byte| byte == b'\n').next().unwrap_or_default())
+            .into_owned();
     let mut words = line.split_whitespace();
     let mut interpreters: Vec<PathBuf> = words.next().and_then(repo::which).into_iter().collect();
     // `#!/usr/bin/env python3` needs both.
@@ -62,11 +63,7 @@ fn kind(file: &Path) -> Result<Kind> {
 
 fn ldd(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut command = Command::new("ldd");
-    command
-        .args(files)
-        .env_remove("LD_PRELOAD")
-        .env_remove("LD_LIBRARY_PATH")
-        .env("LC_ALL", "C");
+    command.args(files).env_remove("LD_PRELOAD").env_remove("LD_LIBRARY_PATH").env("LC_ALL", "C");
     let output = command.output().context("ldd: cannot be run")?;
     // Its exit status is 1 as soon as one of the files is static: what it says counts.
     let text = String::from_utf8_lossy(&output.stdout);
@@ -94,10 +91,7 @@ mod tests {
     #[test]
     fn a_line_of_ldd_gives_the_library() {
         let path = |line| library(line).map(|path| path.display().to_string());
-        assert_eq!(
-            path("\tlibc.so.6 => /lib/libc.so.6 (0x0)").as_deref(),
-            Some("/lib/libc.so.6")
-        );
+        assert_eq!(path("\tlibc.so.6 => /lib/libc.so.6 (0x0)").as_deref(), Some("/lib/libc.so.6"));
         assert_eq!(
             path("\t/lib64/ld-linux-x86-64.so.2 (0x0)").as_deref(),
             Some("/lib64/ld-linux-x86-64.so.2")

@@ -94,7 +94,8 @@ impl Guest {
 
     /// Adds a program of this machine, found in `PATH`, where it is here; returns that place.
     pub fn add_program(&mut self, name: &str) -> Result<PathBuf> {
-        let path = repo::which(name).with_context(|| format!("{name}: no such program on this machine"))?;
+        let path = repo::which(name)
+            .with_context(|| format!("{name}: no such program on this machine"))?;
         let path = std::path::absolute(&path)?;
         self.add(&path, &path);
         Ok(path)
@@ -112,10 +113,8 @@ impl Guest {
         env: &[(&str, &str)],
     ) -> &mut Self {
         let argv = argv.into_iter().map(Into::into).collect();
-        let env = env
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let env =
+            env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.commands.push(GuestCommand { argv, env });
         self
     }
@@ -149,13 +148,13 @@ pub struct Packed {
 
 impl Packed {
     /// Boots it under one kernel. `watch` sees the commands' output as it comes.
-    pub fn boot(&self, kernel: &Kernel, watch: &mut dyn FnMut(&[u8])) -> Result<Vec<CommandOutcome>> {
+    pub fn boot(
+        &self,
+        kernel: &Kernel,
+        watch: &mut dyn FnMut(&[u8]),
+    ) -> Result<Vec<CommandOutcome>> {
         let console = self.directory.path().join(format!("console-{}", kernel.series));
-        let machine = qemu::Machine {
-            kernel,
-            initrd: &self.initrd,
-            console: &console,
-        };
+        let machine = qemu::Machine { kernel, initrd: &self.initrd, console: &console };
         let named = || format!("guest kernel {} ({})", kernel.series, kernel.version);
         let mut run = || {
             let reader = protocol::Reader::new(&self.nonce);
@@ -214,18 +213,14 @@ pub fn run_each(
         while let Some(index) = next(&queue) {
             let start = Instant::now();
             let result = packed.boot(&kernels[index], &mut |_| ());
-            let run = GuestRun {
-                result,
-                seconds: start.elapsed().as_secs_f64(),
-            };
+            let run = GuestRun { result, seconds: start.elapsed().as_secs_f64() };
             done(&kernels[index], &run);
             *results[index].lock().expect("no panic while it is held") = Some(run);
         }
     };
     thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
-    let taken = results
-        .into_iter()
-        .map(|slot| slot.into_inner().expect("no panic while it is held"));
+    let taken =
+        results.into_iter().map(|slot| slot.into_inner().expect("no panic while it is held"));
     Ok(taken.map(|run| run.expect("every kernel had its turn")).collect())
 }
 
@@ -254,9 +249,5 @@ pub fn missing_in(path: &OsStr, arch: Arch) -> Option<String> {
 fn guest_path(path: &Path) -> PathBuf {
     let inside = path.strip_prefix("/").unwrap_or(path);
     let merged = initramfs::MERGED.iter().any(|name| inside.starts_with(name));
-    if merged {
-        Path::new("usr").join(inside)
-    } else {
-        inside.to_path_buf()
-    }
+    if merged { Path::new("usr").join(inside) } else { inside.to_path_buf() }
 }

@@ -15,10 +15,7 @@ use super::CommandOutcome;
 
 /// A word that nobody prints by chance.
 pub fn nonce() -> String {
-    let time = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     format!("guest-{:x}", time ^ u128::from(std::process::id()) << 64)
 }
 
@@ -80,11 +77,7 @@ impl Reader {
 
     /// How the finished commands ended, and what an unfinished one has printed so far.
     pub fn into_parts(self) -> (Vec<CommandOutcome>, String) {
-        let unfinished = if self.running_since.is_some() {
-            self.output
-        } else {
-            Vec::new()
-        };
+        let unfinished = if self.running_since.is_some() { self.output } else { Vec::new() };
         (self.outcomes, String::from_utf8_lossy(&unfinished).into_owned())
     }
 
@@ -111,9 +104,7 @@ impl Reader {
         let words: Vec<&str> = words.split(' ').collect();
         match words.as_slice() {
             ["end", status, complaint] => {
-                let seconds = self
-                    .running_since
-                    .map_or(0.0, |since| since.elapsed().as_secs_f64());
+                let seconds = self.running_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
                 let status = status.parse().unwrap_or(-1);
                 self.outcomes.push(CommandOutcome {
                     status,

@@ -28,7 +28,12 @@ pub struct Machine<'a> {
 
 impl Machine<'_> {
     /// Runs the machine until the guest says it is through, or is gone before its first command.
-    pub fn run(&self, reader: Reader, timeout: Duration, watch: &mut dyn FnMut(&[u8])) -> Result<Run> {
+    pub fn run(
+        &self,
+        reader: Reader,
+        timeout: Duration,
+        watch: &mut dyn FnMut(&[u8]),
+    ) -> Result<Run> {
         let mut command = self.command();
         let mut child = command.spawn().with_context(|| {
             let (program, package) = self.kernel.arch.emulator();
@@ -41,7 +46,9 @@ impl Machine<'_> {
         let (outcomes, unfinished) = reader.into_parts();
         match end {
             End::Done => Ok(Run::Through(outcomes)),
-            End::Gone if !is_started => Ok(Run::NeverStarted(self.evidence(&unfinished, &complaint))),
+            End::Gone if !is_started => {
+                Ok(Run::NeverStarted(self.evidence(&unfinished, &complaint)))
+            }
             End::Timeout => bail!(
                 "hangs: not through after {} s, {} commands ended\n{}",
                 timeout.as_secs(),
@@ -67,38 +74,26 @@ impl Machine<'_> {
         );
         let mut command = Command::new(arch.emulator().0);
         command.args(["-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]);
-        command
-            .args(arch.machine())
-            .args(["-accel", "tcg", "-m", "1G", "-smp", "2"]);
-        command
-            .arg("-serial")
-            .arg(format!("file:{}", self.console.display()));
-        command
-            .args(["-chardev", "stdio,id=line,signal=off"])
-            .args(arch.second_serial());
+        command.args(arch.machine()).args(["-accel", "tcg", "-m", "1G", "-smp", "2"]);
+        command.arg("-serial").arg(format!("file:{}", self.console.display()));
+        command.args(["-chardev", "stdio,id=line,signal=off"]).args(arch.second_serial());
         command
             .arg("-kernel")
             .arg(&self.kernel.vmlinuz)
             .arg("-initrd")
             .arg(self.initrd)
             .args(["-append", &line]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     /// What an error shows: the output of the command that was running, QEMU's own complaint, the console's end.
     fn evidence(&self, unfinished: &str, complaint: &str) -> String {
-        let console = fs::read(self.console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let console =
+            fs::read(self.console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let console = console.unwrap_or_default();
         let mut text = String::new();
-        let titles = [
-            "the command that was running printed",
-            "qemu said",
-            "the console's end",
-        ];
+        let titles = ["the command that was running printed", "qemu said", "the console's end"];
         for (title, part) in titles.into_iter().zip([unfinished, complaint, &console]) {
             if !part.trim().is_empty() {
                 let _ = writeln!(text, "--- {title}:\n{}", tail(part));

@@ -33,11 +33,8 @@ pub fn image(entry: &Entry, config: &Path, content: &Path, scratch: &Path) -> Re
         repo::capture(make.env("KCONFIG_ALLCONFIG", config).arg(target))
     };
     make("allnoconfig")?;
-    is_as_wanted(
-        &fs::read_to_string(config)?,
-        &fs::read_to_string(output.join(".config"))?,
-    )
-    .with_context(|| format!("{}: not what {} gives", config.display(), entry.package))?;
+    is_as_wanted(&fs::read_to_string(config)?, &fs::read_to_string(output.join(".config"))?)
+        .with_context(|| format!("{}: not what {} gives", config.display(), entry.package))?;
     make("Image")?;
     Ok(output.join("arch").join(compiler.arch).join("boot/Image"))
 }
@@ -51,16 +48,11 @@ struct Compiler {
 impl Compiler {
     fn of(arch: Arch) -> Result<Self> {
         ensure!(arch == Arch::Arm64, "only kernels for 64-bit Arm are built");
-        let compiler = Self {
-            arch: "arm64",
-            prefix: "aarch64-linux-gnu-",
-        };
+        let compiler = Self { arch: "arm64", prefix: "aarch64-linux-gnu-" };
         let gcc = format!("{}gcc", compiler.prefix);
         let needed = ["make", "flex", "bison", "bc", &gcc];
-        let missing: Vec<&str> = needed
-            .into_iter()
-            .filter(|it| repo::which(it).is_none())
-            .collect();
+        let missing: Vec<&str> =
+            needed.into_iter().filter(|it| repo::which(it).is_none()).collect();
         ensure!(
             missing.is_empty(),
             "a kernel is built with {}, not installed here (apt-get install make flex bison bc gcc-aarch64-linux-gnu)",

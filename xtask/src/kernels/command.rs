@@ -80,12 +80,7 @@ fn list(entries: &[Entry]) {
 
 fn pin(entries: &[Entry]) -> Result<()> {
     for (entry, package) in kernels::newest(entries)? {
-        println!(
-            "# {} from {}\n{}",
-            entry.series,
-            entry.suite,
-            kernels::pin_lines(&package)
-        );
+        println!("# {} from {}\n{}", entry.series, entry.suite, kernels::pin_lines(&package));
     }
     Ok(())
 }

@@ -57,7 +57,9 @@ pub fn cached(entry: &Entry) -> Option<Kernel> {
 /// Whether the configuration is still the one that the kernel was built with.
 fn is_configured_so(entry: &Entry, folder: &Path) -> bool {
     let now = build::configuration(entry).map(fs::read);
-    now.is_none_or(|now| now.is_ok_and(|now| fs::read(folder.join("config")).is_ok_and(|it| it == now)))
+    now.is_none_or(|now| {
+        now.is_ok_and(|now| fs::read(folder.join("config")).is_ok_and(|it| it == now))
+    })
 }
 
 /// The kernels asked for, from the cache or fetched.
@@ -68,16 +70,11 @@ pub fn get(entries: &[Entry]) -> Result<Vec<Kernel>> {
 /// As [`get`], where one that cannot be had does not stop the others.
 pub fn get_each(entries: &[Entry]) -> Vec<Result<Kernel>> {
     let missing: Vec<&Entry> = entries.iter().filter(|entry| cached(entry).is_none()).collect();
-    let mut failures = if missing.is_empty() {
-        HashMap::new()
-    } else {
-        fetch(&missing)
-    };
+    let mut failures = if missing.is_empty() { HashMap::new() } else { fetch(&missing) };
     let had = |entry: &Entry| match failures.remove(&entry.series) {
         Some(error) => Err(error),
-        None => {
-            cached(entry).with_context(|| format!("kernel {}: fetched, but not in the cache", entry.series))
-        }
+        None => cached(entry)
+            .with_context(|| format!("kernel {}: fetched, but not in the cache", entry.series)),
     };
     entries.iter().map(had).collect()
 }
@@ -113,11 +110,7 @@ fn fetch(entries: &[&Entry]) -> HashMap<String, Error> {
     }
     thread::scope(|scope| {
         let of_suite = |suite| {
-            entries
-                .iter()
-                .copied()
-                .filter(move |entry| is_of(entry, suite))
-                .collect::<Vec<_>>()
+            entries.iter().copied().filter(move |entry| is_of(entry, suite)).collect::<Vec<_>>()
         };
         let workers: Vec<_> = suites(entries)
             .into_iter()
@@ -141,12 +134,8 @@ fn fetch_suite((suite, arch): (&str, Arch), entries: &[&Entry]) -> HashMap<Strin
                 .collect();
         }
     };
-    let results = entries
-        .iter()
-        .map(|entry| (entry.series.clone(), fetch_one(&apt, entry)));
-    results
-        .filter_map(|(series, result)| result.err().map(|error| (series, error)))
-        .collect()
+    let results = entries.iter().map(|entry| (entry.series.clone(), fetch_one(&apt, entry)));
+    results.filter_map(|(series, result)| result.err().map(|error| (series, error))).collect()
 }
 
 fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
@@ -157,12 +146,10 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
     if let Some(warning) = warning {
         eprintln!("{warning}");
     }
-    eprintln!(
-        "kernel {}: fetching {} {}",
-        entry.series, package.name, package.version
-    );
+    eprintln!("kernel {}: fetching {} {}", entry.series, package.name, package.version);
     let folder = folder(entry);
-    fs::create_dir_all(&folder).with_context(|| format!("{}: cannot be created", folder.display()))?;
+    fs::create_dir_all(&folder)
+        .with_context(|| format!("{}: cannot be created", folder.display()))?;
     let scratch = tempfile::Builder::new().prefix(".fetch").tempdir_in(&folder)?;
     let deb = apt.download(&package, scratch.path())?;
     check_hash(&deb, &package)?;
@@ -171,16 +158,14 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
     let config = build::configuration(entry);
     let vmlinuz = match &config {
         Some(config) => build::image(entry, config, &content, scratch.path())?,
-        None => find_vmlinuz(&content).with_context(|| format!("{}: has no kernel image", package.name))?,
+        None => find_vmlinuz(&content)
+            .with_context(|| format!("{}: has no kernel image", package.name))?,
     };
     let keep = |config| fs::copy(config, folder.join("config")).map(drop);
     fs::rename(&vmlinuz, folder.join("vmlinuz"))
         .and_then(|()| config.map_or(Ok(()), keep))
         .and_then(|()| {
-            fs::write(
-                folder.join("origin"),
-                format!("{}\n{}\n", pin_of(entry), shown(&package)),
-            )
+            fs::write(folder.join("origin"), format!("{}\n{}\n", pin_of(entry), shown(&package)))
         })
         .with_context(|| format!("{}: cannot be written", folder.display()))
 }
@@ -208,9 +193,8 @@ fn find_vmlinuz(directory: &Path) -> Option<PathBuf> {
     if let Some(image) = entries.iter().find(|entry| is_image(entry)) {
         return Some(image.path());
     }
-    let mut directories = entries
-        .iter()
-        .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()));
+    let mut directories =
+        entries.iter().filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()));
     directories.find_map(|entry| find_vmlinuz(&entry.path()))
 }
 
@@ -219,10 +203,8 @@ fn is_of(entry: &Entry, (suite, arch): (&str, Arch)) -> bool {
 }
 
 fn suites<'a>(entries: &[&'a Entry]) -> Vec<(&'a str, Arch)> {
-    let mut suites: Vec<_> = entries
-        .iter()
-        .map(|entry| (entry.suite.as_str(), entry.arch))
-        .collect();
+    let mut suites: Vec<_> =
+        entries.iter().map(|entry| (entry.suite.as_str(), entry.arch)).collect();
     suites.sort_unstable_by_key(|(suite, arch)| (*suite, arch.name()));
     suites.dedup();
     suites
@@ -241,25 +223,20 @@ fn need_apt() -> Result<()> {
 /// Fetches exclude each other; the lock ends with the file.
 fn lock() -> Result<File> {
     let cache = repo::kernel_cache();
-    fs::create_dir_all(&cache).with_context(|| format!("{}: cannot be created", cache.display()))?;
+    fs::create_dir_all(&cache)
+        .with_context(|| format!("{}: cannot be created", cache.display()))?;
     let file = File::create(cache.join(".lock"))
         .with_context(|| format!("{}: cannot be written", cache.display()))?;
-    file.lock()
-        .with_context(|| format!("{}: cannot be locked", cache.display()))?;
+    file.lock().with_context(|| format!("{}: cannot be locked", cache.display()))?;
     Ok(file)
 }
 
 fn folder(entry: &Entry) -> PathBuf {
-    repo::kernel_cache()
-        .join(arch_folder(entry.arch))
-        .join(&entry.series)
+    repo::kernel_cache().join(arch_folder(entry.arch)).join(&entry.series)
 }
 
 fn apt_home(suite: &str, arch: Arch) -> PathBuf {
-    repo::kernel_cache()
-        .join(arch_folder(arch))
-        .join("apt")
-        .join(suite)
+    repo::kernel_cache().join(arch_folder(arch)).join("apt").join(suite)
 }
 
 /// Kernels for x86-64 lie in the cache itself.

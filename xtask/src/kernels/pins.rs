@@ -29,10 +29,7 @@ pub fn choose(find: &Find<'_>, entry: &Entry) -> Result<(Package, Option<String>
     let reason = if entry.version.is_empty() {
         "not pinned".to_owned()
     } else {
-        format!(
-            "{} {} is no longer in {}",
-            entry.package, entry.version, entry.suite
-        )
+        format!("{} {} is no longer in {}", entry.package, entry.version, entry.suite)
     };
     let warning = format!(
         "kernel {}: {reason}; {} stands in. To pin it, put these lines into tests/kernels.toml:\n{}",
@@ -45,11 +42,7 @@ pub fn choose(find: &Find<'_>, entry: &Entry) -> Result<(Package, Option<String>
 
 /// The lines of `tests/kernels.toml` that pin a package.
 pub fn pin_lines(package: &Package) -> String {
-    let Package {
-        name,
-        version,
-        sha256,
-    } = package;
+    let Package { name, version, sha256 } = package;
     format!("package = \"{name}\"\nversion = \"{version}\"\nsha256 = \"{sha256}\"")
 }
 
@@ -67,15 +60,10 @@ fn is_of_series(name: &str, entry: &Entry) -> bool {
     if entry.config.is_some() {
         return name == entry.package;
     }
-    let kind = if entry.package.starts_with("linux-binary-") {
-        "linux-binary-"
-    } else {
-        "linux-image-"
-    };
+    let kind =
+        if entry.package.starts_with("linux-binary-") { "linux-binary-" } else { "linux-image-" };
     let flavour = flavour(entry);
-    let version = name
-        .strip_prefix(kind)
-        .and_then(|rest| rest.strip_suffix(flavour));
+    let version = name.strip_prefix(kind).and_then(|rest| rest.strip_suffix(flavour));
     // A catalogue may have a series twice, with a word behind it.
     let series = entry.series.split('-').next().unwrap_or_default();
     let patch = version.and_then(|version| version.strip_prefix(series));
@@ -106,28 +94,16 @@ mod tests {
     use crate::catalogue::Catalogue;
 
     fn pinned() -> Entry {
-        Catalogue::read()
-            .unwrap()
-            .select(&["6.1".to_owned()])
-            .unwrap()
-            .remove(0)
+        Catalogue::read().unwrap().select(&["6.1".to_owned()]).unwrap().remove(0)
     }
 
     fn package(name: &str, version: &str, sha256: &str) -> Package {
-        Package {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            sha256: sha256.to_owned(),
-        }
+        Package { name: name.to_owned(), version: version.to_owned(), sha256: sha256.to_owned() }
     }
 
     fn choose_from(packages: &[Package], entry: &Entry) -> Result<(Package, Option<String>)> {
         let find = |is_wanted: &dyn Fn(&str) -> bool| {
-            Ok(packages
-                .iter()
-                .filter(|it| is_wanted(&it.name))
-                .cloned()
-                .collect())
+            Ok(packages.iter().filter(|it| is_wanted(&it.name)).cloned().collect())
         };
         choose(&find, entry)
     }
@@ -140,10 +116,7 @@ mod tests {
         assert_eq!(choose_from(&[newer, same.clone()], &entry).unwrap(), (same, None));
         let forged = package(&entry.package, &entry.version, "00");
         let error = choose_from(&[forged], &entry).unwrap_err().to_string();
-        assert!(
-            error.contains("sha256 00") && error.contains(&entry.sha256),
-            "{error}"
-        );
+        assert!(error.contains("sha256 00") && error.contains(&entry.sha256), "{error}");
     }
 
     #[test]

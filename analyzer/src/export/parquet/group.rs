@@ -24,10 +24,7 @@ struct Values<T> {
 
 impl<T> Values<T> {
     fn new(is_optional: bool) -> Self {
-        Self {
-            values: Vec::new(),
-            levels: is_optional.then(Vec::new),
-        }
+        Self { values: Vec::new(), levels: is_optional.then(Vec::new) }
     }
 
     #[inline]
@@ -98,10 +95,7 @@ impl Group {
                 _ => Column::Text(Values::new(is_optional)),
             }
         });
-        Self {
-            columns: columns.collect(),
-            rows: 0,
-        }
+        Self { columns: columns.collect(), rows: 0 }
     }
 
     /// Begins a row: every cell must follow.
@@ -111,7 +105,11 @@ impl Group {
     }
 
     /// Writes the rows as a row group. Columns are encoded side by side, on all processors.
-    pub fn write(&self, texts: &[ByteArray], writer: &mut SerializedFileWriter<File>) -> Result<()> {
+    pub fn write(
+        &self,
+        texts: &[ByteArray],
+        writer: &mut SerializedFileWriter<File>,
+    ) -> Result<()> {
         let descriptions = writer.schema_descr().columns().to_vec();
         let properties = writer.properties().clone();
         let next = AtomicUsize::new(0);
@@ -119,7 +117,9 @@ impl Group {
         let encode_some = || -> Result<()> {
             loop {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                let (Some(column), Some(description)) = (self.columns.get(at), descriptions.get(at)) else {
+                let (Some(column), Some(description)) =
+                    (self.columns.get(at), descriptions.get(at))
+                else {
                     return Ok(());
                 };
                 let encoded = column.encode(texts, description, &properties)?;
@@ -132,9 +132,7 @@ impl Group {
             let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(encode_some)).collect();
             encode_some()?;
             for helper in helpers {
-                helper
-                    .join()
-                    .map_err(|_| anyhow!("a writing thread ended unexpectedly"))??;
+                helper.join().map_err(|_| anyhow!("a writing thread ended unexpectedly"))??;
             }
             Ok::<_, anyhow::Error>(())
         })?;

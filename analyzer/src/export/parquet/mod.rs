@@ -99,13 +99,7 @@ fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let name: String = text
         .bytes()
-        .map(|byte| {
-            if plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect();
     match name.as_str() {
         "" => "__HIVE_DEFAULT_PARTITION__".to_owned(),
@@ -173,14 +167,11 @@ fn put(named: &Named, texts: &mut Texts, group: &mut Group) {
 impl Partition {
     fn create(directory: PathBuf, name: &str, schema: &Schema) -> Result<Self> {
         let path = directory.join(name);
-        let file =
-            make(&directory, &path).with_context(|| format!("{}: cannot be written", path.display()))?;
-        let writer = SerializedFileWriter::new(file, schema.root.clone(), schema.properties.clone())?;
-        Ok(Self {
-            group: Group::new(&writer),
-            directory,
-            writer,
-        })
+        let file = make(&directory, &path)
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
+        let writer =
+            SerializedFileWriter::new(file, schema.root.clone(), schema.properties.clone())?;
+        Ok(Self { group: Group::new(&writer), directory, writer })
     }
 
     fn flush(&mut self, texts: &Texts) -> Result<()> {

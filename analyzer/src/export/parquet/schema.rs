@@ -73,9 +73,6 @@ impl Schema {
         for name in RISING {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
         }
-        Ok(Self {
-            root,
-            properties: Arc::new(properties.build()),
-        })
+        Ok(Self { root, properties: Arc::new(properties.build()) })
     }
 }

@@ -67,10 +67,8 @@ impl Texts {
         if let Some(Some(known)) = self.origins.get(origin.id) {
             return *known;
         }
-        let texts = OriginTexts {
-            exe: self.number(&origin.exe),
-            kernel: self.number(&origin.kernel),
-        };
+        let texts =
+            OriginTexts { exe: self.number(&origin.exe), kernel: self.number(&origin.kernel) };
         remember(&mut self.origins, origin.id, texts);
         texts
     }
