@@ -14,33 +14,12 @@
 extern crate std;
 
 mod hooks;
-mod moves;
-mod next;
 
-mod address_space;
-mod capability;
+mod emulate;
+
 mod discover;
-mod exclusive;
-mod mapping_limit;
-mod own;
-mod window;
-mod wiped;
 
-mod caller;
-mod callers;
-mod clock;
-mod record;
-mod ring;
-mod thread;
+mod recording;
 
-mod config;
-mod decimal;
-mod diagnostics;
-mod identity;
-mod libc_calls;
-mod load;
-mod sandbox;
+mod process;
 mod sys;
-mod text;
-#[cfg(not(debug_assertions))]
-mod unwinder;

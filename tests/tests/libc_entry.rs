@@ -2,7 +2,7 @@
 //! but that function, and no way into the bytes that give way to a jump.
 #![cfg(target_arch = "x86_64")]
 
-#[path = "../../shim/src/libc_calls/shape.rs"]
+#[path = "../../shim/src/hooks/libc_calls/shape.rs"]
 mod shape;
 
 use std::collections::BTreeSet;

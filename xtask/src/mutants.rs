@@ -38,7 +38,7 @@ const MUTANTS: [Mutant; 22] = [
     Mutant {
         // What an old kernel's own try leaves behind; this kernel's would simply succeed.
         name: "the kernel is tried first, which unmaps the destination",
-        file: "shim/src/moves.rs",
+        file: "shim/src/emulate/mod.rs",
         code: "    source.open_for_move(&wanted, is_known_to_cross, must_be_known);\n",
         instead: "    unsafe { libc::munmap(wanted.destination as *mut _, wanted.len as usize) };\n    source.open_for_move(&wanted, is_known_to_cross, must_be_known);\n",
         finder: Finder::Oracle,
@@ -52,7 +52,7 @@ const MUTANTS: [Mutant; 22] = [
     },
     Mutant {
         name: "what lies under a gap's target is unmapped",
-        file: "shim/src/moves.rs",
+        file: "shim/src/emulate/mod.rs",
         code: "            Ok(Step::Gap(gap)) => record.gap(gap, wanted.target(gap.start)),\n            Ok(Step::Done)",
         instead: "            Ok(Step::Gap(gap)) => drop(unsafe { libc::munmap(wanted.target(gap.start) as *mut _, gap.len() as usize) }),\n            Ok(Step::Done)",
         finder: Finder::Oracle,
@@ -108,7 +108,7 @@ const MUTANTS: [Mutant; 22] = [
     },
     Mutant {
         name: "later parts forget DONTUNMAP",
-        file: "shim/src/moves.rs",
+        file: "shim/src/emulate/mod.rs",
         code: "        flags: wanted.flags,\n",
         instead: "        flags: if start == wanted.source.start { wanted.flags } else { Flags(3) },\n",
         finder: Finder::Oracle,
@@ -143,7 +143,7 @@ const MUTANTS: [Mutant; 22] = [
     },
     Mutant {
         name: "success touches errno",
-        file: "shim/src/moves.rs",
+        file: "shim/src/emulate/mod.rs",
         code: "    record.finish(outcome, result);\n",
         instead: "    record.finish(outcome, result);\n    unsafe { *libc::__errno_location() = 0 };\n",
         finder: Finder::Oracle,
@@ -185,7 +185,7 @@ const MUTANTS: [Mutant; 22] = [
     },
     Mutant {
         name: "signals arrive between parts",
-        file: "shim/src/exclusive.rs",
+        file: "shim/src/emulate/move_lock.rs",
         code: "sys::set_blocked_signals(signals_to_block())",
         instead: "sys::set_blocked_signals(0)",
         finder: Finder::Example("signal_moves"),

@@ -1,4 +1,4 @@
-//! VMAs by the questions of [`super::questions`], which need nothing but `mremap` and `mmap`. What they cannot
+//! VMAs by the questions of [`crate::sys::probe`], which need nothing but `mremap` and `mmap`. What they cannot
 //! tell is what stands behind a VMA.
 //!
 //! VMAs that are moved together often lie as others did before them: those that would follow in that way are asked for
@@ -11,10 +11,10 @@ use mremap_plan::Range;
 
 use super::ahead::{Ahead, plain};
 use super::guesses::Guesses;
-use super::questions::{Asked, OneVma, below_task_size};
 use super::shapes::Shape;
-use crate::address_space::page_size;
+use crate::process::address_space::page_size;
 use crate::sys::Failed;
+use crate::sys::probe::{Asked, OneVma, below_task_size};
 
 /// What the middle one of these questions takes, between moves (`benches/README.md`).
 const QUESTION_NS: u32 = 190;

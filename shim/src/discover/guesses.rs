@@ -19,10 +19,10 @@ use core::ops::RangeInclusive;
 use mremap_plan::Range;
 
 use super::ahead::{Ahead, plain};
-use super::questions::Asked;
 use super::shapes::{Shape, Shapes};
+use crate::process::thread;
 use crate::sys::Failed;
-use crate::thread;
+use crate::sys::probe::Asked;
 
 /// Wrong guesses after which a single VMA's likeness to an earlier one is no more reason to guess.
 const MOST_WRONG: u32 = 2;

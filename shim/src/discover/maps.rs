@@ -4,8 +4,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use mremap_plan::{Vma, maps};
 
-use super::evidence::Files;
 use super::mounts::Mounts;
+use crate::hooks::evidence::Files;
 use crate::sys::{Failed, OpenFile};
 
 /// Lines below the range in earlier moves, or those that were read in vain; a small process at first.

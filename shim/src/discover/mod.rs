@@ -4,26 +4,23 @@
 
 mod ahead;
 mod bisect;
-pub(crate) mod evidence;
 mod guesses;
 mod maps;
 mod mounts;
 mod procmap;
-mod questions;
 mod shapes;
 
 use core::ffi::CStr;
 
 use mremap_plan::{Move, Range, Vma, VmaSource};
 
+use crate::hooks::evidence::{self, Files};
 use ahead::{Ahead, plain};
 use bisect::NotFound;
-use evidence::Files;
-pub(crate) use questions::{OneVma, is_mapped, is_one_vma};
 
-use crate::address_space::page_size;
-use crate::config;
-use crate::sandbox;
+use crate::process::address_space::page_size;
+use crate::process::config;
+use crate::process::seccomp;
 use crate::sys::{Failed, OpenFile};
 
 /// `/proc/self` is empty once the leading thread has exited; this one is not.
@@ -101,7 +98,7 @@ impl Source {
             self.bisection.range_crosses_boundaries();
         }
         // Under a filter signals are not blocked, and a handler may map something.
-        if !must_be_known && !sandbox::is_filtered() {
+        if !must_be_known && !seccomp::is_filtered() {
             self.bisection.guesses.moves_by(wanted.destination.wrapping_sub(wanted.source.start));
         }
         if !evidence::may_concern_vdso(wanted.source)
@@ -158,7 +155,7 @@ impl Source {
     fn choose(&mut self) {
         (self.way, self.file) = (Way::Bisect, None);
         self.bisection.set_alternative(is_free_to_look().then(cost_of_proc));
-        if sandbox::is_filtered() {
+        if seccomp::is_filtered() {
             return;
         }
         if evidence::userfaultfd_made()
@@ -270,7 +267,7 @@ impl Source {
     /// A VMA that answers no question ([vvar], device memory): `/proc` knows it; without it, page by page.
     #[cold]
     fn find_silent(&mut self, start: u64, until: u64) -> Result<(), Failed> {
-        let by_proc = if sandbox::is_filtered() { None } else { by_proc(config::VmaSource::Auto) };
+        let by_proc = if seccomp::is_filtered() { None } else { by_proc(config::VmaSource::Auto) };
         if let Some((way, file)) = by_proc {
             self.text.clear();
             (self.way, self.file) = (way, Some(file));
@@ -284,7 +281,7 @@ impl Source {
 
 /// Whether the settings and the sandbox leave it to us where to look.
 fn is_free_to_look() -> bool {
-    config::vma_source() == config::VmaSource::Auto && !sandbox::is_filtered()
+    config::vma_source() == config::VmaSource::Auto && !seccomp::is_filtered()
 }
 
 fn one_page_at(start: u64) -> Vma {

@@ -5,8 +5,8 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use mremap_plan::procmap::ProcmapQuery;
 use mremap_plan::{Backing, Vma};
 
-use super::evidence::Files;
 use super::mounts::Mounts;
+use crate::hooks::evidence::Files;
 use crate::sys::{Failed, OpenFile};
 
 /// Long enough for every name that matters; a longer path is cut by the kernel's `ENAMETOOLONG`.

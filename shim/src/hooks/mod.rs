@@ -6,13 +6,21 @@
 //! Four things are looked at on the way: `syscall(SYS_mremap, …)` turns off to its hook; whatever makes a
 //! userfaultfd, maps a file or a segment of shared memory, or installs a seccomp filter leaves a mark.
 
+pub(crate) mod evidence;
+pub(crate) mod libc_calls;
+pub(crate) mod real;
+
 use core::ffi::{c_int, c_void};
 
 use mremap_plan::{Flags, Request};
 
-use crate::caller;
-use crate::next::{self, Next};
-use crate::{capability, moves, record, ring, sandbox};
+use self::real::Next;
+use crate::emulate;
+use crate::emulate::capability;
+use crate::process::seccomp;
+use crate::recording;
+use crate::recording::return_address;
+use crate::recording::ring;
 
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
@@ -101,7 +109,7 @@ unsafe extern "C" fn set_seccomp(
     fourth: usize,
     fifth: usize,
 ) -> c_int {
-    filtered_by(|| next::prctl(option, [mode, filter, fourth, fifth]) as isize) as c_int
+    filtered_by(|| real::prctl(option, [mode, filter, fourth, fifth]) as isize) as c_int
 }
 
 /// `syscall(SYS_seccomp, …)`.
@@ -112,7 +120,7 @@ unsafe extern "C" fn set_seccomp_by_number(
     arguments: usize,
 ) -> isize {
     const SECCOMP_SET_MODE_FILTER: u32 = 1;
-    let ask = || next::syscall(number, [operation as usize, flags, arguments]);
+    let ask = || real::syscall(number, [operation as usize, flags, arguments]);
     if operation <= SECCOMP_SET_MODE_FILTER { filtered_by(ask) } else { ask() }
 }
 
@@ -123,18 +131,18 @@ unsafe extern "C" fn set_seccomp_by_number_of_prctl(
     mode: usize,
     filter: usize,
 ) -> isize {
-    filtered_by(|| next::syscall(number, [option, mode, filter]))
+    filtered_by(|| real::syscall(number, [option, mode, filter]))
 }
 
 /// The program is about to install a filter: now is the last time for what it may forbid.
 fn filtered_by(install: impl FnOnce() -> isize) -> isize {
-    if !sandbox::is_filtered() {
+    if !seccomp::is_filtered() {
         capability::of_kernel();
         ring::prepare_for_filter();
     }
     let result = install();
     if result >= 0 {
-        sandbox::mark();
+        seccomp::mark();
     }
     result
 }
@@ -143,7 +151,7 @@ fn filtered_by(install: impl FnOnce() -> isize) -> isize {
 #[inline(always)]
 #[allow(clippy::inline_always)] // the request stays in registers on this way
 fn enter(request: Request, next: Next) -> *mut c_void {
-    let goes_on = moves::passes_through(&request);
+    let goes_on = emulate::passes_through(&request);
     if goes_on && !ring::is_wanted() {
         return next.forward(&request);
     }
@@ -156,7 +164,7 @@ fn enter(request: Request, next: Next) -> *mut c_void {
 }
 
 /// A call that goes on as it is and is recorded. Takes what registers hold, so that the exported function is left
-/// by a jump: nothing of the call is stored for it, and its return address is the first that [`caller::find`]
+/// by a jump: nothing of the call is stored for it, and its return address is the first that [`return_address::find`]
 /// meets.
 #[inline(never)]
 fn record(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Next) -> *mut c_void {
@@ -164,7 +172,7 @@ fn record(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Ne
     if next.has_come_back(&request) {
         return next.forward(&request);
     }
-    record::pass_through(&request, next, caller::find())
+    recording::pass_through(&request, next, return_address::find())
 }
 
 /// A call that may have to be carried out here.
@@ -174,5 +182,5 @@ fn serve(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Nex
     if next.has_come_back(&request) {
         return next.forward(&request);
     }
-    next::to_c(moves::serve(&request, next, caller::find()))
+    real::to_c(emulate::serve(&request, next, return_address::find()))
 }

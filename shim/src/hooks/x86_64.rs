@@ -6,8 +6,8 @@ use super::{
     USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number,
     set_seccomp_by_number_of_prctl,
 };
-use crate::discover::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
-use crate::next::{IOCTL, MMAP, MMAP64, PRCTL, SHMAT, SYSCALL};
+use crate::hooks::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
+use crate::hooks::real::{IOCTL, MMAP, MMAP64, PRCTL, SHMAT, SYSCALL};
 
 /// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
 ///

@@ -5,6 +5,12 @@
 //! Every `unsafe` block here is one system call instruction. It is sound because the wrapper passes only
 //! pointers to memory it was lent for the call, or addresses whose fate the wrapper's own contract states.
 
+pub(crate) mod decimal;
+pub(crate) mod probe;
+pub(crate) mod text;
+#[cfg(not(debug_assertions))]
+mod unwinder;
+
 use core::ffi::CStr;
 
 use mremap_plan::Request;

@@ -8,10 +8,11 @@ use mremap_trace::{Message, Module, Record};
 use super::chunk::{Chunk, Claim};
 use super::state::{BASE, Loss, NONE, PINNED, POSITIONS, TRUNCATED, counter, is_wanted};
 use super::{file, space};
-use crate::config::TraceSettings;
-use crate::exclusive::Exclusive;
-use crate::wiped::WIPED;
-use crate::{identity, thread};
+use crate::emulate::move_lock::Exclusive;
+use crate::process::config::TraceSettings;
+use crate::process::fork_state::WIPED;
+use crate::process::thread;
+use crate::recording::identity;
 
 /// Where the last records are kept, this many positions are tried before a record is given up.
 const MOST_TRIES: u32 = 64;

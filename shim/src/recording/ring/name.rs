@@ -3,8 +3,8 @@
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
 
-use crate::identity;
-use crate::text::Text;
+use crate::recording::identity;
+use crate::sys::text::Text;
 
 const ROOM: usize = 96;
 

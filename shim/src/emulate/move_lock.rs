@@ -3,9 +3,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::process::fork_state::{self, WIPED};
+use crate::process::seccomp;
+use crate::process::thread;
 use crate::sys::{self, SignalSet};
-use crate::wiped::{self, WIPED};
-use crate::{sandbox, thread};
 
 /// Signals that stay open while parts are moved.
 static LEFT_OPEN: AtomicU64 = AtomicU64::new(0);
@@ -45,12 +46,12 @@ impl Exclusive {
     /// Blocks signals, then waits for other moves. In this order: a handler that ran while its thread held
     /// the lock, and moved something itself, would wait for ever.
     pub(crate) fn enter() -> Self {
-        if sandbox::is_filtered() {
+        if seccomp::is_filtered() {
             return Self::enter_without_system_calls();
         }
         let signals = sys::set_blocked_signals(signals_to_block());
         // Done at load, unless this call came before.
-        wiped::advise();
+        fork_state::advise();
         let me = sys::tid();
         let (mut wanted, mut looks) = (me, 0);
         // Acquire pairs with the Release in `drop`: the former owner's moves are behind us.
@@ -125,7 +126,7 @@ fn release(me: u32) {
         // Release pairs with the Acquire in `enter`.
         let released = WIPED.owner.compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed);
         if released.is_ok() {
-            if held & WAITED_FOR != 0 && !sandbox::is_filtered() {
+            if held & WAITED_FOR != 0 && !seccomp::is_filtered() {
                 sys::futex_wake_one(&WIPED.owner);
             }
             return;

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Request};
 
-use crate::address_space::{SMALLEST_TASK_SIZE, page_size};
+use crate::process::address_space::{SMALLEST_TASK_SIZE, page_size};
 use crate::sys::{self, Failed};
 
 /// Answer of [`is_one_vma`].
@@ -68,34 +68,34 @@ pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
 
 /// Questions asked in one move, and how many they were.
 #[derive(Default)]
-pub(super) struct Asked(u32);
+pub(crate) struct Asked(u32);
 
 impl Asked {
-    pub(super) fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.0
     }
 
     /// Whether one VMA holds a range, one that answers and can be moved.
-    pub(super) fn is_one_vma(&mut self, start: u64, len: u64) -> bool {
+    pub(crate) fn is_one_vma(&mut self, start: u64, len: u64) -> bool {
         self.0 += 1;
         is_one_vma(start, len) == OneVma::Yes
     }
 
     /// What answers in the page at `start`.
-    pub(super) fn what_is_at(&mut self, start: u64) -> OneVma {
+    pub(crate) fn what_is_at(&mut self, start: u64) -> OneVma {
         self.0 += 1;
         is_one_vma(start, page_size())
     }
 
     /// [`ends_at`]
-    pub(super) fn ends_at(&mut self, end: u64) -> bool {
+    pub(crate) fn ends_at(&mut self, end: u64) -> bool {
         self.0 += 1;
         ends_at(end)
     }
 
     /// [`is_free`]
     #[inline]
-    pub(super) fn is_free(&mut self, start: u64, len: u64) -> Result<bool, Failed> {
+    pub(crate) fn is_free(&mut self, start: u64, len: u64) -> Result<bool, Failed> {
         self.0 += 1;
         is_free(start, len)
     }
@@ -153,7 +153,7 @@ const ABOVE_IMPOSSIBLE_LENGTH: u64 =
 
 /// `end`, or `TASK_SIZE` where that is lower: nothing is mapped behind it, and `mmap` cannot be asked there.
 #[inline]
-pub(super) fn below_task_size(end: u64) -> u64 {
+pub(crate) fn below_task_size(end: u64) -> u64 {
     if end <= SMALLEST_TASK_SIZE { end } else { end.min(task_size().unwrap_or(end)) }
 }
 

@@ -6,7 +6,7 @@ use mremap_plan::Range;
 use mremap_trace::ClaimWord;
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
 
-use crate::wiped::WIPED;
+use crate::process::fork_state::WIPED;
 
 /// A trace was asked for and nothing has ended it.
 pub(super) static WANTED: AtomicBool = AtomicBool::new(false);

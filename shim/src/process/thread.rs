@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use mremap_trace::layout::{SLOT_WORDS, SLOTS_PER_CHUNK};
 
-use crate::{sandbox, sys};
+use crate::process::seccomp;
+use crate::sys;
 
 /// A chunk of the trace where it is mapped.
 pub(crate) type Slots = [[AtomicU64; SLOT_WORDS]; SLOTS_PER_CHUNK as usize];
@@ -95,7 +96,7 @@ pub(crate) fn tid_in(epoch: u32) -> u32 {
     let thread = current();
     if thread.epoch.get() == epoch {
         thread.tid.get()
-    } else if sandbox::is_filtered() {
+    } else if seccomp::is_filtered() {
         UNKNOWN_TID
     } else {
         sys::tid()

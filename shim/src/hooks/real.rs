@@ -10,7 +10,9 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 
 use mremap_plan::{Flags, Request};
 
-use crate::{ring, sys, thread};
+use crate::process::thread;
+use crate::recording::ring;
+use crate::sys;
 
 #[cfg(target_arch = "x86_64")]
 global_asm!(

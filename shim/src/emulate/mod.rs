@@ -1,18 +1,27 @@
 //! What to do with a call: pass it on, refuse it, or carry the move out part by part.
 
+pub(crate) mod capability;
+pub(crate) mod exposure;
+pub(crate) mod mapping_limit;
+pub(crate) mod move_lock;
+pub(crate) mod self_protect;
+
 use mremap_plan::{Errno, Flags, Judgement, Move, Plan, Range, Request, Step};
 use mremap_trace::Outcome;
 
-use crate::address_space::{self, page_size};
-use crate::caller::Caller;
-use crate::capability::{self, Capability};
-use crate::config::{self, Mode};
-use crate::discover::{self, OneVma, Source};
-use crate::exclusive::{self, Exclusive};
-use crate::next::Next;
-use crate::record::CallRecord;
-use crate::window::Window;
-use crate::{diagnostics, mapping_limit, own, ring, sys};
+use self::capability::Capability;
+use self::exposure::Window;
+use self::move_lock::Exclusive;
+use crate::discover::Source;
+use crate::hooks::real::Next;
+use crate::process::address_space::{self, page_size};
+use crate::process::config::{self, Mode};
+use crate::process::diagnostics;
+use crate::recording::CallRecord;
+use crate::recording::return_address::Caller;
+use crate::recording::ring;
+use crate::sys;
+use crate::sys::probe::{self, OneVma};
 
 /// A part that another thread changed between discovery and move is discovered again this often.
 const MOST_RETRIES: u32 = 8;
@@ -24,7 +33,7 @@ pub(crate) fn passes_through(request: &Request) -> bool {
 }
 
 /// Serves a call that [`passes_through`] does not say of: an address, or minus the errno. Not inlined, so that the hook's own frame stays small
-/// enough for [`crate::caller`].
+/// enough for [`crate::recording::return_address`].
 #[inline(never)]
 pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
     let mut record = CallRecord::begin(request, caller);
@@ -44,7 +53,7 @@ fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, i
     }
     let judgement = request.judge(address_space::for_request(request));
     if let Judgement::Move(wanted) = judgement
-        && own::is_touched_by(&wanted)
+        && self_protect::is_touched_by(&wanted)
     {
         diagnostics::inform(
             "a move of this library's own memory, or over it, was refused",
@@ -71,8 +80,8 @@ fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, i
 fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
     // One VMA, as nearly always: one call, atomic by itself. While another thread is in the middle of a
     // move, wait for it like everyone else.
-    let may_be_one = !exclusive::is_taken();
-    if may_be_one && discover::is_one_vma(wanted.source.start, wanted.len) == OneVma::Yes {
+    let may_be_one = !move_lock::is_taken();
+    if may_be_one && probe::is_one_vma(wanted.source.start, wanted.len) == OneVma::Yes {
         survey(wanted, record);
         return (
             Outcome::OneVma,
@@ -156,7 +165,7 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
 #[cold]
 fn brings_back(wanted: &Move, part: Range) -> bool {
     let target = wanted.target_of(part);
-    if !discover::is_mapped(target.start) {
+    if !probe::is_mapped(target.start) {
         return true;
     }
     let result = sys::mremap(&Request {
@@ -173,8 +182,8 @@ fn brings_back(wanted: &Move, part: Range) -> bool {
 /// older kernels unmap the target first. Such memory answers no question about its growth.
 fn may_not_stay_behind(wanted: &Move, start: u64) -> bool {
     wanted.flags.contains(Flags::DONTUNMAP)
-        && discover::is_one_vma(start, page_size()) == OneVma::No
-        && discover::is_mapped(start)
+        && probe::is_one_vma(start, page_size()) == OneVma::No
+        && probe::is_mapped(start)
 }
 
 /// A refusal before any part moved touched nothing.

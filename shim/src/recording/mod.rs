@@ -1,14 +1,21 @@
 //! One call on its way into the trace: its own record, and those of its parts and gaps.
 
+pub(crate) mod caller_modules;
+pub(crate) mod clock;
+pub(crate) mod identity;
+pub(crate) mod return_address;
+pub(crate) mod ring;
+
 use core::ffi::c_void;
 
 use mremap_plan::{Range, Request, Vma};
 use mremap_trace::{Call, FRAMES_PER_RECORD, Gap, Outcome, Part, Record, Stack, Summary, Under};
 
-use crate::caller::Caller;
-use crate::next::{self, Next};
-use crate::ring::{self, Claim};
-use crate::{callers, clock, config, sys};
+use self::ring::Claim;
+use crate::hooks::real::{self, Next};
+use crate::process::config;
+use crate::recording::return_address::Caller;
+use crate::sys;
 
 /// A call being recorded; does nothing when there is no trace.
 pub(crate) struct CallRecord {
@@ -21,7 +28,7 @@ pub(crate) struct CallRecord {
 /// Passes a call on and records it. The way of nearly all calls: no more is done than has to be.
 #[inline]
 pub(crate) fn pass_through(request: &Request, next: Next, caller: Caller) -> *mut c_void {
-    callers::see(caller.address);
+    caller_modules::see(caller.address);
     let ticks = clock::ticks();
     let answer = next.forward_marked(request);
     let duration = clock::ticks().wrapping_sub(ticks);
@@ -34,7 +41,7 @@ pub(crate) fn pass_through(request: &Request, next: Next, caller: Caller) -> *mu
         new_len: request.new_len,
         flags: request.flags.0,
         new: request.new,
-        result: next::raw(answer) as i64,
+        result: real::raw(answer) as i64,
         caller: caller.address,
     };
     if config::stack_depth() == 0
@@ -66,7 +73,7 @@ impl CallRecord {
     #[inline]
     pub(crate) fn begin(request: &Request, caller: Caller) -> Self {
         if ring::is_wanted() {
-            callers::see(caller.address);
+            caller_modules::see(caller.address);
         }
         let call = Call {
             outcome: Outcome::Begun,
@@ -204,7 +211,7 @@ fn append_stack(call: u32, caller: &Caller) {
     let mut stack = Stack { call, first: 1, ..Stack::default() };
     let mut left = config::stack_depth();
     caller.walk_up(|address| {
-        callers::see(address);
+        caller_modules::see(address);
         if let Some(frame) = stack.frames.get_mut(usize::from(stack.count)) {
             *frame = address;
             stack.count += 1;

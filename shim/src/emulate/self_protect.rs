@@ -5,7 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use mremap_plan::{Move, Range};
 
-use crate::{capability, ring};
+use crate::emulate::capability;
+use crate::recording::ring;
 
 // Sound to name: the linker puts it at the library's first byte, where its headers are.
 unsafe extern "C" {

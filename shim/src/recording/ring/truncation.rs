@@ -12,10 +12,11 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE};
 
 use super::state::{BASE, MAPPED, TRUNCATED, is_open};
-use crate::address_space::page_size;
+use crate::emulate::move_lock;
+use crate::process::address_space::page_size;
+use crate::process::fork_state::WIPED;
+use crate::recording::return_address;
 use crate::sys::{self, SignalAction, SignalSet};
-use crate::wiped::WIPED;
-use crate::{caller, exclusive};
 
 /// Whether it has put memory where the file had ended, in this process or one that it was forked from.
 static MET: AtomicBool = AtomicBool::new(false);
@@ -42,7 +43,7 @@ pub(super) fn watch() {
     };
     if sys::set_signal_action(libc::SIGBUS, &action).is_ok() {
         // One that is blocked when it is met ends the process.
-        exclusive::leave_open(SIGBUS_ALONE);
+        move_lock::leave_open(SIGBUS_ALONE);
     }
 }
 
@@ -66,7 +67,7 @@ unsafe extern "C" fn on_bus_error(signal: c_int, info: *mut libc::siginfo_t, con
     // SAFETY: a SIGBUS has an address; one that was sent has none, and another code.
     let address = unsafe { info.si_addr() }.addr();
     if info.si_code == libc::BUS_ADRERR
-        && caller::is_own_code(interrupted_instruction(context))
+        && return_address::is_own_code(interrupted_instruction(context))
         && put_memory_behind(address)
     {
         return;

@@ -2,10 +2,19 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
-use crate::config::{self, TraceSettings};
-use crate::libc_calls::{self, Refusal};
-use crate::ring::OpenError;
-use crate::{clock, decimal, diagnostics, hooks, identity, mapping_limit, next, ring, sys, wiped};
+use crate::emulate::mapping_limit;
+use crate::hooks;
+use crate::hooks::libc_calls::{self, Refusal};
+use crate::hooks::real;
+use crate::process::config::{self, TraceSettings};
+use crate::process::diagnostics;
+use crate::process::fork_state;
+use crate::recording::clock;
+use crate::recording::identity;
+use crate::recording::ring;
+use crate::recording::ring::OpenError;
+use crate::sys;
+use crate::sys::decimal;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -17,8 +26,8 @@ unsafe extern "C" fn on_load(
     arguments: *const *const c_char,
     environment_array: *mut *const c_char,
 ) {
-    next::resolve(hooks::are_at);
-    wiped::advise();
+    real::resolve(hooks::are_at);
+    fork_state::advise();
     mapping_limit::keep_spare();
     // SAFETY: reads the auxiliary vector.
     if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {

@@ -10,8 +10,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use mremap_plan::{Backing, Range, Vma};
 
-use super::questions::{OneVma, is_one_vma};
-use crate::address_space::page_size;
+use crate::process::address_space::page_size;
+use crate::sys::probe::{OneVma, is_one_vma};
 
 /// Written by the hooks of `syscall` and `ioctl`, as a byte.
 pub(crate) static USERFAULTFD_MADE: AtomicBool = AtomicBool::new(false);
@@ -22,7 +22,7 @@ pub(crate) static FILES: AtomicU8 = AtomicU8::new(FILE_MAPPED_ANEW);
 /// What a look at the file mappings of this process has found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Files {
+pub(crate) enum Files {
     /// All may move with others, and answer the questions of bisection.
     AllAnswer = 0,
     /// All may move with others.
@@ -32,7 +32,7 @@ pub(super) enum Files {
 }
 impl Files {
     /// What is true of these and one more.
-    pub(super) fn and(self, file: &Vma) -> Self {
+    pub(crate) fn and(self, file: &Vma) -> Self {
         if file.backing == Backing::PlacedByDriver || self == Self::SomePlacedByDriver {
             Self::SomePlacedByDriver
         } else if self == Self::AllMovable
@@ -61,13 +61,13 @@ pub(crate) fn userfaultfd_made() -> bool {
 
 /// Whether every file mapping of this process answers the questions of bisection. Files mapped since the last
 /// look are not looked at.
-pub(super) fn every_file_answers() -> bool {
+pub(crate) fn every_file_answers() -> bool {
     FILES.load(Ordering::Relaxed) == ALL_ANSWER
 }
 
 /// Whether the kernel's own code and data, which answer no question, may lie in a range that is being moved. They
 /// lie near the address that the auxiliary vector names, until somebody moves them.
-pub(super) fn may_concern_vdso(moved: Range) -> bool {
+pub(crate) fn may_concern_vdso(moved: Range) -> bool {
     const REACH: u64 = 1 << 18;
     static MOVED: AtomicBool = AtomicBool::new(false);
     // SAFETY: reads the auxiliary vector.
@@ -81,7 +81,7 @@ pub(super) fn may_concern_vdso(moved: Range) -> bool {
 
 /// Whether the VMAs of a move need their names. `look` looks at every file mapping of this process; it is asked
 /// when that is likely to spare later moves more than it costs now.
-pub(super) fn names_matter(look: impl FnOnce() -> Files) -> bool {
+pub(crate) fn names_matter(look: impl FnOnce() -> Files) -> bool {
     match FILES.load(Ordering::Relaxed) {
         ALL_ANSWER | ALL_MOVABLE => false,
         known @ (WORTH_A_LOOK | LOOKING) => {

@@ -11,9 +11,9 @@ use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS,
 use mremap_trace::{ChunkHeader, ClaimWord, Record};
 
 use super::state::{BASE, WRITER};
-use crate::clock;
-use crate::thread::Slots;
-use crate::wiped::WIPED;
+use crate::process::fork_state::WIPED;
+use crate::process::thread::Slots;
+use crate::recording::clock;
 
 /// Bits of a slot's last word that hold its tag.
 const TAG_SHIFT: u32 = 56;

@@ -11,12 +11,14 @@ use super::state::{
     keep_last, keeps_last,
 };
 use super::{name, space, truncation};
-use crate::address_space::page_size;
-use crate::config::{self, TraceSettings};
-use crate::discover::OneVma;
+use crate::process::address_space::page_size;
+use crate::process::config::{self, TraceSettings};
+use crate::process::fork_state::{self, WIPED};
+use crate::process::seccomp;
+use crate::recording::clock;
+use crate::recording::identity;
+use crate::sys::probe::{self, OneVma};
 use crate::sys::{self, FileId, OpenFile};
-use crate::wiped::{self, WIPED};
-use crate::{clock, discover, identity, sandbox};
 
 /// Number of the last trace opened by this process or the ones it was forked from.
 static LAST_EPOCH: AtomicU32 = AtomicU32::new(0);
@@ -49,7 +51,7 @@ pub(crate) enum OpenError {
 pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
     SIZE.store(settings.size, Ordering::Relaxed);
     keep_last(settings.keeps_last);
-    if !wiped::advise() {
+    if !fork_state::advise() {
         return Err(OpenError::NoWipeOnFork);
     }
     create()?;
@@ -61,7 +63,7 @@ pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
 /// Opens the trace of a fork's child, or says that there will be none: then false. By the thread that holds `Exclusive`.
 pub(super) fn open_in_child() -> bool {
     EARLY.store(0, Ordering::Relaxed);
-    let is_open = config::records_children() && !sandbox::is_filtered() && create().is_ok();
+    let is_open = config::records_children() && !seccomp::is_filtered() && create().is_ok();
     if !is_open {
         WIPED.trace_epoch.store(NONE, Ordering::Release);
     }
@@ -141,7 +143,7 @@ fn map(file: &OpenFile) -> Result<(*mut u8, usize), OpenError> {
 /// its own there.
 fn is_still_ours(base: usize) -> bool {
     let len = HEADER_SIZE + MAPPED.load(Ordering::Relaxed) as usize * CHUNK_SIZE;
-    let is_trace = discover::is_one_vma(base as u64, len as u64) == OneVma::Yes && {
+    let is_trace = probe::is_one_vma(base as u64, len as u64) == OneVma::Yes && {
         // SAFETY: a page of memory, as the kernel has just said. Beyond a truncated file's end its handler sees to
         // it that there is some.
         let magic = unsafe { &*(base as *const AtomicU64) };

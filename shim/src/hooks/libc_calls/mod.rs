@@ -9,13 +9,14 @@
 //!
 //! What jumps here goes to the kernel from here, never to a function that could lead back ([`Next::Kernel`]).
 //!
-//! [`Next::Kernel`]: crate::next::Next::Kernel
+//! [`Next::Kernel`]: crate::hooks::real::Next::Kernel
 
 mod shape;
 
-use crate::discover::{OneVma, is_one_vma};
+use crate::hooks;
+use crate::hooks::real;
+use crate::sys::probe::{OneVma, is_one_vma};
 use crate::sys::{self, Failed, OpenFile};
-use crate::{hooks, next};
 
 /// Why libc was left as it is.
 pub(crate) struct Refusal {
@@ -43,7 +44,7 @@ pub(crate) fn redirect() -> Result<(), Refusal> {
     if cfg!(not(target_arch = "x86_64")) {
         return Err(Refusal::because("only libc's code for x86-64 is known"));
     }
-    let entry = next::mremap_of_libc()
+    let entry = real::mremap_of_libc()
         .filter(|&found| !hooks::are_at(found))
         .ok_or_else(|| Refusal::because("libc's mremap cannot be found"))?
         .addr();
@@ -58,7 +59,7 @@ pub(crate) fn redirect() -> Result<(), Refusal> {
         return Err(Refusal::because("libc's mremap lies across two pages"));
     }
     replace_page(page, place - page, jump)?;
-    next::leave_out_libc(entry);
+    real::leave_out_libc(entry);
     Ok(())
 }
 

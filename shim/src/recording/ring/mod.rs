@@ -24,6 +24,6 @@ pub(crate) use state::{count_early, count_lost, is_wanted, mapping, note_capabil
 pub(crate) fn prepare_for_filter() {
     if is_wanted() {
         space::allocate_ahead();
-        crate::clock::prepare_for_filter();
+        crate::recording::clock::prepare_for_filter();
     }
 }

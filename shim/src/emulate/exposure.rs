@@ -3,7 +3,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{clock, diagnostics, ring};
+use crate::process::diagnostics;
+use crate::recording::clock;
+use crate::recording::ring;
 
 /// Told of from a millisecond on; after that only what is twice as long as the last one told of.
 static LONG_ENOUGH_NS: AtomicU64 = AtomicU64::new(1_000_000);

@@ -11,7 +11,8 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Range, Request};
 
-use crate::{sandbox, sys};
+use crate::process::seccomp;
+use crate::sys;
 
 const LARGEST_PAGE: usize = 65536;
 
@@ -48,7 +49,7 @@ fn take_spare() {
 #[cold]
 pub(crate) fn make_room() -> bool {
     // Under a filter nothing is called that could end the program.
-    let made = !sandbox::is_filtered() && is_reached() && protect_middle(libc::PROT_READ);
+    let made = !seccomp::is_filtered() && is_reached() && protect_middle(libc::PROT_READ);
     if made {
         STATE.store(GIVEN_UP, Ordering::Relaxed);
     }

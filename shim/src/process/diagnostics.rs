@@ -11,8 +11,10 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::text::Text;
-use crate::{clock, ring, sys};
+use crate::recording::clock;
+use crate::recording::ring;
+use crate::sys;
+use crate::sys::text::Text;
 
 const STDERR: i32 = 2;
 const FIELDS: &[&str] = &["message", "detail", "number"];

@@ -6,8 +6,10 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Range, Request};
 
-use crate::exclusive::Exclusive;
-use crate::{diagnostics, ring, sys};
+use crate::emulate::move_lock::Exclusive;
+use crate::process::diagnostics;
+use crate::recording::ring;
+use crate::sys;
 
 /// What the trial found. The numbers are those of the trace's header.
 #[derive(Clone, Copy, PartialEq, Eq)]

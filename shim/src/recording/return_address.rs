@@ -6,8 +6,8 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::address_space::page_size;
-use crate::discover::{OneVma, is_one_vma};
+use crate::process::address_space::page_size;
+use crate::sys::probe::{OneVma, is_one_vma};
 
 static TEXT_START: AtomicUsize = AtomicUsize::new(0);
 static TEXT_END: AtomicUsize = AtomicUsize::new(0);

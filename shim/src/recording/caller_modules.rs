@@ -7,8 +7,11 @@ use core::sync::atomic::Ordering;
 use mremap_plan::{Range, Vma};
 use mremap_trace::Module;
 
-use crate::wiped::WIPED;
-use crate::{discover, identity, ring, sandbox};
+use crate::discover;
+use crate::process::fork_state::WIPED;
+use crate::process::seccomp;
+use crate::recording::identity;
+use crate::recording::ring;
 
 /// Makes sure that a caller's module is in the trace. One comparison, once it has been seen.
 #[inline]
@@ -25,7 +28,7 @@ pub(crate) fn see(caller: u64) {
 #[cold]
 #[inline(never)]
 fn look_at(caller: u64) {
-    if caller == 0 || identity::knows_code_at(caller) || was_found(caller) || sandbox::is_filtered()
+    if caller == 0 || identity::knows_code_at(caller) || was_found(caller) || seccomp::is_filtered()
     {
         return;
     }

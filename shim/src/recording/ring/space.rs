@@ -14,9 +14,11 @@ use super::state::{
     ALLOCATED, BASE, Loss, OUT_OF_SPACE, POSITIONS, TRUNCATED, is_open, keeps_last,
 };
 use super::{name, truncation};
+use crate::emulate::move_lock;
+use crate::process::fork_state::WIPED;
+use crate::process::seccomp;
+use crate::recording::identity;
 use crate::sys::{self, Failed, FileId, OpenFile};
-use crate::wiped::WIPED;
-use crate::{exclusive, identity, sandbox};
 
 /// Positions given space when the trace is opened: a program that starts pays a microsecond for each.
 pub(super) const FIRST_SEGMENT: u32 = 32;
@@ -118,7 +120,7 @@ fn reaches(base: *mut u8, position: u32) -> bool {
 fn extend_for(base: *mut u8, position: u32) -> bool {
     for _ in 0..MOST_WAITS {
         let allocated = ALLOCATED.load(Ordering::Acquire);
-        if allocated >= POSITIONS.load(Ordering::Relaxed) || sandbox::is_filtered() {
+        if allocated >= POSITIONS.load(Ordering::Relaxed) || seccomp::is_filtered() {
             return position < allocated;
         }
         if extend(base, allocated + SEGMENT) {
@@ -145,7 +147,7 @@ pub(crate) fn allocate_ahead() {
 /// zeros must not be written where somebody already records. With signals blocked: a handler would wait for
 /// the thread that it has interrupted.
 fn extend(base: *mut u8, end: u32) -> bool {
-    let signals = sys::set_blocked_signals(exclusive::signals_to_block());
+    let signals = sys::set_blocked_signals(move_lock::signals_to_block());
     let is_ours = EXTENDING.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
     if is_ours {
         let allocated = ALLOCATED.load(Ordering::Acquire);

@@ -1,6 +1,6 @@
 //! Text where nothing may be allocated.
 
-use crate::decimal;
+use crate::sys::decimal;
 
 /// Bytes in room of their own; what does not fit is cut.
 #[derive(Clone, Copy)]

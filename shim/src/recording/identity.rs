@@ -6,8 +6,9 @@ use core::ffi::{CStr, c_int, c_void};
 
 use mremap_trace::{HeaderText, Module};
 
-use crate::text::Text;
-use crate::{caller, sys};
+use crate::recording::return_address;
+use crate::sys;
+use crate::sys::text::Text;
 
 const MOST_MODULES: usize = 256;
 const PATH_ROOM: usize = 256;
@@ -152,7 +153,7 @@ unsafe extern "C" fn take_module(
         let end = start.wrapping_add(header.p_memsz);
         let own = (take_module as *const ()).addr() as u64;
         if (start..end).contains(&own) {
-            caller::set_own_text(start as usize, end as usize);
+            return_address::set_own_text(start as usize, end as usize);
         }
         let Some(place) = identity.modules.get_mut(identity.module_count) else {
             return 0;
