@@ -74,7 +74,7 @@ impl Machine<'_> {
         );
         let mut command = Command::new(arch.emulator().0);
         command.args(["-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"]);
-        command.args(arch.machine()).args(["-accel", "tcg", "-m", "1G", "-smp", "2"]);
+        command.args(arch.machine()).args(["-accel", "tcg,thread=multi", "-m", "1G", "-smp", "2"]);
         command.arg("-serial").arg(format!("file:{}", self.console.display()));
         command.args(["-chardev", "stdio,id=line,signal=off"]).args(arch.second_serial());
         command
