@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::model::names;
 use crate::model::units::{count, duration};
-use crate::report::table::{Paper, Table};
+use crate::report::table::{Table, TextStyle};
 use crate::stats::{Histogram, NamedSite, OutcomeStats, Overview};
 
 /// Changes smaller than this part of the former value are noise.
@@ -76,10 +76,10 @@ pub fn write(
         writeln!(out)?;
         return Ok(differ);
     }
-    let paper = Paper::of_stdout();
-    write_pairs("Outcomes (calls, failed)", &outcomes, &paper, out)?;
-    write_pairs("Failures", &failures, &paper, out)?;
-    write_rows(&rows, top, &paper, out)?;
+    let style = TextStyle::of_stdout();
+    write_pairs("Outcomes (calls, failed)", &outcomes, &style, out)?;
+    write_pairs("Failures", &failures, &style, out)?;
+    write_rows(&rows, top, &style, out)?;
     if !differ {
         writeln!(out, "No difference beyond noise.")?;
     }
@@ -195,7 +195,12 @@ fn failure_changes(before: &Overview, after: &Overview) -> Vec<Pair> {
         .collect()
 }
 
-fn write_pairs(heading: &str, pairs: &[Pair], paper: &Paper, out: &mut dyn Write) -> Result<()> {
+fn write_pairs(
+    heading: &str,
+    pairs: &[Pair],
+    style: &TextStyle,
+    out: &mut dyn Write,
+) -> Result<()> {
     if pairs.is_empty() {
         return Ok(());
     }
@@ -203,11 +208,11 @@ fn write_pairs(heading: &str, pairs: &[Pair], paper: &Paper, out: &mut dyn Write
     for (name, a, b) in pairs {
         table.row([name.clone(), count(a.0), count(a.1), count(b.0), count(b.1)]);
     }
-    writeln!(out, "{}\n{}", paper.heading(heading), table.draw(paper))?;
+    writeln!(out, "{}\n{}", style.heading(heading), table.draw(style))?;
     Ok(())
 }
 
-fn write_rows(rows: &[Row<'_>], top: usize, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+fn write_rows(rows: &[Row<'_>], top: usize, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -234,7 +239,7 @@ fn write_rows(rows: &[Row<'_>], top: usize, paper: &Paper, out: &mut dyn Write) 
             percent,
         ]);
     }
-    writeln!(out, "{}\n{}", paper.heading("Call sites that differ"), table.draw(paper))?;
+    writeln!(out, "{}\n{}", style.heading("Call sites that differ"), table.draw(style))?;
     if rows.len() > top {
         writeln!(out, "  ... and {} more (--top N shows them)", rows.len() - top)?;
     }

@@ -13,7 +13,7 @@ use crate::model::text::{self, Hex, Returned};
 use crate::model::units::duration;
 use crate::model::{Event, Filter, names};
 use crate::named::{Named, Namer};
-use crate::report::table::Paper;
+use crate::report::table::TextStyle;
 use crate::symbols::Symbols;
 
 /// The JSON of an event. Fields are added over time, never renamed. Addresses are hexadecimal strings:
@@ -83,7 +83,7 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<usize> {
     let mut written = 0;
-    let paper = Paper::of_stdout();
+    let style = TextStyle::of_stdout();
     let mut namer = Namer::new(symbols);
     let wanted = |met: &Met<'_>| filter.passes(met.process, met.of, met.tid, met.call);
     in_order(traces, index, wanted, |process, event| {
@@ -92,7 +92,7 @@ pub fn write(
         if json {
             write_json(&named, &mut *out)?;
         } else {
-            write_line(&named, &paper, out)?;
+            write_line(&named, &style, out)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -174,16 +174,16 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write_line(named: &Named, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+pub fn write_line(named: &Named, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let event = &named.event;
     let call = &event.call;
     let result = call
         .errno()
-        .map_or_else(|| format!("{:#x}", call.result), |errno| paper.bad(&names::errno(errno)));
+        .map_or_else(|| format!("{:#x}", call.result), |errno| style.bad(&names::errno(errno)));
     let taken_apart = event.pieces().map_or_else(String::new, |it| format!(" ({it})"));
     let why = named
         .why
-        .map_or_else(String::new, |why| format!(": {}", paper.doubtful(why.reason.cause())));
+        .map_or_else(String::new, |why| format!(": {}", style.warning(why.reason.cause())));
     writeln!(
         out,
         "{} {}/{} +{:.6}s {} = {result} {}{taken_apart} {} {}{why}",
@@ -194,7 +194,7 @@ pub fn write_line(named: &Named, paper: &Paper, out: &mut dyn Write) -> Result<(
         names::call(call),
         names::outcome(call.outcome),
         duration(named.duration),
-        paper.heading(&named.site.name),
+        style.heading(&named.site.name),
     )?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::model::names::{self, DONTUNMAP, FIXED};
 use crate::model::units::{duration, size};
 use crate::named::{Named, Namer};
 use crate::picture::{self, Pen, Stretch, stretches};
-use crate::report::table::Paper;
+use crate::report::table::TextStyle;
 use crate::symbols::Symbols;
 use crate::terminal;
 
@@ -67,7 +67,7 @@ pub fn write(
     writeln!(out, "{title}")?;
     if let Some(why) = named.why {
         let text = format!("{}; {}.", why.reason.cause(), why.reason.remedy());
-        writeln!(out, "{}", Paper::of_stdout().wrap(&text, 0))?;
+        writeln!(out, "{}", TextStyle::of_stdout().wrap(&text, 0))?;
     }
     draw(&named.event, options, out)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Columns when nobody says how wide the paper is.
+/// Columns where no width is known.
 pub const DEFAULT_WIDTH: usize = 80;
 /// Work shorter than this shows no progress.
 const PATIENCE: Duration = Duration::from_secs(1);

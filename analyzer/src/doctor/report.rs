@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::check::{Check, Group, State};
 use crate::cli::DoctorOptions;
-use crate::report::table::Paper;
+use crate::report::table::TextStyle;
 
 /// Columns before the words.
 const INDENT: usize = 11;
@@ -22,15 +22,15 @@ pub fn write(checks: &[Check], options: &DoctorOptions, out: &mut dyn Write) -> 
         writeln!(out)?;
         return Ok(());
     }
-    let paper = Paper::of_stdout();
+    let style = TextStyle::of_stdout();
     for group in Group::ALL {
         let mut of_group = checks.iter().filter(|check| check.group == group).peekable();
         if of_group.peek().is_none() {
             continue;
         }
-        writeln!(out, "{}", paper.heading(group.title()))?;
+        writeln!(out, "{}", style.heading(group.title()))?;
         for check in of_group {
-            write_check(check, &paper, out)?;
+            write_check(check, &style, out)?;
         }
         writeln!(out)?;
     }
@@ -41,26 +41,26 @@ pub fn write(checks: &[Check], options: &DoctorOptions, out: &mut dyn Write) -> 
         }
         0 => "Nothing is in the way; `mremap-analyzer doctor PROGRAM` looks at a program, too."
             .to_owned(),
-        1 => paper.bad("One problem, with its fix above."),
-        _ => paper.bad(&format!("{problems} problems, each with its fix above.")),
+        1 => style.bad("One problem, with its fix above."),
+        _ => style.bad(&format!("{problems} problems, each with its fix above.")),
     };
     writeln!(out, "{verdict}")?;
     Ok(())
 }
 
-fn write_check(check: &Check, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+fn write_check(check: &Check, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let name = check.state.name();
     let label = match check.state {
-        State::Fine => paper.good(name),
-        State::Note => paper.doubtful(name),
-        State::Problem => paper.bad(name),
+        State::Fine => style.good(name),
+        State::Note => style.warning(name),
+        State::Problem => style.bad(name),
     };
-    let words = paper.wrap(&check.what, INDENT);
+    let words = style.wrap(&check.what, INDENT);
     let rest = words.get(INDENT..).unwrap_or(&words);
     let blanks = " ".repeat(INDENT - 2 - name.len());
     writeln!(out, "  {label}{blanks}{rest}")?;
     if let Some(fix) = &check.fix {
-        writeln!(out, "{}", paper.item("->", fix, INDENT))?;
+        writeln!(out, "{}", style.item("->", fix, INDENT))?;
     }
     Ok(())
 }

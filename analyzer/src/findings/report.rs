@@ -9,7 +9,7 @@ use super::finding::{Evidence, Finding, Kind, Severity};
 use super::observer::Observer;
 use crate::load::Traces;
 use crate::model::units::{count, counted};
-use crate::report::table::Paper;
+use crate::report::table::TextStyle;
 use crate::symbols::Symbols;
 
 /// What a script wants to know.
@@ -76,13 +76,13 @@ pub fn write(
         writeln!(out)?;
         return Ok(verdict);
     }
-    let paper = Paper::of_stdout();
+    let style = TextStyle::of_stdout();
     for kind in Kind::ALL {
         if let Some(finding) = observer.findings.get(&kind) {
-            write_finding(kind, finding, top, &paper, &site, out)?;
+            write_finding(kind, finding, top, &style, &site, out)?;
         }
     }
-    write_sums(observer, verdict, &paper, out)?;
+    write_sums(observer, verdict, &style, out)?;
     Ok(verdict)
 }
 
@@ -90,7 +90,7 @@ pub fn write(
 fn write_sums(
     observer: &Observer,
     verdict: Verdict,
-    paper: &Paper,
+    style: &TextStyle,
     out: &mut dyn Write,
 ) -> Result<()> {
     let found = match verdict {
@@ -99,19 +99,19 @@ fn write_sums(
         Verdict::CannotSay => "nothing found, but not everything could be looked at",
     };
     let looked = format!("{} looked at: {found}.", counted(observer.events, "event"));
-    writeln!(out, "{}", paper.wrap(&looked, 0))?;
+    writeln!(out, "{}", style.wrap(&looked, 0))?;
     if observer.conforming > 0 {
         let recomputed = counted(observer.conforming, "emulated call");
         let text = format!("{recomputed} recomputed by the rules of Linux 6.17: the same.");
-        writeln!(out, "{}", paper.wrap(&text, 0))?;
+        writeln!(out, "{}", style.wrap(&text, 0))?;
     }
     let old = OldKernels::of(observer);
-    let text = paper.wrap(&format!("{}: {}", OldKernels::QUESTION, old.answer(observer)), 0);
+    let text = style.wrap(&format!("{}: {}", OldKernels::QUESTION, old.answer(observer)), 0);
     let answer = format!(" {}", old.word());
     let painted = match old {
-        OldKernels::No => paper.bad(&answer),
-        OldKernels::Yes => paper.good(&answer),
-        OldKernels::CannotSay => paper.doubtful(&answer),
+        OldKernels::No => style.bad(&answer),
+        OldKernels::Yes => style.good(&answer),
+        OldKernels::CannotSay => style.warning(&answer),
     };
     writeln!(out, "{}", text.replacen(&answer, &painted, 1))?;
     Ok(())
@@ -176,31 +176,31 @@ fn write_finding(
     kind: Kind,
     finding: &Finding,
     top: usize,
-    paper: &Paper,
+    style: &TextStyle,
     site: &dyn Fn(&Evidence) -> Option<String>,
     out: &mut dyn Write,
 ) -> Result<()> {
     let severity = kind.severity();
     let label = match severity {
-        Severity::Error => paper.bad(severity.name()),
-        Severity::Warning => paper.doubtful(severity.name()),
-        Severity::Note | Severity::CannotSay => paper.faint(severity.name()),
+        Severity::Error => style.bad(severity.name()),
+        Severity::Warning => style.warning(severity.name()),
+        Severity::Note | Severity::CannotSay => style.dim(severity.name()),
     };
     let times = match finding.count {
         1 => "once".to_owned(),
         number => format!("{} times", count(number)),
     };
     let title = kind.title();
-    let text = paper.wrap(&format!("{} {}: {title} ({times})", severity.name(), kind.name()), 0);
+    let text = style.wrap(&format!("{} {}: {title} ({times})", severity.name(), kind.name()), 0);
     let text = text.replacen(severity.name(), &label, 1);
-    writeln!(out, "{}", text.replacen(title, &paper.heading(title), 1))?;
-    writeln!(out, "{}", paper.wrap(kind.advice(), 2))?;
+    writeln!(out, "{}", text.replacen(title, &style.heading(title), 1))?;
+    writeln!(out, "{}", style.wrap(kind.advice(), 2))?;
     for evidence in finding.evidence.iter().take(top) {
         let place = match site(evidence) {
             Some(site) => format!("event {} at {site}: ", evidence.event),
             None => String::new(),
         };
-        writeln!(out, "{}", paper.item("-", &format!("{place}{}", evidence.what), 4))?;
+        writeln!(out, "{}", style.item("-", &format!("{place}{}", evidence.what), 4))?;
     }
     let shown = finding.evidence.len().min(top) as u64;
     if finding.count > shown && finding.evidence.len() > 1 {

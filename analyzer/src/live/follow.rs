@@ -10,7 +10,7 @@ use super::feed::Feed;
 use crate::events;
 use crate::model::Filter;
 use crate::named::Namer;
-use crate::report::table::Paper;
+use crate::report::table::TextStyle;
 use crate::symbols::Symbols;
 
 /// Between two looks.
@@ -31,7 +31,7 @@ pub fn follow(
 ) -> Result<()> {
     let mut feed = Feed::open(paths)?;
     let mut namer = Namer::new(symbols);
-    let paper = Paper::of_stdout();
+    let style = TextStyle::of_stdout();
     let mut idle = 0;
     loop {
         let seen = feed.poll();
@@ -51,7 +51,7 @@ pub fn follow(
             if json {
                 events::write_json(&named, &mut *out)?;
             } else {
-                events::write_line(&named, &paper, out)?;
+                events::write_line(&named, &style, out)?;
             }
         }
         out.flush()?;

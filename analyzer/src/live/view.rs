@@ -11,7 +11,7 @@ use super::state::State;
 use crate::model::units::{count, counted, duration};
 use crate::named::Named;
 use crate::picture::{self, Pen};
-use crate::report::table::Paper;
+use crate::report::table::TextStyle;
 use crate::terminal;
 
 /// Lines of one picture: a title, source and destination.
@@ -109,10 +109,10 @@ fn draw_rates(frame: &mut Frame<'_>, state: &State, area: Rect) {
 fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let numbers = if area.width < NARROW { 9 + 8 + 2 } else { 9 + 8 + 10 + 12 + 4 };
     let names = usize::from(area.width.saturating_sub(2 + numbers)).max(20);
-    let paper = Paper::of_stdout();
+    let style = TextStyle::of_stdout();
     let rows = state.sites().into_iter().take(usize::from(area.height)).map(|row| {
         Row::new([
-            paper.fit(&row.name, names),
+            style.fit(&row.name, names),
             format!("{:>9.0}", state.per_second(row.rate)),
             format!("{:>8}", count(row.failed)),
             format!("{:>10}", duration(row.time)),

@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_are_to_scale_and_no_wider_than_the_paper() {
+    fn boxes_are_to_scale_and_fit_the_columns() {
         let pen = Pen::new(true, false);
         let layout = lay_out(&parts(&[4096, 3 * 4096]), 40, &pen);
         let widths: Vec<usize> = layout.columns.iter().map(|(_, width)| *width).collect();

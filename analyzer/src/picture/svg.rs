@@ -1,4 +1,4 @@
-//! The same picture as SVG: self-contained, and readable on light and dark paper.
+//! The same picture as SVG: self-contained, and readable on light and dark style.
 
 use std::fmt::Write;
 

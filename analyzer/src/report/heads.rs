@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::table::Paper;
+use super::table::TextStyle;
 use crate::load::{Process, Traces};
 use crate::model::names::{DETAILS, MODES, SOURCES, setting};
 use crate::model::units::{count, counted, date_and_time, size};
@@ -23,7 +23,7 @@ const MOST_DOUBTFUL: usize = 8;
 pub fn write(
     traces: &Traces,
     overview: &Overview,
-    paper: &Paper,
+    style: &TextStyle,
     out: &mut dyn Write,
 ) -> Result<()> {
     let calls = |of: usize| {
@@ -37,12 +37,12 @@ pub fn write(
     let (shown, rest) = order.split_at(order.len().min(busy.clamp(1, MOST_HEADS)));
     let mut former = None;
     for (_, _, process) in shown {
-        write_process(process, former, paper, out)?;
+        write_process(process, former, style, out)?;
         former = Some(*process);
     }
     let doubtful = |process: &Process| process.header.lost() > 0 || process.clock_note.is_some();
     for (_, _, process) in rest.iter().filter(|entry| doubtful(entry.2)).take(MOST_DOUBTFUL) {
-        write_process(process, former, paper, out)?;
+        write_process(process, former, style, out)?;
         former = Some(*process);
     }
     write_rest(rest.len(), busy.saturating_sub(shown.len()), out)
@@ -78,19 +78,19 @@ fn ability(process: &Process) -> &'static str {
 fn write_process(
     process: &Process,
     former: Option<&Process>,
-    paper: &Paper,
+    style: &TextStyle,
     out: &mut dyn Write,
 ) -> Result<()> {
     let header = &process.header;
     let who = format!("{} (pid {})", process.exe, header.pid);
     let (host, command) = (&process.host, &process.command_line);
     let line = format!("{who} on {host}: {command}");
-    if line.chars().count() <= paper.width {
-        writeln!(out, "{} on {host}: {command}", paper.heading(&who))?;
+    if line.chars().count() <= style.width {
+        writeln!(out, "{} on {host}: {command}", style.heading(&who))?;
     } else {
-        let room = paper.width.saturating_sub(host.chars().count() + 4);
-        writeln!(out, "{} on {host}", paper.heading(&paper.fit(&who, room)))?;
-        writeln!(out, "  {}", paper.fit(command, paper.width - 2))?;
+        let room = style.width.saturating_sub(host.chars().count() + 4);
+        writeln!(out, "{} on {host}", style.heading(&style.fit(&who, room)))?;
+        writeln!(out, "  {}", style.fit(command, style.width - 2))?;
     }
     let kernel = |process: &Process| {
         let (kernel, shim) = (&process.kernel, &process.shim_version);
@@ -111,21 +111,21 @@ fn write_process(
     for line in lines {
         let text = line(process);
         if former.is_none_or(|former| line(former) != text) {
-            writeln!(out, "{}", paper.wrap(&text, 2))?;
+            writeln!(out, "{}", style.wrap(&text, 2))?;
         }
     }
     let running = if process.alive { ", still running" } else { "" };
     writeln!(out, "  started {} UTC{running}", date_and_time(header.realtime_ns))?;
     if let Some(note) = &process.clock_note {
-        writeln!(out, "{}", paper.doubtful(&paper.wrap(&format!("CLOCK: {note}"), 2)))?;
+        writeln!(out, "{}", style.warning(&style.wrap(&format!("CLOCK: {note}"), 2)))?;
     }
     for message in &process.found.notes.messages {
-        writeln!(out, "{}", paper.wrap(&format!("shim: {message}"), 2))?;
+        writeln!(out, "{}", style.wrap(&format!("shim: {message}"), 2))?;
     }
-    write_losses(process, paper, out)
+    write_losses(process, style, out)
 }
 
-fn write_losses(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+fn write_losses(process: &Process, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let header = &process.header;
     let losses = [
         (header.lost_full, "the trace was full: raise MREMAP_SHIM_TRACE_SIZE"),
@@ -136,7 +136,7 @@ fn write_losses(process: &Process, paper: &Paper, out: &mut dyn Write) -> Result
     ];
     for (calls, why) in losses.into_iter().filter(|(calls, _)| *calls > 0) {
         let text = format!("NOT RECORDED: {} calls ({why})", count(calls));
-        writeln!(out, "{}", paper.bad(&paper.wrap(&text, 2)))?;
+        writeln!(out, "{}", style.bad(&style.wrap(&text, 2)))?;
     }
     let (unbegun, unfinished) = (process.found.unbegun, process.found.unfinished);
     if unbegun > 0 {

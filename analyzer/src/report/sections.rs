@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::table::{Paper, Table};
+use super::table::{Table, TextStyle};
 use super::{Options, Sort, sorted};
 use crate::load::Traces;
 use crate::model::names;
@@ -16,7 +16,7 @@ pub struct Section<'a> {
     pub overview: &'a Overview,
     pub symbols: &'a Symbols,
     pub options: &'a Options,
-    pub paper: Paper,
+    pub style: TextStyle,
 }
 
 /// Every table; one that has nothing to say is empty text.
@@ -24,7 +24,7 @@ pub const ALL: [fn(&Section<'_>) -> String; 7] =
     [outcomes, placement, moves, failures, sites, processes, chains];
 
 fn headed(section: &Section<'_>, heading: &str, body: &str) -> String {
-    format!("\n{}\n{body}", section.paper.heading(heading))
+    format!("\n{}\n{body}", section.style.heading(heading))
 }
 
 fn outcomes(section: &Section<'_>) -> String {
@@ -47,7 +47,7 @@ fn outcomes(section: &Section<'_>) -> String {
             duration(times.sum()),
         ]);
     }
-    headed(section, "What was done, and how long it took", &table.draw(&section.paper))
+    headed(section, "What was done, and how long it took", &table.draw(&section.style))
 }
 
 fn placement(section: &Section<'_>) -> String {
@@ -67,7 +67,7 @@ fn placement(section: &Section<'_>) -> String {
     if list.is_empty() {
         return String::new();
     }
-    let body = format!("{}\n", section.paper.wrap(&list.join(", "), 2));
+    let body = format!("{}\n", section.style.wrap(&list.join(", "), 2));
     headed(section, "Where the mappings came to lie", &body)
 }
 
@@ -90,7 +90,7 @@ fn moves(section: &Section<'_>) -> String {
     row("gaps", &moves.gaps, count);
     row("memory", &moves.bytes, size);
     row("retries", &moves.retries, count);
-    headed(section, "Moves taken apart", &table.draw(&section.paper))
+    headed(section, "Moves taken apart", &table.draw(&section.style))
 }
 
 fn failures(section: &Section<'_>) -> String {
@@ -100,10 +100,10 @@ fn failures(section: &Section<'_>) -> String {
     for (why, failure) in failures.iter().take(section.options.top) {
         let head = format!("{} x {}:", count(failure.calls), why.errno());
         let text = format!("{head} {}; {}.", why.reason.cause(), why.reason.remedy());
-        let text = section.paper.wrap(&text, 2);
-        let _ = writeln!(body, "{}", text.replacen(&head, &section.paper.bad(&head), 1));
+        let text = section.style.wrap(&text, 2);
+        let _ = writeln!(body, "{}", text.replacen(&head, &section.style.bad(&head), 1));
         let site = format!("first from {}", failure.site.name());
-        let _ = writeln!(body, "{}", section.paper.faint(&section.paper.wrap(&site, 4)));
+        let _ = writeln!(body, "{}", section.style.dim(&section.style.wrap(&site, 4)));
     }
     if body.is_empty() {
         return body;
@@ -133,7 +133,7 @@ fn sites(section: &Section<'_>) -> String {
         Sort::Bytes => "bytes",
         Sort::Failures => "failures",
     };
-    let mut body = table.draw(&section.paper);
+    let mut body = table.draw(&section.style);
     more(&mut body, sites.len(), section.options.top, "--top N shows them");
     headed(section, &format!("Call sites, by {by}"), &body)
 }
@@ -180,7 +180,7 @@ fn processes(section: &Section<'_>) -> String {
             count(share.failed),
         ]);
     }
-    let mut body = table.draw(&section.paper);
+    let mut body = table.draw(&section.style);
     more(&mut body, rows.len(), section.options.top, "--top N shows them");
     headed(section, "Processes and threads", &body)
 }
@@ -191,7 +191,7 @@ fn chains(section: &Section<'_>) -> String {
     let columns = ["grown again and again at", "calls", "moved", "from", "to", "doubling", "saves"];
     let mut table = Table::new(&columns);
     let mut shown = 0;
-    let arrow = if section.paper.utf8 { "→" } else { "->" };
+    let arrow = if section.style.utf8 { "→" } else { "->" };
     for (of, chain) in worth.clone().take(section.options.top) {
         let Some(process) = section.traces.processes.get(*of) else {
             continue;
@@ -211,11 +211,11 @@ fn chains(section: &Section<'_>) -> String {
     if shown == 0 {
         return String::new();
     }
-    let mut body = table.draw(&section.paper);
+    let mut body = table.draw(&section.style);
     let _ = writeln!(
         body,
         "{}",
-        section.paper.faint(&section.paper.wrap(
+        section.style.dim(&section.style.wrap(
             "one mapping, followed from address to address; \"doubling\" is how often it would have grown had it \
              doubled each time, \"saves\" the time in mremap that this would have saved",
             2

@@ -1,4 +1,4 @@
-//! Tables of text that fit the paper: the first column is words, the others are numbers.
+//! Tables of text that fit the style: the first column is words, the others are numbers.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::terminal;
 
 /// How text is to look.
 #[derive(Clone, Copy, Debug)]
-pub struct Paper {
+pub struct TextStyle {
     /// Columns.
     pub width: usize,
     /// Colours allowed.
@@ -15,7 +15,7 @@ pub struct Paper {
     pub utf8: bool,
 }
 
-impl Paper {
+impl TextStyle {
     /// What standard output can show. A pipe gets 120 columns: room for names, and still readable.
     pub fn of_stdout() -> Self {
         Self {
@@ -41,12 +41,12 @@ impl Paper {
     }
 
     /// Something doubtful.
-    pub fn doubtful(&self, text: &str) -> String {
+    pub fn warning(&self, text: &str) -> String {
         self.paint("33", text)
     }
 
     /// Something of less interest.
-    pub fn faint(&self, text: &str) -> String {
+    pub fn dim(&self, text: &str) -> String {
         self.paint("2", text)
     }
 
@@ -130,21 +130,21 @@ impl Table {
     }
 
     /// Draws it, two blanks in front. A name longer than the numbers leave room for gets a line of its own.
-    pub fn draw(&self, paper: &Paper) -> String {
+    pub fn draw(&self, style: &TextStyle) -> String {
         let columns = self.rows.first().map_or(0, Vec::len);
         let wide = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (1..columns).map(|column| wide(column) + 2).collect();
-        let room = paper.width.saturating_sub(widths.iter().sum::<usize>() + 2);
+        let room = style.width.saturating_sub(widths.iter().sum::<usize>() + 2);
         let words = wide(0).min(room.max(16));
         let mut text = String::new();
         for (index, row) in self.rows.iter().enumerate() {
             let name = row.first().map_or("", String::as_str);
             let mut line = String::from("  ");
             if name.chars().count() > words {
-                let _ = writeln!(text, "  {}", paper.fit(name, paper.width.saturating_sub(2)));
+                let _ = writeln!(text, "  {}", style.fit(name, style.width.saturating_sub(2)));
                 let _ = write!(line, "{:<words$}", "");
             } else {
                 let _ = write!(line, "{name:<words$}");
@@ -153,7 +153,7 @@ impl Table {
                 let _ = write!(line, "{cell:>width$}");
             }
             let line = line.trim_end();
-            text.push_str(&if index == 0 { paper.faint(line) } else { line.to_owned() });
+            text.push_str(&if index == 0 { style.dim(line) } else { line.to_owned() });
             text.push('\n');
         }
         text
@@ -162,21 +162,21 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::{Paper, Table};
+    use super::{Table, TextStyle};
 
-    const PAPER: Paper = Paper { width: 40, coloured: false, utf8: false };
+    const STYLE: TextStyle = TextStyle { width: 40, coloured: false, utf8: false };
 
     #[test]
     fn a_long_name_gets_a_line_of_its_own() {
         let mut table = Table::new(&["site", "calls"]);
         table.row(["a_function_with_a_long_name (file.c:123)".to_owned(), "7".to_owned()]);
-        let drawn = table.draw(&PAPER);
+        let drawn = table.draw(&STYLE);
         assert!(drawn.lines().all(|line| line.len() <= 40), "{drawn}");
         assert!(drawn.contains("c:123)\n") && drawn.ends_with("      7\n"), "{drawn}");
     }
 
     #[test]
     fn a_sparkline_shows_the_highest_and_every_non_zero_value() {
-        assert_eq!(PAPER.spark(&[0, 1, 500, 1000]), " .=#");
+        assert_eq!(STYLE.spark(&[0, 1, 500, 1000]), " .=#");
     }
 }

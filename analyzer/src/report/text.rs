@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::Result;
 use mremap_trace::Outcome;
 
-use super::table::Paper;
+use super::table::TextStyle;
 use super::{Options, heads, sections, sections::Section};
 use crate::load::Traces;
 use crate::model::names::LEARNT_FROM;
@@ -28,29 +28,29 @@ pub fn write(
     options: &Options,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let paper = Paper::of_stdout();
-    heads::write(traces, overview, &paper, out)?;
+    let style = TextStyle::of_stdout();
+    heads::write(traces, overview, &style, out)?;
     if overview.calls == 0 {
         let text = "No call of mremap was recorded, or none passes the filters. `mremap-analyzer doctor PROGRAM` tells \
                     which calls can be seen.";
-        writeln!(out, "\n{}", paper.wrap(text, 0))?;
-        return write_damage(traces, &paper, out);
+        writeln!(out, "\n{}", style.wrap(text, 0))?;
+        return write_damage(traces, &style, out);
     }
-    write_summary(overview, &paper, out)?;
-    write_emulation(overview, &paper, out)?;
-    let section = Section { traces, overview, symbols, options, paper };
+    write_summary(overview, &style, out)?;
+    write_emulation(overview, &style, out)?;
+    let section = Section { traces, overview, symbols, options, style };
     for part in sections::ALL {
         out.write_all(part(&section).as_bytes())?;
     }
     let notes = symbols.notes();
     for note in notes.iter().take(options.top) {
-        writeln!(out, "\n{}", paper.wrap(note, 2))?;
+        writeln!(out, "\n{}", style.wrap(note, 2))?;
     }
-    write_damage(traces, &paper, out)
+    write_damage(traces, &style, out)
 }
 
 /// What the shim did of its own, where it emulated.
-fn write_emulation(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+fn write_emulation(overview: &Overview, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let Some(emulated) = overview.outcomes.get(Outcome::Emulated as usize - 1) else {
         return Ok(());
     };
@@ -76,53 +76,53 @@ fn write_emulation(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> R
         let _ =
             write!(text, ", for more than {} in {}", duration(LONG_WINDOW), counted(long, "move"));
     }
-    writeln!(out, "{}", paper.wrap(&text, 2))?;
+    writeln!(out, "{}", style.wrap(&text, 2))?;
     Ok(())
 }
 
-fn write_damage(traces: &Traces, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+fn write_damage(traces: &Traces, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let damage = traces.damage();
     if traces.not_begun() > 0 && !traces.processes.is_empty() {
         let files = counted(traces.not_begun() as u64, "file");
         let text = format!(
             "{files} of processes that ended before their trace was open: nothing recorded, nothing lost"
         );
-        writeln!(out, "\n{}", paper.wrap(&text, 2))?;
+        writeln!(out, "\n{}", style.wrap(&text, 2))?;
     }
     if damage.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n{}", paper.bad("DAMAGED: what stands here could not be read"))?;
+    writeln!(out, "\n{}", style.bad("DAMAGED: what stands here could not be read"))?;
     for damage in damage {
         writeln!(out, "  {damage}")?;
     }
     Ok(())
 }
 
-fn write_summary(overview: &Overview, paper: &Paper, out: &mut dyn Write) -> Result<()> {
+fn write_summary(overview: &Overview, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let failed: u64 = overview.outcomes.iter().map(|outcome| outcome.failed).sum();
     let time: u64 = overview.outcomes.iter().map(|outcome| outcome.times.sum()).sum();
-    let columns = paper.width.clamp(40, 160) - 4;
+    let columns = style.width.clamp(40, 160) - 4;
     let (bins, each) = overview.timeline.columns(columns);
     let failures = if failed == 0 {
         "none failed".to_owned()
     } else {
-        paper.bad(&format!("{} failed", count(failed)))
+        style.bad(&format!("{} failed", count(failed)))
     };
     writeln!(
         out,
         "\n{}, {failures}, {} in mremap",
-        paper.heading(&calls(overview.calls)),
+        style.heading(&calls(overview.calls)),
         duration(time)
     )?;
     let calls: Vec<u64> = bins.iter().map(|bin| bin.calls).collect();
     if calls.len() > 1 {
         let span = each.saturating_mul(calls.len() as u64);
-        writeln!(out, "  {}", paper.spark(&calls))?;
+        writeln!(out, "  {}", style.spark(&calls))?;
         writeln!(
             out,
             "  {}",
-            paper.faint(&format!(
+            style.dim(&format!(
                 "calls over {}; one column is {}, the highest {}",
                 duration(span),
                 duration(each),

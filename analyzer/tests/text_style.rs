@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 mod common;
 
-fn on_paper(columns: usize, locale: &str, arguments: &[&str]) -> Output {
+fn rendered(columns: usize, locale: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
         .args(arguments)
         .env("COLUMNS", columns.to_string())
@@ -63,7 +63,7 @@ fn every_page_fits_its_columns_and_its_locale() {
     ];
     for columns in [80, 200] {
         for arguments in pages {
-            let output = on_paper(columns, "C", arguments);
+            let output = rendered(columns, "C", arguments);
             let text = stdout(&output);
             assert!(text.lines().count() > 5, "{arguments:?}: {output:?}");
             // A path is not cut: it could not be copied.
@@ -79,7 +79,7 @@ fn every_page_fits_its_columns_and_its_locale() {
             assert!(!text.contains('\x1b'), "{arguments:?}: colours in a pipe");
         }
     }
-    let picture = stdout(&on_paper(60, "C", &["show", &file, "--event", "1"]));
+    let picture = stdout(&rendered(60, "C", &["show", &file, "--event", "1"]));
     let boxes = picture.lines().skip(2).take(10);
     assert!(boxes.clone().count() == 10 && picture.is_ascii(), "{picture}");
     assert!(boxes.into_iter().all(|line| line.len() <= 60), "{picture}");
@@ -111,10 +111,10 @@ fn text_of_a_trace_cannot_steer_the_terminal() {
         &["show", &path, "--event", "1"],
         &["diff", &path, &path],
     ] {
-        let text = stdout(&on_paper(80, "C.UTF-8", command));
+        let text = stdout(&rendered(80, "C.UTF-8", command));
         let control = text.chars().find(|letter| letter.is_control() && *letter != '\n');
         assert_eq!(control, None, "{command:?}: {text:?}");
     }
-    let report = stdout(&on_paper(200, "C.UTF-8", &["report", &path]));
+    let report = stdout(&rendered(200, "C.UTF-8", &["report", &path]));
     assert!(report.contains("/bin/\\u{1b}[31mred") && report.contains("a\\nb"), "{report}");
 }
