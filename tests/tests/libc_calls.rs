@@ -221,6 +221,6 @@ fn libc_is_left_alone_unless_it_is_asked_for() {
     let output = Preload::new(&program).setting("LIBC", "patched").output();
     assert_eq!(
         text(&output.stderr),
-        "mremap-shim: MREMAP_SHIM_LIBC must be leave or patch; using leave\n"
+        "mremap-shim: MREMAP_SHIM_LIBC=patched must be leave or patch; using leave\n"
     );
 }

@@ -99,7 +99,7 @@ fn a_bad_setting_gives_one_line_and_the_default() {
     assert!(run.status.success());
     assert_eq!(
         text(&run.stderr),
-        "mremap-shim: MREMAP_SHIM_MODE must be auto, emulate or passthrough; using auto\n"
+        "mremap-shim: MREMAP_SHIM_MODE=sometimes must be auto, emulate or passthrough; using auto\n"
     );
     let silent = idle_program().output();
     assert!(silent.stderr.is_empty() && silent.stdout.is_empty(), "{silent:?}");

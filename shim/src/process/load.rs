@@ -2,6 +2,8 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
+use mremap_settings::Recorded;
+
 use crate::emulate::mapping_limit;
 use crate::hooks;
 use crate::hooks::libc_calls::{self, Refusal};
@@ -14,7 +16,7 @@ use crate::recording::identity;
 use crate::recording::ring;
 use crate::recording::ring::OpenError;
 use crate::sys;
-use crate::sys::decimal;
+use crate::sys::text::Text;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
@@ -38,14 +40,12 @@ unsafe extern "C" fn on_load(
         unsafe { (strings(arguments), strings(environment_array.cast_const())) };
     let mut trace = TraceSettings::NONE;
     for variable in environment {
-        config::take(variable, &mut trace, |name, expected| {
-            diagnostics::warn(name, expected, None);
-        });
+        trace.take(variable, |complaint| diagnostics::warn(complaint, "", None));
     }
     // SAFETY: the one call; the arrays are the loader's.
     let concerns_us =
         trace.directory.is_empty() || unsafe { open(&trace, arguments, environment_array) };
-    if concerns_us && config::redirects_libc() {
+    if concerns_us && config::patches_libc() {
         redirect_libc();
     }
 }
@@ -62,7 +62,7 @@ unsafe fn open(
     if !trace.concerns_process(sys::pid()) {
         return false;
     }
-    if trace.only_process == Some(0) {
+    if trace.recorded == Recorded::First {
         // SAFETY: by the contract above.
         unsafe { name_process_to_children(environment) };
     }
@@ -107,26 +107,20 @@ fn complain(error: &OpenError) {
     diagnostics::warn("no trace: ", why, errno);
 }
 
-/// `MREMAP_SHIM_CHILDREN=0` becomes the number of this process, so that programs it starts know that they are
-/// meant, and programs it becomes by `exec` know that they are not.
+/// Makes `MREMAP_SHIM_CHILDREN=0` name this process, so that its children know that they are left out, and
+/// programs it executes in its place know that they are recorded.
 ///
 /// # Safety
 /// `environment` is null or ended by a null pointer, and nobody else uses it now.
 unsafe fn name_process_to_children(environment: *mut *const c_char) {
     const NAME: &[u8] = b"MREMAP_SHIM_CHILDREN=";
-    static mut VARIABLE: [u8; 48] = [0; 48];
+    static mut VARIABLE: Text<48> = Text::EMPTY;
     let variable = &raw mut VARIABLE;
-    // SAFETY: called once, at load, and nobody else names it. What is written stays for ever.
+    // SAFETY: called once, at load, and no other code refers to it. It is not written again.
     let variable = unsafe { &mut *variable };
-    let mut places = variable.iter_mut();
-    for (byte, place) in NAME.iter().zip(places.by_ref()) {
-        *place = *byte;
-    }
-    decimal::with_digits(u64::from(sys::pid()), |digits| {
-        for (byte, place) in digits.iter().zip(places) {
-            *place = *byte;
-        }
-    });
+    variable.push(NAME);
+    variable.push(b"0:");
+    variable.push_number(u64::from(sys::pid()));
     // SAFETY: by the contract above.
     let pointers = unsafe { strings(environment.cast_const()) }.count();
     for index in 0..pointers {
@@ -134,7 +128,7 @@ unsafe fn name_process_to_children(environment: *mut *const c_char) {
         let pointer = unsafe { &mut *environment.add(index) };
         // SAFETY: each one before it is a C string.
         if unsafe { CStr::from_ptr(*pointer) }.to_bytes().starts_with(NAME) {
-            *pointer = (&raw const *variable).cast();
+            *pointer = (&raw const variable.bytes).cast();
         }
     }
 }

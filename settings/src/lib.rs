@@ -1,0 +1,311 @@
+//! The settings of the preload library, each defined once. The library parses them with this crate,
+//! `mremap-analyzer run` and `doctor` make their options and checks from it, and README's table is tested
+//! against it.
+//!
+//! Every setting is an environment variable. A value that cannot be used is reported and replaced by the default.
+#![no_std]
+#![forbid(unsafe_code)]
+
+/// What the names of all settings begin with.
+pub const PREFIX: &str = "MREMAP_SHIM_";
+
+/// The variable that names the library file for `mremap-analyzer`. The library itself does not read it.
+pub const LIBRARY: &str = "MREMAP_SHIM_LIBRARY";
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Identifies the setting, for a `match` that the compiler holds to be complete.
+    pub id: Id,
+    /// The environment variable.
+    pub name: &'static str,
+    /// What the setting decides: the first line of its help.
+    pub help: &'static str,
+    /// The values it takes.
+    pub values: Values,
+    /// The value that applies when the variable is not set. `None` for [`Values::Text`].
+    pub default: Option<&'static str>,
+}
+
+/// The settings by name, without [`PREFIX`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Id {
+    Mode,
+    Trace,
+    TraceSize,
+    TraceKeep,
+    TraceDetail,
+    Stack,
+    Children,
+    Programs,
+    Libc,
+    VmaSource,
+}
+
+/// The values of a setting.
+#[derive(Debug)]
+pub enum Values {
+    /// One of a few words. The index of a word is the number that the header of a trace has for it.
+    Words(&'static [Word]),
+    /// A number from `least` to `most`; see [`parse_number`].
+    Number {
+        /// Smallest value.
+        least: u64,
+        /// Largest value.
+        most: u64,
+        /// The range and the unit as people write them.
+        form: &'static str,
+    },
+    /// Any text.
+    Text {
+        /// What the text is.
+        form: &'static str,
+        /// What applies when the variable is not set.
+        unset: &'static str,
+    },
+}
+
+/// A word that a setting takes as its value.
+#[derive(Debug)]
+pub struct Word {
+    /// The word.
+    pub word: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// Which moves are emulated.
+pub static MODE: Setting = Setting {
+    id: Id::Mode,
+    name: "MREMAP_SHIM_MODE",
+    help: "Which moves of several VMAs are emulated",
+    values: Values::Words(&[
+        Word { word: "auto", meaning: "those that the kernel cannot do" },
+        Word { word: "emulate", meaning: "all of them" },
+        Word { word: "passthrough", meaning: "none" },
+    ]),
+    default: Some("auto"),
+};
+
+/// Where traces are written.
+pub static TRACE: Setting = Setting {
+    id: Id::Trace,
+    name: "MREMAP_SHIM_TRACE",
+    help: "Where traces are written",
+    values: Values::Text {
+        form: "a directory; each process image writes a file of its own",
+        unset: "no trace",
+    },
+    default: None,
+};
+
+/// The size of a trace.
+pub static TRACE_SIZE: Setting = Setting {
+    id: Id::TraceSize,
+    name: "MREMAP_SHIM_TRACE_SIZE",
+    help: "Largest size of one process's trace",
+    values: Values::Number {
+        least: 64 << 10,
+        most: u64::MAX,
+        form: "64K or more, as bytes or with K, M or G",
+    },
+    default: Some("64M"),
+};
+
+/// What a full trace keeps.
+pub static TRACE_KEEP: Setting = Setting {
+    id: Id::TraceKeep,
+    name: "MREMAP_SHIM_TRACE_KEEP",
+    help: "Which calls a full trace keeps; lost calls are counted",
+    values: Values::Words(&[
+        Word { word: "first", meaning: "the first ones; later calls are lost" },
+        Word { word: "last", meaning: "the last ones; they overwrite the oldest" },
+    ]),
+    default: Some("first"),
+};
+
+/// For which moves VMAs are recorded.
+pub static TRACE_DETAIL: Setting = Setting {
+    id: Id::TraceDetail,
+    name: "MREMAP_SHIM_TRACE_DETAIL",
+    help: "For which moves the VMAs of the source range are recorded",
+    values: Values::Words(&[
+        Word { word: "calls", meaning: "emulated moves" },
+        Word { word: "vmas", meaning: "every move, with the permissions of each VMA" },
+    ]),
+    default: Some("calls"),
+};
+
+/// How many return addresses are recorded.
+pub static STACK: Setting = Setting {
+    id: Id::Stack,
+    name: "MREMAP_SHIM_STACK",
+    help: "How many return addresses are recorded above each call site, by frame pointers",
+    values: Values::Number { least: 0, most: 60, form: "0 to 60" },
+    default: Some("0"),
+};
+
+/// Which processes are recorded. The first process replaces `0` by `0:PID` with its own process id, which
+/// tells its children that they are left out; see [`Recorded::parse`].
+pub static CHILDREN: Setting = Setting {
+    id: Id::Children,
+    name: "MREMAP_SHIM_CHILDREN",
+    help: "Which processes are recorded",
+    values: Values::Words(&[
+        Word { word: "0", meaning: "only the first, with the programs it executes in its place" },
+        Word { word: "1", meaning: "all" },
+    ]),
+    default: Some("1"),
+};
+
+/// Which programs are recorded.
+pub static PROGRAMS: Setting = Setting {
+    id: Id::Programs,
+    name: "MREMAP_SHIM_PROGRAMS",
+    help: "Which programs are recorded",
+    values: Values::Text { form: "file names, separated by commas", unset: "all" },
+    default: None,
+};
+
+/// Whether libc's calls to itself are seen.
+pub static LIBC: Setting = Setting {
+    id: Id::Libc,
+    name: "MREMAP_SHIM_LIBC",
+    help: "Whether the calls that libc makes to itself are seen, as in realloc",
+    values: Values::Words(&[
+        Word { word: "leave", meaning: "no" },
+        Word {
+            word: "patch",
+            meaning: "yes, by a jump in libc's mremap; x86-64, where its code is known",
+        },
+    ]),
+    default: Some("leave"),
+};
+
+/// How VMAs are found.
+pub static VMA_SOURCE: Setting = Setting {
+    id: Id::VmaSource,
+    name: "MREMAP_SHIM_VMA_SOURCE",
+    help: "How the VMAs of a range are found",
+    values: Values::Words(&[
+        Word { word: "auto", meaning: "by probing, or from /proc where that is cheaper" },
+        Word { word: "query", meaning: "by PROCMAP_QUERY" },
+        Word { word: "maps", meaning: "from the text of /proc/self/maps" },
+        Word { word: "bisect", meaning: "by probing alone" },
+    ]),
+    default: Some("auto"),
+};
+
+/// All settings, in the order of the documentation.
+pub static ALL: [&Setting; 10] = [
+    &MODE,
+    &TRACE,
+    &TRACE_SIZE,
+    &TRACE_KEEP,
+    &TRACE_DETAIL,
+    &STACK,
+    &CHILDREN,
+    &PROGRAMS,
+    &LIBC,
+    &VMA_SOURCE,
+];
+
+/// The setting of an environment variable, given by its whole name.
+pub fn find(name: &[u8]) -> Option<&'static Setting> {
+    ALL.into_iter().find(|setting| setting.name.as_bytes() == name)
+}
+
+/// Whether a variable whose name begins with [`PREFIX`] is read by anybody.
+pub fn is_known(name: &[u8]) -> bool {
+    name == LIBRARY.as_bytes() || find(name).is_some()
+}
+
+impl Setting {
+    /// Parses a value. Returns the index of a word, the number, or 0 for any text; `None` for a bad value.
+    pub fn parse(&self, value: &[u8]) -> Option<u64> {
+        match self.values {
+            Values::Words(words) => {
+                let index = words.iter().position(|one| one.word.as_bytes() == value)?;
+                Some(index as u64)
+            }
+            Values::Number { least, most, .. } => {
+                parse_number(value).filter(|number| (least..=most).contains(number))
+            }
+            Values::Text { .. } => Some(0),
+        }
+    }
+
+    /// The words it takes; none when its values are not words.
+    pub fn words(&self) -> &'static [Word] {
+        match self.values {
+            Values::Words(words) => words,
+            Values::Number { .. } | Values::Text { .. } => &[],
+        }
+    }
+
+    /// Says which values the setting takes and which one is used instead of a bad one, as in
+    /// " must be calls or vmas; using calls". Text comes in pieces because the library cannot allocate.
+    pub fn complain(&self, mut push: impl FnMut(&'static str)) {
+        push(" must be ");
+        match self.values {
+            Values::Words(words) => {
+                let count = words.len();
+                for (index, one) in words.iter().enumerate() {
+                    push(match count - index {
+                        _ if index == 0 => "",
+                        1 => " or ",
+                        _ => ", ",
+                    });
+                    push(one.word);
+                }
+            }
+            Values::Number { form, .. } | Values::Text { form, .. } => push(form),
+        }
+        if let Some(default) = self.default {
+            push("; using ");
+            push(default);
+        }
+    }
+}
+
+/// Which processes are recorded, by a value of [`CHILDREN`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// All.
+    All,
+    /// The first one that reads the value.
+    First,
+    /// The one with this process id.
+    Only(u32),
+}
+
+impl Recorded {
+    /// Parses `0`, `1` or `0:PID`.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        match value {
+            b"0" => Some(Self::First),
+            b"1" => Some(Self::All),
+            _ => parse_number(value.strip_prefix(b"0:")?)?.try_into().ok().map(Self::Only),
+        }
+    }
+}
+
+/// A number as decimal digits, with K, M or G behind it for powers of 1,024.
+pub fn parse_number(text: &[u8]) -> Option<u64> {
+    let (digits, unit) = match text.split_last()? {
+        (b'K' | b'k', digits) => (digits, 1 << 10),
+        (b'M' | b'm', digits) => (digits, 1 << 20),
+        (b'G' | b'g', digits) => (digits, 1 << 30),
+        _ => (text, 1),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let mut value = 0u64;
+    for &byte in digits {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        value = value.checked_mul(10)?.checked_add(digit)?;
+    }
+    value.checked_mul(unit)
+}
