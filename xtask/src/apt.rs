@@ -1,8 +1,8 @@
-//! A private apt for one Debian suite: its own sources, lists and cache, the machine's mirror and keyring. Nothing of
-//! the machine's own apt state is read or changed, and no root is needed.
+//! A private apt for one Debian suite, with sources, lists and cache of its own. It needs no root
+//! and leaves the machine's apt state alone.
 //!
-//! The mirror's address comes from the machine's apt configuration, with only the suite's name put in its place; the
-//! suite's signature is checked with the machine's Debian keyring as always.
+//! The mirror's address is taken from the machine's apt configuration, and the suite's signature is
+//! checked with the machine's Debian keyring.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use anyhow::{Context, Result, bail};
 use crate::arch::Arch;
 use crate::repo;
 
-/// What Debian signs its archives with.
+/// The keys that Debian's archives are signed with.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One version of one package, as the suite's signed index has it.
+/// One version of one package in the suite's signed index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     /// Its name.
@@ -36,7 +36,7 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Sets up the directory, and fetches the suite's index.
+    /// Creates the directory and fetches the suite's index.
     pub fn update(suite: &str, arch: Arch, home: PathBuf) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
             bail!("{KEYRING}: missing; install the package debian-archive-keyring");
@@ -55,7 +55,7 @@ impl Apt {
         write(&home.join("suite.sources"), &source)?;
         write(&home.join("status"), "")?;
         let apt = Self { suite: suite.to_owned(), arch, home };
-        // One attempt more than apt's own: mirrors change while they are being read.
+        // Retried once, since a mirror may change while its index is read.
         let update = || {
             repo::capture(apt.command("apt-get").args([
                 "-qq",
@@ -70,7 +70,7 @@ impl Apt {
         Ok(apt)
     }
 
-    /// Every version of the packages that a name belongs to.
+    /// Every version of the kernel packages whose names `is_wanted` accepts.
     pub fn find(&self, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Package>> {
         let names = repo::capture(self.command("apt-cache").args(["pkgnames", "linux-"]))?;
         let names: Vec<&str> = names.lines().filter(|name| is_wanted(name)).collect();
@@ -87,7 +87,7 @@ impl Apt {
         Ok(stanzas.split("\n\n").filter_map(parse_stanza).collect())
     }
 
-    /// A package and all that it depends on, without packages whose names start with one of those left out.
+    /// A package and its dependencies, except those whose names start with one of `left_out`.
     pub fn closure(&self, root: &str, left_out: &[&str]) -> Result<Vec<String>> {
         let mut names = vec![root.to_owned()];
         let mut next = 0;
@@ -106,10 +106,10 @@ impl Apt {
         Ok(names)
     }
 
-    /// Downloads a package into a directory. Apt checks it against the signed index.
+    /// Downloads a package into a directory and returns its path. apt checks its hash.
     pub fn download(&self, package: &Package, into: &Path) -> Result<PathBuf> {
         let mut command = self.command("apt-get");
-        // Several downloads run at once, and apt's cache of its lists is not made for that.
+        // Downloads run in parallel, and apt's cache of its lists does not support that.
         command.arg("-o").arg(format!("Dir::Cache={}", into.display()));
         command.args(["-qq", "-o", "Acquire::Retries=3", "download"]).current_dir(into);
         repo::capture(command.arg(format!("{}={}", package.name, package.version))).with_context(
@@ -142,19 +142,19 @@ impl Apt {
         set("Acquire::Languages", "none");
         set("APT::Architecture", self.arch.name());
         set("APT::Architectures", self.arch.name());
-        // Else apt, when run by root, wants the directory to belong to its own user.
+        // Otherwise apt, run by root, requires that its own user owns the directory.
         set("APT::Sandbox::User", "root");
         command.env("LC_ALL", "C");
         command
     }
 }
 
-/// Whether this machine has apt at all.
+/// Whether this machine has apt and dpkg.
 pub fn is_there() -> bool {
     repo::which("apt-get").is_some() && repo::which("dpkg-deb").is_some()
 }
 
-/// The newest of some packages, by Debian's own order of versions.
+/// The newest of some packages, by dpkg's order of versions.
 pub fn newest(packages: Vec<Package>) -> Option<Package> {
     packages.into_iter().reduce(|best, next| if is_newer(&next, &best) { next } else { best })
 }
@@ -164,7 +164,8 @@ fn is_newer(this: &Package, than: &Package) -> bool {
     Command::new("dpkg").args(arguments).status().is_ok_and(|status| status.success())
 }
 
-/// The address, in the machine's apt configuration, of the archive that holds a suite: security suites have their own.
+/// The address of the archive that holds a suite, from the machine's apt configuration. Security
+/// suites have an archive of their own.
 pub fn mirror(suite: &str) -> Result<String> {
     let mut command = Command::new("apt-get");
     command.args([
@@ -188,7 +189,7 @@ fn find_mirror(targets: &str, suite: &str) -> Option<String> {
     targets.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         let (uri, release, component) = (words.next()?, words.next()?, words.next()?);
-        // Others' repositories have names of their own; what has a suite's plain name is Debian's main archive.
+        // Third-party repositories rarely use a plain suite name; Debian's main archive does.
         let fits =
             if is_security(suite) { is_security(release) } else { !release.contains(['-', '/']) };
         (fits && component == "main").then(|| uri.to_owned())
@@ -199,8 +200,8 @@ fn is_security(suite: &str) -> bool {
     suite.ends_with("-security")
 }
 
-/// The real packages in what `apt-cache depends` prints. Of alternatives all are taken: one of them is enough, and none
-/// does harm.
+/// The real packages in the output of `apt-cache depends`. All alternatives are included: one would
+/// do, and the others are harmless.
 fn dependencies(text: &str) -> impl Iterator<Item = &str> {
     let lines = text.lines().filter_map(|line| line.rsplit_once("Depends: "));
     lines.map(|(_, name)| name.trim()).filter(|name| !name.starts_with('<'))
@@ -228,7 +229,7 @@ mod tests {
                            http://mirror.example/debian-security/ bookworm-security main\n";
 
     #[test]
-    fn a_suite_is_looked_for_where_its_kind_is_configured() {
+    fn finds_the_mirror_of_main_and_security_suites() {
         let find = |suite| find_mirror(TARGETS, suite).unwrap();
         assert_eq!(find("trixie-backports"), "http://mirror.example/debian/");
         assert_eq!(find("bullseye-security"), "http://mirror.example/debian-security/");
@@ -236,13 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_are_real_packages() {
+    fn skips_virtual_packages() {
         let text = "rustc\n  Depends: libc6\n |Depends: gcc\n  PreDepends: it\n  Depends: <c-compiler>\n    clang\n";
         assert_eq!(dependencies(text).collect::<Vec<_>>(), ["libc6", "gcc", "it"]);
     }
 
     #[test]
-    fn a_stanza_gives_name_version_and_hash() {
+    fn parses_name_version_and_hash_of_a_stanza() {
         let stanza = "Package: linux-x\nSource: linux (1)\nVersion: 6.1~rc1-1\nSHA256: ab\nDescription: Linux: it\n";
         let package = parse_stanza(stanza).unwrap();
         assert_eq!((package.name.as_str(), package.version.as_str()), ("linux-x", "6.1~rc1-1"));

@@ -1,4 +1,4 @@
-//! The processors that guests have, and what differs between their machines.
+//! The processors of guests, and the options of QEMU that differ between them.
 
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// As Debian calls it.
+    /// Debian's name of it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -22,7 +22,7 @@ impl Arch {
         }
     }
 
-    /// The program that emulates it, and the package with that program.
+    /// The program that emulates it, and the Debian package of that program.
     pub fn emulator(self) -> (&'static str, &'static str) {
         match self {
             Self::Amd64 => ("qemu-system-x86_64", "qemu-system-x86"),
@@ -30,7 +30,8 @@ impl Arch {
         }
     }
 
-    /// The emulator's words for the machine. Pointer authentication by Arm's own cipher would cost half of the time.
+    /// QEMU's options for the machine. Arm's own cipher for pointer authentication would double the
+    /// time that a guest takes.
     pub fn machine(self) -> &'static [&'static str] {
         match self {
             Self::Amd64 => &["-cpu", "max"],
@@ -38,7 +39,7 @@ impl Arch {
         }
     }
 
-    /// The emulator's words for a second serial line on the character device `line`.
+    /// QEMU's options for a second serial line on the character device `line`.
     pub fn second_serial(self) -> [&'static str; 2] {
         match self {
             Self::Amd64 => ["-serial", "chardev:line"],
@@ -46,7 +47,7 @@ impl Arch {
         }
     }
 
-    /// The guest's names of the kernel's console and of the second serial line.
+    /// The guest's device names of the kernel's console and of the second serial line.
     pub fn lines(self) -> (&'static str, &'static str) {
         match self {
             Self::Amd64 => ("ttyS0", "ttyS1"),

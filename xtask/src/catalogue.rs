@@ -1,4 +1,4 @@
-//! `tests/kernels.toml`, read and checked. Says which kernels there should be; getting them is [`crate::kernels`].
+//! Reads and checks `tests/kernels.toml`. [`crate::kernels`] fetches the kernels that it lists.
 
 use std::fs;
 
@@ -12,75 +12,75 @@ use crate::repo;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// `6.12`: what the user types.
+    /// The name on the command line, such as `6.12`.
     pub series: String,
-    /// The processor it is for.
+    /// The processor.
     #[serde(default)]
     pub arch: Arch,
-    /// The Debian suite that has it.
+    /// The Debian suite of the package.
     pub suite: String,
-    /// The binary package with the image, or with the source.
+    /// The package of the image, or of the source.
     pub package: String,
-    /// The package's version; empty in an entry that is not pinned yet.
+    /// The package's version; empty in an entry without a pin.
     #[serde(default)]
     pub version: String,
-    /// The hash of the `.deb`, likewise.
+    /// The hash of the `.deb`; empty in an entry without a pin.
     #[serde(default)]
     pub sha256: String,
-    /// Built here of the source, with this file of tests/kernels as its configuration.
+    /// The configuration below tests/kernels, for a kernel that is built from source.
     #[serde(default)]
     pub config: Option<String>,
-    /// Whether the kernel moves several VMAs at once by itself.
+    /// Whether the kernel has the multi-VMA move.
     pub native: bool,
-    /// Why the kernel is in the list.
+    /// Why the kernel is tested.
     pub why: String,
 }
 
-/// Programs of this machine that every test guest has, beside the tests themselves.
+/// Files of this machine that every test guest contains, beside the tests.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestExtras {
-    /// Names looked up in `PATH`.
+    /// Programs, looked up in `PATH`.
     #[serde(default)]
     pub programs: Vec<String>,
-    /// Directories, copied whole.
+    /// Directories, copied with everything in them.
     #[serde(default)]
     pub directories: Vec<String>,
-    /// Files of tests/tests, without `.rs`, that guests leave out.
+    /// Files of tests/tests, without `.rs`, that do not run in guests.
     #[serde(default)]
     pub host_only: Vec<String>,
 }
 
-/// A distribution whose loader and libc the library must get along with.
+/// A distribution whose loader and libc the library is tested with.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Userland {
     /// The Debian suite.
     pub suite: String,
-    /// The series of the kernel to try it on as well.
+    /// The series of the kernel that the userland is booted on, too.
     #[serde(default)]
     pub kernel: Option<String>,
-    /// Why it is in the list.
+    /// Why it is tested.
     pub why: String,
 }
 
-/// The whole file.
+/// The file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
-    /// Every kernel, oldest first.
+    /// The kernels, oldest first.
     #[serde(rename = "kernel")]
     pub entries: Vec<Entry>,
-    /// Userlands of older and newer distributions.
+    /// The userlands.
     #[serde(rename = "userland", default)]
     pub userlands: Vec<Userland>,
-    /// What else the test guests contain.
+    /// What the test guests contain beside the tests.
     #[serde(default)]
     pub guest: GuestExtras,
 }
 
 impl Catalogue {
-    /// Reads the catalogue of this repository.
+    /// Reads the repository's catalogue.
     pub fn read() -> Result<Self> {
         let path = repo::root().join("tests/kernels.toml");
         let text = fs::read_to_string(&path)
@@ -95,13 +95,13 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The kernels for one processor.
+    /// The kernels of one processor.
     pub fn of(&self, arch: Arch) -> Vec<Entry> {
         let entries = self.entries.iter().filter(|entry| entry.arch == arch);
         entries.cloned().collect()
     }
 
-    /// The entries with these series, in the catalogue's order; all those of a processor when none is named.
+    /// The entries of these series in the catalogue's order; without series all of one processor.
     pub fn select_of(&self, arch: Arch, series: &[String]) -> Result<Vec<Entry>> {
         if series.is_empty() {
             return Ok(self.of(arch));
@@ -109,7 +109,7 @@ impl Catalogue {
         self.select(series)
     }
 
-    /// The entries with these series, in the catalogue's order; all of them when none is named.
+    /// The entries of these series in the catalogue's order; without series all of them.
     pub fn select(&self, series: &[String]) -> Result<Vec<Entry>> {
         let known = self.entries.iter().map(|entry| entry.series.as_str()).collect::<Vec<_>>();
         if let Some(unknown) = series.iter().find(|wanted| !known.contains(&wanted.as_str())) {

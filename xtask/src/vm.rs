@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: one program of this machine in one guest, as if it ran here.
+//! `cargo xtask vm`: runs one program of this machine in a guest and returns its exit status.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -10,36 +10,36 @@ use crate::catalogue::Catalogue;
 use crate::guest::{Guest, GuestCommand};
 use crate::kernels;
 
-/// What is run where.
+/// The program and the guest.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The kernel's series, for example 6.1.
+    /// Series of the kernel, for example 6.1
     version: String,
-    /// A file or directory to put into the guest too, at the same place or, with =, elsewhere.
+    /// Copy a file or directory into the guest, to the same path or to GUEST
     #[arg(long, value_name = "HOST[=GUEST]")]
     with: Vec<String>,
-    /// A variable for the program.
+    /// Set an environment variable of the program
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
-    /// Seconds until the guest is given up.
+    /// Kill the guest after this many seconds
     #[arg(long, default_value_t = 120)]
     timeout: u64,
-    /// The program, from this machine or (like `sh`) from busybox, and its arguments.
+    /// The program and its arguments; busybox provides what this machine does not have
     #[arg(required = true, last = true)]
     command: Vec<String>,
 }
 
-/// Runs the program; its exit status becomes ours.
+/// Runs the program and returns its exit status.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let entry = Catalogue::read()?.select(std::slice::from_ref(&options.version))?;
     let kernel = kernels::get(&entry)?.remove(0);
     let mut guest = Guest { timeout: Duration::from_secs(options.timeout), ..Guest::default() };
     for with in &options.with {
-        let (host, place) = with.split_once('=').unwrap_or((with, with));
-        guest.add(std::path::absolute(host)?, std::path::absolute(place)?);
+        let (host, there) = with.split_once('=').unwrap_or((with, with));
+        guest.add(std::path::absolute(host)?, std::path::absolute(there)?);
     }
     let mut argv = options.command.clone();
-    // What is not here may be in the guest: busybox has it, or it came along.
+    // A program that this machine lacks may be busybox's, or among the copied files.
     if let Ok(path) = guest.add_program(&argv[0]) {
         argv[0] = path.to_string_lossy().into_owned();
     }

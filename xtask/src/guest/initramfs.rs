@@ -1,4 +1,4 @@
-//! The guest's root file system: a `newc` archive with busybox, the files asked for and what those need to run.
+//! The guest's root file system: a `newc` archive of busybox, the guest's files and their libraries.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,13 +13,13 @@ use super::{Guest, guest_path, libraries};
 use crate::arch::Arch;
 use crate::repo;
 
-/// The directories that are links into `/usr`, as on Debian.
+/// Directories that are links into `/usr`, as on Debian.
 pub const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
-/// The directories that exist from the start.
+/// Directories that every guest has.
 const DIRECTORIES: [&str; 9] = ["dev", "etc", "proc", "root", "run", "sys", "tmp", "usr", "var"];
 
-/// Writes the archive: the first process's script, busybox and its commands, the files and their libraries.
+/// Writes the archive: `init` as the first process, busybox with its applets, files and libraries.
 pub fn write(to: &Path, init: &str, guest: &Guest) -> Result<()> {
     let mut tree = Tree::default();
     for name in DIRECTORIES {
@@ -41,7 +41,7 @@ pub fn write(to: &Path, init: &str, guest: &Guest) -> Result<()> {
         for library in libraries::needed_by(&contents)? {
             tree.insert_new(&guest_path(&library), Node::File(library));
         }
-        // Where the loader looks for libraries that are not in its own directories.
+        // The loader finds libraries outside of its default directories by this cache.
         tree.copy(Path::new("/etc/ld.so.cache"), Path::new("etc/ld.so.cache"), &mut Vec::new())
             .ok();
     }
@@ -49,7 +49,7 @@ pub fn write(to: &Path, init: &str, guest: &Guest) -> Result<()> {
     tree.write(to).with_context(|| format!("{}: the initramfs cannot be written", to.display()))
 }
 
-/// The static busybox of this machine.
+/// This machine's busybox, which must be static.
 pub fn busybox() -> Result<PathBuf> {
     let path = repo::which("busybox")
         .context("busybox is not installed (apt-get install busybox-static)")?;
@@ -59,8 +59,8 @@ pub fn busybox() -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Adds busybox under every name it answers to, except where a real program is already.
-/// Another machine's busybox cannot be asked here: this one's says which names there are.
+/// Adds busybox, and a link for each applet unless a program of that name is there. A busybox for
+/// another processor cannot list its applets here, so this machine's busybox lists them.
 fn add_busybox(tree: &mut Tree, given: Option<&Path>) -> Result<()> {
     let path = busybox()?;
     for applet in repo::capture(Command::new(&path).arg("--list"))?.lines() {
@@ -79,7 +79,7 @@ enum Node {
     Console,
 }
 
-/// Paths in the guest without their leading slash; a parent sorts before what is in it.
+/// Entries by their path in the guest, without a leading slash. A directory sorts before its entries.
 #[derive(Debug, Default)]
 struct Tree(BTreeMap<PathBuf, Node>);
 
@@ -101,7 +101,7 @@ impl Tree {
         }
     }
 
-    /// Adds a file, or a directory with everything in it; collects the host's paths of the files.
+    /// Adds a file or a directory tree. Appends the host's paths of the files to `files`.
     fn copy(&mut self, host: &Path, guest: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         let metadata = fs::metadata(host)
             .with_context(|| format!("{}: cannot be put into a guest", host.display()))?;
@@ -115,7 +115,7 @@ impl Tree {
             fs::read_dir(host).with_context(|| format!("{}: cannot be read", host.display()))?;
         for entry in entries.flatten() {
             let (from, to) = (entry.path(), guest.join(entry.file_name()));
-            // A link may lead anywhere, into a circle too: only one to a file is followed.
+            // A link to a directory may form a cycle, so only links to files are followed.
             if from.is_file() || (from.is_dir() && !from.is_symlink()) {
                 self.copy(&from, &to, files)?;
             }
@@ -149,7 +149,8 @@ impl Tree {
     }
 }
 
-/// The `newc` format: for each entry a header of hexadecimal fields, the name and the contents, each padded to four.
+/// The `newc` format: each entry has a header of hexadecimal fields, a name and the contents, each
+/// padded to four bytes.
 struct Archive<W> {
     out: W,
     written: usize,
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpio_reads_what_was_written() {
+    fn writes_an_archive_that_cpio_reads() {
         let Some(cpio) = repo::which("cpio") else { return };
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("archive");

@@ -1,4 +1,4 @@
-//! What a file needs to run elsewhere: the shared libraries and the loader of an ELF file, the interpreter of a script.
+//! Finds the files that a program needs in a guest: shared libraries, the loader, an interpreter.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::repo;
 
-/// The files that these files need, and those in turn, at their places on this machine.
+/// The files that `files` need, directly or indirectly, by their paths on this machine.
 pub fn needed_by(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut needed = BTreeSet::new();
     let mut dynamic = Vec::new();
@@ -24,7 +24,7 @@ pub fn needed_by(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
             Kind::Other => {}
         }
     }
-    // `ldd` starts one process for each of its arguments, and this one would start as many.
+    // One `ldd` for many files: each start of it costs a shell.
     for some in dynamic.chunks(100) {
         needed.extend(ldd(some)?);
     }
@@ -65,7 +65,7 @@ fn ldd(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut command = Command::new("ldd");
     command.args(files).env_remove("LD_PRELOAD").env_remove("LD_LIBRARY_PATH").env("LC_ALL", "C");
     let output = command.output().context("ldd: cannot be run")?;
-    // Its exit status is 1 as soon as one of the files is static: what it says counts.
+    // The exit status is 1 if any of the files is static, so only the output counts.
     let text = String::from_utf8_lossy(&output.stdout);
     if let Some(line) = text.lines().find(|line| line.contains("not found")) {
         bail!(
@@ -77,7 +77,7 @@ fn ldd(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     Ok(text.lines().filter_map(library).collect())
 }
 
-/// The path in a line such as `libc.so.6 => /lib/libc.so.6 (0x7f..)` or `/lib64/ld-linux-x86-64.so.2 (0x7f..)`.
+/// The path in a line such as `libc.so.6 => /lib/libc.so.6 (0x7f..)`.
 fn library(line: &str) -> Option<PathBuf> {
     let path = line.strip_prefix('\t')?.rsplit_once(" (")?.0;
     let path = path.rsplit_once("=> ").map_or(path, |(_, path)| path);
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_ldd_gives_the_library() {
+    fn parses_lines_of_ldd() {
         let path = |line| library(line).map(|path| path.display().to_string());
         assert_eq!(path("\tlibc.so.6 => /lib/libc.so.6 (0x0)").as_deref(), Some("/lib/libc.so.6"));
         assert_eq!(

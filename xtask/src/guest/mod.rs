@@ -1,8 +1,8 @@
-//! Guests: a Debian kernel under QEMU that runs a list of commands and says how each ended.
+//! Runs commands under a Debian kernel in QEMU and returns how each ended.
 //!
-//! A guest has no disk. Whatever it needs travels in its initramfs ([`initramfs`], with the shared libraries that
-//! [`libraries`] finds); its first process runs the commands ([`script`]) and reports over a serial line
-//! ([`protocol`]); [`qemu`] starts, watches and ends the machine. Which kernels there are is not known here.
+//! A guest has no disk: [`initramfs`] packs its files, with the shared libraries that [`libraries`]
+//! finds. Its first process runs the commands ([`script`]) and reports over a serial line
+//! ([`protocol`]). [`qemu`] starts, watches and ends the machine.
 
 mod initramfs;
 mod libraries;
@@ -26,48 +26,48 @@ use crate::arch::Arch;
 use crate::kernels::Kernel;
 use crate::repo;
 
-/// How many guests run at once.
+/// Guests that run at the same time.
 const AT_ONCE: usize = 2;
 
-/// What a guest contains and does.
+/// Contents and commands of a guest.
 #[derive(Debug, Clone)]
 pub struct Guest {
-    /// Files and directories: where they are here, where they go there.
+    /// Files and directories: path on this machine, path in the guest.
     pub files: Vec<(PathBuf, PathBuf)>,
-    /// The commands, run one after the other whatever becomes of each.
+    /// Commands, run one after the other even if some fail.
     pub commands: Vec<GuestCommand>,
-    /// Its processor; shared libraries come along by themselves only where it is this machine's.
+    /// The processor. Shared libraries are added automatically only for this machine's processor.
     pub arch: Arch,
-    /// The busybox that it starts from, when it is not this machine's.
+    /// The busybox of the guest, if not this machine's.
     pub busybox: Option<PathBuf>,
-    /// How long the guest may take in all, its start included.
+    /// Limit for the whole run, including the boot.
     pub timeout: Duration,
 }
 
 /// One command line and its environment.
 #[derive(Debug, Clone, Default)]
 pub struct GuestCommand {
-    /// Program and arguments, as they are: no shell reads them. A program without a slash is looked up in the guest.
+    /// Program and arguments, not interpreted by a shell. The guest's `PATH` is searched.
     pub argv: Vec<String>,
-    /// Variables beside `PATH`, `HOME`, `TERM` and the kernel's own (`MREMAP_KERNEL`, `MREMAP_KERNEL_NATIVE`).
+    /// Variables beside `PATH`, `HOME`, `TERM`, `MREMAP_KERNEL` and `MREMAP_KERNEL_NATIVE`.
     pub env: Vec<(String, String)>,
 }
 
 /// How a command ended.
 #[derive(Debug, Clone)]
 pub struct CommandOutcome {
-    /// Its exit status; 128 and the signal's number when a signal ended it.
+    /// Exit status, or 128 + the number of the signal that killed it.
     pub status: i32,
-    /// What it wrote to stdout and stderr, in order.
+    /// Standard output and standard error, interleaved.
     pub output: String,
-    /// How long it ran.
+    /// Run time in seconds.
     pub seconds: f64,
-    /// What the kernel logged, when it complained (a warning or an oops) while the command ran.
+    /// The kernel's log if it issued a warning or an oops while the command ran.
     pub kernel_log: Option<String>,
 }
 
 impl CommandOutcome {
-    /// Whether it exited with 0 and the kernel did not complain.
+    /// Whether it exited with 0 and the kernel logged no warning.
     pub fn is_success(&self) -> bool {
         self.status == 0 && self.kernel_log.is_none()
     }
@@ -86,13 +86,13 @@ impl Default for Guest {
 }
 
 impl Guest {
-    /// Adds a file or a whole directory at a place of its own. Shared libraries of what is executable come along.
+    /// Adds a file or a directory tree, with the shared libraries of its executables.
     pub fn add(&mut self, host: impl Into<PathBuf>, guest: impl Into<PathBuf>) -> &mut Self {
         self.files.push((host.into(), guest.into()));
         self
     }
 
-    /// Adds a program of this machine, found in `PATH`, where it is here; returns that place.
+    /// Adds a program found in `PATH`, under the same path. Returns that path.
     pub fn add_program(&mut self, name: &str) -> Result<PathBuf> {
         let path = repo::which(name)
             .with_context(|| format!("{name}: no such program on this machine"))?;
@@ -101,12 +101,12 @@ impl Guest {
         Ok(path)
     }
 
-    /// Adds a command without an environment of its own.
+    /// Adds a command without further variables.
     pub fn command<I: IntoIterator<Item: Into<String>>>(&mut self, argv: I) -> &mut Self {
         self.command_with(argv, &[])
     }
 
-    /// Adds a command with variables.
+    /// Adds a command with environment variables.
     pub fn command_with<I: IntoIterator<Item: Into<String>>>(
         &mut self,
         argv: I,
@@ -119,7 +119,7 @@ impl Guest {
         self
     }
 
-    /// Makes the initramfs. One serves any number of kernels.
+    /// Packs the initramfs, which can be booted under any number of kernels.
     pub fn pack(&self) -> Result<Packed> {
         let directory = tempfile::tempdir().context("no temporary directory")?;
         let nonce = protocol::nonce();
@@ -147,7 +147,7 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Boots it under one kernel. `watch` sees the commands' output as it comes.
+    /// Boots the guest under one kernel. `watch` receives the commands' output as it arrives.
     pub fn boot(
         &self,
         kernel: &Kernel,
@@ -160,15 +160,15 @@ impl Packed {
             let reader = protocol::Reader::new(&self.nonce);
             machine.run(reader, self.timeout, watch).with_context(named)
         };
-        // An emulated machine panics now and then while it boots (seen in one of 50 starts of 7.3 on a busy host).
-        // Nothing of ours has run by then, so it is started once more; a second time is an error.
+        // An emulated machine sometimes panics while it boots (7.3: one in 50 on a busy host). No
+        // command has run by then, so it is started once more.
         let outcomes = match run()? {
-            Run::Through(outcomes) => outcomes,
+            Run::Finished(outcomes) => outcomes,
             Run::NeverStarted(_) => {
-                eprintln!("{}: did not start; trying once more", named());
+                eprintln!("{}: did not boot; trying once more", named());
                 match run()? {
-                    Run::Through(outcomes) => outcomes,
-                    Run::NeverStarted(evidence) => bail!("{}: does not start\n{evidence}", named()),
+                    Run::Finished(outcomes) => outcomes,
+                    Run::NeverStarted(evidence) => bail!("{}: does not boot\n{evidence}", named()),
                 }
             }
         };
@@ -186,21 +186,22 @@ impl Packed {
 
 /// Boots a guest under one kernel and returns how each command ended.
 ///
-/// An error means that the guest did not get to its end: no QEMU, a panic, a hang. It carries the console's tail.
+/// # Errors
+/// The guest did not reach its end: no QEMU, a panic, a hang. The error holds the console's tail.
 pub fn run(kernel: &Kernel, guest: &Guest) -> Result<Vec<CommandOutcome>> {
     guest.pack()?.boot(kernel, &mut |_| ())
 }
 
-/// What became of a guest under one kernel.
+/// A guest's run under one kernel.
 #[derive(Debug)]
 pub struct GuestRun {
-    /// How its commands ended, or why it did not get there.
+    /// How its commands ended, or why the guest failed.
     pub result: Result<Vec<CommandOutcome>>,
-    /// How long it took.
+    /// Run time in seconds, including the boot.
     pub seconds: f64,
 }
 
-/// Boots one guest under several kernels, two at a time; `done` hears of each as it ends.
+/// Boots one guest under several kernels, two at a time. Calls `done` for each one that ended.
 pub fn run_each(
     kernels: &[Kernel],
     guest: &Guest,
@@ -228,12 +229,12 @@ fn next(queue: &Mutex<VecDeque<usize>>) -> Option<usize> {
     queue.lock().expect("no panic while it is held").pop_front()
 }
 
-/// What is missing on this machine for running guests, as a sentence; nothing when nothing is.
+/// What this machine lacks to run guests, or `None`.
 pub fn missing() -> Option<String> {
     missing_in(&env::var_os("PATH").unwrap_or_default(), Arch::Amd64)
 }
 
-/// As [`missing`], with programs looked for in these directories.
+/// As [`missing`], searching the directories of `path`.
 pub fn missing_in(path: &OsStr, arch: Arch) -> Option<String> {
     let (program, package) = arch.emulator();
     if repo::which_in(program, path).is_none() {
@@ -245,7 +246,7 @@ pub fn missing_in(path: &OsStr, arch: Arch) -> Option<String> {
     None
 }
 
-/// The place in the guest of a path of this machine: links such as `/bin` and `/lib64` lead to `/usr` there.
+/// The path in the guest: `/bin`, `/lib64` and others become directories below `/usr`.
 fn guest_path(path: &Path) -> PathBuf {
     let inside = path.strip_prefix("/").unwrap_or(path);
     let merged = initramfs::MERGED.iter().any(|name| inside.starts_with(name));

@@ -1,25 +1,24 @@
-//! What the guest says on its serial line: the commands' own output, cut by marks. Pure; who reads and who writes the
-//! line is elsewhere.
+//! The protocol on the guest's serial line: the commands' output, separated by marks. No I/O here.
 //!
-//! A mark is `<<NONCE words>>`. The nonce differs in every run, so nothing a command prints passes for a mark.
+//! A mark is `<<NONCE words>>`. The nonce differs in every run, so no command prints a mark by chance.
 //!
 //! ```text
 //! <<N ready>>  output of command 0  <<N end STATUS KERNEL>>  output of command 1  ...  <<N done>>
 //! ```
 //!
-//! `KERNEL` is 1 when the kernel complained meanwhile; then its log follows, up to `<<N log>>`.
+//! `KERNEL` is 1 if the kernel issued a warning; then its log follows, up to `<<N log>>`.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::CommandOutcome;
 
-/// A word that nobody prints by chance.
+/// A word that no command prints by chance.
 pub fn nonce() -> String {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     format!("guest-{:x}", time ^ u128::from(std::process::id()) << 64)
 }
 
-/// Reads the line as it comes in pieces.
+/// Parses the line, which arrives in chunks of any size.
 #[derive(Debug)]
 pub struct Reader {
     start: Vec<u8>,
@@ -27,12 +26,12 @@ pub struct Reader {
     output: Vec<u8>,
     running_since: Option<Instant>,
     outcomes: Vec<CommandOutcome>,
-    log_awaited: bool,
-    done: bool,
+    expects_log: bool,
+    is_done: bool,
 }
 
 impl Reader {
-    /// A reader for the line of one guest.
+    /// Creates a reader for one guest's line.
     pub fn new(nonce: &str) -> Self {
         Self {
             start: format!("<<{nonce} ").into_bytes(),
@@ -40,14 +39,14 @@ impl Reader {
             output: Vec::new(),
             running_since: None,
             outcomes: Vec::new(),
-            log_awaited: false,
-            done: false,
+            expects_log: false,
+            is_done: false,
         }
     }
 
-    /// Takes the next piece; `watch` gets what of it is a command's output.
-    pub fn feed(&mut self, piece: &[u8], watch: &mut dyn FnMut(&[u8])) {
-        self.pending.extend_from_slice(piece);
+    /// Parses the next chunk. `watch` receives the part of it that is a command's output.
+    pub fn feed(&mut self, chunk: &[u8], watch: &mut dyn FnMut(&[u8])) {
+        self.pending.extend_from_slice(chunk);
         while let Some((before, words, after)) = self.split() {
             let rest = self.pending.split_off(after);
             self.pending.truncate(before);
@@ -55,7 +54,7 @@ impl Reader {
             self.pending = rest;
             self.mark(&words);
         }
-        // A mark may have begun in this piece.
+        // Keep what may be the beginning of a mark.
         let kept = (1..self.start.len())
             .rev()
             .find(|&n| self.pending.ends_with(&self.start[..n]))
@@ -65,23 +64,23 @@ impl Reader {
         }
     }
 
-    /// Whether the guest said anything yet.
+    /// Whether a mark was read.
     pub fn is_started(&self) -> bool {
-        self.done || self.running_since.is_some()
+        self.is_done || self.running_since.is_some()
     }
 
-    /// Whether the guest said that it is through.
+    /// Whether the guest finished all commands.
     pub fn is_done(&self) -> bool {
-        self.done
+        self.is_done
     }
 
-    /// How the finished commands ended, and what an unfinished one has printed so far.
+    /// The outcomes of the finished commands, and the output of an unfinished one.
     pub fn into_parts(self) -> (Vec<CommandOutcome>, String) {
         let unfinished = if self.running_since.is_some() { self.output } else { Vec::new() };
         (self.outcomes, String::from_utf8_lossy(&unfinished).into_owned())
     }
 
-    /// The next whole mark: where it starts, what it says, where it ends.
+    /// The next complete mark: its start, its words, its end.
     fn split(&self) -> Option<(usize, String, usize)> {
         let before = find(&self.pending, &self.start)?;
         let words = before + self.start.len();
@@ -92,7 +91,7 @@ impl Reader {
 
     fn flush(&mut self, length: usize, watch: &mut dyn FnMut(&[u8])) {
         let text: Vec<u8> = self.pending.drain(..length).collect();
-        if self.running_since.is_some() && !self.log_awaited && !text.is_empty() {
+        if self.running_since.is_some() && !self.expects_log && !text.is_empty() {
             watch(&text);
         }
         self.output.extend(text);
@@ -112,18 +111,18 @@ impl Reader {
                     seconds,
                     kernel_log: None,
                 });
-                self.log_awaited = *complaint == "1";
+                self.expects_log = *complaint == "1";
             }
             ["log"] => {
                 if let Some(last) = self.outcomes.last_mut() {
                     last.kernel_log = Some(text);
                 }
-                self.log_awaited = false;
+                self.expects_log = false;
             }
-            ["done"] => self.done = true,
+            ["done"] => self.is_done = true,
             _ => {}
         }
-        self.running_since = (!self.done).then(Instant::now);
+        self.running_since = (!self.is_done).then(Instant::now);
     }
 }
 
@@ -135,28 +134,28 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// Reads a line whole and in pieces of every size; both must say the same.
+    /// Reads a line in chunks of every size; the results must be equal.
     fn check(line: &str, expected: &[(i32, &str, Option<&str>)], unfinished: &str) {
         for size in 1..=line.len() {
             let mut reader = Reader::new("N");
             let mut seen = Vec::new();
             line.as_bytes()
                 .chunks(size)
-                .for_each(|piece| reader.feed(piece, &mut |text| seen.extend_from_slice(text)));
+                .for_each(|chunk| reader.feed(chunk, &mut |text| seen.extend_from_slice(text)));
             let (outcomes, rest) = reader.into_parts();
             let got: Vec<_> = outcomes
                 .iter()
                 .map(|it| (it.status, it.output.as_str(), it.kernel_log.as_deref()))
                 .collect();
-            assert_eq!(got, expected, "in pieces of {size}");
-            assert_eq!(rest, unfinished, "in pieces of {size}");
+            assert_eq!(got, expected, "in chunks of {size}");
+            assert_eq!(rest, unfinished, "in chunks of {size}");
             let all: String = expected.iter().map(|it| it.1).chain([unfinished]).collect();
-            assert_eq!(String::from_utf8_lossy(&seen), all, "in pieces of {size}");
+            assert_eq!(String::from_utf8_lossy(&seen), all, "in chunks of {size}");
         }
     }
 
     #[test]
-    fn output_is_cut_at_marks_and_nothing_is_added_or_lost() {
+    fn separates_outputs_at_marks() {
         check(
             "noise<<N ready>>a\nb<<N end 0 0>><<N end 3 0>><<N done>>",
             &[(0, "a\nb", None), (3, "", None)],
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_resembles_a_mark_is_output() {
+    fn keeps_output_that_resembles_a_mark() {
         check(
             "<<N ready>><<M end 0 0>> <<N<<N end 0 0>><<N done>>",
             &[(0, "<<M end 0 0>> <<N", None)],
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_of_the_kernel_belongs_to_the_command_before_it() {
+    fn assigns_a_kernel_log_to_the_command_before_it() {
         check(
             "<<N ready>>x<<N end 0 1>>WARNING<<N log>><<N done>>",
             &[(0, "x", Some("WARNING"))],
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_never_ended_leaves_its_output() {
+    fn returns_the_output_of_an_unfinished_command() {
         check("<<N ready>>a<<N end 0 0>>half", &[(0, "a", None)], "half");
     }
 }

@@ -1,4 +1,4 @@
-//! One virtual machine: started, listened to, ended. It emulates the processor, so no hardware support is needed.
+//! Starts, watches and ends one virtual machine. QEMU emulates the processor, so no KVM is needed.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,19 +15,19 @@ use super::CommandOutcome;
 use super::protocol::Reader;
 use crate::kernels::Kernel;
 
-/// How much of the console an error shows.
+/// Lines of the console in an error.
 const TAIL: usize = 40;
 
-/// A machine about to be started.
+/// A machine to start.
 pub struct Machine<'a> {
     pub kernel: &'a Kernel,
     pub initrd: &'a Path,
-    /// Where the kernel's console goes.
+    /// The file that the kernel's console is written to.
     pub console: &'a Path,
 }
 
 impl Machine<'_> {
-    /// Runs the machine until the guest says it is through, or is gone before its first command.
+    /// Runs the machine until the guest finishes, or dies before its first command.
     pub fn run(
         &self,
         reader: Reader,
@@ -39,37 +39,35 @@ impl Machine<'_> {
             let (program, package) = self.kernel.arch.emulator();
             format!("{program}: cannot be started; install it (apt-get install {package})")
         })?;
-        let pieces = pieces(child.stdout.take().context("qemu has no stdout")?);
-        let (reader, end) = listen(reader, &pieces, timeout, watch);
-        let complaint = stop(&mut child, &end);
+        let chunks = chunks(child.stdout.take().context("qemu has no stdout")?);
+        let (reader, end) = listen(reader, &chunks, timeout, watch);
+        let stderr = stop(&mut child, &end);
         let is_started = reader.is_started();
         let (outcomes, unfinished) = reader.into_parts();
         match end {
-            End::Done => Ok(Run::Through(outcomes)),
-            End::Gone if !is_started => {
-                Ok(Run::NeverStarted(self.evidence(&unfinished, &complaint)))
-            }
+            End::Done => Ok(Run::Finished(outcomes)),
+            End::Gone if !is_started => Ok(Run::NeverStarted(self.evidence(&unfinished, &stderr))),
             End::Timeout => bail!(
-                "hangs: not through after {} s, {} commands ended\n{}",
+                "hangs: not finished after {} s, {} commands ended\n{}",
                 timeout.as_secs(),
                 outcomes.len(),
-                self.evidence(&unfinished, &complaint)
+                self.evidence(&unfinished, &stderr)
             ),
             End::Gone => bail!(
-                "stopped before its end: {} commands ended\n{}",
+                "died: {} commands ended\n{}",
                 outcomes.len(),
-                self.evidence(&unfinished, &complaint)
+                self.evidence(&unfinished, &stderr)
             ),
         }
     }
 
     fn command(&self) -> Command {
         let (arch, native) = (self.kernel.arch, u8::from(self.kernel.native));
-        // What the kernel does not know itself becomes a variable of the first process.
+        // The kernel passes unknown parameters to the first process as variables.
         let line = format!(
             "console={} quiet panic=-1 oops=panic mitigations=off MREMAP_KERNEL={} MREMAP_KERNEL_NATIVE={native}",
             arch.lines().0,
-            // Tests know a kernel by its numbers.
+            // A series such as 6.1-arm64 is 6.1 for the tests.
             self.kernel.series.split('-').next().unwrap_or_default()
         );
         let mut command = Command::new(arch.emulator().0);
@@ -87,14 +85,14 @@ impl Machine<'_> {
         command
     }
 
-    /// What an error shows: the output of the command that was running, QEMU's own complaint, the console's end.
-    fn evidence(&self, unfinished: &str, complaint: &str) -> String {
+    /// The text of an error: the running command's output, QEMU's stderr, the console's tail.
+    fn evidence(&self, unfinished: &str, stderr: &str) -> String {
         let console =
             fs::read(self.console).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let console = console.unwrap_or_default();
         let mut text = String::new();
-        let titles = ["the command that was running printed", "qemu said", "the console's end"];
-        for (title, part) in titles.into_iter().zip([unfinished, complaint, &console]) {
+        let titles = ["output of the running command", "QEMU's stderr", "end of the console"];
+        for (title, part) in titles.into_iter().zip([unfinished, stderr, &console]) {
             if !part.trim().is_empty() {
                 let _ = writeln!(text, "--- {title}:\n{}", tail(part));
             }
@@ -103,11 +101,11 @@ impl Machine<'_> {
     }
 }
 
-/// How a machine's run ended, where it did not fail.
+/// How a machine's run ended.
 pub enum Run {
-    /// The guest got to its end.
-    Through(Vec<CommandOutcome>),
-    /// The kernel did not get to the first command; here is what there was to see.
+    /// The guest finished all commands.
+    Finished(Vec<CommandOutcome>),
+    /// The kernel did not reach the first command; the text is for the error.
     NeverStarted(String),
 }
 
@@ -117,17 +115,17 @@ enum End {
     Timeout,
 }
 
-/// Reads the serial line until the guest is through, gone, or late.
+/// Reads the serial line until the guest finishes, dies or exceeds its time.
 fn listen(
     mut reader: Reader,
-    pieces: &Receiver<Vec<u8>>,
+    chunks: &Receiver<Vec<u8>>,
     timeout: Duration,
     watch: &mut dyn FnMut(&[u8]),
 ) -> (Reader, End) {
     let deadline = Instant::now() + timeout;
     loop {
-        match pieces.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(piece) => reader.feed(&piece, watch),
+        match chunks.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(chunk) => reader.feed(&chunk, watch),
             Err(RecvTimeoutError::Disconnected) => return (reader, End::Gone),
             Err(RecvTimeoutError::Timeout) => return (reader, End::Timeout),
         }
@@ -137,8 +135,8 @@ fn listen(
     }
 }
 
-/// What comes on the line, read by a thread of its own so that waiting for it can end.
-fn pieces(mut line: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+/// Reads the line in a thread, so that waiting for it can time out.
+fn chunks(mut line: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         let mut buffer = [0; 1 << 14];
@@ -151,7 +149,7 @@ fn pieces(mut line: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     receiver
 }
 
-/// Ends the machine, which may have ended itself, and returns what QEMU wrote to stderr.
+/// Kills the machine unless it has ended, and returns QEMU's stderr.
 fn stop(child: &mut Child, end: &End) -> String {
     if !matches!(end, End::Gone) {
         child.kill().ok();

@@ -1,4 +1,4 @@
-//! The guest's first process: a busybox shell script that mounts what programs expect, runs the commands and reports.
+//! The guest's first process: a busybox shell script that mounts file systems and runs the commands.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::GuestCommand;
 use crate::arch::Arch;
 
-/// The bits of the kernel's taint mask that say it complained: bad page, oops, warning.
-const COMPLAINTS: u32 = 1 << 5 | 1 << 7 | 1 << 9;
+/// Bits of the kernel's taint mask: bad page, oops, warning.
+const WARNINGS: u32 = 1 << 5 | 1 << 7 | 1 << 9;
 
-/// Writes the script. Output and marks go to the second serial line, raw; the first one is the kernel's console.
+/// Writes the script. Output and marks go to the second serial line; the first is the kernel's console.
 pub fn init(commands: &[GuestCommand], nonce: &str, timeout: Duration, arch: Arch) -> String {
     let line = arch.lines().1;
-    // Should whoever started the guest be gone, nobody ends it: it ends itself, a little later than they would have.
+    // A guest whose starter died powers itself off, some time after the starter would have.
     let alone = timeout.as_secs() + 30;
     let mut script = format!(
         r#"#!/usr/bin/busybox sh
@@ -35,11 +35,11 @@ export PATH=/usr/local/bin:/usr/sbin:/usr/bin HOME=/root TERM=dumb NO_COLOR=1
 cd /tmp
 exec </dev/null >/dev/{line} 2>&1
 ( b sleep {alone}; b poweroff -f ) &
-complaints() {{ echo $(($(b cat /proc/sys/kernel/tainted) & {COMPLAINTS})); }}
+warnings() {{ echo $(($(b cat /proc/sys/kernel/tainted) & {WARNINGS})); }}
 before=0
-[ "$(complaints)" != 0 ] || b dmesg -c >/dev/null
+[ "$(warnings)" != 0 ] || b dmesg -c >/dev/null
 report() {{
-    local now=$(complaints)
+    local now=$(warnings)
     if [ "$now" != "$before" ]; then
         before=$now
         mark end $1 1; b dmesg | b tail -n 100; mark log
@@ -59,12 +59,12 @@ mark ready
         let argv: Vec<String> = command.argv.iter().map(|word| quote(word)).collect();
         let _ = writeln!(script, "b env {env}{}; report $?", argv.join(" "));
     }
-    // Waits until the line has taken everything, then says so.
+    // `stty` waits until the line is drained.
     let _ = write!(script, "mark 'done'\nb stty -F /dev/{line} raw\nb poweroff -f\n");
     script
 }
 
-/// A word as the shell must see it to leave it alone.
+/// Quotes a word for the shell.
 fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_reaches_the_program_as_it_is() {
+    fn quotes_words_for_the_shell() {
         assert_eq!(quote("a b"), "'a b'");
         assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
     }

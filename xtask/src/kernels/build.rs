@@ -1,5 +1,5 @@
-//! A kernel that no Debian package holds, built from Debian's package of the source: a configuration under tests/kernels
-//! that switches on what the guests need, and nothing else.
+//! Builds a kernel that Debian does not package, from Debian's source package and a minimal
+//! configuration below tests/kernels.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use crate::arch::Arch;
 use crate::catalogue::Entry;
 use crate::repo;
 
-/// The configuration that a kernel is built with; nothing for one that is fetched.
+/// The configuration of a kernel that is built; `None` for one that is fetched.
 pub fn configuration(entry: &Entry) -> Option<PathBuf> {
     Some(repo::root().join("tests/kernels").join(entry.config.as_ref()?))
 }
 
-/// Builds the image in `scratch`, of the content of the source's package.
+/// Builds the image in `scratch` from the unpacked source package.
 pub fn image(entry: &Entry, config: &Path, content: &Path, scratch: &Path) -> Result<PathBuf> {
     let compiler = Compiler::of(entry.arch)?;
-    eprintln!("kernel {}: building it takes some minutes", entry.series);
+    eprintln!("kernel {}: building from source, some minutes", entry.series);
     let archive = content.join("usr/src").join(format!("{}.tar.xz", entry.package));
     let (source, output) = (scratch.join("source"), scratch.join("output"));
     fs::create_dir_all(&source)?;
@@ -33,13 +33,13 @@ pub fn image(entry: &Entry, config: &Path, content: &Path, scratch: &Path) -> Re
         repo::capture(make.env("KCONFIG_ALLCONFIG", config).arg(target))
     };
     make("allnoconfig")?;
-    is_as_wanted(&fs::read_to_string(config)?, &fs::read_to_string(output.join(".config"))?)
-        .with_context(|| format!("{}: not what {} gives", config.display(), entry.package))?;
+    check_configuration(&fs::read_to_string(config)?, &fs::read_to_string(output.join(".config"))?)
+        .with_context(|| format!("{}: does not fit {}", config.display(), entry.package))?;
     make("Image")?;
     Ok(output.join("arch").join(compiler.arch).join("boot/Image"))
 }
 
-/// What the kernel's makefile wants to know about the processor.
+/// The kernel makefile's names of the processor and its compiler.
 struct Compiler {
     arch: &'static str,
     prefix: &'static str,
@@ -71,8 +71,8 @@ impl Compiler {
     }
 }
 
-/// The kernel's makefile drops without a word what it does not know or what depends on something that is not there.
-fn is_as_wanted(wanted: &str, got: &str) -> Result<()> {
+/// The kernel's makefile silently drops unknown options and those with unmet dependencies.
+fn check_configuration(wanted: &str, got: &str) -> Result<()> {
     let is_there = |line: &&str| got.lines().any(|it| it == *line);
     let wanted = wanted.lines().filter(|line| line.starts_with("CONFIG_"));
     let dropped: Vec<&str> = wanted.filter(|line| !is_there(line)).collect();
@@ -85,10 +85,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dropped_option_is_an_error() {
+    fn refuses_a_dropped_option() {
         let wanted = "# why\nCONFIG_A=y\nCONFIG_B=y\n";
-        assert!(is_as_wanted(wanted, "CONFIG_B=y\n# CONFIG_C is not set\nCONFIG_A=y\n").is_ok());
-        let error = is_as_wanted(wanted, "CONFIG_A=y\n# CONFIG_B is not set\n").unwrap_err();
+        let kept = "CONFIG_B=y\n# CONFIG_C is not set\nCONFIG_A=y\n";
+        assert!(check_configuration(wanted, kept).is_ok());
+        let error = check_configuration(wanted, "CONFIG_A=y\n# CONFIG_B is not set\n").unwrap_err();
         assert_eq!(error.to_string(), "dropped: CONFIG_B=y");
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask kernels`: which guest kernels there are, fetched when they are not yet here, and which could be.
+//! `cargo xtask kernels`: fetches, lists and pins the guest kernels.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::catalogue::{Catalogue, Entry};
 use crate::kernels;
 
-/// What to do with the kernels.
+/// The action; without one, fetch.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
@@ -20,27 +20,27 @@ pub struct Options {
 /// Which kernels.
 #[derive(Debug, Clone, Default, clap::Args)]
 struct Kernels {
-    /// Series from tests/kernels.toml, for example 6.1; all of them when none is named.
+    /// Series in tests/kernels.toml, for example 6.1 [default: all]
     series: Vec<String>,
 }
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum Action {
-    /// Get the kernels that are not here yet (the default). Those that are built here only when they are named.
+    /// Fetch missing kernels (the default); kernels built from source only if named.
     Fetch(Kernels),
-    /// Say which kernels are here, without the network.
+    /// List the kernels and which of them are in the cache; offline.
     List(Kernels),
-    /// Print the pins of the newest packages, for tests/kernels.toml.
+    /// Print the lines of tests/kernels.toml that pin the newest packages.
     Pin(Kernels),
 }
 
-/// Does it; fails when a kernel cannot be had.
+/// Runs the action; fails if a kernel cannot be fetched.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let catalogue = Catalogue::read()?;
     let select = |kernels: &Kernels| catalogue.select(&kernels.series);
     let to_fetch = |kernels: &Kernels| -> Result<Vec<Entry>> {
         let mut entries = select(kernels)?;
-        // One that is built takes minutes, and compilers: only when it is named.
+        // Building takes minutes and compilers, so only on request.
         entries.retain(|entry| entry.config.is_none() || !kernels.series.is_empty());
         Ok(entries)
     };
@@ -59,7 +59,7 @@ fn fetch(entries: &[Entry]) -> ExitCode {
         match kernel {
             Ok(kernel) => show(entry, &kernel.version),
             Err(error) => {
-                show(entry, &format!("cannot be had: {error:#}"));
+                show(entry, &format!("failed: {error:#}"));
                 code = ExitCode::FAILURE;
             }
         }
@@ -71,7 +71,7 @@ fn list(entries: &[Entry]) {
     for entry in entries {
         let state = match kernels::cached(entry) {
             Some(kernel) => kernel.version,
-            None => format!("not here: cargo xtask kernels fetch {}", entry.series),
+            None => format!("missing: cargo xtask kernels fetch {}", entry.series),
         };
         show(entry, &state);
         println!("{:<14} {}", "", entry.why);

@@ -1,7 +1,8 @@
-//! The images of the catalogue's kernels: fetched once with apt, kept in the kernel cache, one folder for each series.
+//! Fetches the images of the catalogue's kernels with apt into the kernel cache, a folder a series.
 //!
-//! A folder holds `vmlinuz` and `origin`: the pin that was asked for and the package it came from, which differ
-//! when the suite has dropped the pinned version ([`pins`]); of a kernel that was built here ([`build`]) `config` too.
+//! A folder holds `vmlinuz` and `origin`: the pin of the catalogue and the package that was fetched,
+//! which differ if the suite dropped the pinned version ([`pins`]). A kernel that was built
+//! ([`build`]) has its `config`, too.
 
 mod build;
 pub mod command;
@@ -23,22 +24,22 @@ use crate::repo;
 pub use self::pins::pin_lines;
 use self::pins::{choose, newest_of, pin_of, shown};
 
-/// A kernel that can be booted.
+/// A kernel in the cache.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// The catalogue's name for it.
+    /// Its series in the catalogue.
     pub series: String,
-    /// The processor it is for.
+    /// Its processor.
     pub arch: Arch,
-    /// The package it came from, as `NAME VERSION`.
+    /// Its package, as `NAME VERSION`.
     pub version: String,
-    /// Whether it moves several VMAs at once by itself.
+    /// Whether it has the multi-VMA move.
     pub native: bool,
     /// The image.
     pub vmlinuz: PathBuf,
 }
 
-/// A kernel that was fetched before, for the pin of today.
+/// The cached kernel of an entry, if it was fetched for the present pin.
 pub fn cached(entry: &Entry) -> Option<Kernel> {
     let folder = folder(entry);
     let record = fs::read_to_string(folder.join("origin")).ok()?;
@@ -54,7 +55,7 @@ pub fn cached(entry: &Entry) -> Option<Kernel> {
     })
 }
 
-/// Whether the configuration is still the one that the kernel was built with.
+/// Whether the kernel was built with the present configuration.
 fn is_configured_so(entry: &Entry, folder: &Path) -> bool {
     let now = build::configuration(entry).map(fs::read);
     now.is_none_or(|now| {
@@ -62,30 +63,30 @@ fn is_configured_so(entry: &Entry, folder: &Path) -> bool {
     })
 }
 
-/// The kernels asked for, from the cache or fetched.
+/// Returns the kernels of these entries. Fetches those that the cache lacks.
 pub fn get(entries: &[Entry]) -> Result<Vec<Kernel>> {
     get_each(entries).into_iter().collect()
 }
 
-/// As [`get`], where one that cannot be had does not stop the others.
+/// As [`get`], with a result for each entry.
 pub fn get_each(entries: &[Entry]) -> Vec<Result<Kernel>> {
     let missing: Vec<&Entry> = entries.iter().filter(|entry| cached(entry).is_none()).collect();
     let mut failures = if missing.is_empty() { HashMap::new() } else { fetch(&missing) };
-    let had = |entry: &Entry| match failures.remove(&entry.series) {
+    let result = |entry: &Entry| match failures.remove(&entry.series) {
         Some(error) => Err(error),
         None => cached(entry)
             .with_context(|| format!("kernel {}: fetched, but not in the cache", entry.series)),
     };
-    entries.iter().map(had).collect()
+    entries.iter().map(result).collect()
 }
 
-/// As [`get`] for one series of the catalogue.
+/// As [`get`], for one series.
 pub fn get_one(series: &str) -> Result<Kernel> {
     let entries = Catalogue::read()?.select(&[series.to_owned()])?;
     get(&entries)?.pop().context("a series was selected")
 }
 
-/// The newest package of each kernel's series, as its suite has it today.
+/// The newest package of each entry's series.
 pub fn newest(entries: &[Entry]) -> Result<Vec<(Entry, Package)>> {
     need_apt()?;
     let mut found = Vec::new();
@@ -98,7 +99,7 @@ pub fn newest(entries: &[Entry]) -> Result<Vec<(Entry, Package)>> {
     Ok(found)
 }
 
-/// Fetches kernels, the suites side by side; returns those that failed.
+/// Fetches kernels, one thread a suite. Returns the errors by series.
 fn fetch(entries: &[&Entry]) -> HashMap<String, Error> {
     let lock = need_apt().and_then(|()| lock());
     if let Err(error) = lock {
@@ -140,7 +141,7 @@ fn fetch_suite((suite, arch): (&str, Arch), entries: &[&Entry]) -> HashMap<Strin
 
 fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
     if cached(entry).is_some() {
-        return Ok(()); // Another process fetched it while this one waited for the lock.
+        return Ok(()); // Another process fetched it while we waited for the lock.
     }
     let (package, warning) = choose(&|is_wanted| apt.find(is_wanted), entry)?;
     if let Some(warning) = warning {
@@ -183,7 +184,7 @@ fn check_hash(deb: &Path, package: &Package) -> Result<()> {
     Ok(())
 }
 
-/// The image: `boot/vmlinuz-*`, or since 6.19 `usr/lib/modules/*/vmlinuz`.
+/// Finds `boot/vmlinuz-*` or, since 6.19, `usr/lib/modules/*/vmlinuz`.
 fn find_vmlinuz(directory: &Path) -> Option<PathBuf> {
     let entries: Vec<_> = fs::read_dir(directory).ok()?.flatten().collect();
     let is_image = |entry: &fs::DirEntry| {
@@ -213,14 +214,14 @@ fn suites<'a>(entries: &[&'a Entry]) -> Vec<(&'a str, Arch)> {
 fn need_apt() -> Result<()> {
     if !apt::is_there() {
         bail!(
-            "kernels are fetched with apt-get and dpkg-deb, which this machine lacks; \
-             run this on Debian, or copy a filled cache and name it in MREMAP_KERNEL_CACHE"
+            "kernels are fetched with apt-get and dpkg-deb, which are not installed; \
+             run this on Debian, or copy a kernel cache here and name it in MREMAP_KERNEL_CACHE"
         );
     }
     Ok(())
 }
 
-/// Fetches exclude each other; the lock ends with the file.
+/// Locks the cache against other processes. Dropping the file unlocks it.
 fn lock() -> Result<File> {
     let cache = repo::kernel_cache();
     fs::create_dir_all(&cache)
@@ -239,7 +240,7 @@ fn apt_home(suite: &str, arch: Arch) -> PathBuf {
     repo::kernel_cache().join(arch_folder(arch)).join("apt").join(suite)
 }
 
-/// Kernels for x86-64 lie in the cache itself.
+/// The cache's folder of a processor; x86-64 kernels are at its top.
 fn arch_folder(arch: Arch) -> &'static str {
     match arch {
         Arch::Amd64 => "",

@@ -1,14 +1,14 @@
-//! Which package stands for a kernel of the catalogue: the pinned one, or the newest of its series.
+//! Chooses the package of a kernel: the pinned one, or else the newest of its series.
 
 use anyhow::{Context, Result, bail};
 
 use crate::apt::{self, Package};
 use crate::catalogue::Entry;
 
-/// What a suite has, asked by name: apt, or a test in its place.
+/// Returns a suite's packages whose names a predicate accepts.
 pub type Find<'a> = dyn Fn(&dyn Fn(&str) -> bool) -> Result<Vec<Package>> + 'a;
 
-/// The pinned package if the suite still has it, or else the newest one of the series, and what to say about that.
+/// Returns the pinned package if the suite has it, or else the newest one of the series and a warning.
 pub fn choose(find: &Find<'_>, entry: &Entry) -> Result<(Package, Option<String>)> {
     let of_name = find(&|name| name == entry.package)?;
     let pinned = of_name.into_iter().find(|it| it.version == entry.version);
@@ -29,10 +29,10 @@ pub fn choose(find: &Find<'_>, entry: &Entry) -> Result<(Package, Option<String>
     let reason = if entry.version.is_empty() {
         "not pinned".to_owned()
     } else {
-        format!("{} {} is no longer in {}", entry.package, entry.version, entry.suite)
+        format!("{} no longer has {} {}", entry.suite, entry.package, entry.version)
     };
     let warning = format!(
-        "kernel {}: {reason}; {} stands in. To pin it, put these lines into tests/kernels.toml:\n{}",
+        "kernel {}: {reason}; using {}. To pin it, put these lines into tests/kernels.toml:\n{}",
         entry.series,
         shown(&package),
         pin_lines(&package)
@@ -50,12 +50,14 @@ pub fn newest_of(find: &Find<'_>, entry: &Entry) -> Result<Package> {
     let packages = find(&|name| is_of_series(name, entry))?;
     apt::newest(packages).with_context(|| {
         let Entry { series, suite, .. } = entry;
-        format!("kernel {series}: {suite} has no such image of it any more; name another suite in tests/kernels.toml")
+        format!(
+            "kernel {series}: {suite} has no image of it; name another suite in tests/kernels.toml"
+        )
     })
 }
 
-/// Whether a package holds an image of the entry's series, of the same kind and flavour as the pinned one; of a kernel
-/// that is built, whether it holds the series' source.
+/// Whether a package holds an image of the entry's series, of the pinned package's kind and flavour.
+/// For a kernel that is built, whether it holds the source.
 fn is_of_series(name: &str, entry: &Entry) -> bool {
     if entry.config.is_some() {
         return name == entry.package;
@@ -64,7 +66,7 @@ fn is_of_series(name: &str, entry: &Entry) -> bool {
         if entry.package.starts_with("linux-binary-") { "linux-binary-" } else { "linux-image-" };
     let flavour = flavour(entry);
     let version = name.strip_prefix(kind).and_then(|rest| rest.strip_suffix(flavour));
-    // A catalogue may have a series twice, with a word behind it.
+    // A series such as 6.12-arm64-16k is 6.12.
     let series = entry.series.split('-').next().unwrap_or_default();
     let patch = version.and_then(|version| version.strip_prefix(series));
     patch.is_some_and(|patch| patch.starts_with('.') && !patch.ends_with("-cloud"))
@@ -78,12 +80,12 @@ fn flavour(entry: &Entry) -> &str {
     at.map_or("", |at| &package[at..])
 }
 
-/// The pin as one line.
+/// The pin in one line.
 pub fn pin_of(entry: &Entry) -> String {
     format!("{} {} {}", entry.package, entry.version, entry.sha256)
 }
 
-/// A package as it is told of.
+/// Name and version.
 pub fn shown(package: &Package) -> String {
     format!("{} {}", package.name, package.version)
 }
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pinned_package_is_taken_without_a_word_and_never_with_another_hash() {
+    fn takes_the_pinned_package_only_with_the_pinned_hash() {
         let entry = pinned();
         let same = package(&entry.package, &entry.version, &entry.sha256);
         let newer = package("linux-image-6.1.0-99-cloud-amd64", "6.1.999-1", "ff");
@@ -120,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn a_superseded_pin_gives_way_to_the_newest_of_its_series_and_the_lines_to_paste() {
+    fn falls_back_to_the_newest_package_and_prints_its_pin() {
         let entry = pinned();
         let newer = package("linux-image-6.1.0-99-cloud-amd64", "6.1.999-1", "ff");
         let stranger = package("linux-image-6.12.1+deb13-cloud-amd64", "6.12.1-1", "ee");
         let (chosen, warning) = choose_from(&[stranger, newer.clone()], &entry).unwrap();
         assert_eq!(chosen, newer);
-        let warning = warning.expect("the change is said");
+        let warning = warning.expect("a warning");
         assert!(warning.starts_with("kernel 6.1: "), "{warning}");
         assert!(
             warning.ends_with(
@@ -135,11 +137,11 @@ mod tests {
             "{warning}"
         );
         let error = choose_from(&[], &entry).unwrap_err().to_string();
-        assert!(error.contains("no such image of it any more"), "{error}");
+        assert!(error.contains("has no image of it"), "{error}");
     }
 
     #[test]
-    fn a_series_takes_signed_cloud_images_of_the_pinned_kind() {
+    fn accepts_signed_cloud_images_of_the_series() {
         let entry = pinned();
         assert!(is_of_series("linux-image-6.1.0-57-cloud-amd64", &entry));
         assert!(!is_of_series("linux-image-6.12.117+deb13-cloud-amd64", &entry));
