@@ -7,19 +7,58 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, Traced};
 use crate::load::{self, Index, Traces};
 use crate::model::Filter;
 use crate::stats::{Overview, pick_sites};
 use crate::symbols::{SymbolOptions, Symbols};
-use crate::{TROUBLE, diff, doctor, events, export, findings, html, live, report, run, show};
+use crate::{
+    diff, doctor, events, export, findings, html, live, program, report, run, show, terminal,
+};
 
-/// Carries a command out.
+/// Exit status for damaged or unreadable traces, wrong commands, and output that cannot be written.
+const TROUBLE: u8 = 2;
+
+/// Runs a command. Errors go to stderr; returns the exit status.
+pub fn execute(cli: Cli) -> ExitCode {
+    log_to_stderr(cli.verbose);
+    match dispatch(cli.command) {
+        Ok(status) => status,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mremap-analyzer: {error:#}");
+            let obstacle = error.downcast_ref::<program::Obstacle>();
+            ExitCode::from(obstacle.map_or(TROUBLE, |obstacle| obstacle.status))
+        }
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(["warn", "info", "debug"][usize::from(verbose.min(2))]));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(terminal::is_coloured_on(&std::io::stderr()))
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(|json| json.io_error_kind());
+        io.or(json) == Some(BrokenPipe)
+    })
+}
+
+/// Runs a command; returns its exit status.
 ///
 /// # Errors
-/// What stopped it; everything readable has been shown by then.
-pub fn run(command: Command) -> Result<ExitCode> {
+/// Whatever stopped the command. What was readable has been shown by then.
+fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(options) => run::run(&options),
         Command::Doctor(options) => doctor::run(&options, &mut std::io::stdout()),
