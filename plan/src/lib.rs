@@ -48,7 +48,7 @@
 //!
 //! // Ranges that overlap are refused before anything is looked at.
 //! request.new = 0x12_000;
-//! assert_eq!(request.judge(space), Judgement::Refused(Errno::Invalid));
+//! assert_eq!(request.judge(space), Judgement::Refused(Errno::EINVAL));
 //! # Ok::<(), core::convert::Infallible>(())
 //! ```
 #![no_std]

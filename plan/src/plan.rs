@@ -77,7 +77,7 @@ impl Plan {
     pub fn next_step<S: VmaSource>(&mut self, source: &mut S) -> Result<Step, S::Error> {
         let end = self.request.source.end;
         if self.cursor >= end {
-            return Ok(if self.seen_vma { Step::Done } else { Step::Refused(Errno::Fault) });
+            return Ok(if self.seen_vma { Step::Done } else { Step::Refused(Errno::EFAULT) });
         }
         if !self.is_waiting {
             match source.next_vma(self.cursor, end)? {
@@ -97,7 +97,7 @@ impl Plan {
         // `remap_move`: a VMA that may not move with others stops the walk, unless it is the first and
         // reaches to the end of the range, and so moves alone. A trailing gap is company, too.
         if !vma.may_move_with_others() && (self.seen_vma || vma.range.end < end) {
-            return Ok(Step::Refused(Errno::Fault));
+            return Ok(Step::Refused(Errno::EFAULT));
         }
         self.seen_vma = true;
         self.cursor = part.end;
@@ -115,7 +115,7 @@ impl Plan {
     /// No VMA from the cursor to the end: nothing at all, or a trailing gap.
     fn without_vma(&mut self, end: u64) -> Step {
         if !self.seen_vma {
-            return Step::Refused(Errno::Fault);
+            return Step::Refused(Errno::EFAULT);
         }
         self.step_over(end)
     }
@@ -123,7 +123,7 @@ impl Plan {
     /// The VMA lies further on: a leading gap is an error, any other is stepped over.
     fn before(&mut self, start: u64) -> Step {
         if !self.seen_vma {
-            return Step::Refused(Errno::Fault);
+            return Step::Refused(Errno::EFAULT);
         }
         self.is_waiting = true;
         self.step_over(start)

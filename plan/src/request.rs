@@ -2,15 +2,15 @@
 
 use crate::vma::Range;
 
-/// The errno values that a judgement or a plan can end in. The numbers are Linux's, the same on every
-/// architecture.
+/// An errno value of Linux; the numbers are the same on every architecture served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Errno {
-    /// `EFAULT`: nothing mapped at the start, or a VMA that may not move with others.
-    Fault = 14,
-    /// `EINVAL`: the request itself is wrong.
-    Invalid = 22,
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// Nothing is mapped at the start, or a VMA may not move with others.
+    pub const EFAULT: Self = Self(14);
+    /// The request itself is wrong.
+    pub const EINVAL: Self = Self(22);
 }
 
 /// The flags argument.
@@ -135,7 +135,7 @@ impl Request {
             || !self.flags.contains(Flags::MAYMOVE)
             || self.overlaps(len);
         if invalid {
-            return Judgement::Refused(Errno::Invalid);
+            return Judgement::Refused(Errno::EINVAL);
         }
         Judgement::Move(Move {
             source: Range { start: self.old, end: self.old.wrapping_add(len) },

@@ -80,13 +80,13 @@ fn specification(
 ) -> Result<u64, Errno> {
     let (old, len, new) = (request.old, request.old_len, request.new);
     if old % PAGE != 0 || new % PAGE != 0 || len == 0 || (old + len > new && new + len > old) {
-        return Err(Errno::Invalid);
+        return Err(Errno::EINVAL);
     }
     let mut seen = None;
     for page in (old..old + len).step_by(PAGE as usize) {
         let Some(&(id, content)) = pages.get(&page) else {
             if page == old {
-                return Err(Errno::Fault);
+                return Err(Errno::EFAULT);
             }
             continue;
         };
@@ -97,7 +97,7 @@ fn specification(
                 end += PAGE;
             }
             if seen.is_some() || end < old + len {
-                return Err(Errno::Fault);
+                return Err(Errno::EFAULT);
             }
         }
         seen = Some(id);
@@ -230,7 +230,7 @@ fn a_request_is_invalid_anywhere_in_its_range() {
         to((1 << 47) - 0x2000),
         of_length(1 << 48),
     ] {
-        assert_eq!(judge(wrong), Judgement::Refused(Errno::Invalid), "{wrong:x?}");
+        assert_eq!(judge(wrong), Judgement::Refused(Errno::EINVAL), "{wrong:x?}");
     }
 }
 

@@ -81,7 +81,7 @@ const MUTANTS: [Mutant; 22] = [
     Mutant {
         name: "a leading gap is stepped over",
         file: "plan/src/plan.rs",
-        code: "        if !self.seen_vma {\n            return Step::Refused(Errno::Fault);\n        }\n        self.is_waiting",
+        code: "        if !self.seen_vma {\n            return Step::Refused(Errno::EFAULT);\n        }\n        self.is_waiting",
         instead: "        self.is_waiting",
         finder: Finder::Oracle,
     },
@@ -130,8 +130,8 @@ const MUTANTS: [Mutant; 22] = [
     Mutant {
         name: "a trailing gap is an error",
         file: "plan/src/plan.rs",
-        code: "        if !self.seen_vma {\n            return Step::Refused(Errno::Fault);\n        }\n        self.step_over(end)",
-        instead: "        if !self.seen_vma || end > self.cursor {\n            return Step::Refused(Errno::Fault);\n        }\n        self.step_over(end)",
+        code: "        if !self.seen_vma {\n            return Step::Refused(Errno::EFAULT);\n        }\n        self.step_over(end)",
+        instead: "        if !self.seen_vma || end > self.cursor {\n            return Step::Refused(Errno::EFAULT);\n        }\n        self.step_over(end)",
         finder: Finder::Oracle,
     },
     Mutant {

@@ -72,12 +72,12 @@ pub fn recompute(process: &Process, event: &Event) -> Answer {
 /// A refusal must be one by the checks, or by what was found mapped.
 fn refused(event: &Event, widest: Judgement, narrowest: Judgement) -> Answer {
     let errno = event.call.errno().unwrap_or(0);
-    let said = |judgement| matches!(judgement, Judgement::Refused(said) if said as u32 == errno);
+    let said = |judgement| matches!(judgement, Judgement::Refused(said) if said.0 as u32 == errno);
     if said(widest) || said(narrowest) {
         return Answer::Matches;
     }
     match widest {
-        Judgement::Move(_) if errno == Errno::Fault as u32 => {
+        Judgement::Move(_) if errno == Errno::EFAULT.0 as u32 => {
             // Nothing mapped at the start, or a first VMA that may not move with others: neither is recorded.
             Answer::CannotSay(
                 "refused with EFAULT by what was found mapped, which is not on record".to_owned(),
@@ -122,7 +122,7 @@ fn walk(event: &Event, wanted: Move) -> Answer {
                 None if errno.is_some() => return stopped(errno),
                 seen => return differs("gap", gap, seen.map(|gap| (gap.start, gap.end))),
             },
-            Step::Refused(refusal) => return same_end(errno, Some(refusal as u32)),
+            Step::Refused(refusal) => return same_end(errno, Some(refusal.0 as u32)),
             Step::Done if parts.next().is_some() || gaps.next().is_some() => {
                 return Answer::Differs("more was moved than the request asks for".to_owned());
             }

@@ -13,7 +13,7 @@ use super::ahead::{Ahead, plain};
 use super::guesses::Guesses;
 use super::shapes::Shape;
 use crate::process::address_space::page_size;
-use crate::sys::Failed;
+use crate::sys::Errno;
 use crate::sys::probe::{Asked, OneVma, below_task_size};
 
 /// What the middle one of these questions takes, between moves (`benches/README.md`).
@@ -48,11 +48,11 @@ pub(super) enum NotFound {
     /// The other way is cheaper.
     Dear,
     /// The question itself failed.
-    Failed(Failed),
+    Failed(Errno),
 }
 
-impl From<Failed> for NotFound {
-    fn from(failed: Failed) -> Self {
+impl From<Errno> for NotFound {
+    fn from(failed: Errno) -> Self {
         Self::Failed(failed)
     }
 }

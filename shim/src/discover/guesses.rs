@@ -21,7 +21,7 @@ use mremap_plan::Range;
 use super::ahead::{Ahead, plain};
 use super::shapes::{Shape, Shapes};
 use crate::process::thread;
-use crate::sys::Failed;
+use crate::sys::Errno;
 use crate::sys::probe::Asked;
 
 /// Wrong guesses after which a single VMA's likeness to an earlier one is no more reason to guess.
@@ -149,7 +149,7 @@ impl Guesses {
         is_first: bool,
         asked: &mut Asked,
         ahead: &mut Ahead,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), Errno> {
         let Some(mut shape) = self.shapes.guess() else {
             return Ok(());
         };
@@ -193,7 +193,7 @@ impl Guesses {
         gap: u64,
         until: u64,
         asked: &mut Asked,
-    ) -> Result<bool, Failed> {
+    ) -> Result<bool, Errno> {
         let need_not_ask =
             is_trusted && (gap != 0 || self.all_answer) && self.may_be_refused(range, until);
         if !need_not_ask && !asked.is_one_vma(range.start, range.len()) {

@@ -6,7 +6,7 @@ use mremap_plan::{Vma, maps};
 
 use super::mounts::Mounts;
 use crate::hooks::evidence::Files;
-use crate::sys::{Failed, OpenFile};
+use crate::sys::{Errno, OpenFile};
 
 /// Lines below the range in earlier moves, or those that were read in vain; a small process at first.
 static LINES_BELOW: AtomicU32 = AtomicU32::new(16);
@@ -72,13 +72,13 @@ impl Text {
         from: u64,
         until: u64,
         detail: Detail,
-    ) -> Result<Option<Vma>, Failed> {
+    ) -> Result<Option<Vma>, Errno> {
         while let Some(len) = self.next_line(file)? {
             let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
                 if detail == Detail::Flags {
                     continue;
                 }
-                return Err(Failed(libc::EIO));
+                return Err(Errno(libc::EIO));
             };
             if parsed.vma.range.end > from {
                 if parsed.vma.range.start >= until {
@@ -102,7 +102,7 @@ impl Text {
         file: &OpenFile,
         from: u64,
         lines: u32,
-    ) -> Result<bool, Failed> {
+    ) -> Result<bool, Errno> {
         let most = self.below.saturating_add(lines);
         while self.below < most {
             let Some(len) = self.next_line(file)? else {
@@ -110,7 +110,7 @@ impl Text {
             };
             let end =
                 self.line.get(..len).and_then(maps::parse_line).map(|line| line.vma.range.end);
-            if end.ok_or(Failed(libc::EIO))? > from {
+            if end.ok_or(Errno(libc::EIO))? > from {
                 self.again = Some(len);
                 break;
             }
@@ -141,11 +141,11 @@ impl Text {
     }
 
     /// Looks at all file mappings, reading to the end.
-    pub(super) fn look_at_files(&mut self, file: &OpenFile) -> Result<Files, Failed> {
+    pub(super) fn look_at_files(&mut self, file: &OpenFile) -> Result<Files, Errno> {
         let mut files = Files::AllAnswer;
         while let Some(len) = self.next_line(file)? {
             let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
-                return Err(Failed(libc::EIO));
+                return Err(Errno(libc::EIO));
             };
             if parsed.inode != 0 {
                 let mut vma = parsed.vma;
@@ -160,17 +160,17 @@ impl Text {
     }
 
     /// Reads on to the `VmFlags` of the VMA whose first line was read last.
-    fn next_flags_name_userfaultfd(&mut self, file: &OpenFile) -> Result<bool, Failed> {
+    fn next_flags_name_userfaultfd(&mut self, file: &OpenFile) -> Result<bool, Errno> {
         while let Some(len) = self.next_line(file)? {
             if let Some(named) = self.line.get(..len).and_then(maps::flags_name_userfaultfd) {
                 return Ok(named);
             }
         }
-        Err(Failed(libc::EIO))
+        Err(Errno(libc::EIO))
     }
 
     /// Puts the next line, cut to `LINE_ROOM`, in place; its length, or `None` at the end.
-    fn next_line(&mut self, file: &OpenFile) -> Result<Option<usize>, Failed> {
+    fn next_line(&mut self, file: &OpenFile) -> Result<Option<usize>, Errno> {
         if let Some(len) = self.again.take() {
             return Ok(Some(len));
         }

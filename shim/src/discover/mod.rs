@@ -21,7 +21,7 @@ use bisect::NotFound;
 use crate::process::address_space::page_size;
 use crate::process::config;
 use crate::process::seccomp;
-use crate::sys::{Failed, OpenFile};
+use crate::sys::{Errno, OpenFile};
 
 /// `/proc/self` is empty once the leading thread has exited; this one is not.
 const MAPS: &CStr = c"/proc/thread-self/maps";
@@ -194,7 +194,7 @@ impl Source {
 
     /// Finds the next VMA, and maybe others behind it, once none is left that was found ahead.
     #[inline(never)]
-    fn find(&mut self, from: u64, until: u64) -> Result<(), Failed> {
+    fn find(&mut self, from: u64, until: u64) -> Result<(), Errno> {
         self.ahead.clear();
         if core::mem::take(&mut self.returns) {
             self.way = Way::Bisect;
@@ -208,7 +208,7 @@ impl Source {
         }
     }
 
-    fn find_by_text(&mut self, from: u64, until: u64, detail: maps::Detail) -> Result<(), Failed> {
+    fn find_by_text(&mut self, from: u64, until: u64, detail: maps::Detail) -> Result<(), Errno> {
         let Some(file) = &self.file else { return Ok(()) };
         if let Some(vma) = self.text.next_vma(file, from, until, detail)? {
             self.bisection.remember(vma.range, from);
@@ -217,7 +217,7 @@ impl Source {
         Ok(())
     }
 
-    fn find_by_query(&mut self, from: u64, until: u64) -> Result<(), Failed> {
+    fn find_by_query(&mut self, from: u64, until: u64) -> Result<(), Errno> {
         let Some(file) = &self.file else { return Ok(()) };
         let (ahead, bisection) = (&mut self.ahead, &mut self.bisection);
         let mut end = from;
@@ -231,7 +231,7 @@ impl Source {
         Ok(())
     }
 
-    fn find_by_bisection(&mut self, from: u64, until: u64) -> Result<(), Failed> {
+    fn find_by_bisection(&mut self, from: u64, until: u64) -> Result<(), Errno> {
         match self.bisection.find(from, until, &mut self.ahead) {
             Ok(()) => Ok(()),
             Err(NotFound::Failed(failed)) => Err(failed),
@@ -244,7 +244,7 @@ impl Source {
     /// all that lies below: no more of it is read than the questions have cost, and what was read is read on from when they
     /// have cost as much again.
     #[inline(never)]
-    fn find_by_proc(&mut self, from: u64, until: u64) -> Result<(), Failed> {
+    fn find_by_proc(&mut self, from: u64, until: u64) -> Result<(), Errno> {
         self.bisection.set_alternative(None);
         if self.file.is_none() {
             self.file = OpenFile::open(MAPS).ok();
@@ -266,7 +266,7 @@ impl Source {
 
     /// A VMA that answers no question ([vvar], device memory): `/proc` knows it; without it, page by page.
     #[cold]
-    fn find_silent(&mut self, start: u64, until: u64) -> Result<(), Failed> {
+    fn find_silent(&mut self, start: u64, until: u64) -> Result<(), Errno> {
         let by_proc = if seccomp::is_filtered() { None } else { by_proc(config::VmaSource::Auto) };
         if let Some((way, file)) = by_proc {
             self.text.clear();
@@ -290,10 +290,10 @@ fn one_page_at(start: u64) -> Vma {
 }
 
 impl VmaSource for Source {
-    type Error = Failed;
+    type Error = Errno;
 
     #[inline]
-    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<&Vma>, Failed> {
+    fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<&Vma>, Errno> {
         if self.ahead.is_empty() {
             self.find(from, until)?;
         }

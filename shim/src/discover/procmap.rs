@@ -7,7 +7,7 @@ use mremap_plan::{Backing, Vma};
 
 use super::mounts::Mounts;
 use crate::hooks::evidence::Files;
-use crate::sys::{Failed, OpenFile};
+use crate::sys::{Errno, OpenFile};
 
 /// Long enough for every name that matters; a longer path is cut by the kernel's `ENAMETOOLONG`.
 const NAME_ROOM: usize = 256;
@@ -54,7 +54,7 @@ impl Names {
         from: u64,
         until: u64,
         mut take: impl FnMut(Vma) -> bool,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), Errno> {
         let mut next = from;
         while next < until
             && let Some(vma) = self.ask(maps, room, next, until)?
@@ -73,12 +73,12 @@ impl Names {
         room: &mut [u8],
         from: u64,
         until: u64,
-    ) -> Result<Option<Vma>, Failed> {
+    ) -> Result<Option<Vma>, Errno> {
         // Memory needs no name, and asking for one costs half as much again.
         let mut query = ProcmapQuery::at_or_above(from, 0, 0);
         match maps.procmap_query(&mut query) {
             Ok(_) if query.vma_start < until => {}
-            Ok(_) | Err(Failed(libc::ENOENT)) => return Ok(None),
+            Ok(_) | Err(Errno(libc::ENOENT)) => return Ok(None),
             Err(failed) => return Err(failed),
         }
         let mut vma = query.vma(&[]);
@@ -94,14 +94,14 @@ impl Names {
         &mut self,
         maps: &OpenFile,
         room: &mut [u8],
-    ) -> Result<Files, Failed> {
+    ) -> Result<Files, Errno> {
         let mut next = 0;
         let mut files = Files::AllAnswer;
         loop {
             let mut query = ProcmapQuery::at_or_above(next, 0, 0).of_files_only();
             match maps.procmap_query(&mut query) {
                 Ok(_) => {}
-                Err(Failed(libc::ENOENT)) => return Ok(files),
+                Err(Errno(libc::ENOENT)) => return Ok(files),
                 Err(failed) => return Err(failed),
             }
             let mut vma = query.vma(&[]);

@@ -1,7 +1,6 @@
 //! Whether this kernel has the multi-VMA move: found by trying it once, on pages of our own, at the first
 //! move. Version numbers do not tell, since vendors backport.
 
-use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Range, Request};
@@ -9,7 +8,8 @@ use mremap_plan::{Flags, Range, Request};
 use crate::emulate::move_lock::Exclusive;
 use crate::process::diagnostics;
 use crate::recording::ring;
-use crate::sys;
+use crate::sys::cell::{LARGEST_PAGE, OwnPages};
+use crate::sys::{self, Errno};
 
 /// What the trial found. The numbers are those of the trace's header.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,18 +26,8 @@ pub(crate) enum Capability {
 static FOUND: AtomicU8 = AtomicU8::new(0);
 static TRIED: AtomicBool = AtomicBool::new(false);
 
-/// The largest page size served.
-const LARGEST_PAGE: usize = 65536;
-
-/// Pages to try on, touched by nobody before or after. In `.bss`, because under `RLIMIT_AS` nothing could
-/// be mapped anew.
-#[repr(C, align(65536))]
-struct TrialPages(UnsafeCell<[u8; 6 * LARGEST_PAGE]>);
-
-// SAFETY: nothing ever reads or writes these bytes; only their mappings are used, by one thread at a time.
-unsafe impl Sync for TrialPages {}
-
-static PAGES: TrialPages = TrialPages(UnsafeCell::new([0; 6 * LARGEST_PAGE]));
+/// Pages to try on.
+static PAGES: OwnPages<{ 6 * LARGEST_PAGE }> = OwnPages::new();
 
 /// What this kernel can do, tried on the first call. A trial that failed for another reason (the limit on
 /// mappings) leaves [`Capability::Unknown`]: emulating is right on every kernel.
@@ -64,7 +54,7 @@ fn try_once() -> Capability {
     if TRIED.swap(true, Ordering::Relaxed) {
         return Capability::Unknown;
     }
-    let first = PAGES.0.get().addr() + LARGEST_PAGE;
+    let first = PAGES.start() + LARGEST_PAGE;
     if sys::mprotect(first, LARGEST_PAGE, libc::PROT_READ).is_err() {
         return Capability::Unknown;
     }
@@ -77,12 +67,10 @@ fn try_once() -> Capability {
         new: (first + 3 * LARGEST_PAGE) as u64,
     });
     restore(first);
-    let capability = if tried >= 0 {
-        Capability::MultiVma
-    } else if tried == -(libc::EFAULT as isize) {
-        Capability::OneVma
-    } else {
-        return Capability::Unknown;
+    let capability = match tried {
+        Ok(_) => Capability::MultiVma,
+        Err(Errno::EFAULT) => Capability::OneVma,
+        Err(_) => return Capability::Unknown,
     };
     FOUND.store(capability as u8, Ordering::Relaxed);
     ring::note_capability(capability as u32);
@@ -110,6 +98,6 @@ fn restore(first: usize) {
 /// Where the trial is made. For an instant there was a hole in it, so that something of the program's may lie there
 /// since.
 pub(crate) fn trial_pages() -> Range {
-    let start = PAGES.0.get().addr() as u64;
-    Range { start, end: start + size_of::<TrialPages>() as u64 }
+    let start = PAGES.start() as u64;
+    Range { start, end: start + size_of_val(&PAGES) as u64 }
 }

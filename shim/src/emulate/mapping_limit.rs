@@ -6,23 +6,15 @@
 //!   | rw- | r-- | rw- | r-- | rw- |    the library's own memory; two mappings fewer once the middle is r--, too
 //! ```
 
-use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Range, Request};
 
 use crate::process::seccomp;
-use crate::sys;
+use crate::sys::cell::{LARGEST_PAGE, OwnPages};
+use crate::sys::{self, Errno};
 
-const LARGEST_PAGE: usize = 65536;
-
-#[repr(C, align(65536))]
-struct Spare(UnsafeCell<[u8; 3 * LARGEST_PAGE]>);
-
-// SAFETY: nothing ever reads or writes these bytes; only their protection is changed.
-unsafe impl Sync for Spare {}
-
-static SPARE: Spare = Spare(UnsafeCell::new([0; 3 * LARGEST_PAGE]));
+static SPARE: OwnPages<{ 3 * LARGEST_PAGE }> = OwnPages::new();
 
 const NOT_KEPT: u8 = 0;
 const KEPT: u8 = 1;
@@ -32,7 +24,7 @@ static STATE: AtomicU8 = AtomicU8::new(NOT_KEPT);
 /// Sets the two mappings apart. Early, while there is room; for good. Mapped anew, since what was ever written,
 /// and then forked, merges with nothing; and all of it readable, since leak checkers read it.
 pub(crate) fn keep_spare() {
-    let mapped = sys::map_untouched(SPARE.0.get().addr(), 3 * LARGEST_PAGE);
+    let mapped = sys::map_untouched(SPARE.start(), size_of_val(&SPARE));
     if mapped.is_ok() {
         take_spare();
     }
@@ -62,7 +54,7 @@ pub(crate) fn make_room() -> bool {
 #[inline]
 pub(crate) fn prepare(target: Range) {
     if STATE.load(Ordering::Relaxed) == GIVEN_UP {
-        sys::munmap(target.start as usize, target.len() as usize);
+        sys::unmap(target.start as usize, target.len() as usize);
     }
 }
 
@@ -83,18 +75,18 @@ pub(crate) fn is_reached() -> bool {
     if STATE.load(Ordering::Relaxed) != KEPT {
         return false;
     }
-    let answer = sys::mremap(&Request {
+    let result = sys::mremap(&Request {
         old: middle() as u64,
         old_len: FOUR_GIB,
         new_len: FOUR_GIB,
         flags: Flags(Flags::MAYMOVE.0 | Flags::DONTUNMAP.0),
         new: 0,
     });
-    answer == -(libc::ENOMEM as isize)
+    result == Err(Errno(libc::ENOMEM))
 }
 
 fn middle() -> usize {
-    SPARE.0.get().addr() + LARGEST_PAGE
+    SPARE.start() + LARGEST_PAGE
 }
 
 fn protect_middle(protection: i32) -> bool {

@@ -6,7 +6,7 @@ pub(crate) mod mapping_limit;
 pub(crate) mod move_lock;
 pub(crate) mod self_protect;
 
-use mremap_plan::{Errno, Flags, Judgement, Move, Plan, Range, Request, Step};
+use mremap_plan::{Flags, Judgement, Move, Plan, Range, Request, Step};
 use mremap_trace::Outcome;
 
 use self::capability::Capability;
@@ -20,8 +20,8 @@ use crate::process::diagnostics;
 use crate::recording::CallRecord;
 use crate::recording::return_address::Caller;
 use crate::recording::ring;
-use crate::sys;
 use crate::sys::probe::{self, OneVma};
+use crate::sys::{self, Errno};
 
 /// A part that another thread changed between discovery and move is discovered again this often.
 const MOST_RETRIES: u32 = 8;
@@ -35,7 +35,7 @@ pub(crate) fn passes_through(request: &Request) -> bool {
 /// Serves a call that [`passes_through`] does not say of: an address, or minus the errno. Not inlined, so that the hook's own frame stays small
 /// enough for [`crate::recording::return_address`].
 #[inline(never)]
-pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
+pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> sys::Result {
     let mut record = CallRecord::begin(request, caller);
     let (outcome, result) = decide(request, next, &mut record);
     if matches!(outcome, Outcome::Emulated | Outcome::Refused) && !next.is_known() {
@@ -45,11 +45,11 @@ pub(crate) fn serve(request: &Request, next: Next, caller: Caller) -> isize {
     result
 }
 
-fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
+fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, sys::Result) {
     let untagged = request.without_tag();
     let request = if cfg!(target_arch = "aarch64") { &untagged } else { request };
     if !request.is_move(address_space::smallest()) {
-        return (Outcome::PassedThrough, next.forward_raw(request));
+        return (Outcome::PassedThrough, next.call(request));
     }
     let judgement = request.judge(address_space::for_request(request));
     if let Judgement::Move(wanted) = judgement
@@ -60,24 +60,24 @@ fn decide(request: &Request, next: Next, record: &mut CallRecord) -> (Outcome, i
             "",
             None,
         );
-        return (Outcome::Refused, -(libc::EPERM as isize));
+        return (Outcome::Refused, Err(Errno(libc::EPERM)));
     }
     if config::mode() == Mode::Auto && capability::of_kernel() == Capability::MultiVma {
         if let Judgement::Move(wanted) = judgement {
             survey(wanted, record);
         }
-        return (Outcome::Native, next.forward_raw(request));
+        return (Outcome::Native, next.call(request));
     }
     match judgement {
         Judgement::Move(wanted) => emulate(wanted, next, record),
-        Judgement::Refused(errno) => (Outcome::Refused, -(errno as isize)),
-        Judgement::NotAMove => (Outcome::PassedThrough, next.forward_raw(request)),
+        Judgement::Refused(errno) => (Outcome::Refused, Err(errno)),
+        Judgement::NotAMove => (Outcome::PassedThrough, next.call(request)),
     }
 }
 
 /// A move on a kernel that moves one VMA at a time. The range must be known before the kernel is called:
 /// refusing with `EFAULT`, it would have unmapped the destination already.
-fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize) {
+fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, sys::Result) {
     // One VMA, as nearly always: one call, atomic by itself. While another thread is in the middle of a
     // move, wait for it like everyone else.
     let may_be_one = !move_lock::is_taken();
@@ -85,7 +85,7 @@ fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize
         survey(wanted, record);
         return (
             Outcome::OneVma,
-            next.forward_raw(&part_request(&wanted, wanted.source.start, wanted.len)),
+            next.call(&part_request(&wanted, wanted.source.start, wanted.len)),
         );
     }
     let _exclusive = Exclusive::enter();
@@ -97,7 +97,11 @@ fn emulate(wanted: Move, next: Next, record: &mut CallRecord) -> (Outcome, isize
 
 /// `remap_move` of `mm/mremap.c`, one system call for each part.
 #[inline(never)] // its source's buffers stay off the stack of a call that is passed through
-fn move_parts(wanted: Move, is_known_to_cross: bool, record: &mut CallRecord) -> (Outcome, isize) {
+fn move_parts(
+    wanted: Move,
+    is_known_to_cross: bool,
+    record: &mut CallRecord,
+) -> (Outcome, sys::Result) {
     let mut source = Source::new();
     // Emulating by choice, maybe on a kernel that moves several VMAs as one; the trace tells of each.
     let must_be_known = record.is_kept() && config::mode() != Mode::Auto;
@@ -107,42 +111,46 @@ fn move_parts(wanted: Move, is_known_to_cross: bool, record: &mut CallRecord) ->
     record.found_by(source.number());
     mapping_limit::take_back_spare();
     // The kernel looks at the limit on mappings before it looks at a VMA.
-    if result < 0 && record.parts() == 0 && mapping_limit::is_reached() {
-        return (Outcome::Refused, -(libc::ENOMEM as isize));
+    if result.is_err() && record.parts() == 0 && mapping_limit::is_reached() {
+        return (Outcome::Refused, Err(Errno(libc::ENOMEM)));
     }
     (outcome, result)
 }
 
 #[inline(always)]
 #[allow(clippy::inline_always)] // one frame, as small as it can be
-fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> (Outcome, isize) {
+fn move_parts_of(
+    wanted: Move,
+    source: &mut Source,
+    record: &mut CallRecord,
+) -> (Outcome, sys::Result) {
     let mut plan = Plan::new(wanted);
     let mut retries = 0;
     loop {
         match plan.next_step(source) {
             // A source that fails (a sandbox, a driver's strange line) is replaced by the one that asks
             // nothing but `mremap` and `mmap`.
-            Err(failed) if !source.fall_back() => return (Outcome::Emulated, -(failed.0 as isize)),
+            Err(failed) if !source.fall_back() => return (Outcome::Emulated, Err(failed)),
             Err(_) => {}
             Ok(Step::Gap(gap)) => record.gap(gap, wanted.target(gap.start)),
-            Ok(Step::Done) => return (Outcome::Emulated, wanted.destination as isize),
-            Ok(Step::Refused(errno)) => return (refused_after(record), -(errno as isize)),
+            Ok(Step::Done) => return (Outcome::Emulated, Ok(wanted.destination as usize)),
+            Ok(Step::Refused(errno)) => return (refused_after(record), Err(errno)),
             Ok(Step::Part(part)) => {
                 if may_not_stay_behind(&wanted, part.start) {
-                    return (refused_after(record), -(Errno::Invalid as isize));
+                    return (refused_after(record), Err(Errno::EINVAL));
                 }
                 mapping_limit::prepare(wanted.target_of(part));
                 let ticks = record.ticks();
                 let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
-                if (-4095..0).contains(&result) && source.was_supposed() {
+                if result.is_err() && source.was_supposed() {
                     if !brings_back(&wanted, part) {
                         source.suppose_no_more();
                     }
                     plan.rewind(part.start);
                     continue;
                 }
-                let is_changed = result == -(Errno::Fault as isize) && retries < MOST_RETRIES;
-                let may_be_at_limit = result == -(libc::ENOMEM as isize) && record.parts() > 0;
+                let is_changed = result == Err(Errno::EFAULT) && retries < MOST_RETRIES;
+                let may_be_at_limit = result == Err(Errno(libc::ENOMEM)) && record.parts() > 0;
                 if is_changed || may_be_at_limit && mapping_limit::make_room() {
                     retries += 1;
                     record.retried();
@@ -151,7 +159,7 @@ fn move_parts_of(wanted: Move, source: &mut Source, record: &mut CallRecord) -> 
                     continue;
                 }
                 record.part(part, plan.vma(), ticks, result);
-                if (-4095..0).contains(&result) {
+                if result.is_err() {
                     return (Outcome::Emulated, result);
                 }
             }
@@ -175,7 +183,7 @@ fn brings_back(wanted: &Move, part: Range) -> bool {
         flags: Flags(Flags::MAYMOVE.0 | Flags::FIXED.0),
         new: part.start,
     });
-    !(-4095..0).contains(&result)
+    result.is_ok()
 }
 
 /// `MREMAP_DONTUNMAP` of `VM_DONTEXPAND` or `VM_PFNMAP` memory is `EINVAL`, of `check_prep_vma` since 6.17;
@@ -215,7 +223,7 @@ fn survey(wanted: Move, record: &mut CallRecord) {
     record.survey_begins();
     while let Ok(step) = plan.next_step(&mut source) {
         match step {
-            Step::Part(part) => record.part(part, plan.vma(), record.ticks(), 0),
+            Step::Part(part) => record.part(part, plan.vma(), record.ticks(), Ok(0)),
             Step::Gap(gap) => record.gap(gap, wanted.target(gap.start)),
             Step::Refused(_) | Step::Done => break,
         }

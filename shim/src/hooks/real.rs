@@ -12,7 +12,7 @@ use mremap_plan::{Flags, Request};
 
 use crate::process::thread;
 use crate::recording::ring;
-use crate::sys;
+use crate::sys::{self, Errno};
 
 #[cfg(target_arch = "x86_64")]
 global_asm!(
@@ -208,10 +208,10 @@ impl Next {
         answer
     }
 
-    /// The same, with the answer as the kernel gives it.
+    /// The same, with the errno in the result.
     #[inline]
-    pub(crate) fn forward_raw(self, request: &Request) -> isize {
-        raw(self.forward_marked(request))
+    pub(crate) fn call(self, request: &Request) -> sys::Result {
+        result_of(self.forward_marked(request))
     }
 
     /// False before our constructor, when a call goes to the kernel straight away.
@@ -246,21 +246,18 @@ fn mark_of(request: &Request) -> u64 {
     request.old.wrapping_add(lengths) | 1
 }
 
-/// A C function's answer as the kernel gives it: an address, or minus the errno.
+/// The result of a C function that returns an address or sets errno.
 #[inline]
-pub(crate) fn raw(answer: *mut c_void) -> isize {
-    if answer == libc::MAP_FAILED {
-        return raw_failure();
-    }
-    answer.addr() as isize
+pub(crate) fn result_of(answer: *mut c_void) -> sys::Result {
+    if answer == libc::MAP_FAILED { Err(last_errno()) } else { Ok(answer.addr()) }
 }
 
 #[cold]
-fn raw_failure() -> isize {
+fn last_errno() -> Errno {
     // SAFETY: libc's errno of this thread, always there.
     let errno = unsafe { *libc::__errno_location() };
     // A tool behind us may fail without saying why.
-    -(if errno == 0 { libc::ENOMEM } else { errno } as isize)
+    Errno(if errno == 0 { libc::ENOMEM } else { errno })
 }
 
 /// The next `prctl`, for a call that is not on its way through assembly.
@@ -295,18 +292,16 @@ pub(crate) fn syscall(number: isize, arguments: [usize; 3]) -> isize {
     }
 }
 
-fn fail(failed: sys::Failed) -> isize {
+fn fail(errno: Errno) -> isize {
     // SAFETY: libc's errno of this thread, always there.
-    unsafe { *libc::__errno_location() = failed.0 };
+    unsafe { *libc::__errno_location() = errno.0 };
     -1
 }
 
 /// The kernel's answer as libc gives it: errno is set on failure and left alone on success.
-pub(crate) fn to_c(result: isize) -> *mut c_void {
-    if (-4095..0).contains(&result) {
-        // SAFETY: libc's errno of this thread, always there.
-        unsafe { *libc::__errno_location() = -result as c_int };
-        return libc::MAP_FAILED;
+pub(crate) fn to_c(result: sys::Result) -> *mut c_void {
+    match result {
+        Ok(address) => address as *mut c_void,
+        Err(errno) => fail(errno) as *mut c_void,
     }
-    result as *mut c_void
 }

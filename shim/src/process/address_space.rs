@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use mremap_plan::{AddressSpace, Request};
 
-use crate::sys::{self, Failed};
+use crate::sys::{self, Errno};
 
 static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
 
@@ -38,14 +38,14 @@ pub(crate) fn for_request(request: &Request) -> AddressSpace {
     if len == 0 || end <= SMALLEST_TASK_SIZE {
         return space;
     }
-    let at = |start, len| sys::mmap_that_never_maps(start, len);
+    let at = |start, len| sys::mmap_of_no_type(start, len);
     // `ENOMEM` is also what the kernel says about every address once there are as many mappings as may be.
     let is_beyond = match at(request.new & !(space.page_size - 1), len) {
-        Failed(libc::EEXIST | libc::EINVAL | libc::EAGAIN) => false,
-        Failed(libc::ENOMEM) => {
-            at(SMALLEST_TASK_SIZE - space.page_size, space.page_size) != Failed(libc::ENOMEM)
+        Errno(libc::EEXIST | libc::EINVAL | libc::EAGAIN) => false,
+        Errno(libc::ENOMEM) => {
+            at(SMALLEST_TASK_SIZE - space.page_size, space.page_size) != Errno(libc::ENOMEM)
         }
-        Failed(_) => true,
+        Errno(_) => true,
     };
     if is_beyond {
         return space;

@@ -4,8 +4,8 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::sys;
+use crate::sys::cell::LARGEST_PAGE;
 
-const LARGEST_PAGE: usize = 65536;
 /// Return addresses remembered, each in the one place its bits give it.
 const CALLERS: usize = 512;
 /// A program that keeps on making code is not followed for ever.

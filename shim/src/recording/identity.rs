@@ -1,13 +1,13 @@
 //! Who is recorded: the process, the machine, and the executable modules that return addresses lie in.
 //! Gathered once, at load, into memory that nothing writes afterwards; a fork's child reads it there.
 
-use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_int, c_void};
 
 use mremap_trace::{HeaderText, Module};
 
 use crate::recording::return_address;
 use crate::sys;
+use crate::sys::cell::SyncCell;
 use crate::sys::text::Text;
 
 const MOST_MODULES: usize = 256;
@@ -34,12 +34,8 @@ struct Identity {
     module_count: usize,
 }
 
-struct WrittenAtLoad(UnsafeCell<Identity>);
-
-// SAFETY: written by `gather` alone, at load, before the trace that makes anyone read it is open.
-unsafe impl Sync for WrittenAtLoad {}
-
-static IDENTITY: WrittenAtLoad = WrittenAtLoad(UnsafeCell::new(Identity {
+/// Written by `gather` alone, at load, before the trace that makes anyone read it is open.
+static IDENTITY: SyncCell<Identity> = SyncCell::new(Identity {
     directory: Text::EMPTY,
     exe: Text::EMPTY,
     argv: Text::EMPTY,
@@ -55,11 +51,11 @@ static IDENTITY: WrittenAtLoad = WrittenAtLoad(UnsafeCell::new(Identity {
         path: Text::EMPTY,
     }; MOST_MODULES],
     module_count: 0,
-}));
+});
 
 fn identity() -> &'static Identity {
-    // SAFETY: nobody writes any more; see `WrittenAtLoad`.
-    unsafe { &*IDENTITY.0.get() }
+    // SAFETY: nobody writes any more; see `IDENTITY`.
+    unsafe { &*IDENTITY.get() }
 }
 
 /// Fills everything in. At load, when a trace is wanted.
@@ -68,7 +64,7 @@ fn identity() -> &'static Identity {
 /// Called once, before any other function of this file and before the trace is open.
 pub(crate) unsafe fn gather<'a>(directory: &[u8], arguments: impl Iterator<Item = &'a [u8]>) {
     // SAFETY: by the contract above this is the only reference.
-    let identity = unsafe { &mut *IDENTITY.0.get() };
+    let identity = unsafe { &mut *IDENTITY.get() };
     // The program may change its working directory before it forks.
     if directory.first() != Some(&b'/')
         && let Ok(len) = sys::working_directory(&mut identity.directory.bytes)

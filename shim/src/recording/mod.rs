@@ -41,7 +41,7 @@ pub(crate) fn pass_through(request: &Request, next: Next, caller: Caller) -> *mu
         new_len: request.new_len,
         flags: request.flags.0,
         new: request.new,
-        result: real::raw(answer) as i64,
+        result: sys::to_raw(real::result_of(answer)) as i64,
         caller: caller.address,
     };
     if config::stack_depth() == 0
@@ -130,16 +130,15 @@ impl CallRecord {
         self.summary.retries += 1;
     }
 
-    /// A part was moved, or could not be: `result` is what the kernel said.
+    /// A part was moved, or could not be, as `result` says.
     #[inline]
-    pub(crate) fn part(&mut self, part: Range, vma: &Vma, started: u64, result: isize) {
-        let failed = (-4095..0).contains(&result);
-        if !failed {
+    pub(crate) fn part(&mut self, part: Range, vma: &Vma, started: u64, result: sys::Result) {
+        if result.is_ok() {
             self.summary.parts += 1;
             self.summary.bytes += part.len();
         }
         if self.claim.is_some() {
-            self.append_part(part, vma, started, if failed { -result as u32 } else { 0 });
+            self.append_part(part, vma, started, result.err().map_or(0, |errno| errno.0 as u32));
         }
     }
 
@@ -176,7 +175,7 @@ impl CallRecord {
 
     #[inline(never)]
     fn append_gap(&self, gap: Range, target: u64) {
-        let under = match sys::mmap_that_never_maps(target, gap.len()).0 {
+        let under = match sys::mmap_of_no_type(target, gap.len()).0 {
             libc::EEXIST => Under::Mapped,
             libc::EINVAL | libc::EAGAIN => Under::Empty,
             _ => Under::Unknown,
@@ -191,12 +190,12 @@ impl CallRecord {
 
     /// The call has returned.
     #[inline]
-    pub(crate) fn finish(mut self, outcome: Outcome, result: isize) {
+    pub(crate) fn finish(mut self, outcome: Outcome, result: sys::Result) {
         if !self.is_kept() {
             return;
         }
         self.call.outcome = outcome;
-        self.call.result = result as i64;
+        self.call.result = sys::to_raw(result) as i64;
         self.call.duration = clock::ticks().wrapping_sub(self.call.ticks);
         if self.claim.is_some() {
             ring::append(&Record::Summary(self.summary));

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use mremap_plan::{Flags, Request};
 
 use crate::process::address_space::{SMALLEST_TASK_SIZE, page_size};
-use crate::sys::{self, Failed};
+use crate::sys::{self, Errno};
 
 /// Answer of [`is_one_vma`].
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,14 +37,14 @@ static LENGTH: AtomicU8 = AtomicU8::new(0);
 
 /// The errno of a growth to one of the impossible lengths; none when there is no such length.
 fn growth(start: u64, len: u64, index: u8) -> Option<i32> {
-    let answer = sys::mremap(&Request {
+    let result = sys::mremap(&Request {
         old: start,
         old_len: len,
         new_len: *IMPOSSIBLE_LENGTHS.get(usize::from(index))?,
         flags: Flags(0),
         new: 0,
     });
-    Some((-answer) as i32)
+    Some(result.err().map_or(0, |errno| errno.0))
 }
 
 /// Asks to grow `[start, start + len)` in place to a length that cannot be. `ENOMEM` (`EAGAIN` for locked
@@ -95,7 +95,7 @@ impl Asked {
 
     /// [`is_free`]
     #[inline]
-    pub(crate) fn is_free(&mut self, start: u64, len: u64) -> Result<bool, Failed> {
+    pub(crate) fn is_free(&mut self, start: u64, len: u64) -> Result<bool, Errno> {
         self.0 += 1;
         is_free(start, len)
     }
@@ -109,13 +109,13 @@ fn ends_at(end: u64) -> bool {
 
 /// Whether something is mapped in the page at `address`.
 pub(crate) fn is_mapped(address: u64) -> bool {
-    sys::mmap_that_never_maps(address, page_size()) == Failed(libc::EEXIST)
+    sys::mmap_of_no_type(address, page_size()) == Errno(libc::EEXIST)
 }
 
 /// Whether nothing is mapped in a range that ends below `TASK_SIZE`.
 #[inline]
-fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
-    let Failed(errno) = sys::mmap_that_never_maps(start, len);
+fn is_free(start: u64, len: u64) -> Result<bool, Errno> {
+    let Errno(errno) = sys::mmap_of_no_type(start, len);
     if errno == libc::EINVAL {
         Ok(true)
     } else if errno == libc::EEXIST {
@@ -128,13 +128,13 @@ fn is_free(start: u64, len: u64) -> Result<bool, Failed> {
 /// Where `mmap` gives no such answer. Below `mmap_min_addr` nobody without the right may ask it; few pages lie there.
 #[cold]
 #[inline(never)]
-fn is_free_by_pages(mut start: u64, mut len: u64) -> Result<bool, Failed> {
+fn is_free_by_pages(mut start: u64, mut len: u64) -> Result<bool, Errno> {
     let page = page_size();
     while len != 0 {
-        match sys::mmap_that_never_maps(start, len) {
-            Failed(libc::EEXIST) => return Ok(false),
-            Failed(libc::EINVAL | libc::EAGAIN) => return Ok(true),
-            Failed(libc::EPERM | libc::EACCES) => {
+        match sys::mmap_of_no_type(start, len) {
+            Errno(libc::EEXIST) => return Ok(false),
+            Errno(libc::EINVAL | libc::EAGAIN) => return Ok(true),
+            Errno(libc::EPERM | libc::EACCES) => {
                 if is_one_vma(start, page) != OneVma::No {
                     return Ok(false);
                 }
@@ -161,5 +161,5 @@ pub(crate) fn below_task_size(end: u64) -> u64 {
 fn task_size() -> Option<u64> {
     let page = page_size();
     let mut limits = IMPOSSIBLE_LENGTHS.iter().map(|len| len + ABOVE_IMPOSSIBLE_LENGTH);
-    limits.find(|limit| sys::mmap_that_never_maps(limit - page, page) != Failed(libc::ENOMEM))
+    limits.find(|limit| sys::mmap_of_no_type(limit - page, page) != Errno(libc::ENOMEM))
 }

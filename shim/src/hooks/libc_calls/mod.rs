@@ -16,7 +16,7 @@ mod shape;
 use crate::hooks;
 use crate::hooks::real;
 use crate::sys::probe::{OneVma, is_one_vma};
-use crate::sys::{self, Failed, OpenFile};
+use crate::sys::{self, Errno, OpenFile};
 
 /// Why libc was left as it is.
 pub(crate) struct Refusal {
@@ -29,7 +29,7 @@ impl Refusal {
         Self { why, errno: None }
     }
 
-    fn of(why: &'static str) -> impl FnOnce(Failed) -> Self {
+    fn of(why: &'static str) -> impl FnOnce(Errno) -> Self {
         move |failed| Self { why, errno: Some(failed.0) }
     }
 }

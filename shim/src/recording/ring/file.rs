@@ -1,6 +1,5 @@
 //! The file itself: made, mapped and headed.
 
-use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use mremap_trace::Header;
@@ -17,6 +16,7 @@ use crate::process::fork_state::{self, WIPED};
 use crate::process::seccomp;
 use crate::recording::clock;
 use crate::recording::identity;
+use crate::sys::cell::SyncCell;
 use crate::sys::probe::{self, OneVma};
 use crate::sys::{self, FileId, OpenFile};
 
@@ -27,13 +27,8 @@ static LAST_PID: AtomicU32 = AtomicU32::new(0);
 /// Bytes for one process.
 static SIZE: AtomicU64 = AtomicU64::new(0);
 
-/// The directory of the traces, once it was opened.
-static DIRECTORY: WrittenExclusively = WrittenExclusively(UnsafeCell::new(None));
-
-struct WrittenExclusively(UnsafeCell<Option<FileId>>);
-
-// SAFETY: used at load and by threads that hold `Exclusive`.
-unsafe impl Sync for WrittenExclusively {}
+/// The directory of the traces, once it was opened. Used at load and by threads that hold `Exclusive`.
+static DIRECTORY: SyncCell<Option<FileId>> = SyncCell::new(None);
 
 /// Why there will be no trace.
 pub(crate) enum OpenError {
@@ -97,7 +92,7 @@ fn open_directory() -> Result<OpenFile, OpenError> {
     let directory = OpenFile::open_directory(path).map_err(|failed| OpenError::File(failed.0))?;
     let id = directory.id().map_err(|failed| OpenError::File(failed.0))?;
     // SAFETY: at load, or called by the thread that holds `Exclusive`.
-    let known = unsafe { &mut *DIRECTORY.0.get() };
+    let known = unsafe { &mut *DIRECTORY.get() };
     if *known.get_or_insert(id) != id {
         return Err(OpenError::File(libc::ENOENT));
     }

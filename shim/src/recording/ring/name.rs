@@ -1,20 +1,16 @@
 //! The name of a process's trace.
 
-use core::cell::UnsafeCell;
 use core::ffi::CStr;
 
 use crate::recording::identity;
+use crate::sys::cell::SyncCell;
 use crate::sys::text::Text;
 
 const ROOM: usize = 96;
 
-struct WrittenExclusively(UnsafeCell<Text<ROOM>>);
-
-// SAFETY: only `choose` writes it, whose callers take turns.
-unsafe impl Sync for WrittenExclusively {}
-
-/// Not on the stack: a fork's child opens its trace in the hook, maybe on an 8 KiB signal stack.
-static NAME: WrittenExclusively = WrittenExclusively(UnsafeCell::new(Text::EMPTY));
+/// Not on the stack: a fork's child opens its trace in the hook, maybe on an 8 KiB signal stack. Only `choose`
+/// writes it, whose callers take turns.
+static NAME: SyncCell<Text<ROOM>> = SyncCell::new(Text::EMPTY);
 
 /// Names the trace of a process `NAME.PID.NANOSECONDS.mremap`, as no other process of this boot can be.
 ///
@@ -24,7 +20,7 @@ pub(super) unsafe fn choose(pid: u32, monotonic_ns: u64) {
     let exe = identity::exe();
     let base = exe.rsplit(|&byte| byte == b'/').next().unwrap_or(&[]);
     // SAFETY: by the contract above nobody else refers to it.
-    let name = unsafe { &mut *NAME.0.get() };
+    let name = unsafe { &mut *NAME.get() };
     *name = Text::EMPTY;
     name.push(base.get(..32).unwrap_or(base));
     name.push(b".");
@@ -37,6 +33,6 @@ pub(super) unsafe fn choose(pid: u32, monotonic_ns: u64) {
 /// The name given last.
 pub(super) fn chosen() -> &'static CStr {
     // SAFETY: it is written before the trace it names is open, and not again in this process.
-    let name = unsafe { &*NAME.0.get() };
+    let name = unsafe { &*NAME.get() };
     CStr::from_bytes_with_nul(name.get()).unwrap_or(c"unnamed.mremap")
 }

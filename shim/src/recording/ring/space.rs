@@ -5,7 +5,6 @@
 //! takes a millisecond for a segment of an ext4 file where writing takes some 40 microseconds; it stands in
 //! where the file cannot be opened any more.
 
-use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
@@ -18,7 +17,8 @@ use crate::emulate::move_lock;
 use crate::process::fork_state::WIPED;
 use crate::process::seccomp;
 use crate::recording::identity;
-use crate::sys::{self, Failed, FileId, OpenFile};
+use crate::sys::cell::SyncCell;
+use crate::sys::{self, Errno, FileId, OpenFile};
 
 /// Positions given space when the trace is opened: a program that starts pays a microsecond for each.
 pub(super) const FIRST_SEGMENT: u32 = 32;
@@ -37,28 +37,18 @@ const WAIT_MS: i64 = 10;
 
 /// 1 while a thread adds space.
 static EXTENDING: AtomicU32 = AtomicU32::new(0);
-static ZEROS: Zeros = Zeros(UnsafeCell::new([0; 65536]));
+/// Nobody writes them. Not in the library's file, as what is never written would be.
+static ZEROS: SyncCell<[u8; 65536]> = SyncCell::new([0; 65536]);
 
-/// Not in the library's file, as what is never written would be.
-struct Zeros(UnsafeCell<[u8; 65536]>);
-
-// SAFETY: nobody writes them.
-unsafe impl Sync for Zeros {}
-
-struct WrittenAtOpen(UnsafeCell<FileId>);
-
-// SAFETY: written by `begin` alone, before the trace that makes anyone read it is open.
-unsafe impl Sync for WrittenAtOpen {}
-
-/// The trace's own file.
-static OWN_FILE: WrittenAtOpen = WrittenAtOpen(UnsafeCell::new(FileId::UNKNOWN));
+/// The trace's own file. Written by `begin` alone, before the trace that makes anyone read it is open.
+static OWN_FILE: SyncCell<FileId> = SyncCell::new(FileId::UNKNOWN);
 
 /// Begins with a file: remembers which one the trace is, so that no other one of its name is ever written to.
-pub(super) fn begin(file: &OpenFile) -> Result<(), Failed> {
+pub(super) fn begin(file: &OpenFile) -> Result<(), Errno> {
     let id = file.id()?;
     EXTENDING.store(0, Ordering::Relaxed);
     // SAFETY: the trace is not open yet, and only one thread opens it.
-    unsafe { *OWN_FILE.0.get() = id };
+    unsafe { *OWN_FILE.get() = id };
     Ok(())
 }
 
@@ -190,28 +180,28 @@ fn add(base: *mut u8, allocated: u32, end: u32) -> bool {
 }
 
 /// The trace's file once more, if its name still leads to it.
-fn reopen() -> Result<OpenFile, Failed> {
-    let path = identity::directory().ok_or(Failed(libc::ENAMETOOLONG))?;
+fn reopen() -> Result<OpenFile, Errno> {
+    let path = identity::directory().ok_or(Errno(libc::ENAMETOOLONG))?;
     let file = OpenFile::open_directory(path)?.open_in(name::chosen(), libc::O_WRONLY, 0)?;
-    // SAFETY: nobody writes it while a trace is open; see `WrittenAtOpen`.
-    if file.id()? == unsafe { *OWN_FILE.0.get() } { Ok(file) } else { Err(Failed(libc::ENOENT)) }
+    // SAFETY: nobody writes it while a trace is open; see `OWN_FILE`.
+    if file.id()? == unsafe { *OWN_FILE.get() } { Ok(file) } else { Err(Errno(libc::ENOENT)) }
 }
 
 /// Writes zeros over a part of the file that holds nothing yet.
-pub(super) fn write_zeros(file: &OpenFile, offset: usize, len: usize) -> Result<(), Failed> {
+pub(super) fn write_zeros(file: &OpenFile, offset: usize, len: usize) -> Result<(), Errno> {
     // Beyond the limit a write would be a SIGXFSZ.
     if sys::file_size_limit() < (offset + len) as u64 {
-        return Err(Failed(libc::EFBIG));
+        return Err(Errno(libc::EFBIG));
     }
     // SAFETY: nobody writes them.
-    let zeros = unsafe { &*ZEROS.0.get() };
+    let zeros = unsafe { &*ZEROS.get() };
     let mut done = 0;
     while done < len {
         let piece = zeros.get(..len - done).unwrap_or(zeros);
         match file.write_at(piece, (offset + done) as u64) {
-            Ok(0) => return Err(Failed(libc::ENOSPC)),
+            Ok(0) => return Err(Errno(libc::ENOSPC)),
             Ok(written) => done += written,
-            Err(Failed(libc::EINTR)) => {}
+            Err(Errno(libc::EINTR)) => {}
             Err(failed) => return Err(failed),
         }
     }
