@@ -120,26 +120,6 @@ impl Text {
         Ok(self.again.is_some())
     }
 
-    pub(super) fn find_code(
-        &mut self,
-        file: &OpenFile,
-        address: u64,
-        take: impl FnOnce(&Vma, &[u8], &[u8]),
-    ) {
-        while let Ok(Some(len)) = self.next_line(file) {
-            let Some(parsed) = self.line.get(..len).and_then(maps::parse_line) else {
-                return;
-            };
-            if parsed.vma.range.end > address {
-                let is_code = parsed.vma.protection.is_some_and(|known| known.execute);
-                if is_code && parsed.vma.range.contains(address) {
-                    take(&parsed.vma, &[], parsed.path);
-                }
-                return;
-            }
-        }
-    }
-
     /// Looks at all file mappings, reading to the end.
     pub(super) fn look_at_files(&mut self, file: &OpenFile) -> Result<Files, Errno> {
         let mut files = Files::AllAnswer;

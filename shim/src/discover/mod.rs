@@ -321,21 +321,3 @@ fn cost_of_proc() -> bisect::Cost {
         }
     }
 }
-
-/// Finds the VMA that holds an address of code, and tells `take` of it, its build id and its path: empty where there
-/// is none or the source does not tell. Not at all where `/proc` cannot be read.
-pub(crate) fn find_code(address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
-    let Ok(file) = OpenFile::open(MAPS) else {
-        return;
-    };
-    if procmap::works_on(&file) {
-        procmap::find_code(&file, address, take);
-    } else {
-        find_code_in_text(&file, address, take);
-    }
-}
-
-#[inline(never)] // its buffers stay off the stack where the kernel can be asked
-fn find_code_in_text(maps: &OpenFile, address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
-    maps::Text::new().find_code(maps, address, take);
-}

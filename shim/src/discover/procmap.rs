@@ -142,23 +142,6 @@ impl Names {
     }
 }
 
-pub(super) fn find_code(maps: &OpenFile, address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
-    let mut name = [0u8; NAME_ROOM];
-    let mut build_id = [0u8; 20];
-    let mut query =
-        ProcmapQuery::at_or_above(address, name.as_mut_ptr().addr() as u64, NAME_ROOM as u32);
-    query.build_id_addr = build_id.as_mut_ptr().addr() as u64;
-    query.build_id_size = build_id.len() as u32;
-    if maps.procmap_query(&mut query).is_err() {
-        return;
-    }
-    let vma = query.vma(&name);
-    if vma.range.contains(address) && vma.protection.is_some_and(|known| known.execute) {
-        let known = build_id.get(..query.build_id_size as usize).unwrap_or(&build_id);
-        take(&vma, known, name_in(&name));
-    }
-}
-
 fn name_in(room: &[u8]) -> &[u8] {
     let end = room.iter().position(|&byte| byte == 0).unwrap_or(room.len());
     room.get(..end).unwrap_or(room)

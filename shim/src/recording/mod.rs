@@ -28,7 +28,7 @@ pub(crate) struct CallRecord {
 /// Passes a call on and records it. The way of nearly all calls: no more is done than has to be.
 #[inline]
 pub(crate) fn pass_through(request: &Request, next: Next, caller: Caller) -> *mut c_void {
-    caller_modules::see(caller.address);
+    caller_modules::ensure_recorded(caller.address);
     let ticks = clock::ticks();
     let answer = next.forward_marked(request);
     let duration = clock::ticks().wrapping_sub(ticks);
@@ -73,7 +73,7 @@ impl CallRecord {
     #[inline]
     pub(crate) fn begin(request: &Request, caller: Caller) -> Self {
         if ring::is_wanted() {
-            caller_modules::see(caller.address);
+            caller_modules::ensure_recorded(caller.address);
         }
         let call = Call {
             outcome: Outcome::Begun,
@@ -210,7 +210,7 @@ fn append_stack(call: u32, caller: &Caller) {
     let mut stack = Stack { call, first: 1, ..Stack::default() };
     let mut left = config::stack_depth();
     caller.walk_up(|address| {
-        caller_modules::see(address);
+        caller_modules::ensure_recorded(address);
         if let Some(frame) = stack.frames.get_mut(usize::from(stack.count)) {
             *frame = address;
             stack.count += 1;
