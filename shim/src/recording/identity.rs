@@ -1,5 +1,5 @@
-//! Who is recorded: the process, the machine, and the executable modules that return addresses lie in.
-//! Gathered once, at load, into memory that nothing writes afterwards; a fork's child reads it there.
+//! What a trace says about its process: directory, executable, arguments, machine, and the executable modules
+//! that are loaded. Gathered once, at load; a fork's child writes the same into its own trace.
 
 use core::ffi::{CStr, c_int, c_void};
 
@@ -34,7 +34,7 @@ struct Identity {
     module_count: usize,
 }
 
-/// Written by `gather` alone, at load, before the trace that makes anyone read it is open.
+/// Written by `gather` alone, at load; read once the trace is open.
 static IDENTITY: SyncCell<Identity> = SyncCell::new(Identity {
     directory: Text::EMPTY,
     exe: Text::EMPTY,
@@ -54,18 +54,18 @@ static IDENTITY: SyncCell<Identity> = SyncCell::new(Identity {
 });
 
 fn identity() -> &'static Identity {
-    // SAFETY: nobody writes any more; see `IDENTITY`.
+    // SAFETY: nothing writes it after `gather`; see `IDENTITY`.
     unsafe { &*IDENTITY.get() }
 }
 
-/// Fills everything in. At load, when a trace is wanted.
+/// Gathers the identity. `directory` is the one for traces; it is made absolute, since the program may change
+/// its working directory before it forks.
 ///
 /// # Safety
-/// Called once, before any other function of this file and before the trace is open.
+/// Must be called once, at load, before any other function of this file.
 pub(crate) unsafe fn gather<'a>(directory: &[u8], arguments: impl Iterator<Item = &'a [u8]>) {
-    // SAFETY: by the contract above this is the only reference.
+    // SAFETY: the only reference, by the contract above.
     let identity = unsafe { &mut *IDENTITY.get() };
-    // The program may change its working directory before it forks.
     if directory.first() != Some(&b'/')
         && let Ok(len) = sys::working_directory(&mut identity.directory.bytes)
     {
@@ -87,30 +87,30 @@ pub(crate) unsafe fn gather<'a>(directory: &[u8], arguments: impl Iterator<Item 
         identity.host.push(c_bytes(&names.nodename));
     }
     identity.boot_id = read_boot_id().unwrap_or_default();
-    // SAFETY: the callback fits, and gets the identity it casts its argument to. At load the loader's lock
-    // is this thread's own.
+    // SAFETY: `take_module` has the type that is wanted, and its argument is the identity it is cast to. At
+    // load this thread holds the loader's lock, or may take it.
     unsafe { libc::dl_iterate_phdr(Some(take_module), (&raw mut *identity).cast()) };
 }
 
-/// The path that the program was executed by, which may be relative: what there is to know where `/proc` is missing.
+/// The path given to `execve`, which may be relative. Used where `/proc` is missing.
 fn executed_path() -> &'static [u8] {
     // SAFETY: no preconditions.
     let path = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const core::ffi::c_char;
     if path.is_null() {
         return b"";
     }
-    // SAFETY: the kernel has put a C string there, above the stack, for as long as the process lives.
+    // SAFETY: a C string that the kernel put above the stack, for the life of the process.
     unsafe { CStr::from_ptr(path) }.to_bytes()
 }
 
 fn c_bytes(text: &[core::ffi::c_char; 65]) -> &[u8] {
-    // SAFETY: an array of `c_char` as one of bytes.
+    // SAFETY: `c_char` has the size and alignment of a byte.
     let bytes = unsafe { &*(&raw const *text).cast::<[u8; 65]>() };
     let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     bytes.get(..len).unwrap_or(&[])
 }
 
-/// `xxxxxxxx-xxxx-…` as 16 bytes.
+/// Reads the boot id, `xxxxxxxx-xxxx-…`, as 16 bytes.
 fn read_boot_id() -> Option<[u8; 16]> {
     let fd = sys::open(c"/proc/sys/kernel/random/boot_id", libc::O_RDONLY, 0).ok()?;
     let mut text = [0u8; 40];
@@ -130,15 +130,15 @@ unsafe extern "C" fn take_module(
     _size: usize,
     data: *mut c_void,
 ) -> c_int {
-    // SAFETY: the loader passes a valid description; `data` is the identity that `gather` passed.
+    // SAFETY: the loader passes a valid description; `data` is the identity from `gather`.
     let (info, identity) = unsafe { (&*info, &mut *data.cast::<Identity>()) };
-    // SAFETY: the loader's own table of this module's program headers.
+    // SAFETY: the module's program headers, as the loader describes them.
     let headers =
         unsafe { core::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
     let name: &[u8] = if info.dlpi_name.is_null() {
         b""
     } else {
-        // SAFETY: the loader's name of the module is a C string.
+        // SAFETY: the loader's C string.
         unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes()
     };
     let (build_id, build_id_len) = build_id(info.dlpi_addr, headers);
@@ -151,10 +151,10 @@ unsafe extern "C" fn take_module(
         if (start..end).contains(&own) {
             return_address::set_own_text(start as usize, end as usize);
         }
-        let Some(place) = identity.modules.get_mut(identity.module_count) else {
+        let Some(module) = identity.modules.get_mut(identity.module_count) else {
             return 0;
         };
-        *place = LoadedModule {
+        *module = LoadedModule {
             start,
             end,
             offset: header.p_offset,
@@ -162,19 +162,19 @@ unsafe extern "C" fn take_module(
             build_id_len,
             path: Text::EMPTY,
         };
-        // The program itself has no name here.
-        place.path.push(if name.is_empty() { identity.exe.get() } else { name });
+        // The loader gives the executable an empty name.
+        module.path.push(if name.is_empty() { identity.exe.get() } else { name });
         identity.module_count += 1;
     }
     0
 }
 
-/// The GNU build id among a module's notes.
+/// Returns the GNU build id from a module's notes, and its length in bytes; length 0 when there is none.
 fn build_id(base: u64, headers: &[libc::Elf64_Phdr]) -> ([u8; 20], u8) {
     const NT_GNU_BUILD_ID: u32 = 3;
     for header in headers.iter().filter(|h| h.p_type == libc::PT_NOTE) {
         let address = base.wrapping_add(header.p_vaddr) as *const u8;
-        // SAFETY: the loader has mapped the module's notes where its headers say.
+        // SAFETY: the loader mapped the module's notes at the address in its headers.
         let mut notes = unsafe { core::slice::from_raw_parts(address, header.p_memsz as usize) };
         while let Some((note, rest)) = notes.split_first_chunk::<12>() {
             let word = |at: usize| {
@@ -187,8 +187,8 @@ fn build_id(base: u64, headers: &[libc::Elf64_Phdr]) -> ([u8; 20], u8) {
                 && let Some(found) = rest.get(padded..padded + len.min(20))
             {
                 let mut id = [0; 20];
-                for (place, byte) in id.iter_mut().zip(found) {
-                    *place = *byte;
+                for (to, from) in id.iter_mut().zip(found) {
+                    *to = *from;
                 }
                 return (id, found.len() as u8);
             }
@@ -201,7 +201,7 @@ fn build_id(base: u64, headers: &[libc::Elf64_Phdr]) -> ([u8; 20], u8) {
     ([0; 20], 0)
 }
 
-/// The identity's texts, for a header.
+/// Calls `write` with the texts of the trace's header.
 pub(crate) fn with_text(write: impl FnOnce(&HeaderText<'_>)) {
     let identity = identity();
     write(&HeaderText {
@@ -213,6 +213,7 @@ pub(crate) fn with_text(write: impl FnOnce(&HeaderText<'_>)) {
     });
 }
 
+/// Path of the executable.
 pub(crate) fn exe() -> &'static [u8] {
     identity().exe.get()
 }
@@ -221,14 +222,14 @@ pub(crate) fn boot_id() -> [u8; 16] {
     identity().boot_id
 }
 
-/// Whether an address lies in a module that was there at load.
+/// Whether `address` is in a module that was loaded with the program.
 pub(crate) fn knows_code_at(address: u64) -> bool {
     let identity = identity();
     let mut modules = identity.modules.iter().take(identity.module_count);
     modules.any(|module| (module.start..module.end).contains(&address))
 }
 
-/// The modules that were there at load, and their paths.
+/// The modules that were loaded with the program, and their paths.
 pub(crate) fn modules() -> impl Iterator<Item = (Module, &'static [u8])> {
     let identity = identity();
     let loaded = identity.modules.iter().take(identity.module_count);
@@ -245,7 +246,7 @@ pub(crate) fn modules() -> impl Iterator<Item = (Module, &'static [u8])> {
     })
 }
 
-/// The directory of the traces; `None` when its name is too long.
+/// The directory for traces; `None` when its path is too long.
 pub(crate) fn directory() -> Option<&'static CStr> {
     CStr::from_bytes_with_nul(identity().directory.get()).ok()
 }

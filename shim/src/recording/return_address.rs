@@ -1,8 +1,8 @@
-//! Who called: the return address of the hook, and where asked for those above it.
+//! The return address of a call into this library and, on demand, those of the frames above it.
 //!
-//! Stable Rust has no intrinsic for it. The workspace is built with frame pointers, so the hook's own
-//! frames are a chain that leads to the first return address outside this library. Every link is checked
-//! before it is followed: without frame pointers the answer is 0, never a fault.
+//! Stable Rust has no intrinsic for it. This library is compiled with frame pointers, so its own frames form
+//! a chain up to the first return address outside it. Every link is checked before it is followed: in a
+//! build without frame pointers the result is 0, never a fault.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,37 +12,39 @@ use crate::sys::probe::{OneVma, is_one_vma};
 static TEXT_START: AtomicUsize = AtomicUsize::new(0);
 static TEXT_END: AtomicUsize = AtomicUsize::new(0);
 
-/// Our own frames on the way are few and small.
+/// Most frames of this library between its entry and [`find`].
 const MOST_FRAMES: usize = 6;
+/// Largest frame of this library, bytes.
 const LARGEST_FRAME: usize = 1024;
-/// Frames of the program's own are let be this large.
+/// Largest frame of the program that a walk steps over, bytes.
 const LARGEST_FOREIGN_FRAME: usize = 1 << 16;
 
-/// Remembers where this library's own code lies.
+/// Sets the address range of this library's own code. At load.
 pub(crate) fn set_own_text(start: usize, end: usize) {
     TEXT_START.store(start, Ordering::Relaxed);
     TEXT_END.store(end, Ordering::Relaxed);
 }
 
-/// Whether an address lies in this library's own code.
+/// Whether `address` is in this library's own code.
 #[inline]
 pub(crate) fn is_own_code(address: usize) -> bool {
     let start = TEXT_START.load(Ordering::Relaxed);
-    // Unsigned: an address below is a distance that wraps.
+    // One unsigned comparison: the distance of an address below `start` wraps around.
     address.wrapping_sub(start) < TEXT_END.load(Ordering::Relaxed).wrapping_sub(start)
 }
 
-/// A call's origin.
+/// Where a call came from.
 #[derive(Clone, Copy)]
 pub(crate) struct Caller {
-    /// Address behind the call that led into this library, 0 when it cannot be told.
+    /// Return address of the call into this library; 0 when unknown.
     pub(crate) address: u64,
-    /// Our outermost frame, and what its caller left in the frame pointer, checked by nobody yet.
+    /// This library's outermost frame.
     frame: usize,
+    /// Frame pointer that the caller left, not checked yet.
     above: usize,
 }
 
-/// Finds the caller of the function this is inlined into.
+/// Returns the caller of the function that this is inlined into.
 #[inline(always)]
 #[allow(clippy::inline_always)]
 pub(crate) fn find() -> Caller {
@@ -61,14 +63,11 @@ pub(crate) fn find() -> Caller {
         Some([above, address]) if !is_own_code(address) => {
             Caller { address: address as u64, frame, above }
         }
-        _ => {
-            let Caller { address, frame, above } = find_above(below, frame);
-            Caller { address, frame, above }
-        }
+        _ => find_above(below, frame),
     }
 }
 
-/// The same behind more frames of our own, as an unoptimised build has.
+/// Steps over further frames of this library, which an unoptimised build has.
 #[cold]
 #[inline(never)]
 fn find_above(mut below: usize, mut frame: usize) -> Caller {
@@ -84,23 +83,24 @@ fn find_above(mut below: usize, mut frame: usize) -> Caller {
     Caller { address: 0, frame: 0, above: 0 }
 }
 
-/// The caller's frame and the return address that a frame of ours begins with.
+/// Reads the caller's frame pointer and the return address from the start of a frame of this library; `None`
+/// when `frame` cannot be one.
 #[inline(always)]
 #[allow(clippy::inline_always)]
 fn read_link(below: usize, frame: usize) -> Option<[usize; 2]> {
-    // A frame below `below` is a distance that wraps.
+    // The distance of a frame below `below` wraps around.
     if frame.wrapping_sub(below) > LARGEST_FRAME || !frame.is_multiple_of(size_of::<usize>()) {
         return None;
     }
-    // SAFETY: `frame` lies at most LARGEST_FRAME above a live frame of this thread's stack, where the
-    // caller's frame and the words that started the thread are.
+    // SAFETY: `frame` is at most LARGEST_FRAME above a live frame of this thread's stack. The stack reaches
+    // that far: the caller's frame and the words that started the thread are above.
     Some(unsafe { *(frame as *const [usize; 2]) })
 }
 
 impl Caller {
-    /// Calls `take` with each return address above the caller's own, innermost first, as long as it returns
-    /// true. A frame is read only once the kernel has said that it lies in one VMA with our own, live one: a
-    /// garbage frame pointer ends the walk.
+    /// Calls `take` with each return address above the caller's, innermost first, until it returns false. A
+    /// frame is read only if one VMA holds it and this library's own frame, so a garbage frame pointer
+    /// ends the walk.
     pub(crate) fn walk_up(&self, mut take: impl FnMut(u64) -> bool) {
         let page = page_size() as usize;
         let bottom = self.frame & !(page - 1);
@@ -118,7 +118,7 @@ impl Caller {
                 }
                 readable_end = wanted;
             }
-            // SAFETY: the kernel has just said that one VMA reaches from our own frame to behind this one.
+            // SAFETY: one VMA holds this library's own live frame and all of this one.
             let [above, address] = unsafe { *(frame as *const [usize; 2]) };
             if address == 0 || !take(address as u64) {
                 return;
