@@ -1,7 +1,7 @@
-//! Two runs side by side: call sites that are new, gone or changed, and outcomes that differ.
+//! `diff`: compares two runs by call sites, outcomes and failures.
 //!
-//! A latency has changed when the 99 % confidence intervals of both medians lie apart, by more than the
-//! precision of the histograms, and by five in a hundred: less than that is noise.
+//! A latency has changed if the 99 % confidence intervals of both medians are disjoint and the
+//! medians differ by more than 5 %.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,14 +14,14 @@ use crate::model::units::{count, duration};
 use crate::report::table::{Table, TextStyle};
 use crate::stats::{Histogram, NamedSite, OutcomeStats, Overview};
 
-/// Changes smaller than this part of the former value are noise.
+/// Smaller relative changes of a median are noise.
 const LEAST_CHANGE: f64 = 0.05;
 /// Half the width of a 99 % confidence interval, in standard deviations.
 const SIGMAS: f64 = 2.576;
-/// A median of fewer calls says nothing.
+/// Medians of fewer calls are not compared.
 const FEWEST_CALLS: u64 = 10;
 
-/// What became of a call site.
+/// How a call site changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     New,
@@ -54,7 +54,7 @@ struct Row<'a> {
     after: Option<&'a NamedSite>,
 }
 
-/// Writes the differences; whether there are any.
+/// Writes the differences. Returns whether there are any.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -86,7 +86,7 @@ pub fn write(
     Ok(differ)
 }
 
-/// Every call site of either run, the largest changes of time first.
+/// Every call site of either run, those whose total time changed most first.
 fn rows<'a>(before: &'a Overview, after: &'a Overview) -> Vec<Row<'a>> {
     let mut by_name: BTreeMap<String, (Option<&NamedSite>, Option<&NamedSite>)> = BTreeMap::new();
     for named in &before.sites {
@@ -111,7 +111,7 @@ fn rows<'a>(before: &'a Overview, after: &'a Overview) -> Vec<Row<'a>> {
     rows
 }
 
-/// A function keeps its name when its lines move.
+/// Matches call sites by module and function, since line numbers and offsets change with a rebuild.
 fn key(named: &NamedSite) -> String {
     let function = named.site.frames.first().and_then(|frame| frame.function.clone());
     let module = named.site.module.as_deref().unwrap_or_default();
@@ -139,7 +139,7 @@ fn change(before: Option<&NamedSite>, after: Option<&NamedSite>) -> Change {
     }
 }
 
-/// Whether the second is slower (or faster); nothing when the difference may be noise.
+/// Whether `after` is slower (true) or faster (false); `None` if the difference may be noise.
 fn compare(before: &Histogram, after: &Histogram) -> Option<bool> {
     let (a, b) = (median(before)?, median(after)?);
     let (middle_a, middle_b) = (before.percentile(50.0) as f64, after.percentile(50.0) as f64);
@@ -148,7 +148,7 @@ fn compare(before: &Histogram, after: &Histogram) -> Option<bool> {
     (apart && large).then_some(middle_b > middle_a)
 }
 
-/// The interval that holds the true median in 99 of 100 runs: order statistics, whatever the distribution.
+/// The 99 % confidence interval of the median, by order statistics: valid for any distribution.
 fn median(times: &Histogram) -> Option<(u64, u64)> {
     let calls = times.count();
     if calls < FEWEST_CALLS {
@@ -241,7 +241,7 @@ fn write_rows(rows: &[Row<'_>], top: usize, style: &TextStyle, out: &mut dyn Wri
     }
     writeln!(out, "{}\n{}", style.heading("Call sites that differ"), table.draw(style))?;
     if rows.len() > top {
-        writeln!(out, "  ... and {} more (--top N shows them)", rows.len() - top)?;
+        writeln!(out, "  ... and {} more (raise --top)", rows.len() - top)?;
     }
     Ok(())
 }
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_no_change_and_a_shift_is() {
+    fn ignores_noise_and_finds_a_shift() {
         let spread = |base: u64| (0..2_000).map(move |step: u64| base + step * 7919 % 1_000);
         let base = histogram(spread(10_000));
         assert_eq!(compare(&base, &histogram(spread(10_050))), None);

@@ -1,4 +1,4 @@
-//! Every call, one line each, for people or as JSON lines.
+//! `events`: one line a call, as text or as JSON.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -16,8 +16,8 @@ use crate::named::{Named, Namer};
 use crate::report::table::TextStyle;
 use crate::symbols::Symbols;
 
-/// The JSON of an event. Fields are added over time, never renamed. Addresses are hexadecimal strings:
-/// readers of JSON keep 53 bits of a number.
+/// An event as JSON. Fields are only added, never renamed. Addresses are hexadecimal strings, since
+/// many readers of JSON keep only 53 bits of a number.
 #[derive(Serialize)]
 struct JsonEvent<'a> {
     event: u64,
@@ -70,7 +70,7 @@ struct JsonGap {
     under: &'static str,
 }
 
-/// Writes the events that pass the filter; how many there were.
+/// Writes the events that pass the filter. Returns their number.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -99,7 +99,7 @@ pub fn write(
     Ok(written)
 }
 
-/// One event as a line of JSON.
+/// Writes one event as a line of JSON.
 ///
 /// # Errors
 /// It cannot be written.
@@ -170,7 +170,7 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
     }
 }
 
-/// One event as a line of text.
+/// Writes one event as a line of text.
 ///
 /// # Errors
 /// It cannot be written.
@@ -180,13 +180,13 @@ pub fn write_line(named: &Named, style: &TextStyle, out: &mut dyn Write) -> Resu
     let result = call
         .errno()
         .map_or_else(|| format!("{:#x}", call.result), |errno| style.bad(&names::errno(errno)));
-    let taken_apart = event.pieces().map_or_else(String::new, |it| format!(" ({it})"));
+    let pieces = event.pieces().map_or_else(String::new, |it| format!(" ({it})"));
     let why = named
         .why
         .map_or_else(String::new, |why| format!(": {}", style.warning(why.reason.cause())));
     writeln!(
         out,
-        "{} {}/{} +{:.6}s {} = {result} {}{taken_apart} {} {}{why}",
+        "{} {}/{} +{:.6}s {} = {result} {}{pieces} {} {}{why}",
         event.number,
         named.origin.pid,
         event.tid,

@@ -1,4 +1,4 @@
-//! One move before people: title, picture, legend. How it is laid out and drawn is [`picture`]'s business.
+//! `show`: one call as a picture with a title and a legend. [`picture`] lays it out and draws it.
 
 use std::cmp::Ordering;
 use std::io::Write;
@@ -12,21 +12,21 @@ use crate::model::Event;
 use crate::model::names::{self, DONTUNMAP, FIXED};
 use crate::model::units::{duration, size};
 use crate::named::{Named, Namer};
-use crate::picture::{self, Pen, Stretch, stretches};
+use crate::picture::{self, Glyphs, Segment, segments};
 use crate::report::table::TextStyle;
 use crate::symbols::Symbols;
 use crate::terminal;
 
-/// Rows of the legend.
+/// Rows of the legend; of more, the middle is left out.
 const MOST_ROWS: usize = 30;
 
-/// How to draw.
+/// Options of `show`.
 pub struct Options {
-    /// Columns; else the terminal's.
+    /// Columns of the picture; by default the terminal's.
     pub width: Option<u16>,
-    /// No characters beyond ASCII.
+    /// Draws with ASCII only.
     pub ascii: bool,
-    /// A drawing in SVG instead of text.
+    /// Draws SVG instead of text.
     pub svg: bool,
 }
 
@@ -73,20 +73,20 @@ pub fn write(
 }
 
 fn draw(event: &Event, options: &Options, out: &mut dyn Write) -> Result<()> {
-    let stretches = stretches(event);
-    let pen = Pen::new(options.ascii || !terminal::is_utf8(), terminal::is_coloured());
+    let segments = segments(event);
+    let glyphs = Glyphs::new(options.ascii || !terminal::is_utf8(), terminal::is_coloured());
     let width = options.width.map(usize::from).or_else(terminal::width);
     let columns = width.unwrap_or(terminal::DEFAULT_WIDTH);
-    if !stretches.iter().any(Stretch::is_seen) {
-        return draw_lengths(event, columns.saturating_sub(4), &pen, out);
+    if !segments.iter().any(Segment::is_seen) {
+        return draw_lengths(event, columns.saturating_sub(4), &glyphs, out);
     }
-    let layout = picture::lay_out(&stretches, columns.saturating_sub(4), &pen);
+    let layout = picture::lay_out(&segments, columns.saturating_sub(4), &glyphs);
     let call = &event.call;
     for (title, start, destination) in
         [("source", call.old, false), ("destination", call.new, true)]
     {
         writeln!(out, "\n{title:<11} {start:#x} .. {:#x}", start.wrapping_add(call.old_len))?;
-        for line in picture::draw(&layout, &pen, destination) {
+        for line in picture::draw(&layout, &glyphs, destination) {
             writeln!(out, "  {line}")?;
         }
         for line in picture::addresses(&layout, start.wrapping_sub(call.old)) {
@@ -94,22 +94,22 @@ fn draw(event: &Event, options: &Options, out: &mut dyn Write) -> Result<()> {
         }
     }
     write_scale(&layout, out)?;
-    write_legend(event, &stretches, &pen, out)
+    write_legend(event, &segments, &glyphs, out)
 }
 
-/// Of a call whose VMAs are not on record: what it was given, and what it gave back, to one scale.
-fn draw_lengths(event: &Event, columns: usize, pen: &Pen, out: &mut dyn Write) -> Result<()> {
+/// Draws a call whose VMAs were not recorded: source and result, to the same scale.
+fn draw_lengths(event: &Event, columns: usize, glyphs: &Glyphs, out: &mut dyn Write) -> Result<()> {
     let call = &event.call;
     let longest = u128::from(call.old_len.max(call.new_len).max(1));
     let lands = call.errno().is_none().then_some(call.result as u64);
-    let result = lands.map(|start| ("result", start, call.new_len, fate(event)));
-    for (title, start, len, fate) in
+    let result = lands.map(|start| ("result", start, call.new_len, placement(event)));
+    for (title, start, len, placement) in
         [Some(("source", call.old, call.old_len, "")), result].into_iter().flatten()
     {
         let end = start.wrapping_add(len);
-        writeln!(out, "\n{title:<11} {start:#x} .. {end:#x} {:>10}{fate}", size(len))?;
+        writeln!(out, "\n{title:<11} {start:#x} .. {end:#x} {:>10}{placement}", size(len))?;
         let wide = (u128::from(len) * columns as u128).div_ceil(longest) as usize;
-        for line in picture::single_box(pen, wide, "") {
+        for line in picture::single_box(glyphs, wide, "") {
             writeln!(out, "  {line}")?;
         }
     }
@@ -117,14 +117,14 @@ fn draw_lengths(event: &Event, columns: usize, pen: &Pen, out: &mut dyn Write) -
     if moves {
         writeln!(
             out,
-            "\n  its VMAs are not on record: record with `run --detail vmas`, or with `run --mode emulate`"
+            "\n  VMAs not recorded; `run --detail vmas` and `run --mode emulate` record them"
         )?;
     }
     Ok(())
 }
 
-/// What became of a mapping that was not taken apart.
-fn fate(event: &Event) -> &'static str {
+/// Whether the mapping grew, shrank or moved.
+fn placement(event: &Event) -> &'static str {
     let call = &event.call;
     let moved = call.result as u64 != call.old;
     match call.new_len.cmp(&call.old_len) {
@@ -132,11 +132,11 @@ fn fate(event: &Event) -> &'static str {
         Ordering::Greater => ", grown in place",
         Ordering::Less => ", shrunk",
         Ordering::Equal if moved => ", moved",
-        Ordering::Equal => ", as it was",
+        Ordering::Equal => ", unchanged",
     }
 }
 
-/// The call and what it came to, in two lines.
+/// The call and its result, in two lines.
 pub fn title_of(named: &Named) -> String {
     let event = &named.event;
     let call = &event.call;
@@ -157,63 +157,60 @@ pub fn title_of(named: &Named) -> String {
 fn write_scale(layout: &picture::Layout, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "\n  one column is {}", size(layout.bytes_per_column))?;
     if layout.widened > 0 {
-        writeln!(
-            out,
-            "  {} of what is drawn would be too narrow to see and is drawn wider",
-            layout.widened
-        )?;
+        writeln!(out, "  {} too small for this scale and drawn wider", boxes(layout.widened))?;
     }
     Ok(())
+}
+
+fn boxes(number: usize) -> String {
+    if number == 1 { "1 box is".to_owned() } else { format!("{number} boxes are") }
 }
 
 fn write_legend(
     event: &Event,
-    stretches: &[Stretch],
-    pen: &Pen,
+    segments: &[Segment],
+    glyphs: &Glyphs,
     out: &mut dyn Write,
 ) -> Result<()> {
     writeln!(out)?;
     let (head, tail) = (MOST_ROWS * 2 / 3, MOST_ROWS / 3);
-    let left_out = stretches.len().saturating_sub(head + tail);
+    let left_out = segments.len().saturating_sub(head + tail);
     let mut parts = event.parts.iter();
-    for (index, stretch) in stretches.iter().enumerate() {
-        let part = match stretch {
-            Stretch::Part { .. } => parts.next(),
+    for (index, segment) in segments.iter().enumerate() {
+        let part = match segment {
+            Segment::Part { .. } => parts.next(),
             _ => None,
         };
         if left_out == 0 || index < head || index >= head + left_out {
-            writeln!(out, "  {}", legend_row(event, stretch, part))?;
+            writeln!(out, "  {}", legend_row(event, segment, part))?;
         } else if index == head {
-            let middle = stretches.iter().skip(head).take(left_out);
-            writeln!(out, "  {}", picture::left_out(middle, pen))?;
+            let middle = segments.iter().skip(head).take(left_out);
+            writeln!(out, "  {}", picture::left_out(middle, glyphs))?;
         }
     }
     if event.parts.iter().any(|part| names::protection(part.protection) == "?") {
-        writeln!(out, "\n  ? rights are not on record; `run --detail vmas` records them")?;
+        writeln!(out, "\n  ? permissions not recorded; `run --detail vmas` records them")?;
     }
     let kept = event.gaps.iter().filter(|gap| gap.under == Under::Mapped).count();
     if kept > 0 {
-        let [a, b, c] = [pen.kept; 3];
-        writeln!(
-            out,
-            "\n  {a}{b}{c} somebody else's mapping under the target of a gap, left alone ({kept})"
-        )?;
+        let [a, b, c] = [glyphs.kept; 3];
+        writeln!(out, "\n  {a}{b}{c} mapping at the target of a gap, left in place ({kept})")?;
     }
     Ok(())
 }
 
-/// What the kernel had to split off: the ends of the VMA that stay behind.
+/// The ends of the VMA that the range does not include: the kernel splits them off.
 fn split(part: &Part) -> Option<String> {
     let before = part.start.saturating_sub(part.vma_start);
-    let behind = part.vma_end.saturating_sub(part.end);
-    let sides: Vec<String> = [(before, "before"), (behind, "behind")]
+    let after = part.vma_end.saturating_sub(part.end);
+    let sides: Vec<String> = [(before, "before"), (after, "after")]
         .iter()
         .filter(|(bytes, _)| *bytes > 0)
         .map(|(bytes, side)| format!("{} {side} it", size(*bytes)))
         .collect();
     (!sides.is_empty()).then(|| {
         format!(
-            ", split from the VMA {:#x}..{:#x}: {} stays",
+            ", split from VMA {:#x}..{:#x}: {} not moved",
             part.vma_start,
             part.vma_end,
             sides.join(" and ")
@@ -221,11 +218,11 @@ fn split(part: &Part) -> Option<String> {
     })
 }
 
-fn legend_row(event: &Event, stretch: &Stretch, part: Option<&Part>) -> String {
-    let len = size(stretch.len());
-    let (start, target) = (stretch.start(), event.target(stretch.start()));
-    match stretch {
-        Stretch::Part { name, failed, .. } => {
+fn legend_row(event: &Event, segment: &Segment, part: Option<&Part>) -> String {
+    let len = size(segment.len());
+    let (start, target) = (segment.start(), event.target(segment.start()));
+    match segment {
+        Segment::Part { name, failed, .. } => {
             let seen =
                 part.map_or_else(|| "?".to_owned(), |part| names::protection(part.protection));
             let cut = part.and_then(split).unwrap_or_default();
@@ -235,16 +232,16 @@ fn legend_row(event: &Event, stretch: &Stretch, part: Option<&Part>) -> String {
             };
             format!("{name:<4} {start:#x} -> {target:#x} {len:>10}  {seen}{cut}{failure}")
         }
-        Stretch::Gap { under, .. } => {
+        Segment::Gap { under, .. } => {
             let under = match under {
-                Under::Unknown => "not looked at what lies there",
-                Under::Empty => "nothing mapped there",
-                Under::Mapped => "mapped there, and kept",
+                Under::Unknown => "target not checked",
+                Under::Empty => "target not mapped",
+                Under::Mapped => "target mapped, kept",
             };
             format!("gap  {start:#x} -> {target:#x} {len:>10}  {under}")
         }
-        Stretch::Unseen { .. } => {
-            format!("?    {start:#x} -> {target:#x} {len:>10}  never reached")
+        Segment::Unseen { .. } => {
+            format!("?    {start:#x} -> {target:#x} {len:>10}  not reached")
         }
     }
 }

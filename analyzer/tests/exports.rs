@@ -1,4 +1,5 @@
-//! Exports read back by the programs that they are made for. All counts and sums are those of the report.
+//! Exports read back by the programs that they are made for. All counts and sums are those of the
+//! report.
 #![allow(missing_docs)]
 
 use std::path::Path;
@@ -21,7 +22,7 @@ fn export(format: &str, target: &Path) {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
-/// What every export must come to: calls, failures, nanoseconds, bytes moved, VMAs, gaps.
+/// Totals that every export must have: calls, failures, nanoseconds, bytes moved, parts, gaps.
 fn expected() -> Value {
     let report: Value =
         serde_json::from_slice(&analyzer(&["report", "--json", &golden()]).stdout).unwrap();
@@ -43,19 +44,19 @@ fn answer(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
-/// Whether a module is missing, which has been told then.
+/// Whether a Python module is missing, which is reported as skipped.
 fn lacks(output: &Output, module: &str) -> bool {
     let lacks = stderr(output).contains("ModuleNotFoundError");
     if lacks {
         skip(&format!(
-            "Parquet read by {module}: the python module is not there (pip install {module}; PYTHON=... names another python3)"
+            "Parquet read by {module}: the Python module is not installed (pip install {module}; PYTHON=... selects a python3)"
         ));
     }
     lacks
 }
 
 #[test]
-fn duckdb_reads_parquet_and_comes_to_the_same_sums() {
+fn duckdb_reads_the_same_totals_from_parquet() {
     let directory = TempDir::new().unwrap();
     export("parquet", directory.path());
     let output = python(
@@ -91,7 +92,7 @@ fn duckdb_reads_parquet_and_comes_to_the_same_sums() {
 }
 
 #[test]
-fn arrow_reads_parquet_and_comes_to_the_same_sums() {
+fn arrow_reads_the_same_totals_from_parquet() {
     let directory = TempDir::new().unwrap();
     export("parquet", directory.path());
     let output = python(
@@ -128,7 +129,7 @@ fn documented_columns() -> Vec<String> {
 }
 
 #[test]
-fn babeltrace_reads_ctf_and_comes_to_the_same_sums() {
+fn babeltrace_reads_the_same_totals_from_ctf() {
     let directory = TempDir::new().unwrap();
     export("ctf", directory.path());
     let Ok(output) = Command::new("babeltrace2").arg(directory.path()).output() else {
@@ -155,7 +156,7 @@ fn babeltrace_reads_ctf_and_comes_to_the_same_sums() {
 }
 
 #[test]
-fn tables_and_lines_come_to_the_same_sums() {
+fn csv_and_json_lines_have_the_same_totals() {
     let directory = TempDir::new().unwrap();
     let table = directory.path().join("calls.csv");
     export("csv", &table);
@@ -181,7 +182,7 @@ fn tables_and_lines_come_to_the_same_sums() {
 }
 
 #[test]
-fn trace_events_have_the_shape_that_viewers_ask_for() {
+fn chrome_events_have_the_fields_that_viewers_need() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("trace.json");
     export("chrome", &file);
@@ -196,7 +197,7 @@ fn trace_events_have_the_shape_that_viewers_ask_for() {
         assert_eq!(event["ph"], "X");
         assert!(
             named.contains(&event["pid"]),
-            "a process has its name before its first slice: {event}"
+            "the process is named before its first slice: {event}"
         );
         assert!(event["tid"].is_u64() && event["ts"].as_f64().unwrap() >= 0.0, "{event}");
         slices += 1;
@@ -208,7 +209,7 @@ fn trace_events_have_the_shape_that_viewers_ask_for() {
 }
 
 #[test]
-fn folded_stacks_weigh_what_the_report_counts() {
+fn folded_stacks_have_the_same_totals() {
     let directory = TempDir::new().unwrap();
     for (weight, place) in [("calls", 0), ("time", 2)] {
         let file = directory.path().join(weight);

@@ -1,4 +1,4 @@
-//! Findings, comparisons, exports, names, and traces that are alive, sparse or huge.
+//! Findings, diffs, exports, symbols, and traces that are growing, sparse or huge.
 #![allow(missing_docs)]
 
 use std::fs;
@@ -28,7 +28,7 @@ fn kinds(report: &serde_json::Value) -> Vec<&str> {
 }
 
 #[test]
-fn check_recomputes_an_emulated_move_and_says_that_it_needs_a_new_kernel() {
+fn check_verifies_an_emulated_move_and_reports_needs_6_17() {
     let (_directory, file) = sample_file();
     let output = analyzer(&["check", "--json", &file]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
@@ -40,7 +40,7 @@ fn check_recomputes_an_emulated_move_and_says_that_it_needs_a_new_kernel() {
 }
 
 #[test]
-fn check_sees_a_part_that_was_moved_wrongly() {
+fn check_reports_a_part_moved_wrongly() {
     let mut records = sample();
     records[7] = part(5, 14, 16, 0);
     let Record::Summary(summary) = &mut records[10] else { panic!() };
@@ -51,7 +51,7 @@ fn check_sees_a_part_that_was_moved_wrongly() {
 }
 
 #[test]
-fn check_is_clean_on_plain_calls_and_cannot_say_without_vmas() {
+fn check_is_clean_on_one_vma_and_cannot_say_without_vmas() {
     let (_directory, file) = trace(&[call(Outcome::OneVma, 3_000, 4, NEW as i64)]);
     let output = analyzer(&["check", &file]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
@@ -62,7 +62,7 @@ fn check_is_clean_on_plain_calls_and_cannot_say_without_vmas() {
 }
 
 #[test]
-fn check_sees_what_a_failed_call_did_not_return_being_used() {
+fn check_reports_the_use_of_a_failed_result() {
     let Record::Call(failed) = call(Outcome::PassedThrough, 3_000, 4, -12) else { panic!() };
     let used = Call { ticks: 9_000, old: u64::MAX, result: -22, ..failed };
     let (_directory, file) = trace(&[Record::Call(failed), Record::Call(used)]);
@@ -71,7 +71,7 @@ fn check_sees_what_a_failed_call_did_not_return_being_used() {
 }
 
 #[test]
-fn check_sees_a_partial_move() {
+fn check_reports_a_partial_move() {
     let records = [call(Outcome::Emulated, 3_000, 20, -1), part(1, 0, 8, 0), part(1, 8, 12, 1)];
     let (_directory, file) = trace(&records);
     let report = json(&analyzer(&["check", "--json", &file]));
@@ -79,7 +79,7 @@ fn check_sees_a_partial_move() {
 }
 
 #[test]
-fn diff_tells_equal_runs_from_different_ones() {
+fn diff_distinguishes_equal_runs_from_different_ones() {
     let (_a, before) = sample_file();
     let (_b, same) = sample_file();
     assert_eq!(analyzer(&["diff", &before, &same]).status.code(), Some(0));
@@ -95,7 +95,7 @@ fn diff_tells_equal_runs_from_different_ones() {
 }
 
 #[test]
-fn every_stream_format_can_be_read_back() {
+fn stream_formats_can_be_read_back() {
     let (_directory, file) = sample_file();
     let export = |format: &str| stdout(&analyzer(&["export", "--format", format, &file]));
     let lines = export("jsonl");
@@ -114,7 +114,7 @@ fn every_stream_format_can_be_read_back() {
 }
 
 #[test]
-fn an_unusable_target_is_named_before_anything_is_read() {
+fn reports_an_unusable_output_before_reading_traces() {
     let output = analyzer(&["export", "--format", "csv", "-o", "/no/such/place", "/no/such/trace"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("/no/such/place: cannot be written"));
@@ -123,7 +123,7 @@ fn an_unusable_target_is_named_before_anything_is_read() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_failure() {
+fn a_closed_pipe_is_no_failure() {
     let records: Vec<Record> = (0..20_000)
         .map(|number| call(Outcome::PassedThrough, 3_000 + number, 1, NEW as i64))
         .collect();
@@ -140,7 +140,7 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
-fn growth_chains_show_what_doubling_would_have_saved() {
+fn growth_chains_show_what_doubling_saves() {
     let records: Vec<Record> = (1..=64)
         .map(|pages| {
             Record::Call(Call {
@@ -166,7 +166,7 @@ fn growth_chains_show_what_doubling_would_have_saved() {
 }
 
 #[test]
-fn filters_hold_for_the_report_too() {
+fn filters_apply_to_the_report() {
     let (_directory, file) = sample_file();
     for (filter, calls) in [
         (&["--failed"][..], 1),
@@ -182,18 +182,18 @@ fn filters_hold_for_the_report_too() {
 }
 
 #[test]
-fn a_chunk_that_was_never_begun_is_no_damage() {
+fn an_unwritten_chunk_is_no_damage() {
     let directory = TempDir::new().unwrap();
     let mut bytes = trace_bytes(&header(42, 2), &sample());
     bytes.extend(vec![0; CHUNK_SIZE]);
     let path = write(&directory, "live.mremap", &bytes).display().to_string();
     let output = analyzer(&["report", &path]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).contains("1 chunks were claimed and never begun"));
+    assert!(stdout(&output).contains("1 chunk claimed and never written to"));
 }
 
 #[test]
-fn terabytes_of_holes_are_skipped() {
+fn skips_terabytes_of_holes() {
     let directory = TempDir::new().unwrap();
     let mut huge = header(42, u32::MAX);
     huge.capacity = 16 << 40;
@@ -210,7 +210,7 @@ fn terabytes_of_holes_are_skipped() {
 }
 
 #[test]
-fn following_a_trace_that_has_ended_prints_it_and_ends() {
+fn follow_prints_an_ended_trace_and_exits() {
     let (_directory, file) = sample_file();
     let output = analyzer(&["events", "--follow", "--json", &file]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -220,7 +220,7 @@ fn following_a_trace_that_has_ended_prints_it_and_ends() {
 }
 
 #[test]
-fn a_picture_can_be_had_as_svg_and_names_what_was_split() {
+fn show_draws_svg_and_names_split_vmas() {
     let mut records = sample();
     let Record::Part(first) = &mut records[5] else { panic!() };
     first.vma_start -= 2 * PAGE;
@@ -229,13 +229,13 @@ fn a_picture_can_be_had_as_svg_and_names_what_was_split() {
     assert!(svg.starts_with("<svg") && svg.contains("kept") && svg.trim_end().ends_with("</svg>"));
     let text = stdout(&analyzer(&["show", "--event", "1", &file]));
     assert!(
-        text.contains("split from the VMA") && text.contains("8 KiB before it stays"),
+        text.contains("split from VMA") && text.contains("8 KiB before it not moved"),
         "{text}"
     );
 }
 
 #[test]
-fn every_command_explains_itself_with_examples() {
+fn every_help_has_examples_and_exit_statuses() {
     for command in
         ["run", "doctor", "report", "events", "show", "check", "diff", "export", "html", "top"]
     {
@@ -259,7 +259,8 @@ fn every_command_explains_itself_with_examples() {
     assert!(top.status.code() == Some(2) && stderr(&top).contains("events --follow"));
 }
 
-/// A library with debug information, its build id, and the place of a call in it: path, id, file offset.
+/// A library with debug information, its build id, and the place of a call in it: path, id, file
+/// offset.
 fn library(directory: &TempDir) -> (String, Vec<u8>, u64) {
     use object::{Object, ObjectSegment, ObjectSymbol};
     let source = write(directory, "grow.c", b"int grow_pool(int n)\n{\n    return n * 3 + 1;\n}\n");
@@ -298,7 +299,7 @@ fn trace_of_library(path: &str, id: &[u8], offset: u64) -> (TempDir, String) {
     trace(&records)
 }
 
-/// Name of the first call site, and what is said about missing names.
+/// Name of the first call site, and the notes on missing symbols.
 fn first_site(file: &str, arguments: &[&str]) -> (String, String) {
     let report = json(&analyzer(&[&["report", "--json", file], arguments].concat()));
     let site = report["sites"][0]["site"].as_str().unwrap();
@@ -306,7 +307,7 @@ fn first_site(file: &str, arguments: &[&str]) -> (String, String) {
 }
 
 #[test]
-fn a_call_site_has_its_function_and_line() {
+fn names_a_call_site_by_function_and_line() {
     let directory = TempDir::new().unwrap();
     let (path, id, offset) = library(&directory);
     let (_trace, file) = trace_of_library(&path, &id, offset);
@@ -318,7 +319,7 @@ fn a_call_site_has_its_function_and_line() {
 }
 
 #[test]
-fn on_another_machine_a_call_site_is_named_by_the_library_or_its_debug_file() {
+fn debug_path_finds_moved_libraries_and_debug_files() {
     let (directory, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (path, id, offset) = library(&directory);
     let (_trace, file) = trace_of_library(&path, &id, offset);
@@ -330,7 +331,7 @@ fn on_another_machine_a_call_site_is_named_by_the_library_or_its_debug_file() {
     let (name, _) = first_site(&file, &debug_path);
     assert!(name.starts_with("grow_pool (grow.c:"), "{name}");
 
-    // Stripped in its own place, with the debug information by build id.
+    // Stripped at its own path, with the debug information by build id.
     let bytes: Vec<String> = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let hex = bytes.concat();
     let by_id = elsewhere.path().join(".build-id").join(&hex[..2]);
@@ -348,7 +349,7 @@ fn on_another_machine_a_call_site_is_named_by_the_library_or_its_debug_file() {
 }
 
 #[test]
-fn another_build_is_not_believed() {
+fn refuses_symbols_of_another_build() {
     let directory = TempDir::new().unwrap();
     let (path, mut id, offset) = library(&directory);
     id[0] ^= 1;
@@ -364,7 +365,7 @@ fn another_build_is_not_believed() {
 }
 
 #[test]
-fn signals_reach_the_program_and_its_status_comes_back() {
+fn run_forwards_signals_and_returns_the_status() {
     let directory = TempDir::new().unwrap();
     let library = write(&directory, "lib.so", b"").display().to_string();
     let ready = directory.path().join("ready");
@@ -389,7 +390,7 @@ fn signals_reach_the_program_and_its_status_comes_back() {
 }
 
 #[test]
-fn the_numbers_of_a_move_survive_a_chunk_boundary() {
+fn a_move_may_cross_a_chunk_boundary() {
     let mut records = vec![call(Outcome::PassedThrough, 2_500, 1, NEW as i64); 60];
     records.push(call(Outcome::Emulated, 3_000, 20, NEW as i64));
     records.extend([part(61, 0, 8, 0), gap(61, 8, 14, Under::Empty), part(61, 14, 20, 0)]);

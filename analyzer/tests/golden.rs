@@ -1,8 +1,9 @@
-//! Traces of every released version of the format stay readable, to the last figure. `golden/v1` was written by
-//! the library of that time: `golden/mover.c` under it, in mode emulate with stacks and VMAs (`parent`, and
-//! `child` by fork), and in mode auto on a kernel that moves several VMAs, keeping the last (`native`).
+//! Traces of every released format version stay readable, to the last figure. The shim of its time
+//! recorded `golden/v1`: `golden/mover.c` in mode emulate with stacks and VMAs (`parent`, and `child` by
+//! fork), and in mode auto on a kernel with native multi-VMA moves, keeping the last calls (`native`).
 //!
-//! The figures beside the traces are those of the analyzer of that time; `MAKE_GOLDEN=1` writes them anew.
+//! The JSON files beside the traces are the output of the analyzer of that time; `MAKE_GOLDEN=1`
+//! rewrites them.
 #![allow(missing_docs)]
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// The analyzer where the golden files lie: paths in what it writes are relative.
+/// Runs the analyzer in the golden directory, so that paths in its output are relative.
 fn analyzer(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
         .args(arguments)
@@ -40,7 +41,7 @@ fn events(trace: &str) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// Figures and names without sentences: those may be put better.
+/// Removes sentences, which may be reworded.
 fn without_prose(mut found: Value) -> Value {
     match &mut found {
         Value::Object(fields) => {
@@ -59,7 +60,7 @@ fn without_prose(mut found: Value) -> Value {
     found
 }
 
-/// What was expected once must still be there; more may have come.
+/// Asserts that every expected field is still there. Fields may have been added.
 fn holds(found: &Value, expected: &Value, place: &str) {
     match (found, expected) {
         (Value::Object(found), Value::Object(expected)) => {
@@ -79,7 +80,7 @@ fn holds(found: &Value, expected: &Value, place: &str) {
 }
 
 #[test]
-fn golden_traces_are_read_as_they_were_when_they_were_made() {
+fn golden_traces_give_the_recorded_figures() {
     for trace in TRACES {
         for (kind, found) in [("report", report(trace)), ("events", Value::Array(events(trace)))] {
             let found = without_prose(found);
@@ -87,7 +88,7 @@ fn golden_traces_are_read_as_they_were_when_they_were_made() {
             if std::env::var_os("MAKE_GOLDEN").is_some() {
                 fs::write(&path, format!("{found:#}\n")).expect("written");
             }
-            let expected = fs::read(&path).expect("the figures are there");
+            let expected = fs::read(&path).expect("the expected figures");
             let expected = serde_json::from_slice(&expected).expect("JSON");
             holds(&found, &expected, &format!("{trace}: {kind}"));
         }
@@ -95,7 +96,7 @@ fn golden_traces_are_read_as_they_were_when_they_were_made() {
 }
 
 #[test]
-fn a_header_is_readable_first_and_alone() {
+fn a_header_decodes_alone() {
     let bytes = fs::read(golden().join(TRACES[1])).expect("the trace");
     let (header, text) = Header::decode(&bytes[..layout::HEADER_SIZE]).expect("a header");
     assert_eq!(text.exe, b"/tmp/golden/mover");
@@ -103,7 +104,7 @@ fn a_header_is_readable_first_and_alone() {
     assert!(header.forked_from > 0 && header.forked_from == header.parent_pid);
 }
 
-/// By name, how many.
+/// Counts equal names.
 fn counted<'a>(names: impl Iterator<Item = &'a str>) -> Value {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for name in names {
@@ -113,7 +114,7 @@ fn counted<'a>(names: impl Iterator<Item = &'a str>) -> Value {
 }
 
 #[test]
-fn a_reader_written_from_the_document_alone_counts_the_same() {
+fn a_reader_written_from_the_format_document_agrees() {
     let output = Command::new("python3")
         .arg("reader.py")
         .args(TRACES)

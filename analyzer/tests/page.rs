@@ -1,4 +1,5 @@
-//! The page of `html`: whole in itself, and in a browser it sorts, zooms, filters and complains of nothing.
+//! The page of `html`: whole in itself, and in a browser it sorts, zooms, filters and complains of
+//! nothing.
 #![allow(missing_docs)]
 
 use std::fs;
@@ -17,7 +18,8 @@ const BEFORE: &str = "<script>var wrong=[];addEventListener('error',e=>wrong.pus
     console.error=console.warn=(...all)=>wrong.push(all.join(' '));\
     addEventListener('securitypolicyviolation',e=>wrong.push(e.blockedURI));</script>";
 
-/// Uses the page as a person would, and leaves what it saw in the title, where `--dump-dom` shows it.
+/// Uses the page as a person would, and leaves what it saw in the title, where `--dump-dom` shows
+/// it.
 const USE: &str = "<script>
 const column=(table,name)=>[...document.querySelectorAll('#'+table+' th button')].find(b=>b.textContent===name);
 const cells=(table,at)=>[...document.querySelectorAll('#'+table+' tbody tr')].filter(r=>!r.hidden).map(r=>r.cells[at].textContent);

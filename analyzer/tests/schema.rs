@@ -1,4 +1,4 @@
-//! `docs/json.md` is held to what the commands write: every field stands in its section.
+//! `docs/json.md` lists every field that the commands write, each in the command's section.
 #![allow(missing_docs)]
 
 use std::collections::BTreeSet;
@@ -23,7 +23,7 @@ fn collect(value: &Value, names: &mut BTreeSet<String>) {
     }
 }
 
-/// Names of all fields of a command's JSON, one object or a line each.
+/// Names of all fields in a command's JSON: one object, or one a line.
 fn fields(arguments: &[&str]) -> BTreeSet<String> {
     let output = analyzer(arguments);
     let mut names = BTreeSet::new();
@@ -36,7 +36,7 @@ fn fields(arguments: &[&str]) -> BTreeSet<String> {
     names
 }
 
-/// The words in backticks of the section whose heading names the command.
+/// The words in backticks in the section whose heading names the command.
 fn documented(document: &str, command: &str) -> BTreeSet<String> {
     let section = document
         .split("\n## ")
@@ -64,7 +64,7 @@ fn every_field_is_documented() {
     }
 }
 
-/// A mapping that grows a page at a time, by a caller that has debug information for its name.
+/// A trace of a mapping that grows by one page a call.
 fn growing_file() -> (tempfile::TempDir, String) {
     let directory = tempfile::TempDir::new().unwrap();
     let grow = |step: u64| {

@@ -1,5 +1,5 @@
-//! What people read fits the paper: 40, 80 and 200 columns, ASCII where the locale has no more, no colours in a pipe, and
-//! nothing from a trace that would steer a terminal.
+//! Text output fits 80 and 200 columns, is ASCII in an ASCII locale, has no colours in a pipe, and no
+//! control characters from a trace.
 #![allow(missing_docs)]
 
 use std::process::{Command, Output};
@@ -51,7 +51,7 @@ fn varied_file() -> (TempDir, String) {
 }
 
 #[test]
-fn every_page_fits_its_columns_and_its_locale() {
+fn output_fits_the_columns_and_the_locale() {
     let (_a, file) = varied_file();
     let (_b, other) = sample_file();
     let pages: [&[&str]; 5] = [
@@ -66,7 +66,7 @@ fn every_page_fits_its_columns_and_its_locale() {
             let output = rendered(columns, "C", arguments);
             let text = stdout(&output);
             assert!(text.lines().count() > 5, "{arguments:?}: {output:?}");
-            // A path is not cut: it could not be copied.
+            // A path is not shortened, so that it can be copied.
             let prose = text.lines().filter(|line| !line.contains('/'));
             for line in prose {
                 assert!(
@@ -86,7 +86,7 @@ fn every_page_fits_its_columns_and_its_locale() {
 }
 
 #[test]
-fn text_of_a_trace_cannot_steer_the_terminal() {
+fn a_trace_cannot_send_control_characters_to_the_terminal() {
     let mut records = sample();
     let Record::Text(path) = &mut records[1] else { panic!() };
     path[..5].copy_from_slice(b"/\x1b[2J");

@@ -21,8 +21,8 @@ fn the_report_tells_who_what_and_why() {
     let report = stdout(&output);
     for expected in [
         "/usr/bin/mover (pid 42) on here: mover --fast",
-        "kernel 6.1.0-test moves one VMA at a time",
-        "mode auto, VMA source auto, detail calls, at most 64 MiB",
+        "kernel 6.1.0-test; multi-VMA moves: emulated, this kernel lacks them",
+        "mode auto, VMA source auto, detail calls, trace of 64 MiB (keeps the first calls)",
         "shim: watch out",
         "emulated",
         "52 KiB",
@@ -83,7 +83,7 @@ fn the_picture_shows_parts_gaps_and_what_was_kept() {
         "|          A'          |###### kept ######|  B'   |   | C' |",
         "0x7f100000e000",
         "0x7f1000012000",
-        "mapped there, and kept",
+        "target mapped, kept",
         "rw-p",
     ] {
         assert!(picture.contains(expected), "{expected:?} is missing in:\n{picture}");
@@ -98,13 +98,13 @@ fn a_partial_move_shows_where_it_stopped() {
     let records = [call(Outcome::Emulated, 3_000, 20, -1), part(1, 0, 8, 0), part(1, 8, 12, 1)];
     let path = write(&directory, "p.mremap", &trace_bytes(&header(1, 1), &records));
     let picture = stdout(&analyzer(&["show", "--event", "1", "--ascii", path.to_str().unwrap()]));
-    for expected in ["B!", "NOT MOVED: EPERM", "never reached", "????"] {
+    for expected in ["B!", "NOT MOVED: EPERM", "not reached", "????"] {
         assert!(picture.contains(expected), "{expected:?} is missing in:\n{picture}");
     }
 }
 
 #[test]
-fn a_thousand_parts_fit_on_the_paper() {
+fn a_thousand_parts_fit_the_columns() {
     let directory = TempDir::new().unwrap();
     let mut records = vec![call(Outcome::Emulated, 3_000, 2_000, NEW as i64)];
     for number in 0..1_000 {

@@ -1,4 +1,4 @@
-//! Chrome's trace events: one slice a call. Perfetto and `chrome://tracing` open them.
+//! Chrome's trace event format, one slice a call, for Perfetto and `chrome://tracing`.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use crate::model::names;
 use crate::model::text::{self, Hex};
 use crate::named::Named;
 
-/// One call; the names are the format's.
+/// One call, in the format's field names.
 #[derive(Serialize)]
 struct Slice<'a> {
     ph: &'a str,
@@ -34,44 +34,44 @@ struct Arguments {
     new_len: u64,
     flags: Cow<'static, str>,
     new: Hex,
-    result: Answer,
+    result: CallResult,
     parts: usize,
     gaps: usize,
 }
 
-/// An address, or why there is none.
+/// The call's result.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Answer {
+enum CallResult {
     Address(Hex),
     Errno(String),
 }
 
-/// Bytes of the array handed on at a time.
-const PIECE: usize = 1 << 16;
+/// Size of one write, in bytes.
+const BUFFER: usize = 1 << 16;
 
-/// The array being written.
+/// Writes the array of events.
 pub struct Chrome {
     out: Box<dyn Write + Send>,
-    piece: Vec<u8>,
+    buffer: Vec<u8>,
     named: HashSet<u32>,
     first: Option<u64>,
 }
 
 impl Chrome {
-    /// Opens the array.
+    /// Starts the array.
     pub fn new(mut out: Box<dyn Write + Send>) -> Result<Self> {
         write!(out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
-        Ok(Self { out, piece: Vec::with_capacity(2 * PIECE), named: HashSet::new(), first: None })
+        Ok(Self { out, buffer: Vec::with_capacity(2 * BUFFER), named: HashSet::new(), first: None })
     }
 
     fn put(&mut self, value: &impl Serialize) -> Result<()> {
         let comma = if self.named.is_empty() { "\n" } else { ",\n" };
-        self.piece.extend_from_slice(comma.as_bytes());
-        serde_json::to_writer(&mut self.piece, value)?;
-        if self.piece.len() >= PIECE {
-            self.out.write_all(&self.piece)?;
-            self.piece.clear();
+        self.buffer.extend_from_slice(comma.as_bytes());
+        serde_json::to_writer(&mut self.buffer, value)?;
+        if self.buffer.len() >= BUFFER {
+            self.out.write_all(&self.buffer)?;
+            self.buffer.clear();
         }
         Ok(())
     }
@@ -87,7 +87,7 @@ impl Exporter for Chrome {
             self.put(&value)?;
             self.named.insert(origin.pid);
         }
-        // Microseconds as numbers: counted from the first call, they stay exact.
+        // Microseconds since the first call: a double holds them exactly.
         let first = *self.first.get_or_insert(named.wall_clock);
         self.put(&Slice {
             ph: "X",
@@ -105,8 +105,8 @@ impl Exporter for Chrome {
                 flags: text::flags(call.flags),
                 new: Hex(call.new),
                 result: match call.errno() {
-                    None => Answer::Address(Hex(call.result as u64)),
-                    Some(errno) => Answer::Errno(names::errno(errno)),
+                    None => CallResult::Address(Hex(call.result as u64)),
+                    Some(errno) => CallResult::Errno(names::errno(errno)),
                 },
                 parts: event.parts.len(),
                 gaps: event.gaps.len(),
@@ -115,8 +115,8 @@ impl Exporter for Chrome {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.piece.extend_from_slice(b"\n]}\n");
-        self.out.write_all(&self.piece)?;
+        self.buffer.extend_from_slice(b"\n]}\n");
+        self.out.write_all(&self.buffer)?;
         Ok(self.out.flush()?)
     }
 }

@@ -1,4 +1,4 @@
-//! The Common Trace Format 1.8: a text that describes the bytes, and one stream of packets.
+//! The Common Trace Format 1.8: a metadata file and one stream of packets.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -10,16 +10,16 @@ use super::Exporter;
 use crate::model::names;
 use crate::named::Named;
 
-/// First bytes of every packet.
+/// Magic number of every packet.
 const MAGIC: u32 = 0xc1fc_1fc1;
-/// Bytes of a packet after which the next one is begun.
+/// Size from which a packet is closed, in bytes.
 const PACKET: usize = 1 << 18;
-/// Packet header and context: magic, stream, four 64-bit numbers.
+/// Size of packet header and context: magic, stream, four 64-bit numbers.
 const HEAD: usize = 4 + 4 + 4 * 8;
-/// The description of all that follows.
+/// Describes the stream's layout.
 const METADATA: &str = include_str!("ctf.tsdl");
 
-/// The stream being written.
+/// Writes the stream.
 pub struct Ctf {
     out: BufWriter<File>,
     packet: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct Ctf {
 }
 
 impl Ctf {
-    /// Writes the description into a directory and opens the stream.
+    /// Writes the metadata into a directory and opens the stream.
     pub fn new(directory: &Path) -> Result<Self> {
         let at = |name: &str| {
             let path = directory.join(name);
@@ -51,11 +51,11 @@ impl Ctf {
         self.packet.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// Never an empty text: for one, babeltrace 2.0 shows what it read in the same field before.
+    /// Writes `-` for an empty text: babeltrace 2.0 repeats the previous event's text for it.
     fn text(&mut self, text: &str) {
         let text = if text.is_empty() { "-" } else { text };
-        for piece in text.split('\0') {
-            self.packet.extend_from_slice(piece.as_bytes());
+        for part in text.split('\0') {
+            self.packet.extend_from_slice(part.as_bytes());
         }
         self.packet.push(0);
     }
@@ -77,14 +77,14 @@ impl Ctf {
 impl Exporter for Ctf {
     fn take(&mut self, named: &Named) -> Result<()> {
         let (event, call, origin) = (&named.event, &named.event.call, &named.origin);
-        // A stream's moments never go back.
-        let moment = named.wall_clock.max(self.end);
+        // Timestamps of a stream must not decrease.
+        let timestamp = named.wall_clock.max(self.end);
         if self.packet.is_empty() {
-            self.begin = moment;
+            self.begin = timestamp;
         }
-        self.end = moment;
+        self.end = timestamp;
         self.word(0);
-        self.number(moment);
+        self.number(timestamp);
         self.text(&origin.host);
         self.text(origin.exe.rsplit('/').next().unwrap_or_default());
         self.word(origin.pid);

@@ -1,4 +1,4 @@
-//! Folded stacks: `program;outer;inner weight`, one line for each stack.
+//! Folded stacks: `program;outer;inner weight`, one line a stack.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,27 +9,27 @@ use foldhash::{HashMap, HashMapExt};
 use super::{Exporter, Weight};
 use crate::named::Named;
 
-/// Stacks told apart; the weight of further ones goes to `other`.
+/// Distinct stacks kept; the weight of further ones goes to `other`.
 const MOST_STACKS: usize = 1 << 18;
 
-/// Weights by stack.
+/// Sums weights by stack.
 pub struct Folded {
     out: Box<dyn Write + Send>,
     weight: Weight,
-    /// By process, call site and callers, each by its number.
+    /// Line and weight by the ids of process, call site and callers.
     seen: HashMap<Vec<usize>, (String, u64)>,
     key: Vec<usize>,
     stacks: BTreeMap<String, u64>,
 }
 
 impl Folded {
-    /// Writes to a stream at the end.
+    /// Writes to `out` when finished.
     pub fn new(out: Box<dyn Write + Send>, weight: Weight) -> Self {
         Self { out, weight, seen: HashMap::new(), key: Vec::new(), stacks: BTreeMap::new() }
     }
 
-    /// Stacks of different processes may read the same.
-    fn put_together(&mut self) {
+    /// Merges stacks of different processes whose lines are equal.
+    fn merge_equal(&mut self) {
         for (mut line, weight) in self.seen.drain().map(|(_, stack)| stack) {
             if self.stacks.len() >= MOST_STACKS && !self.stacks.contains_key(&line) {
                 "other".clone_into(&mut line);
@@ -40,7 +40,7 @@ impl Folded {
     }
 }
 
-/// The stack's frames from the program down, inlined ones included.
+/// The program and its frames, outermost first, inlined functions included.
 fn stack(named: &Named) -> Vec<String> {
     let program = named.origin.exe.rsplit('/').next().unwrap_or_default();
     let mut frames = vec![program.to_owned()];
@@ -67,7 +67,7 @@ impl Exporter for Folded {
             return Ok(());
         }
         if self.seen.len() >= MOST_STACKS {
-            self.put_together();
+            self.merge_equal();
         }
         let frames: Vec<String> =
             stack(named).iter().map(|frame| frame.replace(';', ":").replace('\n', " ")).collect();
@@ -76,7 +76,7 @@ impl Exporter for Folded {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.put_together();
+        self.merge_equal();
         for (stack, weight) in &self.stacks {
             writeln!(self.out, "{stack} {weight}")?;
         }

@@ -1,4 +1,5 @@
-//! Events for other programs. One thread reads and names events in the order of time, another writes them.
+//! `export`: events for other programs. One thread reads and symbolises events in order of time,
+//! another writes them.
 
 mod chrome;
 mod ctf;
@@ -20,9 +21,9 @@ use crate::model::Filter;
 use crate::named::{Named, Namer};
 use crate::symbols::Symbols;
 
-/// Events handed over at a time.
+/// Events passed to the writing thread at a time.
 const BATCH: usize = 2048;
-/// Batches on their way.
+/// Batches that may wait for the writing thread.
 const BATCHES: usize = 4;
 
 /// What to write.
@@ -30,7 +31,7 @@ const BATCHES: usize = 4;
 pub enum Format {
     /// JSON lines, as `events --json` prints them.
     Jsonl,
-    /// Comma-separated values with a heading.
+    /// Comma-separated values with a header line.
     Csv,
     /// Parquet files under host=.../date=.../ in a directory.
     Parquet,
@@ -42,7 +43,7 @@ pub enum Format {
     Folded,
 }
 
-/// What a folded stack is weighed by.
+/// The weight of a stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Weight {
     /// Calls.
@@ -50,23 +51,23 @@ pub enum Weight {
     Calls,
     /// Nanoseconds.
     Time,
-    /// Bytes asked for.
+    /// Bytes requested.
     Bytes,
 }
 
-/// Somebody who writes events.
+/// Writes events in one format.
 trait Exporter: Send {
-    /// Takes the next event.
+    /// Writes the next event.
     fn take(&mut self, named: &Named) -> Result<()>;
-    /// There are no more.
+    /// Completes the output.
     fn finish(&mut self) -> Result<()>;
 }
 
-/// Where everything goes, opened before the long work.
+/// An opened output: opening it first finds an unusable path before the traces are read.
 pub struct Target(Box<dyn Exporter>);
 
 impl Target {
-    /// Opens a file, a directory, or standard output where neither is named.
+    /// Opens a file or a directory; by default standard output.
     ///
     /// # Errors
     /// It cannot be written.
@@ -82,7 +83,7 @@ impl Target {
     }
 }
 
-/// A file, or standard output where none is named.
+/// Opens a file; by default standard output.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -97,10 +98,10 @@ pub fn stream(output: Option<&Path>) -> Result<Box<dyn Write + Send>> {
     }
 }
 
-/// A directory that can be written, found out by writing.
+/// Creates a directory and tests that files can be made in it.
 fn directory(output: Option<&Path>) -> Result<PathBuf> {
     let Some(path) = output else {
-        bail!("this format is a directory of files; name one with --output DIRECTORY");
+        bail!("this format writes several files; name a directory with --output DIRECTORY");
     };
     let unusable = || format!("{}: cannot be written", path.display());
     std::fs::create_dir_all(path).with_context(unusable)?;
@@ -108,7 +109,7 @@ fn directory(output: Option<&Path>) -> Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// Writes the events that pass a filter; how many there were.
+/// Writes the events that pass a filter.
 ///
 /// # Errors
 /// The target cannot be written.
@@ -142,7 +143,7 @@ pub fn write(
                     return Ok(ControlFlow::Continue(()));
                 }
                 let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                // Where the writer has ended early, it tells why.
+                // The writer ends early only on an error, which `join` returns.
                 Ok(match sender.send(full) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(_) => ControlFlow::Break(()),

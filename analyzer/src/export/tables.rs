@@ -11,26 +11,26 @@ use crate::model::names;
 use crate::model::text::Hex;
 use crate::named::Named;
 
-/// Bytes of lines handed on at a time.
-const LINES: usize = 1 << 16;
+/// Size of one write, in bytes.
+const BUFFER: usize = 1 << 16;
 
-/// JSON lines.
+/// Writes JSON lines.
 pub struct Jsonl {
     out: Box<dyn Write + Send>,
     lines: Vec<u8>,
 }
 
 impl Jsonl {
-    /// Writes to a stream.
+    /// Writes to `out`.
     pub fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out, lines: Vec::with_capacity(2 * LINES) }
+        Self { out, lines: Vec::with_capacity(2 * BUFFER) }
     }
 }
 
 impl Exporter for Jsonl {
     fn take(&mut self, named: &Named) -> Result<()> {
         events::write_json(named, &mut self.lines)?;
-        if self.lines.len() >= LINES {
+        if self.lines.len() >= BUFFER {
             self.out.write_all(&self.lines)?;
             self.lines.clear();
         }
@@ -43,7 +43,7 @@ impl Exporter for Jsonl {
     }
 }
 
-/// Columns of the CSV, in this order; new ones are added at the end.
+/// Columns in order; new ones are added at the end.
 const COLUMNS: [&str; 26] = [
     "event",
     "host",
@@ -73,16 +73,16 @@ const COLUMNS: [&str; 26] = [
     "retries",
 ];
 
-/// Comma-separated values.
+/// Writes comma-separated values.
 pub struct Csv {
     out: csv::Writer<Box<dyn Write + Send>>,
     row: ByteRecord,
 }
 
 impl Csv {
-    /// Writes the heading to a stream.
+    /// Writes the header line to `out`.
     pub fn new(out: Box<dyn Write + Send>) -> Result<Self> {
-        let mut out = csv::WriterBuilder::new().buffer_capacity(LINES).from_writer(out);
+        let mut out = csv::WriterBuilder::new().buffer_capacity(BUFFER).from_writer(out);
         out.write_record(COLUMNS)?;
         Ok(Self { out, row: ByteRecord::with_capacity(512, COLUMNS.len()) })
     }
@@ -122,7 +122,7 @@ impl Exporter for Csv {
     }
 }
 
-/// Takes the cells of a row, in the order of the columns.
+/// Appends cells to a row, in the order of `COLUMNS`.
 struct Cells<'a>(&'a mut ByteRecord);
 
 impl Cells<'_> {

@@ -1,5 +1,5 @@
-//! The events that the page shows one by one: the slowest, those that failed, moves with parts, and every
-//! so many-th of the rest.
+//! The events that the page shows one by one: the slowest, those that failed, moves with parts, and
+//! every so many-th of the rest.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ pub fn section(id: &str, heading: &str, body: &str) -> String {
     format!("<section id=\"{id}\"><h2>{heading}</h2>{body}</section>")
 }
 
-/// A table that scrolls by itself where the page is narrow. A `>` before a column's name stands for numbers,
-/// which carry what they are sorted by.
+/// A table that scrolls by itself where the page is narrow. A `>` before a column's name stands for
+/// numbers, which carry what they are sorted by.
 pub fn table(id: &str, columns: &[&str], rows: &str) -> String {
     let heads = columns.iter().fold(String::new(), |mut heads, name| {
         let (class, name) = match name.strip_prefix('>') {

@@ -1,5 +1,5 @@
-//! One page that holds everything, opens without a network, and is readable without scripts: tables and
-//! drawings stand in the markup, a small script sorts and zooms.
+//! One page that holds everything, opens without a network, and is readable without scripts: tables
+//! and drawings stand in the markup, a small script sorts and zooms.
 
 mod charts;
 mod collect;

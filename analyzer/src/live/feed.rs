@@ -1,4 +1,4 @@
-//! All traces of some paths, new ones included, as a stream of events.
+//! A stream of events from growing traces, including traces that appear later.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::load::{Process, Tail, find, traces_in};
 use crate::model::Event;
 
-/// Growing traces.
+/// The traces being followed.
 pub struct Feed {
     paths: Vec<PathBuf>,
     tails: Vec<Tail>,
@@ -15,21 +15,21 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Follows files, and directories with whatever comes to lie in them.
+    /// Follows files, and every trace in directories, including later ones.
     ///
     /// # Errors
     /// A path cannot be opened.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
         for path in paths {
             std::fs::metadata(path)
-                .with_context(|| format!("{}: cannot be followed", path.display()))?;
+                .with_context(|| format!("{}: cannot follow it", path.display()))?;
         }
         Ok(Self { paths: paths.to_vec(), tails: Vec::new(), events: 0 })
     }
 
-    /// What has been written since the last look, numbered in the order in which it was seen.
+    /// Events written since the last poll, numbered in the order they were read.
     pub fn poll(&mut self) -> Vec<Event> {
-        self.look_for_files();
+        self.find_new_files();
         let mut events = Vec::new();
         for (of, tail) in self.tails.iter_mut().enumerate() {
             events.extend(tail.poll(of));
@@ -45,7 +45,7 @@ impl Feed {
         events
     }
 
-    fn look_for_files(&mut self) {
+    fn find_new_files(&mut self) {
         let files = self.paths.iter().flat_map(|path| {
             if path.is_dir() {
                 traces_in(path)
@@ -60,7 +60,7 @@ impl Feed {
         }
     }
 
-    /// The moment the first process started, wall clock in nanoseconds.
+    /// Start of the earliest trace: wall clock, nanoseconds since 1970.
     pub fn start(&self) -> u64 {
         let starts = self.tails.iter().map(|tail| tail.process.header.realtime_ns);
         starts.min().unwrap_or(0)
@@ -71,7 +71,7 @@ impl Feed {
         self.tails.get(of).map(|tail| &tail.process)
     }
 
-    /// Processes, and how many of them run.
+    /// The number of processes, and how many of them are running.
     pub fn processes(&self) -> (usize, usize) {
         let alive = self.tails.iter().filter(|tail| tail.process.alive);
         (self.tails.len(), alive.count())

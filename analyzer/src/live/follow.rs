@@ -1,4 +1,4 @@
-//! Events printed as they come.
+//! `events --follow`: prints events as they are recorded.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use crate::named::Namer;
 use crate::report::table::TextStyle;
 use crate::symbols::Symbols;
 
-/// Between two looks.
+/// Time between two polls.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Looks without a running process after which nothing more is expected.
-const LAST_LOOKS: u32 = 3;
+/// Polls without a running process or a new event after which following ends.
+const LAST_POLLS: u32 = 3;
 
-/// Prints events until no traced process runs any more.
+/// Prints events until no traced process is running.
 ///
 /// # Errors
 /// A path cannot be opened, or standard output cannot be written.
@@ -55,7 +55,7 @@ pub fn follow(
             }
         }
         out.flush()?;
-        if idle == LAST_LOOKS {
+        if idle == LAST_POLLS {
             return Ok(());
         }
         std::thread::sleep(PAUSE);

@@ -1,5 +1,5 @@
-//! Traces that are still being written: [`follow()`] prints events as they come, [`top()`] shows rates, outcomes,
-//! call sites and the last moves on a terminal.
+//! Traces that are still being written: [`follow()`] prints their events, [`top()`] shows rates,
+//! outcomes, call sites and the last moves on a terminal.
 
 mod feed;
 mod follow;

@@ -1,4 +1,4 @@
-//! What the live view knows: counts by call site and outcome, the last moves, and what the user asked for.
+//! State of the live view: counts by call site and outcome, the last moves, the user's choices.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use mremap_trace::Outcome;
 use crate::model::names;
 use crate::named::Named;
 
-/// Call sites told apart; calls of further ones are counted in the totals only.
+/// Call sites kept; calls from further ones count in the totals only.
 const MOST_SITES: usize = 4096;
-/// Moves remembered.
+/// Moves kept.
 const MOVES: usize = 16;
-/// Intervals whose rates are drawn.
+/// Intervals whose rates are kept.
 pub const RATES: usize = 240;
 
-/// What call sites are sorted by.
+/// Order of call sites.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// Calls in the last interval.
@@ -30,7 +30,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// The next one.
+    /// The order that the `s` key selects next.
     pub fn next(self) -> Self {
         match self {
             Self::Rate => Self::Calls,
@@ -40,7 +40,7 @@ impl Order {
         }
     }
 
-    /// In a word.
+    /// Its name in the table's title.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rate => "rate",
@@ -77,29 +77,29 @@ pub struct State {
     /// Calls of the last intervals, the latest last.
     pub rates: VecDeque<u64>,
     new: u64,
-    /// The last moves that were taken apart, the latest first.
+    /// The last moves with recorded VMAs, newest first.
     pub moves: VecDeque<Named>,
-    /// Nothing is taken in.
+    /// Whether reading is paused.
     pub paused: bool,
     /// Order of call sites.
     pub order: Order,
-    /// Only call sites whose name contains this.
+    /// Shows only call sites whose name contains this.
     pub filter: String,
-    /// The filter is being typed.
+    /// Whether keys edit the filter.
     pub typing: bool,
-    /// Processes, and how many of them run.
+    /// The number of processes, and how many of them are running.
     pub processes: (usize, usize),
     /// Length of an interval.
     pub interval: Duration,
 }
 
 impl State {
-    /// Nothing seen yet.
+    /// An empty state.
     pub fn new(interval: Duration) -> Self {
         Self { interval, ..Self::default() }
     }
 
-    /// Takes an event.
+    /// Adds an event.
     pub fn take(&mut self, named: Named) {
         let call = &named.event.call;
         let failed = u64::from(call.errno().is_some());
@@ -125,7 +125,7 @@ impl State {
         }
     }
 
-    /// An interval has passed.
+    /// Ends an interval.
     pub fn tick(&mut self) {
         if self.rates.len() == RATES {
             self.rates.pop_front();
@@ -136,12 +136,12 @@ impl State {
         }
     }
 
-    /// A number of calls of one interval as calls a second.
+    /// Converts calls in one interval to calls a second.
     pub fn per_second(&self, calls: u64) -> f64 {
         calls as f64 / self.interval.as_secs_f64().max(0.001)
     }
 
-    /// Call sites that pass the filter, in order.
+    /// Call sites that match the filter, in the chosen order.
     pub fn sites(&self) -> Vec<&Row> {
         let mut rows: Vec<&Row> =
             self.rows.values().filter(|row| row.name.contains(&self.filter)).collect();

@@ -1,4 +1,4 @@
-//! The loop of the live view: look, draw, listen to keys.
+//! The main loop of `top`: poll traces, draw, handle keys.
 
 use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::symbols::Symbols;
 /// Shows the live view until the user quits.
 ///
 /// # Errors
-/// There is no terminal, or a path cannot be opened.
+/// Standard output is no terminal, or a path cannot be opened.
 pub fn top(
     paths: &[PathBuf],
     filter: &mut Filter,
@@ -25,9 +25,7 @@ pub fn top(
     interval: Duration,
 ) -> Result<()> {
     if !stdout().is_terminal() {
-        bail!(
-            "top draws on a terminal, and standard output is none; use `events --follow` in a pipe"
-        );
+        bail!("top needs a terminal, and standard output is none; in a pipe use `events --follow`");
     }
     let mut feed = Feed::open(paths)?;
     let mut terminal = ratatui::init();
@@ -68,14 +66,14 @@ fn show(
             }
         }
         terminal.draw(|frame| view::draw(frame, &state))?;
-        if event::poll(interval.min(Duration::from_millis(200)))? && !listen(&mut state)? {
+        if event::poll(interval.min(Duration::from_millis(200)))? && !handle_input(&mut state)? {
             return Ok(());
         }
     }
 }
 
-/// One key; whether to go on.
-fn listen(state: &mut State) -> Result<bool> {
+/// Reads an input event. Returns false to quit.
+fn handle_input(state: &mut State) -> Result<bool> {
     let Key::Key(key) = event::read()? else {
         return Ok(true);
     };
@@ -88,7 +86,7 @@ fn listen(state: &mut State) -> Result<bool> {
     Ok(press(state, key.code))
 }
 
-/// What a key does; whether to go on.
+/// Applies a key to the state. Returns false to quit.
 fn press(state: &mut State, key: KeyCode) -> bool {
     match key {
         KeyCode::Enter if state.typing => state.typing = false,

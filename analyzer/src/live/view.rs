@@ -1,4 +1,4 @@
-//! The live view, drawn from the state alone.
+//! Draws the live view from the state alone.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -10,17 +10,17 @@ use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
 use super::state::State;
 use crate::model::units::{count, counted, duration};
 use crate::named::Named;
-use crate::picture::{self, Pen};
+use crate::picture::{self, Glyphs};
 use crate::report::table::TextStyle;
 use crate::terminal;
 
-/// Lines of one picture: a title, source and destination.
+/// Lines of one move: a title, source and destination.
 const PICTURE: u16 = 7;
-/// Pictures, where there is room.
+/// Moves drawn at most.
 const MOST_PICTURES: u16 = 4;
-/// Lines that call sites keep.
+/// Least number of lines for call sites.
 const LEAST_SITES: u16 = 14;
-/// Columns below which two of the table are left out.
+/// Below this width two columns of the table are left out.
 const NARROW: u16 = 72;
 const ASCII_BORDER: border::Set<'_> = border::Set {
     top_left: "+",
@@ -47,7 +47,7 @@ const ASCII_BARS: bar::Set<'_> = bar::Set {
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
     let area = frame.area();
-    // Every picture takes its room from the call sites, of which as many lines stay.
+    // Pictures take their lines from the call sites, which keep at least LEAST_SITES.
     let pictures = (area.height.saturating_sub(8 + LEAST_SITES) / PICTURE).clamp(1, MOST_PICTURES);
     let rows = Layout::vertical([
         Constraint::Length(2),
@@ -119,7 +119,7 @@ fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
             format!("{:>12}", count(row.calls)),
         ])
     });
-    // The last columns are the first to go where the terminal is narrow.
+    // A narrow terminal has no room for the last two columns.
     let widths = [
         Constraint::Min(20),
         Constraint::Length(9),
@@ -135,11 +135,11 @@ fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
     frame.render_widget(table, area);
 }
 
-/// The last moves that were taken apart, the latest first, as many as there is room for.
+/// The last moves with recorded VMAs, newest first, as many as fit.
 fn draw_moves(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let block = block(" last moves ".to_owned());
     if state.moves.is_empty() {
-        let nothing = Paragraph::new("none was taken apart yet").style(faint());
+        let nothing = Paragraph::new("no move with recorded VMAs yet").style(faint());
         return frame.render_widget(nothing.block(block), area);
     }
     let columns = usize::from(area.width.saturating_sub(4)).max(20);
@@ -150,8 +150,8 @@ fn draw_moves(frame: &mut Frame<'_>, state: &State, area: Rect) {
 }
 
 fn picture_of(named: &Named, columns: usize) -> Vec<String> {
-    let pen = Pen::new(!terminal::is_utf8(), false);
-    let layout = picture::lay_out(&picture::stretches(&named.event), columns, &pen);
+    let glyphs = Glyphs::new(!terminal::is_utf8(), false);
+    let layout = picture::lay_out(&picture::segments(&named.event), columns, &glyphs);
     let mut lines = vec![format!(
         "pid {}: {}, {}, {}, {}",
         named.origin.pid,
@@ -160,12 +160,12 @@ fn picture_of(named: &Named, columns: usize) -> Vec<String> {
         duration(named.duration),
         named.site.name
     )];
-    lines.extend(picture::draw(&layout, &pen, false));
-    lines.extend(picture::draw(&layout, &pen, true));
+    lines.extend(picture::draw(&layout, &glyphs, false));
+    lines.extend(picture::draw(&layout, &glyphs, true));
     lines
 }
 
-/// A frame in characters that the terminal has.
+/// A frame, of ASCII characters if the terminal has no others.
 fn block(title: String) -> Block<'static> {
     let block = Block::bordered().title(title);
     if terminal::is_utf8() { block } else { block.border_set(ASCII_BORDER) }
@@ -173,7 +173,7 @@ fn block(title: String) -> Block<'static> {
 
 fn help(state: &State) -> String {
     if state.typing {
-        format!("filter: {}_   (Enter takes it, Esc drops it)", state.filter)
+        format!("filter: {}_   (Enter applies, Esc clears)", state.filter)
     } else {
         "q quit   p pause   s sort   / filter".to_owned()
     }
@@ -190,7 +190,7 @@ mod tests {
     use crate::live::state::State;
 
     #[test]
-    fn an_empty_view_fits_a_narrow_and_a_wide_terminal() {
+    fn draws_an_empty_view_at_any_terminal_size() {
         for (width, height) in [(80, 24), (200, 50), (20, 8)] {
             let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
             let mut state = State::new(Duration::from_secs(1));

@@ -1,18 +1,18 @@
-//! An event as the stretches that are drawn of it.
+//! The segments of an event's source range.
 
 use mremap_trace::Outcome;
 
-use super::Stretch;
+use super::Segment;
 use crate::model::Event;
 
-/// The range from end to end: parts, gaps, and what nobody looked at, in address order.
-pub fn stretches(event: &Event) -> Vec<Stretch> {
+/// Cuts the source range into parts, gaps and unseen segments, in address order.
+pub fn segments(event: &Event) -> Vec<Segment> {
     let call = &event.call;
-    let mut found: Vec<Stretch> = event
+    let mut found: Vec<Segment> = event
         .parts
         .iter()
         .enumerate()
-        .map(|(index, part)| Stretch::Part {
+        .map(|(index, part)| Segment::Part {
             name: name_of(index),
             start: part.start,
             end: part.end,
@@ -20,31 +20,31 @@ pub fn stretches(event: &Event) -> Vec<Stretch> {
         })
         .collect();
     if found.is_empty() && call.outcome == Outcome::OneVma {
-        found.push(Stretch::Part {
+        found.push(Segment::Part {
             name: name_of(0),
             start: call.old,
             end: call.old.saturating_add(call.old_len),
             failed: call.errno().is_some(),
         });
     }
-    found.extend(event.gaps.iter().map(|gap| Stretch::Gap {
+    found.extend(event.gaps.iter().map(|gap| Segment::Gap {
         start: gap.start,
         end: gap.end,
         under: gap.under,
     }));
-    found.sort_by_key(Stretch::start);
+    found.sort_by_key(Segment::start);
     let mut whole = Vec::with_capacity(found.len() + 1);
     let mut reached = call.old;
-    for stretch in found {
-        if stretch.start() > reached {
-            whole.push(Stretch::Unseen { start: reached, end: stretch.start() });
+    for segment in found {
+        if segment.start() > reached {
+            whole.push(Segment::Unseen { start: reached, end: segment.start() });
         }
-        reached = reached.max(stretch.end());
-        whole.push(stretch);
+        reached = reached.max(segment.end());
+        whole.push(segment);
     }
     let end = call.old.saturating_add(call.old_len);
     if end > reached {
-        whole.push(Stretch::Unseen { start: reached, end });
+        whole.push(Segment::Unseen { start: reached, end });
     }
     whole
 }

@@ -1,4 +1,4 @@
-//! A range as boxes on a line, to scale. Knows columns and characters, and (`event`) what of a call is drawn; no files.
+//! A range as boxes on a line, to scale: as text here, as SVG in [`svg`].
 
 mod event;
 pub mod svg;
@@ -7,25 +7,25 @@ use mremap_trace::Under;
 
 use crate::model::units::counted;
 
-pub use event::stretches;
+pub use event::segments;
 
-/// Columns of the narrowest thing that is drawn.
+/// Least width of a gap or an unseen segment, in columns.
 const NARROWEST: usize = 3;
 
-/// Characters of a picture.
-pub struct Pen {
+/// The characters that pictures are made of.
+pub struct Glyphs {
     corners: [char; 4],
     horizontal: char,
     vertical: char,
-    /// What lies under a gap's target and stays.
+    /// Fills a mapping at the target of a gap, which stays.
     pub kept: char,
     unseen: char,
-    /// What stands for something left out.
+    /// Stands for parts that are left out.
     pub dots: &'static str,
     coloured: bool,
 }
 
-impl Pen {
+impl Glyphs {
     /// Box-drawing characters, or ASCII ones.
     pub fn new(ascii: bool, coloured: bool) -> Self {
         if ascii {
@@ -52,53 +52,53 @@ impl Pen {
     }
 }
 
-/// A box of so many columns with a word in its middle, in three lines.
-pub fn single_box(pen: &Pen, columns: usize, word: &str) -> [String; 3] {
+/// A box `columns` wide with a label in its middle, in three lines.
+pub fn single_box(glyphs: &Glyphs, columns: usize, label: &str) -> [String; 3] {
     let inner = columns.max(3) - 2;
-    let [left, right, below_left, below_right] = pen.corners;
-    let line = String::from(pen.horizontal).repeat(inner);
-    let word = if word.len() <= inner { word } else { "" };
+    let [left, right, below_left, below_right] = glyphs.corners;
+    let line = String::from(glyphs.horizontal).repeat(inner);
+    let label = if label.len() <= inner { label } else { "" };
     [
         format!("{left}{line}{right}"),
-        format!("{0}{word:^inner$}{0}", pen.vertical),
+        format!("{0}{label:^inner$}{0}", glyphs.vertical),
         format!("{below_left}{line}{below_right}"),
     ]
 }
 
-/// A stretch of the source range.
+/// A segment of the source range.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stretch {
-    /// One VMA's share.
+pub enum Segment {
+    /// The intersection of one VMA with the range.
     Part {
         /// Its letter.
         name: String,
-        /// First byte.
+        /// Start.
         start: u64,
-        /// First byte behind it.
+        /// End, exclusive.
         end: u64,
-        /// It could not be moved.
+        /// Whether its move failed.
         failed: bool,
     },
-    /// Nothing was mapped here.
+    /// An unmapped hole.
     Gap {
-        /// First byte.
+        /// Start.
         start: u64,
-        /// First byte behind it.
+        /// End, exclusive.
         end: u64,
-        /// What lay at its target.
+        /// Whether its target was mapped.
         under: Under,
     },
-    /// The move never came so far.
+    /// The move stopped before it, or the trace has no VMAs of it.
     Unseen {
-        /// First byte.
+        /// Start.
         start: u64,
-        /// First byte behind it.
+        /// End, exclusive.
         end: u64,
     },
 }
 
-impl Stretch {
-    /// First byte.
+impl Segment {
+    /// Start.
     pub fn start(&self) -> u64 {
         match self {
             Self::Part { start, .. } | Self::Gap { start, .. } | Self::Unseen { start, .. } => {
@@ -107,19 +107,19 @@ impl Stretch {
         }
     }
 
-    /// First byte behind it.
+    /// End, exclusive.
     pub fn end(&self) -> u64 {
         match self {
             Self::Part { end, .. } | Self::Gap { end, .. } | Self::Unseen { end, .. } => *end,
         }
     }
 
-    /// Bytes.
+    /// Length in bytes.
     pub fn len(&self) -> u64 {
         self.end().saturating_sub(self.start())
     }
 
-    /// Whether the trace tells what was here.
+    /// Whether the trace says what was here.
     pub fn is_seen(&self) -> bool {
         !matches!(self, Self::Unseen { .. })
     }
@@ -132,99 +132,99 @@ impl Stretch {
     }
 }
 
-/// What one column run shows.
+/// What a run of columns shows.
 enum Shown {
-    Stretch(Stretch),
-    /// So many parts left out.
+    Segment(Segment),
+    /// A label for segments that are left out.
     Elided(String),
 }
 
-/// Stretches with their columns.
+/// Segments and the number of columns of each.
 pub struct Layout {
     columns: Vec<(Shown, usize)>,
     /// The scale.
     pub bytes_per_column: u64,
-    /// How many are drawn wider than the scale asks.
+    /// Number of segments drawn wider than to scale.
     pub widened: usize,
 }
 
-/// Gives every stretch its columns; leaves the middle out when not all fit.
-pub fn lay_out(stretches: &[Stretch], columns: usize, pen: &Pen) -> Layout {
-    let needed = |stretches: &[Stretch]| stretches.iter().map(Stretch::least).sum::<usize>();
-    if needed(stretches) > columns {
-        let bundled = bundle(stretches);
+/// Assigns columns to the segments. Leaves out the middle if not all fit.
+pub fn lay_out(segments: &[Segment], columns: usize, glyphs: &Glyphs) -> Layout {
+    let needed = |segments: &[Segment]| segments.iter().map(Segment::least).sum::<usize>();
+    if needed(segments) > columns {
+        let bundled = bundle(segments);
         if needed(&bundled) <= columns {
-            return spread(bundled.into_iter().map(Shown::Stretch).collect(), columns);
+            return spread(bundled.into_iter().map(Shown::Segment).collect(), columns);
         }
     }
-    let (head, tail) = ends_that_fit(stretches, columns, pen);
-    let left_out = stretches.len().saturating_sub(head + tail);
-    let mut shown: Vec<Shown> = stretches.iter().take(head).cloned().map(Shown::Stretch).collect();
+    let (head, tail) = ends_that_fit(segments, columns, glyphs);
+    let left_out = segments.len().saturating_sub(head + tail);
+    let mut shown: Vec<Shown> = segments.iter().take(head).cloned().map(Shown::Segment).collect();
     if left_out > 0 {
-        shown.push(Shown::Elided(elided(stretches, head, left_out, pen)));
+        shown.push(Shown::Elided(elided(segments, head, left_out, glyphs)));
     }
-    shown.extend(stretches.iter().skip(head + left_out).cloned().map(Shown::Stretch));
+    shown.extend(segments.iter().skip(head + left_out).cloned().map(Shown::Segment));
     spread(shown, columns)
 }
 
-/// Neighbouring parts as one box each, where there are too many to be drawn one by one.
-fn bundle(stretches: &[Stretch]) -> Vec<Stretch> {
-    let mut bundled: Vec<(Stretch, String)> = Vec::new();
-    for stretch in stretches {
-        let name_of_it = match stretch {
-            Stretch::Part { name, .. } => name.clone(),
+/// Merges adjacent parts into one box, for when there is no room for each.
+fn bundle(segments: &[Segment]) -> Vec<Segment> {
+    let mut bundled: Vec<(Segment, String)> = Vec::new();
+    for segment in segments {
+        let name_of_it = match segment {
+            Segment::Part { name, .. } => name.clone(),
             _ => String::new(),
         };
-        match (bundled.last_mut(), stretch) {
+        match (bundled.last_mut(), segment) {
             (
-                Some((Stretch::Part { name, end: reached, failed: false, .. }, first)),
-                Stretch::Part { end, failed: false, .. },
+                Some((Segment::Part { name, end: reached, failed: false, .. }, first)),
+                Segment::Part { end, failed: false, .. },
             ) => {
                 *name = format!("{first}..{name_of_it}");
                 *reached = *end;
             }
-            _ => bundled.push((stretch.clone(), name_of_it)),
+            _ => bundled.push((segment.clone(), name_of_it)),
         }
     }
-    bundled.into_iter().map(|(stretch, _)| stretch).collect()
+    bundled.into_iter().map(|(segment, _)| segment).collect()
 }
 
-/// What stands for the middle that is left out.
-pub fn left_out<'a>(middle: impl Iterator<Item = &'a Stretch>, pen: &Pen) -> String {
+/// Describes the segments that are left out: `… 12 more parts, 11 gaps …`.
+pub fn left_out<'a>(middle: impl Iterator<Item = &'a Segment>, glyphs: &Glyphs) -> String {
     let (mut parts, mut gaps) = (0, 0);
-    for stretch in middle {
-        match stretch {
-            Stretch::Part { .. } => parts += 1,
-            Stretch::Gap { .. } => gaps += 1,
-            Stretch::Unseen { .. } => {}
+    for segment in middle {
+        match segment {
+            Segment::Part { .. } => parts += 1,
+            Segment::Gap { .. } => gaps += 1,
+            Segment::Unseen { .. } => {}
         }
     }
     let gaps = match gaps {
         0 => String::new(),
         gaps => format!(", {}", counted(gaps, "gap")),
     };
-    format!("{0} {1}{gaps} {0}", pen.dots, counted(parts, "more part"))
+    format!("{0} {1}{gaps} {0}", glyphs.dots, counted(parts, "more part"))
 }
 
-fn elided(stretches: &[Stretch], head: usize, left_out: usize, pen: &Pen) -> String {
-    let middle = stretches.iter().skip(head).take(left_out);
-    format!(" {} ", self::left_out(middle, pen))
+fn elided(segments: &[Segment], head: usize, left_out: usize, glyphs: &Glyphs) -> String {
+    let middle = segments.iter().skip(head).take(left_out);
+    format!(" {} ", self::left_out(middle, glyphs))
 }
 
-/// How many stretches from the front and from the back fit.
-fn ends_that_fit(stretches: &[Stretch], columns: usize, pen: &Pen) -> (usize, usize) {
-    let needed: usize = stretches.iter().map(Stretch::least).sum();
+/// How many segments fit, from the front and from the back.
+fn ends_that_fit(segments: &[Segment], columns: usize, glyphs: &Glyphs) -> (usize, usize) {
+    let needed: usize = segments.iter().map(Segment::least).sum();
     if needed <= columns {
-        return (stretches.len(), 0);
+        return (segments.len(), 0);
     }
     let mut room =
-        columns.saturating_sub(elided(stretches, 0, stretches.len(), pen).chars().count());
+        columns.saturating_sub(elided(segments, 0, segments.len(), glyphs).chars().count());
     let (mut head, mut tail) = (0, 0);
-    let mut front = stretches.iter();
+    let mut front = segments.iter();
     loop {
         let from_front = head <= tail;
         let next = if from_front { front.next() } else { front.next_back() };
-        let Some(rest) = next.and_then(|stretch| room.checked_sub(stretch.least())) else {
+        let Some(rest) = next.and_then(|segment| room.checked_sub(segment.least())) else {
             return (head, tail);
         };
         room = rest;
@@ -236,13 +236,13 @@ fn ends_that_fit(stretches: &[Stretch], columns: usize, pen: &Pen) -> (usize, us
     }
 }
 
-/// Columns in proportion to bytes. What would get too few is fixed at its least, and the rest share what is
-/// left, until nothing changes.
+/// Distributes columns in proportion to bytes. Segments that would be narrower than their least
+/// width are fixed at it, and the others share the rest, until nothing changes.
 fn spread(shown: Vec<Shown>, columns: usize) -> Layout {
     let sizes: Vec<(usize, f64)> = shown
         .iter()
         .map(|shown| match shown {
-            Shown::Stretch(stretch) => (stretch.least(), stretch.len() as f64),
+            Shown::Segment(segment) => (segment.least(), segment.len() as f64),
             Shown::Elided(label) => (label.chars().count(), 0.0),
         })
         .collect();
@@ -276,18 +276,18 @@ fn spread(shown: Vec<Shown>, columns: usize) -> Layout {
     }
 }
 
-/// Three lines of boxes.
-pub fn draw(layout: &Layout, pen: &Pen, destination: bool) -> Vec<String> {
+/// Draws source or destination as three lines of boxes.
+pub fn draw(layout: &Layout, glyphs: &Glyphs, destination: bool) -> Vec<String> {
     let mut lines = vec![String::new(); 3];
     for (shown, width) in &layout.columns {
         let (cells, colour) = match shown {
             Shown::Elided(label) => (blank(label, *width), None),
-            Shown::Stretch(stretch) => {
-                (cells(stretch, *width, pen, destination), colour(stretch, destination))
+            Shown::Segment(segment) => {
+                (cells(segment, *width, glyphs, destination), colour(segment, destination))
             }
         };
         for (line, cell) in lines.iter_mut().zip(cells) {
-            match colour.filter(|_| pen.coloured) {
+            match colour.filter(|_| glyphs.coloured) {
                 Some(colour) => line.extend(["\x1b[", &colour.to_string(), "m", &cell, "\x1b[0m"]),
                 None => line.push_str(&cell),
             }
@@ -296,41 +296,43 @@ pub fn draw(layout: &Layout, pen: &Pen, destination: bool) -> Vec<String> {
     lines.iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// Moved parts in green, failed ones in red, what was kept in yellow.
-fn colour(stretch: &Stretch, destination: bool) -> Option<u8> {
-    match stretch {
-        Stretch::Part { failed: true, .. } => Some(31),
-        Stretch::Part { .. } => Some(32),
-        Stretch::Gap { under: Under::Mapped, .. } if destination => Some(33),
+/// Moved parts are green, failed ones red, mappings that stay yellow.
+fn colour(segment: &Segment, destination: bool) -> Option<u8> {
+    match segment {
+        Segment::Part { failed: true, .. } => Some(31),
+        Segment::Part { .. } => Some(32),
+        Segment::Gap { under: Under::Mapped, .. } if destination => Some(33),
         _ => None,
     }
 }
 
-fn cells(stretch: &Stretch, width: usize, pen: &Pen, destination: bool) -> [String; 3] {
-    match stretch {
-        Stretch::Part { name, failed, .. } => match (destination, failed) {
+fn cells(segment: &Segment, width: usize, glyphs: &Glyphs, destination: bool) -> [String; 3] {
+    match segment {
+        Segment::Part { name, failed, .. } => match (destination, failed) {
             (true, true) => blank("", width),
-            (true, false) => boxed(&format!("{name}'"), width, pen),
-            (false, true) => boxed(&format!("{name}!"), width, pen),
-            (false, false) => boxed(name, width, pen),
+            (true, false) => boxed(&format!("{name}'"), width, glyphs),
+            (false, true) => boxed(&format!("{name}!"), width, glyphs),
+            (false, false) => boxed(name, width, glyphs),
         },
-        Stretch::Gap { under: Under::Mapped, .. } if destination => filled("kept", pen.kept, width),
-        Stretch::Gap { under: Under::Unknown, .. } if destination => blank("?", width),
-        Stretch::Gap { .. } => blank("", width),
-        Stretch::Unseen { .. } => {
-            let [_, middle, _] = filled("", pen.unseen, width);
+        Segment::Gap { under: Under::Mapped, .. } if destination => {
+            filled("kept", glyphs.kept, width)
+        }
+        Segment::Gap { under: Under::Unknown, .. } if destination => blank("?", width),
+        Segment::Gap { .. } => blank("", width),
+        Segment::Unseen { .. } => {
+            let [_, middle, _] = filled("", glyphs.unseen, width);
             [" ".repeat(width), middle, " ".repeat(width)]
         }
     }
 }
 
-fn boxed(label: &str, width: usize, pen: &Pen) -> [String; 3] {
+fn boxed(label: &str, width: usize, glyphs: &Glyphs) -> [String; 3] {
     let inner = width.saturating_sub(2);
-    let bar = pen.horizontal.to_string().repeat(inner);
-    let [top_left, top_right, bottom_left, bottom_right] = pen.corners;
+    let bar = glyphs.horizontal.to_string().repeat(inner);
+    let [top_left, top_right, bottom_left, bottom_right] = glyphs.corners;
     [
         format!("{top_left}{bar}{top_right}"),
-        format!("{0}{label:^inner$}{0}", pen.vertical),
+        format!("{0}{label:^inner$}{0}", glyphs.vertical),
         format!("{bottom_left}{bar}{bottom_right}"),
     ]
 }
@@ -339,7 +341,7 @@ fn blank(label: &str, width: usize) -> [String; 3] {
     [" ".repeat(width), format!("{label:^width$}"), " ".repeat(width)]
 }
 
-/// A shaded field, its label in the middle where there is room for one.
+/// A shaded box, with its label in the middle if there is room.
 fn filled(label: &str, shade: char, width: usize) -> [String; 3] {
     let field = shade.to_string().repeat(width);
     let words = format!(" {label} ");
@@ -353,14 +355,14 @@ fn filled(label: &str, shade: char, width: usize) -> [String; 3] {
     [field.clone(), middle, field]
 }
 
-/// Start addresses under their parts, in as many lines as it takes to keep them apart, two at most: what
-/// finds no room is in the legend.
+/// Start addresses of the parts, in at most two lines below the boxes. The legend has those that do
+/// not fit.
 pub fn addresses(layout: &Layout, shift: u64) -> Vec<String> {
     let total: usize = layout.columns.iter().map(|(_, width)| width).sum();
     let mut lines = vec![String::new(); 2];
     let mut column = 0;
     for (shown, width) in &layout.columns {
-        if let Shown::Stretch(part @ Stretch::Part { .. }) = shown {
+        if let Shown::Segment(part @ Segment::Part { .. }) = shown {
             let label = format!("{:#x}", part.start().wrapping_add(shift));
             let at = column.min(total.saturating_sub(label.len()));
             let free = |line: &&mut String| line.is_empty() || line.len() < at;
@@ -378,13 +380,13 @@ pub fn addresses(layout: &Layout, shift: u64) -> Vec<String> {
 mod tests {
     use mremap_trace::Under;
 
-    use super::{Pen, Stretch, draw, lay_out};
+    use super::{Glyphs, Segment, draw, lay_out};
 
-    fn parts(lens: &[u64]) -> Vec<Stretch> {
+    fn parts(lens: &[u64]) -> Vec<Segment> {
         let mut start = 0;
         let mut next = |len: &u64| {
             let part =
-                Stretch::Part { name: "A".to_owned(), start, end: start + len, failed: false };
+                Segment::Part { name: "A".to_owned(), start, end: start + len, failed: false };
             start += len;
             part
         };
@@ -392,33 +394,33 @@ mod tests {
     }
 
     #[test]
-    fn boxes_are_to_scale_and_fit_the_columns() {
-        let pen = Pen::new(true, false);
-        let layout = lay_out(&parts(&[4096, 3 * 4096]), 40, &pen);
+    fn draws_boxes_to_scale_within_the_columns() {
+        let glyphs = Glyphs::new(true, false);
+        let layout = lay_out(&parts(&[4096, 3 * 4096]), 40, &glyphs);
         let widths: Vec<usize> = layout.columns.iter().map(|(_, width)| *width).collect();
         assert_eq!(widths, [10, 30]);
-        let crowded = lay_out(&parts(&[1 << 40, 4096, 4096]), 40, &pen);
+        let crowded = lay_out(&parts(&[1 << 40, 4096, 4096]), 40, &glyphs);
         let widths: Vec<usize> = crowded.columns.iter().map(|(_, width)| *width).collect();
         assert_eq!(widths, [32, 4, 4]);
         assert_eq!(crowded.widened, 2);
     }
 
     #[test]
-    fn the_middle_of_many_parts_is_left_out_and_counted() {
-        let pen = Pen::new(true, false);
+    fn leaves_out_the_middle_of_many_parts_and_counts_it() {
+        let glyphs = Glyphs::new(true, false);
         let parts = parts(&[4096; 1000]);
-        let layout = lay_out(&parts, 76, &pen);
-        let lines = draw(&layout, &pen, false);
-        assert_eq!(lines[1].len(), 76, "neighbours are one box: {lines:?}");
-        let apart: Vec<Stretch> = parts
+        let layout = lay_out(&parts, 76, &glyphs);
+        let lines = draw(&layout, &glyphs, false);
+        assert_eq!(lines[1].len(), 76, "adjacent parts are one box: {lines:?}");
+        let apart: Vec<Segment> = parts
             .chunks(2)
             .flat_map(|pair| {
                 let (start, end) = (pair[1].start(), pair[1].end());
                 let under = Under::Empty;
-                [pair[0].clone(), Stretch::Gap { start, end, under }]
+                [pair[0].clone(), Segment::Gap { start, end, under }]
             })
             .collect();
-        let lines = draw(&lay_out(&apart, 76, &pen), &pen, false);
+        let lines = draw(&lay_out(&apart, 76, &glyphs), &glyphs, false);
         assert!(lines.iter().all(|line| line.len() <= 76), "{lines:?}");
         assert!(lines[1].contains(" more parts, ") && lines[1].contains(" gaps ..."), "{lines:?}");
     }

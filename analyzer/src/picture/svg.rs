@@ -1,32 +1,32 @@
-//! The same picture as SVG: self-contained, and readable on light and dark style.
+//! The same picture as a self-contained SVG, for light and dark backgrounds.
 
 use std::fmt::Write;
 
 use mremap_trace::Under;
 
-use super::{Stretch, stretches};
+use super::{Segment, segments};
 use crate::model::Event;
 use crate::model::units::size;
 
-/// Width of the drawing, in its own units.
+/// Width of the drawing, in SVG units, as are all lengths here.
 const WIDTH: f64 = 1000.0;
 /// Left and right margin.
 const MARGIN: f64 = 10.0;
-/// Height of a row of boxes.
+/// Height of a box.
 const ROW: f64 = 46.0;
-/// Narrowest box that can be seen.
+/// Least width of a box.
 const NARROWEST: f64 = 2.0;
-/// Stretches drawn; of more, the middle is left out.
+/// Segments drawn; of more, the middle is left out.
 const MOST: usize = 400;
 
-/// Colours by class; dark paper turns them round.
+/// Colours by class, for light and dark colour schemes.
 const STYLE: &str = "text{font:13px ui-monospace,monospace;fill:#222}.m{fill:#777;font-size:11px}\
 .p{fill:#cfe8d5;stroke:#2a7a45}.f{fill:#f3c9c9;stroke:#b02a2a}.k{fill:#f2e3b8;stroke:#a5801a}\
 .g{fill:none;stroke:#999;stroke-dasharray:4 3}.u{fill:#8883;stroke:none}\
 @media(prefers-color-scheme:dark){text{fill:#ddd}.m{fill:#999}.p{fill:#1f4a2d;stroke:#6cc48a}\
 .f{fill:#5a2020;stroke:#e08080}.k{fill:#4d4018;stroke:#d8b958}}";
 
-/// A whole document; its title is read out by screen readers.
+/// A whole SVG document. Screen readers read its title.
 pub fn document(event: &Event, title: &str) -> String {
     let lines = title.lines().count();
     let height = 20.0 * lines as f64 + 2.0 * (ROW + 50.0) + 20.0;
@@ -44,14 +44,14 @@ pub fn document(event: &Event, title: &str) -> String {
     text
 }
 
-/// Source and destination, from `top` on.
+/// The rows of source and destination, from `top` down.
 fn rows(event: &Event, top: f64) -> String {
-    let mut stretches = stretches(event);
-    if stretches.len() > MOST {
-        stretches.drain(MOST / 2..stretches.len() - MOST / 2);
+    let mut segments = segments(event);
+    if segments.len() > MOST {
+        segments.drain(MOST / 2..segments.len() - MOST / 2);
     }
-    let total: u64 = stretches.iter().map(Stretch::len).sum();
-    let fixed = NARROWEST * stretches.len() as f64;
+    let total: u64 = segments.iter().map(Segment::len).sum();
+    let fixed = NARROWEST * segments.len() as f64;
     let scale = (WIDTH - 2.0 * MARGIN - fixed).max(1.0) / total.max(1) as f64;
     let mut text = String::new();
     for (row, destination) in [(0.0, false), (1.0, true)] {
@@ -65,9 +65,9 @@ fn rows(event: &Event, top: f64) -> String {
             start.wrapping_add(event.call.old_len)
         );
         let mut x = MARGIN;
-        for stretch in &stretches {
-            let width = NARROWEST + stretch.len() as f64 * scale;
-            text.push_str(&drawn(event, stretch, destination, (x, y, width)));
+        for segment in &segments {
+            let width = NARROWEST + segment.len() as f64 * scale;
+            text.push_str(&drawn(event, segment, destination, (x, y, width)));
             x += width;
         }
     }
@@ -76,26 +76,26 @@ fn rows(event: &Event, top: f64) -> String {
 
 fn drawn(
     event: &Event,
-    stretch: &Stretch,
+    segment: &Segment,
     destination: bool,
     (x, y, width): (f64, f64, f64),
 ) -> String {
-    let (class, label) = match stretch {
-        Stretch::Part { failed: true, .. } if destination => return String::new(),
-        Stretch::Part { name, failed: true, .. } => ("f", format!("{name}!")),
-        Stretch::Part { name, .. } if destination => ("p", format!("{name}'")),
-        Stretch::Part { name, .. } => ("p", name.clone()),
-        Stretch::Gap { under: Under::Mapped, .. } if destination => ("k", "kept".to_owned()),
-        Stretch::Gap { .. } => ("g", String::new()),
-        Stretch::Unseen { .. } => ("u", String::new()),
+    let (class, label) = match segment {
+        Segment::Part { failed: true, .. } if destination => return String::new(),
+        Segment::Part { name, failed: true, .. } => ("f", format!("{name}!")),
+        Segment::Part { name, .. } if destination => ("p", format!("{name}'")),
+        Segment::Part { name, .. } => ("p", name.clone()),
+        Segment::Gap { under: Under::Mapped, .. } if destination => ("k", "kept".to_owned()),
+        Segment::Gap { .. } => ("g", String::new()),
+        Segment::Unseen { .. } => ("u", String::new()),
     };
-    let start = stretch.start();
+    let start = segment.start();
     let place = if destination { event.target(start) } else { start };
     let mut text = format!(
         "<g><title>{} {place:#x}, {}</title><rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" \
          height=\"{ROW}\"/>",
         escape(&label),
-        size(stretch.len())
+        size(segment.len())
     );
     if label.len() as f64 * 8.0 + 6.0 < width {
         let _ = write!(
@@ -117,7 +117,7 @@ fn drawn(
     text
 }
 
-/// Text as it may stand in XML.
+/// Escapes text for XML and HTML; control characters are replaced.
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,4 +1,4 @@
-//! Who recorded: program, kernel, settings, what the shim said, what was lost.
+//! The head of the report: program, kernel, settings, the shim's messages, lost calls.
 
 use std::cmp::Reverse;
 use std::io::Write;
@@ -8,15 +8,15 @@ use anyhow::Result;
 use super::table::TextStyle;
 use crate::load::{Process, Traces};
 use crate::model::names::{DETAILS, MODES, SOURCES, setting};
-use crate::model::units::{count, counted, date_and_time, size};
+use crate::model::units::{counted, date_and_time, size};
 use crate::stats::Overview;
 
-/// Processes introduced in full; the table of processes names the rest.
+/// Processes described in full; the table of processes lists the rest.
 const MOST_HEADS: usize = 4;
-/// Processes told of because something about them is doubtful.
-const MOST_DOUBTFUL: usize = 8;
+/// Further processes described because calls were lost or their clock is unreliable.
+const MOST_FLAWED: usize = 8;
 
-/// Introduces the busiest processes, and those whose trace has a flaw.
+/// Describes the busiest processes, and those with lost calls or an unreliable clock.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -40,8 +40,8 @@ pub fn write(
         write_process(process, former, style, out)?;
         former = Some(*process);
     }
-    let doubtful = |process: &Process| process.header.lost() > 0 || process.clock_note.is_some();
-    for (_, _, process) in rest.iter().filter(|entry| doubtful(entry.2)).take(MOST_DOUBTFUL) {
+    let flawed = |process: &Process| process.header.lost() > 0 || process.clock_note.is_some();
+    for (_, _, process) in rest.iter().filter(|entry| flawed(entry.2)).take(MOST_FLAWED) {
         write_process(process, former, style, out)?;
         former = Some(*process);
     }
@@ -52,29 +52,29 @@ fn write_rest(all: usize, busy: usize, out: &mut dyn Write) -> Result<()> {
     let idle = all - busy;
     match (busy, idle) {
         (0, 0) => {}
-        (0, _) => writeln!(out, "and {} that made no call", images(idle))?,
+        (0, _) => writeln!(out, "and {} without calls", images(idle))?,
         (_, 0) => writeln!(out, "and {} with calls", images(busy))?,
         _ => writeln!(out, "and {} with calls, {idle} without", images(busy))?,
     }
     Ok(())
 }
 
-/// A process, and each program that it became by `exec`, are an image each.
+/// Each `exec` starts a new process image, with a trace of its own.
 fn images(number: usize) -> String {
     counted(number as u64, "more process image")
 }
 
-fn ability(process: &Process) -> &'static str {
+fn multi_vma_moves(process: &Process) -> &'static str {
     match process.header.capability {
-        _ if process.header.mode == 1 => "was not relied on (mode emulate)",
-        _ if process.header.mode == 2 => "got every call as it came (mode passthrough)",
-        1 => "moves one VMA at a time (the shim splits moves)",
-        2 => "moves several VMAs itself",
-        _ => "was not asked for a move of several VMAs",
+        _ if process.header.mode == 1 => "emulated always (mode emulate)",
+        _ if process.header.mode == 2 => "never emulated (mode passthrough)",
+        1 => "emulated, this kernel lacks them",
+        2 => "native",
+        _ => "none made, so not tested",
     }
 }
 
-/// What several processes have in common is said once.
+/// Lines equal to the former process's are left out.
 fn write_process(
     process: &Process,
     former: Option<&Process>,
@@ -94,17 +94,17 @@ fn write_process(
     }
     let kernel = |process: &Process| {
         let (kernel, shim) = (&process.kernel, &process.shim_version);
-        format!("kernel {kernel} {}; shim {shim}", ability(process))
+        format!("kernel {kernel}; multi-VMA moves: {}; shim {shim}", multi_vma_moves(process))
     };
     let settings = |process: &Process| {
         let header = &process.header;
         format!(
-            "mode {}, VMA source {}, detail {}, {} {}",
+            "mode {}, VMA source {}, detail {}, trace of {} (keeps the {} calls)",
             setting(&MODES, header.mode),
             setting(&SOURCES, header.vma_source),
             setting(&DETAILS, header.detail),
-            if header.keep == 1 { "the last" } else { "at most" },
-            size(header.capacity)
+            size(header.capacity),
+            if header.keep == 1 { "last" } else { "first" }
         )
     };
     let lines: [&dyn Fn(&Process) -> String; 2] = [&kernel, &settings];
@@ -128,22 +128,23 @@ fn write_process(
 fn write_losses(process: &Process, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let header = &process.header;
     let losses = [
-        (header.lost_full, "the trace was full: raise MREMAP_SHIM_TRACE_SIZE"),
+        (header.lost_full, "trace full; raise MREMAP_SHIM_TRACE_SIZE"),
         (header.lost_early, "made before the trace was open"),
-        (header.lost_overwritten, "overwritten by later ones: raise MREMAP_SHIM_TRACE_SIZE"),
-        (header.lost_no_space, "the file system had no space"),
-        (header.lost_truncated, "somebody had truncated the file"),
+        (header.lost_overwritten, "overwritten by later calls; raise MREMAP_SHIM_TRACE_SIZE"),
+        (header.lost_no_space, "no space left on the file system"),
+        (header.lost_truncated, "another process truncated the trace"),
     ];
     for (calls, why) in losses.into_iter().filter(|(calls, _)| *calls > 0) {
-        let text = format!("NOT RECORDED: {} calls ({why})", count(calls));
+        let text = format!("NOT RECORDED: {} ({why})", counted(calls, "call"));
         writeln!(out, "{}", style.bad(&style.wrap(&text, 2)))?;
     }
     let (unbegun, unfinished) = (process.found.unbegun, process.found.unfinished);
     if unbegun > 0 {
-        writeln!(out, "  {unbegun} chunks were claimed and never begun; they hold no call")?;
+        let chunks = counted(unbegun, "chunk");
+        writeln!(out, "  {chunks} claimed and never written to; no call is missing")?;
     }
     if unfinished > 0 {
-        writeln!(out, "  {unfinished} records are being written right now")?;
+        writeln!(out, "  {} still being written", counted(unfinished, "record"))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The report as one JSON object. Fields are added over time, never renamed; `docs/json.md` lists them.
+//! The report as one JSON object. Fields are only added, never renamed; `docs/json.md` lists them.
 
 use std::io::Write;
 
@@ -62,7 +62,7 @@ fn of(traces: &Traces, overview: &Overview, options: &Options) -> Value {
     })
 }
 
-/// A call site's sums and names.
+/// One call site as JSON: its name and its totals.
 pub fn site(named: &NamedSite) -> Value {
     json!({
         "site": named.site.name(),

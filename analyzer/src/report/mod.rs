@@ -1,4 +1,4 @@
-//! What happened, in a page: as text ([`text`]) or as one JSON object ([`json`]).
+//! The report: as text ([`text`]) or as one JSON object ([`json`]).
 
 mod heads;
 pub mod json;
@@ -15,7 +15,7 @@ use crate::load::Traces;
 use crate::stats::{NamedSite, Overview};
 use crate::symbols::Symbols;
 
-/// What the tables are ordered by.
+/// Order of call sites.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Sort {
     /// Most calls first.
@@ -29,7 +29,7 @@ pub enum Sort {
     Failures,
 }
 
-/// What a report is to show.
+/// Options of `report`.
 pub struct Options {
     /// One JSON object instead of tables.
     pub json: bool,
@@ -57,7 +57,7 @@ pub fn write(
     }
 }
 
-/// Call sites in the order asked for.
+/// Call sites in this order, ties by calls.
 pub fn sorted(sites: &[NamedSite], sort: Sort) -> Vec<&NamedSite> {
     let mut sites: Vec<&NamedSite> = sites.iter().collect();
     let key = |site: &NamedSite| match sort {

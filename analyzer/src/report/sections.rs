@@ -1,4 +1,4 @@
-//! The report's tables, one function each, in the order in which they are read.
+//! The report's tables, one function each, in the order they are printed.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::model::units::{count, counted, duration, size};
 use crate::stats::{Histogram, Overview};
 use crate::symbols::Symbols;
 
-/// What a table is made of.
+/// Input of every table.
 pub struct Section<'a> {
     pub traces: &'a Traces,
     pub overview: &'a Overview,
@@ -19,7 +19,7 @@ pub struct Section<'a> {
     pub style: TextStyle,
 }
 
-/// Every table; one that has nothing to say is empty text.
+/// Every table, in order. Each returns an empty string when it has no rows.
 pub const ALL: [fn(&Section<'_>) -> String; 7] =
     [outcomes, placement, moves, failures, sites, processes, chains];
 
@@ -47,7 +47,7 @@ fn outcomes(section: &Section<'_>) -> String {
             duration(times.sum()),
         ]);
     }
-    headed(section, "What was done, and how long it took", &table.draw(&section.style))
+    headed(section, "Outcomes and latency", &table.draw(&section.style))
 }
 
 fn placement(section: &Section<'_>) -> String {
@@ -68,7 +68,7 @@ fn placement(section: &Section<'_>) -> String {
         return String::new();
     }
     let body = format!("{}\n", section.style.wrap(&list.join(", "), 2));
-    headed(section, "Where the mappings came to lie", &body)
+    headed(section, "Placement", &body)
 }
 
 fn moves(section: &Section<'_>) -> String {
@@ -76,7 +76,7 @@ fn moves(section: &Section<'_>) -> String {
     if moves.parts.count() == 0 {
         return String::new();
     }
-    let mut table = Table::new(&["per move", "least", "median", "most", "all"]);
+    let mut table = Table::new(&["per move", "min", "median", "max", "total"]);
     let mut row = |name: &str, values: &Histogram, text: fn(u64) -> String| {
         table.row([
             name.to_owned(),
@@ -90,7 +90,7 @@ fn moves(section: &Section<'_>) -> String {
     row("gaps", &moves.gaps, count);
     row("memory", &moves.bytes, size);
     row("retries", &moves.retries, count);
-    headed(section, "Moves taken apart", &table.draw(&section.style))
+    headed(section, "Moves with recorded VMAs", &table.draw(&section.style))
 }
 
 fn failures(section: &Section<'_>) -> String {
@@ -108,8 +108,8 @@ fn failures(section: &Section<'_>) -> String {
     if body.is_empty() {
         return body;
     }
-    more(&mut body, failures.len(), section.options.top, "--top N shows them");
-    headed(section, "Failures, and what to do", &body)
+    more(&mut body, failures.len(), section.options.top, "raise --top");
+    headed(section, "Failures", &body)
 }
 
 fn sites(section: &Section<'_>) -> String {
@@ -134,7 +134,7 @@ fn sites(section: &Section<'_>) -> String {
         Sort::Failures => "failures",
     };
     let mut body = table.draw(&section.style);
-    more(&mut body, sites.len(), section.options.top, "--top N shows them");
+    more(&mut body, sites.len(), section.options.top, "raise --top");
     headed(section, &format!("Call sites, by {by}"), &body)
 }
 
@@ -181,14 +181,22 @@ fn processes(section: &Section<'_>) -> String {
         ]);
     }
     let mut body = table.draw(&section.style);
-    more(&mut body, rows.len(), section.options.top, "--top N shows them");
+    more(&mut body, rows.len(), section.options.top, "raise --top");
     headed(section, "Processes and threads", &body)
 }
 
 fn chains(section: &Section<'_>) -> String {
     let chains = &section.overview.chains;
     let worth = chains.iter().filter(|(_, chain)| chain.calls_saved() > 0);
-    let columns = ["grown again and again at", "calls", "moved", "from", "to", "doubling", "saves"];
+    let columns = [
+        "call site: first address, last address",
+        "growths",
+        "moved",
+        "from",
+        "to",
+        "doubled",
+        "saves",
+    ];
     let mut table = Table::new(&columns);
     let mut shown = 0;
     let arrow = if section.style.utf8 { "→" } else { "->" };
@@ -216,11 +224,11 @@ fn chains(section: &Section<'_>) -> String {
         body,
         "{}",
         section.style.dim(&section.style.wrap(
-            "one mapping, followed from address to address; \"doubling\" is how often it would have grown had it \
-             doubled each time, \"saves\" the time in mremap that this would have saved",
+            "each row is one mapping, followed from address to address; \"doubled\" is the number of growths had \
+             its size doubled each time, \"saves\" the time in mremap this would have saved",
             2
         ))
     );
-    more(&mut body, worth.count(), section.options.top, "--top N shows them");
+    more(&mut body, worth.count(), section.options.top, "raise --top");
     headed(section, "Growth chains", &body)
 }

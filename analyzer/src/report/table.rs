@@ -1,22 +1,23 @@
-//! Tables of text that fit the style: the first column is words, the others are numbers.
+//! Text for a terminal: width, colours, wrapping, and tables whose first column is text and whose
+//! others are numbers.
 
 use std::fmt::Write;
 
 use crate::terminal;
 
-/// How text is to look.
+/// What the output can show.
 #[derive(Clone, Copy, Debug)]
 pub struct TextStyle {
     /// Columns.
     pub width: usize,
-    /// Colours allowed.
+    /// Whether colours may be printed.
     pub coloured: bool,
-    /// Characters beyond ASCII allowed.
+    /// Whether characters beyond ASCII may be printed.
     pub utf8: bool,
 }
 
 impl TextStyle {
-    /// What standard output can show. A pipe gets 120 columns: room for names, and still readable.
+    /// What standard output can show. A pipe gets 120 columns, so that most names fit uncut.
     pub fn of_stdout() -> Self {
         Self {
             width: terminal::width().unwrap_or(120),
@@ -25,27 +26,27 @@ impl TextStyle {
         }
     }
 
-    /// A heading.
+    /// Bold, for headings and names.
     pub fn heading(&self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    /// Something good.
+    /// Green.
     pub fn good(&self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    /// Something bad.
+    /// Red, for failures and errors.
     pub fn bad(&self, text: &str) -> String {
         self.paint("31", text)
     }
 
-    /// Something doubtful.
+    /// Yellow, for warnings.
     pub fn warning(&self, text: &str) -> String {
         self.paint("33", text)
     }
 
-    /// Something of less interest.
+    /// Dim, for column heads and notes.
     pub fn dim(&self, text: &str) -> String {
         self.paint("2", text)
     }
@@ -54,7 +55,8 @@ impl TextStyle {
         if self.coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// Cuts words in their middle, since both a name's start and its line number matter.
+    /// Shortens text to `columns` by cutting its middle: a call site's ends are its function and
+    /// line.
     pub fn fit(&self, text: &str, columns: usize) -> String {
         let letters: Vec<char> = text.chars().collect();
         if letters.len() <= columns {
@@ -72,7 +74,7 @@ impl TextStyle {
         )
     }
 
-    /// A sentence over several lines, each begun by `indent` blanks.
+    /// Wraps text, indenting each line by `indent` spaces.
     pub fn wrap(&self, text: &str, indent: usize) -> String {
         let width = self.width.clamp(40, 120);
         let mut lines = vec![" ".repeat(indent)];
@@ -91,7 +93,7 @@ impl TextStyle {
         lines.join("\n")
     }
 
-    /// A sentence behind a mark, its further lines under its words.
+    /// Wraps text as a list item: `mark` precedes the first line, and all lines align.
     pub fn item(&self, mark: &str, text: &str, indent: usize) -> String {
         let words = self.wrap(text, indent + mark.len() + 1);
         format!(
@@ -101,7 +103,7 @@ impl TextStyle {
         )
     }
 
-    /// A bar chart in one line.
+    /// A sparkline, one character a value.
     pub fn spark(&self, values: &[u64]) -> String {
         let steps: Vec<char> = if self.utf8 { " ▁▂▃▄▅▆▇█" } else { " .:-=+*%#" }.chars().collect();
         let most = values.iter().copied().max().unwrap_or(0).max(1);
@@ -113,13 +115,13 @@ impl TextStyle {
     }
 }
 
-/// Rows under a heading.
+/// A table with a line of column heads.
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// Starts with the heading.
+    /// An empty table with these column heads.
     pub fn new(columns: &[&str]) -> Self {
         Self { rows: vec![columns.iter().map(|&name| name.to_owned()).collect()] }
     }
@@ -129,7 +131,8 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Draws it, two blanks in front. A name longer than the numbers leave room for gets a line of its own.
+    /// Draws the table, indented by two spaces. A first cell that does not fit beside the numbers
+    /// gets a line of its own.
     pub fn draw(&self, style: &TextStyle) -> String {
         let columns = self.rows.first().map_or(0, Vec::len);
         let wide = |column: usize| {

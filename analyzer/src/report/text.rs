@@ -1,4 +1,4 @@
-//! The report for people.
+//! The report as text.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -14,8 +14,8 @@ use crate::model::units::{count, counted, duration};
 use crate::stats::Overview;
 use crate::symbols::Symbols;
 
-/// Nanoseconds of an emulated move that are worth telling: so long others can see the range half moved.
-const LONG_WINDOW: u64 = 1_000_000;
+/// Longer emulated moves are counted: other threads can see the range half-moved meanwhile.
+const LONG_EXPOSURE: u64 = 1_000_000;
 
 /// Writes the report.
 ///
@@ -31,8 +31,8 @@ pub fn write(
     let style = TextStyle::of_stdout();
     heads::write(traces, overview, &style, out)?;
     if overview.calls == 0 {
-        let text = "No call of mremap was recorded, or none passes the filters. `mremap-analyzer doctor PROGRAM` tells \
-                    which calls can be seen.";
+        let text = "No mremap call was recorded, or none passes the filters. `mremap-analyzer doctor PROGRAM` says \
+                    which calls the shim can record.";
         writeln!(out, "\n{}", style.wrap(text, 0))?;
         return write_damage(traces, &style, out);
     }
@@ -49,7 +49,7 @@ pub fn write(
     write_damage(traces, &style, out)
 }
 
-/// What the shim did of its own, where it emulated.
+/// One sentence about emulated moves, if there are any.
 fn write_emulation(overview: &Overview, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let Some(emulated) = overview.outcomes.get(Outcome::Emulated as usize - 1) else {
         return Ok(());
@@ -65,16 +65,15 @@ fn write_emulation(overview: &Overview, style: &TextStyle, out: &mut dyn Write) 
         .map(|(source, moves)| format!("{source} {}", count(moves)))
         .collect();
     let mut text = format!(
-        "emulated {}, the VMAs learnt from {}; {} looked up again; others could see a range half moved for {} at most",
+        "emulated {}; VMAs found by {}; {} retried; other threads could see a half-moved range for at most {}",
         counted(emulated.times.count(), "move"),
         sources.join(", "),
         counted(moves.retries.sum(), "part"),
         duration(emulated.times.most()),
     );
-    let long = emulated.times.above(LONG_WINDOW);
+    let long = emulated.times.above(LONG_EXPOSURE);
     if long > 0 {
-        let _ =
-            write!(text, ", for more than {} in {}", duration(LONG_WINDOW), counted(long, "move"));
+        let _ = write!(text, ", over {} in {}", duration(LONG_EXPOSURE), counted(long, "move"));
     }
     writeln!(out, "{}", style.wrap(&text, 2))?;
     Ok(())
@@ -85,14 +84,14 @@ fn write_damage(traces: &Traces, style: &TextStyle, out: &mut dyn Write) -> Resu
     if traces.not_begun() > 0 && !traces.processes.is_empty() {
         let files = counted(traces.not_begun() as u64, "file");
         let text = format!(
-            "{files} of processes that ended before their trace was open: nothing recorded, nothing lost"
+            "{files} of processes that ended before their trace was open: no call recorded or lost"
         );
         writeln!(out, "\n{}", style.wrap(&text, 2))?;
     }
     if damage.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n{}", style.bad("DAMAGED: what stands here could not be read"))?;
+    writeln!(out, "\n{}", style.bad("DAMAGED: these parts of the traces could not be read"))?;
     for damage in damage {
         writeln!(out, "  {damage}")?;
     }
@@ -123,7 +122,7 @@ fn write_summary(overview: &Overview, style: &TextStyle, out: &mut dyn Write) ->
             out,
             "  {}",
             style.dim(&format!(
-                "calls over {}; one column is {}, the highest {}",
+                "calls over {}; one column is {}, the highest has {}",
                 duration(span),
                 duration(each),
                 self::calls(calls.iter().copied().max().unwrap_or(0))

@@ -1,27 +1,27 @@
-//! One growth chain: the same mapping grown again and again.
+//! One growth chain: a mapping that `mremap` grew several times.
 
-/// A mapping's life as far as `mremap` shows it.
+/// A mapping followed over several calls.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chain {
-    /// Where it lay before the first call.
+    /// Its address before the first call.
     pub first: u64,
-    /// Where it lies.
+    /// Its address after the last call.
     pub last: u64,
     /// Its length before the first call.
     pub first_len: u64,
-    /// Its length.
+    /// Its length after the last call.
     pub last_len: u64,
-    /// The longest it was.
+    /// Its greatest length.
     pub most_len: u64,
     /// Calls that made it grow.
     pub growths: u64,
-    /// Calls after which it lay elsewhere.
+    /// Calls that changed its address.
     pub moves: u64,
-    /// Nanoseconds in its calls.
+    /// Total time of its calls, nanoseconds.
     pub time: u64,
-    /// Nanoseconds from the trace's start to its first call.
+    /// Start of its first call, nanoseconds since the trace's start.
     pub begin: u64,
-    /// And to its last one.
+    /// Start of its last call, nanoseconds since the trace's start.
     pub end: u64,
     /// Return address of its last growth.
     pub caller: u64,
@@ -30,7 +30,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Growths that doubling would have needed.
+    /// Number of growths had its length doubled each time.
     pub fn growths_by_doubling(&self) -> u64 {
         let mut len = self.first_len.max(1);
         let mut growths = 0;
@@ -41,18 +41,18 @@ impl Chain {
         growths
     }
 
-    /// Calls that doubling would have saved.
+    /// Number of calls that doubling saves.
     pub fn calls_saved(&self) -> u64 {
         self.growths.saturating_sub(self.growths_by_doubling())
     }
 
-    /// Nanoseconds that doubling would have saved, a call at its average.
+    /// Nanoseconds that doubling saves, at the average time of a call.
     pub fn time_saved(&self) -> u64 {
         let saved = u128::from(self.time) * u128::from(self.calls_saved());
         u64::try_from(saved / u128::from(self.growths.max(1))).unwrap_or(u64::MAX)
     }
 
-    /// This chain and a later one that goes on with it, as one.
+    /// Joins this chain and the later one that continues it.
     pub fn joined_by(&self, later: &Self) -> Self {
         Self {
             last: later.last,

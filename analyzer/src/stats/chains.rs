@@ -1,24 +1,23 @@
-//! Growth chains: the same mapping grown again and again, followed from address to address.
+//! Growth chains: mappings that grew several times, followed from address to address.
 //!
-//! A chain that is open is found by the address its mapping has now, in a table of fixed size: two chains
-//! that fall on the same place push one another out, and the one pushed out is kept if it is long. So the
-//! longest chains of the longest recording are found in a few hundred kilobytes, and short ones may be
-//! missed.
+//! Open chains are found by their mapping's current address in a hash table of fixed size. A
+//! collision evicts the older chain, which is kept if it is long. A few hundred kilobytes thus
+//! suffice for the longest chains of a trace of any length; short chains may be missed.
 
 use super::chain::Chain;
 use super::open_chains::OpenChains;
 use super::times::Times;
 use crate::load::Calls;
 
-/// Closed chains kept.
+/// Evicted chains kept.
 const KEPT: usize = 128;
-/// A mapping grown less often is no chain.
+/// Least number of growths of a chain.
 const SHORTEST: u64 = 3;
 
 /// Chains of one process.
 #[derive(Clone, Debug)]
 pub struct Chains {
-    /// None any more once no further call is taken.
+    /// `None` once sealed.
     open: Option<OpenChains>,
     kept: Kept,
 }
@@ -30,47 +29,47 @@ impl Default for Chains {
 }
 
 impl Chains {
-    /// Takes calls of a thread that did not fail. Moments stay in ticks until [`Chains::date`].
-    #[inline(never)] // A loop by itself has the processor's registers for itself.
+    /// Adds successful calls of one thread. Times stay in ticks until [`Chains::convert_ticks`].
+    #[inline(never)] // Inlined, the loop spills registers.
     pub fn take(&mut self, calls: &Calls<'_>, times: &Times, tid: u32) {
         let (Some(open), kept) = (&mut self.open, &mut self.kept) else {
             return;
         };
         calls.for_each(|slot, call| {
-            open.take(call, times.of(slot).ns, tid, |former| kept.keep(former));
+            open.take(call, times.of(slot).ns, tid, |evicted| kept.keep(evicted));
         });
     }
 
-    /// Turns the moments of all chains from ticks into nanoseconds.
-    pub fn date(&mut self, since_start: impl Fn(u64) -> u64) {
+    /// Converts the times of all chains from ticks to nanoseconds since the trace's start.
+    pub fn convert_ticks(&mut self, since_start: impl Fn(u64) -> u64) {
         if let Some(open) = &mut self.open {
-            open.date(&since_start);
+            open.convert_ticks(&since_start);
         }
         for chain in &mut self.kept.chains {
             (chain.begin, chain.end) = (since_start(chain.begin), since_start(chain.end));
         }
     }
 
-    /// Takes the chains of a later piece of the same trace; one that goes on is joined.
+    /// Adds the chains of a later part of the same trace, joining those that continue.
     pub fn merge(&mut self, later: &Self) {
         let Some(open) = &mut self.open else { return };
         for chain in later.open.iter().flat_map(OpenChains::iter) {
             let joined = open.join(&chain);
-            open.put(&joined, |former| self.kept.keep(former));
+            open.insert(&joined, |evicted| self.kept.keep(evicted));
         }
         for chain in &later.kept.chains {
             self.kept.keep(open.join(chain));
         }
     }
 
-    /// Lets go of everything but the longest chains: no further call is taken.
+    /// Frees everything but the longest chains. No call can be added afterwards.
     pub fn seal(&mut self) {
         self.kept.chains = self.longest();
         self.kept.chains.truncate(KEPT);
         self.open = None;
     }
 
-    /// Every chain long enough, the ones that doubling would have helped most first.
+    /// Every chain that is long enough, by calls that doubling saves.
     pub fn longest(&self) -> Vec<Chain> {
         let open = self.open.iter().flat_map(OpenChains::iter);
         let all = open.chain(self.kept.chains.iter().copied());
@@ -80,11 +79,11 @@ impl Chains {
     }
 }
 
-/// Closed chains, the longest ones.
+/// The longest evicted chains.
 #[derive(Clone, Debug)]
 struct Kept {
     chains: Vec<Chain>,
-    /// Growths below which a chain is not kept.
+    /// Least number of growths to be kept.
     bar: u64,
 }
 

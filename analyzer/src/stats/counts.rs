@@ -1,4 +1,4 @@
-//! The small sums: outcomes, failures, threads, moves.
+//! Totals by outcome, failure and thread, and of moves with recorded VMAs.
 
 use mremap_trace::Summary;
 
@@ -7,44 +7,44 @@ use super::histogram::Histogram;
 /// Calls with one outcome.
 #[derive(Clone, Debug, Default)]
 pub struct OutcomeStats {
-    /// Nanoseconds of each call.
+    /// Durations, nanoseconds.
     pub times: Histogram,
     /// Calls that failed.
     pub failed: u64,
 }
 
 impl OutcomeStats {
-    /// Takes all calls of another one.
+    /// Adds the calls of another one.
     pub fn merge(&mut self, other: &Self) {
         self.times.merge(&other.times);
         self.failed += other.failed;
     }
 }
 
-/// Calls that failed with one errno.
+/// Calls that failed for the same reason.
 #[derive(Clone, Debug, Default)]
 pub struct Failure {
-    /// How many.
+    /// Their number.
     pub calls: u64,
-    /// The address of the call site that the first of them came from.
+    /// Return address of the first one.
     pub caller: u64,
 }
 
-/// One thread's share.
+/// Totals of a thread.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadStats {
-    /// Its calls.
+    /// Calls.
     pub calls: u64,
-    /// Nanoseconds in them.
+    /// Time in them, nanoseconds.
     pub time: u64,
     /// Calls that failed.
     pub failed: u64,
-    /// Bytes of calls that succeeded.
+    /// Bytes requested by successful calls.
     pub bytes: u64,
 }
 
 impl ThreadStats {
-    /// Takes another one's calls.
+    /// Adds the calls of another one.
     pub fn merge(&mut self, other: &Self) {
         self.calls += other.calls;
         self.time = self.time.saturating_add(other.time);
@@ -53,23 +53,23 @@ impl ThreadStats {
     }
 }
 
-/// Moves that were taken apart.
+/// Moves with recorded VMAs.
 #[derive(Clone, Debug, Default)]
 pub struct Moves {
-    /// VMAs of each.
+    /// Parts a move.
     pub parts: Histogram,
-    /// Gaps of each.
+    /// Gaps a move.
     pub gaps: Histogram,
-    /// Bytes of each.
+    /// Bytes moved a move.
     pub bytes: Histogram,
-    /// Parts discovered again, of each.
+    /// Retries a move: parts whose VMA had to be found again.
     pub retries: Histogram,
-    /// Moves by where their VMAs were learnt from, in the order of the summary's numbers.
+    /// Moves by VMA source, indexed by the summary's `source`.
     pub sources: [u64; 5],
 }
 
 impl Moves {
-    /// Takes a move.
+    /// Adds a move.
     pub fn add(&mut self, summary: &Summary) {
         self.parts.add(summary.parts.into());
         self.gaps.add(summary.gaps.into());
@@ -80,7 +80,7 @@ impl Moves {
         }
     }
 
-    /// Takes another one's moves.
+    /// Adds the moves of another one.
     pub fn merge(&mut self, other: &Self) {
         self.parts.merge(&other.parts);
         self.gaps.merge(&other.gaps);

@@ -1,17 +1,17 @@
-//! Values in log-linear buckets: each power of two is cut into 64, so a value read back is within 0.8 % of
-//! the true one. Smallest and largest are exact.
+//! A histogram with log-linear buckets: 64 for each power of two, so a percentile is within 0.8 %
+//! of the true value. Minimum and maximum are exact.
 
 use std::collections::BTreeMap;
 
-/// Buckets of one power of two, as a power of two.
+/// log2 of the number of buckets for each power of two.
 const FINE: u32 = 6;
 
-/// Counts of values: 32 bits each, and the few that outgrow them go on elsewhere.
+/// Counts of values. A count has 32 bits; the few that overflow continue in `overflows`.
 #[derive(Clone, Debug)]
 pub struct Histogram {
     counts: Vec<u32>,
-    /// Times that a count has outgrown 32 bits.
-    outgrown: BTreeMap<usize, u64>,
+    /// How often a bucket's count has overflowed.
+    overflows: BTreeMap<usize, u64>,
     count: u64,
     sum: u128,
     least: u64,
@@ -22,7 +22,7 @@ impl Default for Histogram {
     fn default() -> Self {
         Self {
             counts: Vec::new(),
-            outgrown: BTreeMap::new(),
+            overflows: BTreeMap::new(),
             count: 0,
             sum: 0,
             least: u64::MAX,
@@ -31,7 +31,7 @@ impl Default for Histogram {
     }
 }
 
-/// The bucket of a value.
+/// The bucket of `value`.
 #[inline]
 pub fn bucket_of(value: u64) -> usize {
     let power = (64 - value.leading_zeros()).saturating_sub(FINE + 1);
@@ -43,19 +43,19 @@ pub fn first_of_next_power(bucket: usize) -> usize {
     ((bucket >> FINE) + 1) << FINE
 }
 
-/// First value of those that [`bucket_of_double`] is for.
+/// Least value that [`bucket_of_double`] accepts.
 pub const FIRST_OF_DOUBLES: u64 = 1 << FINE;
 
-/// The bucket of a value from [`FIRST_OF_DOUBLES`] on, fractions and all: a double's exponent and the first bits of
-/// its fraction tell it.
+/// The bucket of a value of at least [`FIRST_OF_DOUBLES`]: exponent and leading fraction bits of
+/// the double.
 #[inline]
 pub fn bucket_of_double(value: f64) -> u64 {
-    /// What the first value is short of its bucket.
-    const SHORT: u64 = ((FIRST_OF_DOUBLES as f64).to_bits() >> (52 - FINE)) - FIRST_OF_DOUBLES;
-    (value.to_bits() >> (52 - FINE)).wrapping_sub(SHORT)
+    /// Aligns the bits of the least value with its bucket.
+    const OFFSET: u64 = ((FIRST_OF_DOUBLES as f64).to_bits() >> (52 - FINE)) - FIRST_OF_DOUBLES;
+    (value.to_bits() >> (52 - FINE)).wrapping_sub(OFFSET)
 }
 
-/// First value of a bucket, and how many it holds.
+/// First value of a bucket, and its width.
 fn range_of(bucket: usize) -> (u64, u64) {
     let bucket = bucket as u64;
     let power = (bucket >> FINE).saturating_sub(1);
@@ -63,64 +63,64 @@ fn range_of(bucket: usize) -> (u64, u64) {
 }
 
 impl Histogram {
-    /// Takes one value.
+    /// Adds a value.
     pub fn add(&mut self, value: u64) {
         self.measure(u128::from(value), value, value);
         self.count_in(bucket_of(value), 1);
     }
 
-    /// Takes the sum and the extremes of values; [`Histogram::count_in`] takes their numbers.
+    /// Adds sum, minimum and maximum of values that [`Histogram::count_in`] counts.
     pub fn measure(&mut self, sum: u128, least: u64, most: u64) {
         self.sum += sum;
         self.least = self.least.min(least);
         self.most = self.most.max(most);
     }
 
-    /// Counts so many values in a bucket.
+    /// Counts `more` values in a bucket.
     pub fn count_in(&mut self, bucket: usize, more: u64) {
         self.count += more;
         self.reach(bucket + 1);
         let sum = u64::from(self.counts[bucket]) + more;
         self.counts[bucket] = sum as u32;
         if sum >> 32 > 0 {
-            *self.outgrown.entry(bucket).or_default() += sum >> 32;
+            *self.overflows.entry(bucket).or_default() += sum >> 32;
         }
     }
 
-    /// Counts so many values in each bucket from the first on.
+    /// Counts values in all buckets: `counts` has the number for each.
     pub fn count_all(&mut self, counts: &[u8]) {
         let used = counts.iter().rposition(|more| *more > 0).map_or(0, |last| last + 1);
         self.reach(used);
         for (bucket, more) in counts.iter().enumerate().take(used) {
-            let (sum, outgrows) = self.counts[bucket].overflowing_add(u32::from(*more));
+            let (sum, overflowed) = self.counts[bucket].overflowing_add(u32::from(*more));
             self.counts[bucket] = sum;
-            if outgrows {
-                *self.outgrown.entry(bucket).or_default() += 1;
+            if overflowed {
+                *self.overflows.entry(bucket).or_default() += 1;
             }
         }
         self.count += counts.iter().map(|more| u64::from(*more)).sum::<u64>();
     }
 
-    /// Has so many buckets or more.
+    /// Makes room for `buckets` buckets.
     fn reach(&mut self, buckets: usize) {
         if self.counts.len() < buckets {
             self.counts.resize(buckets, 0);
         }
     }
 
-    /// The counts of all buckets up to the last one in use.
+    /// The count of each bucket, up to the last one in use.
     fn counts(&self) -> impl Iterator<Item = u64> {
-        let outgrown = |bucket| self.outgrown.get(&bucket).copied().unwrap_or(0);
+        let overflows = |bucket| self.overflows.get(&bucket).copied().unwrap_or(0);
         let counts = self.counts.iter().enumerate();
-        counts.map(move |(bucket, count)| u64::from(*count) + (outgrown(bucket) << 32))
+        counts.map(move |(bucket, count)| u64::from(*count) + (overflows(bucket) << 32))
     }
 
-    /// Takes all values of another one.
+    /// Adds all values of another one.
     pub fn merge(&mut self, other: &Self) {
         self.reach(other.counts.len());
         self.measure(other.sum, other.least, other.most);
         let fits = |(count, more): (&u32, &u32)| count.checked_add(*more).is_some();
-        if other.outgrown.is_empty() && self.counts.iter().zip(&other.counts).all(fits) {
+        if other.overflows.is_empty() && self.counts.iter().zip(&other.counts).all(fits) {
             self.count += other.count;
             for (count, more) in self.counts.iter_mut().zip(&other.counts) {
                 *count += more;
@@ -132,32 +132,32 @@ impl Histogram {
         }
     }
 
-    /// Values taken.
+    /// Number of values.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Their sum, as far as 64 bits go.
+    /// Their sum; `u64::MAX` if it does not fit.
     pub fn sum(&self) -> u64 {
         u64::try_from(self.sum).unwrap_or(u64::MAX)
     }
 
-    /// The smallest, 0 when there is none.
+    /// The smallest value, 0 if there is none.
     pub fn least(&self) -> u64 {
         if self.count == 0 { 0 } else { self.least }
     }
 
-    /// The largest.
+    /// The largest value.
     pub fn most(&self) -> u64 {
         self.most
     }
 
-    /// The value that `percent` of the values do not exceed, within 0.8 %.
+    /// The `percent`th percentile, within 0.8 %.
     pub fn percentile(&self, percent: f64) -> u64 {
         self.at_rank((self.count as f64 * percent / 100.0).ceil() as u64)
     }
 
-    /// The value at a rank from 1 on.
+    /// The value at a rank, counted from 1.
     pub fn at_rank(&self, rank: u64) -> u64 {
         let rank = rank.max(1);
         if rank >= self.count {
@@ -174,12 +174,13 @@ impl Histogram {
         self.most
     }
 
-    /// How many values exceed a bound, give or take those within 1.6 % of it.
+    /// Number of values above `bound`; those within 1.6 % of it may be counted either way.
     pub fn above(&self, bound: u64) -> u64 {
         self.counts().skip(bucket_of(bound) + 1).sum()
     }
 
-    /// Values between two powers of `base`, as (from, to, count), for drawing: the non-empty span only.
+    /// The buckets merged to `per_octave` for each power of two, as (from, to, count), from the
+    /// first used bucket on.
     pub fn coarse(&self, per_octave: u32) -> Vec<(u64, u64, u64)> {
         let step = (1usize << FINE) / (per_octave.clamp(1, 1 << FINE) as usize);
         let counts: Vec<u64> = self.counts().collect();
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_outgrows_32_bits() {
+    fn a_count_overflowed_32_bits() {
         let mut histogram = Histogram::default();
         histogram.add(7);
         for _ in 0..33 {
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_lies_in_its_own_bucket() {
+    fn every_value_is_within_its_bucket() {
         let mut value = 1u64;
         while value < 1 << 62 {
             for near in [value - 1, value, value + 1, value + value / 3] {

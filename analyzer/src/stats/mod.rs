@@ -1,6 +1,7 @@
-//! Sums over calls, in bounded memory: made piece by piece on several threads, then put together.
+//! Totals over calls in bounded memory. Several threads count parts of the traces, and the results
+//! are merged.
 //!
-//! `Stats` is what one process came to; `Overview` what all of them did, with names for call sites.
+//! `Stats` has the totals of one process, [`Overview`] those of all, with names for call sites.
 
 mod chain;
 mod chains;

@@ -1,36 +1,37 @@
-//! The growth chains that are open, by the address where each mapping lies now: a table of fixed size.
+//! Open growth chains, in a hash table of fixed size by their mapping's current address.
 //!
-//! Any call that makes a mapping grow may begin a chain, and most chains end with that call. So what there is to a
-//! chain of one call is one cache line, stored without a branch; what only longer ones have stands apart.
+//! Any growth may start a chain, and most chains end with their first call. A chain of one call is
+//! therefore one cache line, stored without a branch; what only longer chains need is kept
+//! separately.
 
 use mremap_trace::StoredCall;
 
 use super::chain::Chain;
 use super::key::Key;
 
-/// Chains followed at once, a power of two.
-const PLACES: usize = 4096;
-/// Stands behind the places, and takes what is to be stored nowhere.
-const NOWHERE: usize = PLACES;
+/// Size of the table, a power of two.
+const ENTRIES: usize = 4096;
+/// Index of a spare entry for stores that must have no effect.
+const DISCARD: usize = ENTRIES;
 
-/// Of every chain: what its next call is recognised by, and its beginning.
+/// The fields of every chain: its current mapping, and its start.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
 struct Latest {
     last: u64,
     last_len: u64,
     first: u64,
-    /// 0: there is no chain.
+    /// 0: the entry is empty.
     first_len: u64,
     begin: u64,
     time: u64,
-    /// Where its last growth came from.
+    /// Caller and outcome of its last growth.
     key: Key,
     /// Thread of its last growth, and [`SEVERAL`].
     thread: u64,
 }
 
-/// The chain has several calls, and a [`History`].
+/// Flag in `Latest::thread`: the chain has several calls and a [`History`].
 const SEVERAL: u64 = 1 << 32;
 
 impl Latest {
@@ -40,7 +41,7 @@ impl Latest {
     }
 }
 
-/// Of chains of several calls.
+/// The further fields of chains with several calls.
 #[derive(Clone, Copy, Debug, Default)]
 struct History {
     most_len: u64,
@@ -60,54 +61,54 @@ impl History {
     }
 }
 
-/// Chains by place. Two that fall on the same place push one another out.
+/// The table. Of two chains with the same index, the later one evicts the other.
 #[derive(Clone, Debug)]
 pub struct OpenChains {
-    latest: Box<[Latest; PLACES + 1]>,
-    histories: Box<[History; PLACES]>,
+    latest: Box<[Latest; ENTRIES + 1]>,
+    histories: Box<[History; ENTRIES]>,
 }
 
-/// Where a chain stands whose mapping lies at an address.
+/// Index of the chain whose mapping is at `address`.
 #[inline]
-fn place_of(address: u64) -> usize {
-    ((address >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize % PLACES
+fn index_of(address: u64) -> usize {
+    ((address >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize % ENTRIES
 }
 
-/// An array that never stands on a stack.
+/// Allocates an array without building it on the stack.
 fn zeros<T: Clone + Default, const N: usize>() -> Option<Box<[T; N]>> {
     vec![T::default(); N].into_boxed_slice().try_into().ok()
 }
 
 impl OpenChains {
-    /// None yet.
+    /// An empty table.
     pub fn new() -> Option<Self> {
         Some(Self { latest: zeros()?, histories: zeros()? })
     }
 
-    /// Takes a call of a thread that did not fail: its mapping's chain goes on, or begins if the mapping grew.
-    /// `pushed_out` gets a chain of several calls that had to make room.
+    /// Adds a successful call: it continues its mapping's chain, or starts one if the mapping grew.
+    /// `evict` receives a chain of several calls that is evicted.
     #[inline]
-    pub fn take(&mut self, call: StoredCall<'_>, ns: u64, tid: u32, pushed_out: impl FnMut(Chain)) {
-        let place = place_of(call.old());
-        let latest = &self.latest[place];
-        // Arrays are compared as one: there is no branch for an address that is right and a length that is not.
+    pub fn take(&mut self, call: StoredCall<'_>, ns: u64, tid: u32, evict: impl FnMut(Chain)) {
+        let index = index_of(call.old());
+        let latest = &self.latest[index];
+        // Comparing arrays needs one branch; comparing field by field would need two.
         if [latest.last, latest.last_len] == [call.old(), call.old_len()] {
-            self.go_on(place, call, ns, tid, pushed_out);
+            self.continue_chain(index, call, ns, tid, evict);
         } else {
-            self.begin(call, ns, tid, pushed_out);
+            self.start_chain(call, ns, tid, evict);
         }
     }
 
     #[inline]
-    fn begin(&mut self, call: StoredCall<'_>, ns: u64, tid: u32, pushed_out: impl FnMut(Chain)) {
-        // It grew, and from something: 0 < old < new, in one comparison.
+    fn start_chain(&mut self, call: StoredCall<'_>, ns: u64, tid: u32, evict: impl FnMut(Chain)) {
+        // 0 < old < new, in one comparison.
         let begins = call.old_len().wrapping_sub(1) < call.new_len().saturating_sub(1);
-        // Half of the calls of a busy allocator may grow a mapping: a branch would be guessed wrong as often as not.
-        let place = std::hint::select_unpredictable(begins, place_of(call.result()), NOWHERE);
-        if self.latest[place].has_several() {
-            self.chain(place).into_iter().for_each(pushed_out);
+        // A branch would be mispredicted often: up to half of an allocator's calls are growths.
+        let index = std::hint::select_unpredictable(begins, index_of(call.result()), DISCARD);
+        if self.latest[index].has_several() {
+            self.chain(index).into_iter().for_each(evict);
         }
-        self.latest[place] = Latest {
+        self.latest[index] = Latest {
             last: call.result(),
             last_len: call.new_len(),
             first: call.old(),
@@ -119,17 +120,17 @@ impl OpenChains {
         };
     }
 
-    /// A call on the mapping of the chain at a place, if there is one: zeros are found at an empty place, too.
+    /// Continues the chain at `index`. An empty entry matches a call with zeros, so it is checked.
     #[inline]
-    fn go_on(
+    fn continue_chain(
         &mut self,
-        place: usize,
+        index: usize,
         call: StoredCall<'_>,
         ns: u64,
         tid: u32,
-        pushed_out: impl FnMut(Chain),
+        evict: impl FnMut(Chain),
     ) {
-        let (latest, history) = (&mut self.latest[place], &mut self.histories[place]);
+        let (latest, history) = (&mut self.latest[index], &mut self.histories[index]);
         if latest.first_len == 0 {
             return;
         }
@@ -147,27 +148,27 @@ impl OpenChains {
         }
         if call.result() != call.old() {
             history.moves += 1;
-            self.put_elsewhere(place, pushed_out);
+            self.reinsert(index, evict);
         }
     }
 
-    /// Puts the chain of several calls at a place where its mapping lies now.
+    /// Moves a chain of several calls to the index of its mapping's new address.
     #[inline(never)]
-    fn put_elsewhere(&mut self, place: usize, pushed_out: impl FnMut(Chain)) {
-        let (latest, history) = (self.latest[place], self.histories[place]);
-        self.remove(place);
-        let place = place_of(latest.last);
-        if self.latest[place].has_several() {
-            self.chain(place).into_iter().for_each(pushed_out);
+    fn reinsert(&mut self, index: usize, evict: impl FnMut(Chain)) {
+        let (latest, history) = (self.latest[index], self.histories[index]);
+        self.remove(index);
+        let index = index_of(latest.last);
+        if self.latest[index].has_several() {
+            self.chain(index).into_iter().for_each(evict);
         }
-        (self.latest[place], self.histories[place]) = (latest, history);
+        (self.latest[index], self.histories[index]) = (latest, history);
     }
 
-    /// The chain at a place.
-    fn chain(&self, place: usize) -> Option<Chain> {
-        let latest = self.latest.get(place).filter(|latest| latest.first_len > 0)?;
+    /// The chain at `index`.
+    fn chain(&self, index: usize) -> Option<Chain> {
+        let latest = self.latest.get(index).filter(|latest| latest.first_len > 0)?;
         let history = if latest.has_several() {
-            *self.histories.get(place)?
+            *self.histories.get(index)?
         } else {
             History::of_one_call(latest)
         };
@@ -187,15 +188,15 @@ impl OpenChains {
         })
     }
 
-    fn remove(&mut self, place: usize) {
-        self.latest[place] = Latest::default();
+    fn remove(&mut self, index: usize) {
+        self.latest[index] = Latest::default();
     }
 
-    /// Puts a chain where its mapping lies now. `pushed_out` gets the one that stood there.
-    pub fn put(&mut self, chain: &Chain, pushed_out: impl FnMut(Chain)) {
-        let place = place_of(chain.last);
-        self.chain(place).into_iter().for_each(pushed_out);
-        self.latest[place] = Latest {
+    /// Inserts a chain. `evict` receives the one it replaces.
+    pub fn insert(&mut self, chain: &Chain, evict: impl FnMut(Chain)) {
+        let index = index_of(chain.last);
+        self.chain(index).into_iter().for_each(evict);
+        self.latest[index] = Latest {
             last: chain.last,
             last_len: chain.last_len,
             first: chain.first,
@@ -205,7 +206,7 @@ impl OpenChains {
             key: Key::of_caller(chain.caller),
             thread: SEVERAL | u64::from(chain.tid),
         };
-        self.histories[place] = History {
+        self.histories[index] = History {
             most_len: chain.most_len,
             growths: chain.growths,
             moves: chain.moves,
@@ -213,28 +214,28 @@ impl OpenChains {
         };
     }
 
-    /// A later chain, and the open one that it goes on with, which is taken away.
+    /// Joins `later` to the open chain it continues, if any, and removes that from the table.
     pub fn join(&mut self, later: &Chain) -> Chain {
-        let place = place_of(later.first);
-        match self.chain(place) {
+        let index = index_of(later.first);
+        match self.chain(index) {
             Some(earlier)
                 if (earlier.last, earlier.last_len) == (later.first, later.first_len)
                     && earlier.end <= later.begin =>
             {
-                self.remove(place);
+                self.remove(index);
                 earlier.joined_by(later)
             }
             _ => *later,
         }
     }
 
-    /// All of them.
+    /// Every open chain.
     pub fn iter(&self) -> impl Iterator<Item = Chain> {
-        (0..PLACES).filter_map(|place| self.chain(place))
+        (0..ENTRIES).filter_map(|index| self.chain(index))
     }
 
-    /// Turns the moments of all chains from ticks into nanoseconds.
-    pub fn date(&mut self, since_start: impl Fn(u64) -> u64) {
+    /// Converts the times of all chains from ticks to nanoseconds since the trace's start.
+    pub fn convert_ticks(&mut self, since_start: impl Fn(u64) -> u64) {
         for latest in self.latest.iter_mut() {
             latest.begin = since_start(latest.begin);
         }

@@ -1,4 +1,4 @@
-//! What all processes did, with names for call sites.
+//! Totals over all processes, with names for call sites.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,36 +17,36 @@ use crate::symbols::{Site, Symbols};
 pub struct NamedSite {
     /// Its name.
     pub site: Arc<Site>,
-    /// What it came to.
+    /// Its totals.
     pub stats: SiteStats,
 }
 
-/// Calls that failed with one errno, over all processes.
+/// Calls of all processes that failed for the same reason.
 #[derive(Default)]
 pub struct NamedFailure {
-    /// How many.
+    /// Their number.
     pub calls: u64,
-    /// One of the call sites.
+    /// Call site of the first one.
     pub site: Arc<Site>,
 }
 
-/// One process's share.
+/// Totals of a process.
 pub struct ProcessStats {
-    /// Its index among those read.
+    /// Its index in `Traces::processes`.
     pub process: usize,
-    /// All its threads together.
+    /// All its threads.
     pub total: ThreadStats,
-    /// Its threads, the busiest first.
+    /// Its threads, by calls.
     pub threads: Vec<(u32, ThreadStats)>,
 }
 
-/// What all processes did.
+/// Totals over all processes.
 pub struct Overview {
     /// Calls.
     pub calls: u64,
-    /// By outcome, in the order of the tags.
+    /// By outcome, in the order of `OUTCOMES`.
     pub outcomes: [OutcomeStats; 6],
-    /// Moves that were taken apart.
+    /// Moves with recorded VMAs.
     pub moves: Moves,
     /// By errno and reason.
     pub failures: BTreeMap<Why, NamedFailure>,
@@ -56,15 +56,15 @@ pub struct Overview {
     pub processes: Vec<ProcessStats>,
     /// Over time.
     pub timeline: Timeline,
-    /// In place or elsewhere.
+    /// How mappings grew, shrank and moved.
     pub placement: Placement,
-    /// Growth chains, with the index of their process.
+    /// Growth chains, each with the index of its process.
     pub chains: Vec<(usize, Chain)>,
     places: HashMap<String, usize>,
 }
 
 impl Overview {
-    /// Nothing yet; `base` is the wall clock the timeline starts from.
+    /// Empty totals. `base` is the start of the timeline: wall clock, nanoseconds since 1970.
     pub fn new(base: u64) -> Self {
         Self {
             calls: 0,
@@ -80,23 +80,23 @@ impl Overview {
         }
     }
 
-    /// Reads traces and counts the calls that pass a filter.
+    /// Totals of the calls that pass a filter.
     pub fn of(traces: &mut Traces, filter: &mut Filter, symbols: &Symbols) -> Self {
         filter.start = traces.start();
         if filter.site.is_some() {
             pick_sites(traces, filter, symbols);
         }
         let mut overview = Self::new(traces.start());
-        let stats = count(traces, filter, |stats| overview.take_sums(stats));
+        let stats = count(traces, filter, |stats| overview.add_totals(stats));
         for (index, stats) in stats.iter().enumerate() {
-            overview.take_named(traces, index, stats, symbols);
+            overview.add_symbolised(traces, index, stats, symbols);
         }
         overview.finish();
         overview
     }
 
-    /// What needs no names.
-    fn take_sums(&mut self, stats: &Stats) {
+    /// Adds the totals that need no symbols.
+    fn add_totals(&mut self, stats: &Stats) {
         for (outcome, more) in self.outcomes.iter_mut().zip(&stats.outcomes()) {
             self.calls += more.times.count();
             outcome.merge(more);
@@ -106,7 +106,7 @@ impl Overview {
         self.timeline.merge(&stats.timeline);
     }
 
-    fn take_named(&mut self, traces: &Traces, index: usize, stats: &Stats, symbols: &Symbols) {
+    fn add_symbolised(&mut self, traces: &Traces, index: usize, stats: &Stats, symbols: &Symbols) {
         let Some(process) = traces.processes.get(index) else {
             return;
         };
@@ -126,10 +126,10 @@ impl Overview {
         }
         let chains = stats.chains.longest();
         self.chains.extend(chains.into_iter().map(|chain| (index, chain)));
-        self.take_threads(index, stats);
+        self.add_threads(index, stats);
     }
 
-    /// Sites of the same name are one, whatever process they ran in.
+    /// The totals of a site. Sites with the same name and module share them across processes.
     fn site(&mut self, site: Arc<Site>) -> &mut SiteStats {
         let known = self.sites.len();
         let name = format!("{}\0{}", site.name(), site.module.as_deref().unwrap_or_default());
@@ -140,7 +140,7 @@ impl Overview {
         &mut self.sites[at].stats
     }
 
-    fn take_threads(&mut self, process: usize, stats: &Stats) {
+    fn add_threads(&mut self, process: usize, stats: &Stats) {
         let mut total = ThreadStats::default();
         for share in stats.threads.values() {
             total.merge(share);
@@ -158,8 +158,9 @@ impl Overview {
     }
 }
 
-/// Counts the calls of each process that pass a filter. Each process is handed on whole once; what is kept of
-/// it is what needs names, since there may be thousands.
+/// Counts the calls of each process that pass a filter. `whole` receives the totals of each process
+/// once; afterwards only those that need symbols are kept, since there may be thousands of
+/// processes.
 fn count(traces: &mut Traces, filter: &Filter, mut whole: impl FnMut(&Stats)) -> Vec<Stats> {
     let mut all: Vec<Stats> = Vec::new();
     let mut close = |stats: &mut Stats| {
@@ -189,7 +190,7 @@ fn count(traces: &mut Traces, filter: &Filter, mut whole: impl FnMut(&Stats)) ->
     all
 }
 
-/// Finds the addresses that `--site` means: all that occur are named once.
+/// Finds the return addresses that `--site` matches, by symbolising all that occur.
 pub fn pick_sites(traces: &mut Traces, filter: &mut Filter, symbols: &Symbols) {
     let stats = count(traces, &Filter::default(), |_| ());
     let mut callers = HashSet::new();

@@ -1,24 +1,24 @@
-//! Where mappings came to lie.
+//! Whether mappings grew in place, moved, shrank.
 
 use mremap_trace::StoredCall;
 
-/// What became of the mappings of successful calls.
+/// Successful calls by what happened to their mapping.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Placement {
-    /// Grew where they lay.
+    /// Grew at the same address.
     pub grown_in_place: u64,
-    /// Grew, and came to lie elsewhere.
+    /// Grew and moved.
     pub grown_and_moved: u64,
     /// Shrank.
     pub shrunk: u64,
-    /// Moved with their size unchanged.
+    /// Moved at the same size.
     pub moved: u64,
-    /// Neither: nothing to do.
+    /// Same address and size.
     pub unchanged: u64,
 }
 
 impl Placement {
-    /// Takes another one's calls.
+    /// Adds the calls of another one.
     pub fn merge(&mut self, other: &Self) {
         self.grown_in_place += other.grown_in_place;
         self.grown_and_moved += other.grown_and_moved;
@@ -28,36 +28,36 @@ impl Placement {
     }
 }
 
-/// The same while calls are taken: one addition each, wherever it goes.
+/// Counts a process's calls with one branchless addition each.
 #[derive(Default)]
 pub struct PlacementTally {
-    /// By the sum of [`ELSEWHERE`], [`SHRUNK`] and [`GROWN`] that is true of them.
+    /// Indexed by the bitwise OR of [`MOVED`], [`SHRUNK`] and [`GROWN`].
     calls: [u64; 8],
     within_page: u64,
     whole_pages: u64,
 }
 
-/// It came to lie elsewhere.
-const ELSEWHERE: u32 = 1;
-/// It has fewer pages.
+/// The address changed.
+const MOVED: u32 = 1;
+/// The mapping has fewer pages.
 const SHRUNK: u32 = 2;
-/// It has more pages.
+/// The mapping has more pages.
 const GROWN: u32 = 4;
 
 impl PlacementTally {
-    /// Nothing yet, of a process with pages of so many bytes.
+    /// An empty tally for a page size in bytes.
     pub fn new(page_size: u32) -> Self {
         let within_page = u64::from(page_size.saturating_sub(1));
         Self { calls: [0; 8], within_page, whole_pages: !within_page }
     }
 
-    /// Takes a call.
+    /// Counts a call.
     pub fn take(&mut self, call: StoredCall<'_>) {
         let pages = |len: u64| len.saturating_add(self.within_page) & self.whole_pages;
         self.count(call, pages(call.old_len()), pages(call.new_len()));
     }
 
-    /// The same for one whose lengths are a page or more below 2^64.
+    /// Counts a call whose lengths are at least a page below 2^64.
     #[inline]
     pub fn take_ordinary(&mut self, call: StoredCall<'_>) {
         let pages = |len: u64| len.wrapping_add(self.within_page) & self.whole_pages;
@@ -66,19 +66,19 @@ impl PlacementTally {
 
     #[inline]
     fn count(&mut self, call: StoredCall<'_>, old: u64, new: u64) {
-        let elsewhere = u32::from(call.result() != call.old()) * ELSEWHERE;
+        let moved = u32::from(call.result() != call.old()) * MOVED;
         let change = u32::from(new < old) * SHRUNK + u32::from(new > old) * GROWN;
-        self.calls[(elsewhere + change) as usize % 8] += 1;
+        self.calls[(moved + change) as usize % 8] += 1;
     }
 
-    /// What all calls came to.
+    /// The totals.
     pub fn finish(&self) -> Placement {
         let calls = |kind: u32| self.calls[kind as usize];
         Placement {
             grown_in_place: calls(GROWN),
-            grown_and_moved: calls(GROWN + ELSEWHERE),
-            shrunk: calls(SHRUNK) + calls(SHRUNK + ELSEWHERE),
-            moved: calls(ELSEWHERE),
+            grown_and_moved: calls(GROWN + MOVED),
+            shrunk: calls(SHRUNK) + calls(SHRUNK + MOVED),
+            moved: calls(MOVED),
             unchanged: calls(0),
         }
     }
@@ -95,7 +95,7 @@ mod tests {
         mut take: impl FnMut(&mut PlacementTally, StoredCall<'_>),
     ) -> Placement {
         let mut tally = PlacementTally::new(4096);
-        for (old_len, new_len, elsewhere) in lengths {
+        for (old_len, new_len, moved) in lengths {
             let call = Record::Call(Call {
                 outcome: Outcome::Native,
                 ticks: 0,
@@ -105,7 +105,7 @@ mod tests {
                 new_len: *new_len,
                 flags: 1,
                 new: 0,
-                result: i64::from(*elsewhere) << 40,
+                result: i64::from(*moved) << 40,
                 caller: 0,
             });
             let mut slot = [0; 64];
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn mappings_are_placed_by_whole_pages_whatever_their_length() {
+    fn classifies_calls_by_whole_pages() {
         let ordinary = [
             (1, 4096, false),
             (4096, 4097, false),

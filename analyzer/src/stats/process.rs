@@ -1,4 +1,4 @@
-//! What one process came to, taken call by call.
+//! Totals of one process, counted call by call.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,12 +17,12 @@ use super::times::Times;
 use crate::load::{Calls, Process, Visitor};
 use crate::model::{Filter, Why};
 
-/// Threads told apart; the calls of any further one are counted for thread 0.
+/// Threads kept apart; calls of further ones count for thread 0.
 const MOST_THREADS: usize = 16_384;
 
-/// The sums of a process, or of a piece of its trace.
+/// Totals of a process, or of a part of its trace.
 pub struct Stats {
-    /// Moves that were taken apart.
+    /// Moves with recorded VMAs.
     pub moves: Moves,
     /// By errno and reason.
     pub failures: BTreeMap<Why, Failure>,
@@ -32,14 +32,14 @@ pub struct Stats {
     pub threads: HashMap<u32, ThreadStats, RandomState>,
     /// Over time.
     pub timeline: Timeline,
-    /// In place or elsewhere.
+    /// How mappings grew, shrank and moved.
     pub placement: Placement,
-    /// Mappings grown again and again.
+    /// Mappings that grew several times.
     pub chains: Chains,
 }
 
 impl Stats {
-    /// Nothing yet.
+    /// Empty totals.
     pub fn new(base: u64) -> Self {
         Self {
             moves: Moves::default(),
@@ -52,7 +52,7 @@ impl Stats {
         }
     }
 
-    /// Calls by outcome, in the order of the tags.
+    /// Calls by outcome, in the order of `OUTCOMES`.
     pub fn outcomes(&self) -> [OutcomeStats; 6] {
         let mut outcomes: [OutcomeStats; 6] = Default::default();
         for (key, site) in self.sites.iter() {
@@ -72,7 +72,7 @@ impl Stats {
         failure.calls += 1;
     }
 
-    /// Adds a thread's share.
+    /// Adds a thread's totals.
     pub fn add_thread(&mut self, tid: u32, share: &ThreadStats) {
         if share.calls == 0 {
             return;
@@ -82,7 +82,7 @@ impl Stats {
         self.threads.entry(tid).or_default().merge(share);
     }
 
-    /// Takes what a later piece of the same trace came to.
+    /// Adds the totals of a later part of the same trace.
     pub fn merge(&mut self, later: &Self) {
         self.moves.merge(&later.moves);
         for (why, more) in &later.failures {
@@ -101,7 +101,7 @@ impl Stats {
         self.chains.merge(&later.chains);
     }
 
-    /// Lets go of what has been handed on: no further call is taken.
+    /// Frees what the overview has already added. No call can be added afterwards.
     pub fn seal(&mut self) {
         self.moves = Moves::default();
         self.timeline = Timeline::default();
@@ -109,7 +109,7 @@ impl Stats {
     }
 }
 
-/// Takes records as a scan hands them out.
+/// Counts the records of a scan.
 pub struct Counter<'a> {
     process: &'a Process,
     of: usize,
@@ -117,7 +117,7 @@ pub struct Counter<'a> {
     place: u32,
     tid: u32,
     thread: ThreadStats,
-    /// Whether the calls of this chunk's slots pass the filter; a move's summary follows its call.
+    /// Bit n: the call in slot n of this chunk passes the filter. A move's summary refers to it.
     passed: u64,
     times: Times,
     placement: PlacementTally,
@@ -143,7 +143,7 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// Whether the call in a slot passes: known in this chunk, looked up elsewhere.
+    /// Whether the call in a slot passes the filter; a call in another chunk is read again.
     fn call_passes(&self, slot: u32) -> bool {
         let Some(filter) = self.filter else { return true };
         let (place, index) = (slot / SLOTS_PER_CHUNK, slot % SLOTS_PER_CHUNK);
@@ -174,8 +174,8 @@ impl Visitor for Counter<'_> {
         self.passed = calls.mask();
         self.times.fill(self.process.clock(), &calls);
         self.sites.expect(calls.len());
-        let failed = self.take_failed(&calls.failed());
-        let succeeded = self.take_succeeded(&calls.succeeded());
+        let failed = self.count_failed(&calls.failed());
+        let succeeded = self.count_succeeded(&calls.succeeded());
         self.thread.merge(&failed);
         self.thread.merge(&succeeded);
         let whole = Bin {
@@ -198,8 +198,8 @@ impl Visitor for Counter<'_> {
 }
 
 impl Counter<'_> {
-    /// Takes the calls of a chunk that failed. What they asked for may be anything: it is not added up.
-    fn take_failed(&mut self, calls: &Calls<'_>) -> ThreadStats {
+    /// Counts the failed calls of a chunk. Their lengths may be anything, so no bytes are added.
+    fn count_failed(&mut self, calls: &Calls<'_>) -> ThreadStats {
         let mut share = ThreadStats::default();
         for (slot, call) in calls.iter() {
             let time = self.times.of(slot as usize);
@@ -216,9 +216,9 @@ impl Counter<'_> {
         share
     }
 
-    /// Takes the others, which are one thread's.
-    #[inline(never)] // A loop by itself has the processor's registers for itself.
-    fn take_succeeded(&mut self, calls: &Calls<'_>) -> ThreadStats {
+    /// Counts the successful calls of a chunk.
+    #[inline(never)] // Inlined, the loop spills registers.
+    fn count_succeeded(&mut self, calls: &Calls<'_>) -> ThreadStats {
         let (mut all_ns, mut bytes, mut large) = (0, 0, 0_u128);
         calls.for_each(|slot, call| {
             let took = self.times.of(slot);
@@ -243,17 +243,17 @@ impl Counter<'_> {
         }
     }
 
-    /// Wall clock of the trace's start.
+    /// Start of the trace: wall clock, nanoseconds since 1970.
     pub fn base(&self) -> u64 {
         self.process.header.realtime_ns
     }
 
-    /// What it came to.
+    /// The totals.
     pub fn finish(mut self) -> Stats {
         self.stats.add_thread(self.tid, &self.thread);
         self.stats.placement = self.placement.finish();
         self.stats.sites = self.sites.finish();
-        self.stats.chains.date(|ticks| self.process.since_start(ticks));
+        self.stats.chains.convert_ticks(|ticks| self.process.since_start(ticks));
         self.stats
     }
 }

@@ -1,4 +1,4 @@
-//! Calls by return address and outcome. What outcomes came to is summed up from here afterwards.
+//! Totals by return address and outcome, from which the totals by outcome are summed.
 
 use std::collections::HashMap;
 
@@ -8,19 +8,19 @@ use super::histogram::Histogram;
 use super::key::Key;
 use super::times::Time;
 
-/// Addresses told apart in one process; the calls of any further one are counted together.
+/// Call sites kept apart in one process; calls from further ones count for address 0.
 pub const MOST_SITES: usize = 8192;
 
-/// What one call site came to.
+/// Totals of a call site.
 #[derive(Clone, Debug, Default)]
 pub struct SiteStats {
-    /// Nanoseconds of each call.
+    /// Durations, nanoseconds.
     pub times: Histogram,
-    /// Bytes of calls that succeeded.
+    /// Bytes requested by successful calls.
     pub bytes: u128,
     /// Calls that failed.
     pub failed: u64,
-    /// Calls by outcome, in the order of the tags; filled in where outcomes are put together.
+    /// Calls by outcome, in the order of `OUTCOMES`. Set by `Overview` only.
     pub outcomes: [u64; 6],
 }
 
@@ -30,18 +30,18 @@ impl SiteStats {
         self.times.count()
     }
 
-    /// Bytes of calls that succeeded, the larger of both lengths; as far as 64 bits go.
+    /// Bytes requested by successful calls: the larger of both lengths; at most `u64::MAX`.
     pub fn bytes(&self) -> u64 {
         u64::try_from(self.bytes).unwrap_or(u64::MAX)
     }
 
-    /// Takes a call of so many bytes.
+    /// Adds a call that requested `bytes`.
     pub fn take(&mut self, time: Time, bytes: u64) {
         self.times.add(time.ns);
         self.bytes += u128::from(bytes);
     }
 
-    /// Takes another one's calls.
+    /// Adds the calls of another one.
     pub fn merge(&mut self, other: &Self) {
         self.times.merge(&other.times);
         self.bytes += other.bytes;
@@ -49,35 +49,35 @@ impl SiteStats {
     }
 }
 
-/// All call sites of a process, each outcome apart.
+/// The call sites of a process, by outcome.
 #[derive(Clone, Debug, Default)]
 pub struct Sites {
-    places: HashMap<Key, u32, RandomState>,
+    indices: HashMap<Key, u32, RandomState>,
     sums: Vec<(Key, SiteStats)>,
 }
 
 impl Sites {
-    /// What a call site came to with one outcome.
+    /// Totals of a key, which is added if there is room.
     pub fn get(&mut self, key: Key) -> &mut SiteStats {
-        let known = self.places.contains_key(&key) || self.sums.len() < MOST_SITES;
-        // Address 0, "unknown", takes the rest.
+        let known = self.indices.contains_key(&key) || self.sums.len() < MOST_SITES;
+        // Further sites count for address 0.
         let key = if known { key } else { key.anywhere() };
         let next = self.sums.len() as u32;
-        let place = *self.places.entry(key).or_insert(next);
-        if place == next {
+        let index = *self.indices.entry(key).or_insert(next);
+        if index == next {
             self.sums.push((key, SiteStats::default()));
         }
-        &mut self.sums[place as usize].1
+        &mut self.sums[index as usize].1
     }
 
-    /// Takes another one's calls.
+    /// Adds the calls of another one.
     pub fn merge(&mut self, other: &Self) {
         for (key, site) in &other.sums {
             self.get(*key).merge(site);
         }
     }
 
-    /// Every key with what its calls came to.
+    /// Every key with its totals.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &SiteStats)> {
         self.sums.iter().map(|(key, site)| (*key, site))
     }

@@ -1,22 +1,23 @@
-//! The sums of call sites while calls are taken.
+//! Totals by call site while calls are counted.
 //!
-//! Calls of hundreds of sites come at random, so what is added to for each must fit a core's first caches: one line a
-//! site, and eight bits a bucket. Full buckets, and the rare call whose numbers are too large for the line, go to the
-//! site's true sums at once.
+//! Calls of hundreds of sites alternate, so the memory touched for each must fit the L1 and L2
+//! caches: one cache line a site, and eight bits a bucket. Full buckets, and the rare call whose
+//! numbers do not fit the line, are added to [`Sites`] at once.
 
 use super::histogram::first_of_next_power;
 use super::key::Key;
 use super::sites::{MOST_SITES, Sites};
 use super::times::Time;
 
-/// Places of the table to begin with, as a power of two.
-const FIRST_PLACES: u32 = 6;
-/// Nanoseconds or bytes of a call from here on go to the true sums: 2^20 calls below it fit 64 bits.
+/// log2 of the initial size of the table.
+const INITIAL_BITS: u32 = 6;
+/// Calls of at least this many nanoseconds or bytes are added to [`Sites`] at once, so that the
+/// sums of `MOST_CALLS` calls fit 64 bits.
 pub const LARGE: u64 = 1 << 44;
-/// Calls after which sums are settled.
+/// Calls after which the tallies are flushed to [`Sites`].
 const MOST_CALLS: usize = 1 << 20;
 
-/// One call site with one outcome.
+/// Totals of one call site with one outcome.
 #[derive(Clone)]
 #[repr(align(64))]
 struct Tally {
@@ -25,7 +26,7 @@ struct Tally {
     bytes: u64,
     least: u64,
     most: u64,
-    /// Calls by bucket of their duration.
+    /// Calls by histogram bucket of their duration.
     counts: Vec<u8>,
 }
 
@@ -34,12 +35,12 @@ impl Tally {
         Self { key, time: 0, bytes: 0, least: u64::MAX, most: 0, counts: Vec::new() }
     }
 
-    /// Takes a call, but for its bucket when that is full or not there yet: whether it did.
+    /// Adds a call. Returns false if its bucket is full or missing and still has to be counted.
     #[inline]
     fn take(&mut self, time: Time, bytes: u64) -> bool {
         self.time += time.ns;
         self.bytes += bytes;
-        // Branches, not minimum and maximum: nothing is stored where nothing changes.
+        // Branches avoid a store when nothing changes, which `min` and `max` would make.
         if time.ns < self.least {
             self.least = time.ns;
         }
@@ -56,10 +57,10 @@ impl Tally {
     }
 }
 
-/// Call sites by key, in a table with room to spare: a key stands at its place or behind it.
+/// A hash table of tallies with linear probing.
 pub struct Tallies {
     table: Vec<Tally>,
-    /// Bits of a hash that are too many for a place.
+    /// 64 minus log2 of the table's size.
     shift: u32,
     used: usize,
     calls: usize,
@@ -69,8 +70,8 @@ pub struct Tallies {
 impl Default for Tallies {
     fn default() -> Self {
         Self {
-            table: vec![Tally::new(Key::NONE); 1 << FIRST_PLACES],
-            shift: u64::BITS - FIRST_PLACES,
+            table: vec![Tally::new(Key::NONE); 1 << INITIAL_BITS],
+            shift: u64::BITS - INITIAL_BITS,
             used: 0,
             calls: 0,
             sites: Sites::default(),
@@ -79,63 +80,63 @@ impl Default for Tallies {
 }
 
 impl Tallies {
-    /// So many calls will follow, fewer than [`MOST_CALLS`].
+    /// Announces `calls` calls, at most [`MOST_CALLS`].
     pub fn expect(&mut self, calls: usize) {
         self.calls += calls;
         if self.calls > MOST_CALLS {
-            self.settle();
+            self.flush();
             self.calls = calls;
         }
     }
 
-    /// Takes a call of so many bytes, one of those expected.
+    /// Adds an announced call.
     #[cold]
     pub fn take(&mut self, key: Key, time: Time, bytes: u64) {
         let is_ordinary = bytes | time.ns < LARGE;
-        let place = self.find(key).filter(|_| is_ordinary);
-        match place.and_then(|place| self.table.get_mut(place)) {
+        let index = self.find(key).filter(|_| is_ordinary);
+        match index.and_then(|index| self.table.get_mut(index)) {
             Some(tally) => {
                 if !tally.take(time, bytes) {
-                    self.count_on(key, time.bucket);
+                    self.count_in_new_bucket(key, time.bucket);
                 }
             }
             None => self.sites.get(key).take(time, bytes),
         }
     }
 
-    /// The same for one whose bytes and nanoseconds are below [`LARGE`].
+    /// Adds an announced call whose bytes and nanoseconds are below [`LARGE`].
     #[inline]
     pub fn take_ordinary(&mut self, key: Key, time: Time, bytes: u64) {
-        match self.table.get_mut(key.place(self.shift)) {
+        match self.table.get_mut(key.index(self.shift)) {
             Some(tally) if tally.key == key => {
                 if !tally.take(time, bytes) {
-                    self.count_on(key, time.bucket);
+                    self.count_in_new_bucket(key, time.bucket);
                 }
             }
             _ => self.take(key, time, bytes),
         }
     }
 
-    /// A call that failed; [`Tallies::take`] takes it, too.
+    /// Counts a failure. The call itself is added by [`Tallies::take`].
     pub fn fail(&mut self, key: Key) {
         self.sites.get(key).failed += 1;
     }
 
-    /// What all calls came to.
+    /// The totals.
     pub fn finish(mut self) -> Sites {
-        self.settle();
+        self.flush();
         self.sites
     }
 
-    /// Counts a call in a bucket that is full or not there yet.
+    /// Counts a call in a bucket that is full or missing.
     #[cold]
-    fn count_on(&mut self, key: Key, bucket: usize) {
-        let place = self.find(key);
-        let Some(tally) = place.and_then(|place| self.table.get_mut(place)) else {
+    fn count_in_new_bucket(&mut self, key: Key, bucket: usize) {
+        let index = self.find(key);
+        let Some(tally) = index.and_then(|index| self.table.get_mut(index)) else {
             return;
         };
         if tally.counts.len() <= bucket {
-            // Whole powers of two: the next longer call is not the next to come here.
+            // Grows by powers of two, so that longer calls seldom come here again.
             tally.counts.resize(first_of_next_power(bucket), 0);
         }
         let full = std::mem::replace(&mut tally.counts[bucket], 1);
@@ -144,12 +145,12 @@ impl Tallies {
         }
     }
 
-    /// Where a key stands; nowhere once there are too many.
+    /// Index of a key, which is added unless there are too many.
     #[cold]
     fn find(&mut self, key: Key) -> Option<usize> {
-        let place = self.probe(key)?;
-        if self.table.get(place)?.key == key {
-            return Some(place);
+        let index = self.probe(key)?;
+        if self.table.get(index)?.key == key {
+            return Some(index);
         }
         if self.used == MOST_SITES {
             return None;
@@ -159,16 +160,16 @@ impl Tallies {
         if self.used * 4 > self.table.len() {
             self.widen();
         }
-        let place = self.probe(key)?;
-        *self.table.get_mut(place)? = Tally::new(key);
-        Some(place)
+        let index = self.probe(key)?;
+        *self.table.get_mut(index)? = Tally::new(key);
+        Some(index)
     }
 
-    /// Where a key stands or may stand.
+    /// Index of a key, or of the empty entry for it.
     fn probe(&self, key: Key) -> Option<usize> {
-        let first = key.place(self.shift);
-        let mut places = (first..self.table.len()).chain(0..first);
-        places.find(|place| [key, Key::NONE].contains(&self.table[*place].key))
+        let first = key.index(self.shift);
+        let mut indices = (first..self.table.len()).chain(0..first);
+        indices.find(|index| [key, Key::NONE].contains(&self.table[*index].key))
     }
 
     fn widen(&mut self) {
@@ -176,15 +177,15 @@ impl Tallies {
         let wider = vec![Tally::new(Key::NONE); 2 * self.table.len()];
         for tally in std::mem::replace(&mut self.table, wider) {
             if tally.key != Key::NONE
-                && let Some(place) = self.probe(tally.key)
+                && let Some(index) = self.probe(tally.key)
             {
-                self.table[place] = tally;
+                self.table[index] = tally;
             }
         }
     }
 
-    /// Hands everything on to the true sums.
-    fn settle(&mut self) {
+    /// Moves all totals to [`Sites`].
+    fn flush(&mut self) {
         for tally in self.table.iter_mut().filter(|tally| tally.key != Key::NONE) {
             let site = self.sites.get(tally.key);
             let tally = std::mem::replace(tally, Tally::new(tally.key));
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_of_full_buckets_large_numbers_and_many_sites() {
+    fn counts_full_buckets_large_numbers_and_too_many_sites() {
         let mut tallies = Tallies::default();
         for round in 0..3_u64 {
             for call in 0..1000 {
@@ -225,7 +226,7 @@ mod tests {
         };
         assert_eq!(of(64), (3000, 1_501_500, 501, 3000 * 8192));
         assert_eq!(of(128), (3000, 3000 * (LARGE + 1), LARGE + 2, 3000 * 8192));
-        // Two had come before them.
+        // Two sites were there before them.
         assert_eq!(of(0).0, 3 * 12);
         assert_eq!(
             sites.iter().map(|(_, site)| site.calls()).sum::<u64>(),

@@ -1,21 +1,21 @@
-//! Calls over time: a fixed number of bins that grow wider as the recording grows longer.
+//! Calls over time, in a fixed number of bins whose width doubles as the trace gets longer.
 
 use super::times::Times;
 use crate::load::Calls;
 
-/// Bins; the last one reaches as far as the longest recording so far.
+/// Number of bins.
 const BINS: usize = 1024;
-/// Bits of the first width, in nanoseconds: about a microsecond.
-const FIRST_WIDTH: u32 = 10;
+/// log2 of the initial width of a bin in nanoseconds.
+const INITIAL_WIDTH: u32 = 10;
 
-/// One bin.
+/// Totals of the calls that started in one bin.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bin {
-    /// Calls that began in it.
+    /// Calls.
     pub calls: u64,
-    /// Those of them that failed.
+    /// Calls that failed.
     pub failed: u64,
-    /// Nanoseconds in them.
+    /// Time in them, nanoseconds.
     pub time: u64,
 }
 
@@ -30,29 +30,29 @@ impl Bin {
     }
 }
 
-/// Calls over time, from `base` on.
+/// Calls over time.
 #[derive(Clone, Debug, Default)]
 pub struct Timeline {
-    /// Wall clock of the first bin's start, nanoseconds.
+    /// Start of the first bin: wall clock, nanoseconds since 1970.
     pub base: u64,
     width: u32,
     bins: Vec<Bin>,
 }
 
 impl Timeline {
-    /// An empty one.
+    /// An empty timeline.
     pub fn new(base: u64) -> Self {
-        Self { base, width: FIRST_WIDTH, bins: vec![Bin::default(); BINS] }
+        Self { base, width: INITIAL_WIDTH, bins: vec![Bin::default(); BINS] }
     }
 
-    /// Takes the calls of one chunk, all together where they share a bin, as they mostly do. A moment counts from
-    /// the base, in nanoseconds.
+    /// Adds the calls of one chunk, whose totals are `whole`: in one step if they share a bin,
+    /// which is the common case. `since_base` converts ticks to nanoseconds since `base`.
     pub fn add(
         &mut self,
         calls: &Calls<'_>,
         times: &Times,
         whole: Bin,
-        moment: impl Fn(u64) -> u64,
+        since_base: impl Fn(u64) -> u64,
     ) {
         if whole.calls == 0 {
             return;
@@ -62,31 +62,31 @@ impl Timeline {
             any |= call.ticks();
             all &= call.ticks();
         });
-        let (first, last) = within(any, all);
-        let (first, last) = (moment(first) >> self.width, moment(last) >> self.width);
+        let (first, last) = bounds(any, all);
+        let (first, last) = (since_base(first) >> self.width, since_base(last) >> self.width);
         if first == last && last < BINS as u64 {
             self.add_bin(first << self.width, whole);
             return;
         }
-        calls.for_each(|_, call| self.reach(moment(call.ticks())));
+        calls.for_each(|_, call| self.reach(since_base(call.ticks())));
         calls.for_each(|slot, call| {
             let bin = Bin { calls: 1, failed: call.has_failed().into(), time: times.of(slot).ns };
-            self.add_bin(moment(call.ticks()), bin);
+            self.add_bin(since_base(call.ticks()), bin);
         });
     }
 
-    /// Grows bins until a moment lies in one.
+    /// Widens the bins until one contains `time`.
     #[inline]
-    fn reach(&mut self, moment: u64) {
-        while moment >> self.width >= BINS as u64 {
+    fn reach(&mut self, time: u64) {
+        while time >> self.width >= BINS as u64 {
             self.widen();
         }
     }
 
     #[inline]
-    fn add_bin(&mut self, moment: u64, more: Bin) {
-        self.reach(moment);
-        if let Some(bin) = self.bins.get_mut((moment >> self.width) as usize) {
+    fn add_bin(&mut self, time: u64, more: Bin) {
+        self.reach(time);
+        if let Some(bin) = self.bins.get_mut((time >> self.width) as usize) {
             *bin = bin.plus(more);
         }
     }
@@ -103,8 +103,8 @@ impl Timeline {
         self.width += 1;
     }
 
-    /// Takes all calls of another one. Its bins are put where they begin, so a call may come to stand one
-    /// of its bins early.
+    /// Adds another timeline. A bin is added at its start, so calls may appear up to one bin of
+    /// `other` too early.
     pub fn merge(&mut self, other: &Self) {
         let shift = other.base.saturating_sub(self.base);
         for (index, bin) in other.bins.iter().enumerate().filter(|(_, bin)| bin.calls > 0) {
@@ -112,18 +112,18 @@ impl Timeline {
         }
     }
 
-    /// Nanoseconds of a bin.
+    /// Width of a bin, nanoseconds.
     pub fn bin_ns(&self) -> u64 {
         1 << self.width
     }
 
-    /// Bins up to the last one with a call.
+    /// The bins up to the last one with a call.
     pub fn bins(&self) -> &[Bin] {
         let used = self.bins.iter().rposition(|bin| bin.calls > 0).map_or(0, |last| last + 1);
         self.bins.get(..used).unwrap_or(&[])
     }
 
-    /// The bins with calls drawn together into so many columns or fewer, and the nanoseconds of one.
+    /// The bins merged into at most `columns` columns, and the width of a column in nanoseconds.
     pub fn columns(&self, columns: usize) -> (Vec<Bin>, u64) {
         let bins = self.bins();
         let each = bins.len().div_ceil(columns.max(1)).max(1);
@@ -133,9 +133,9 @@ impl Timeline {
     }
 }
 
-/// Two moments that all moments lie between or at, as close as a power of two allows, from the bits that any of them has
-/// and those that all have.
-fn within(any: u64, all: u64) -> (u64, u64) {
+/// Bounds of a set of numbers from their bitwise OR and AND: the bits above the highest differing
+/// one are common to all.
+fn bounds(any: u64, all: u64) -> (u64, u64) {
     let below = u64::MAX.checked_shr((any ^ all).leading_zeros()).unwrap_or(0);
     (all & !below, any | below)
 }
@@ -145,7 +145,7 @@ mod tests {
     use super::{Bin, Timeline};
 
     #[test]
-    fn no_call_is_lost_when_bins_grow_wider() {
+    fn widening_bins_loses_no_call() {
         let mut timeline = Timeline::new(0);
         for moment in [0, 5_000, 1 << 30, 1 << 40, u64::MAX >> 1] {
             timeline.add_bin(moment, Bin { calls: 1, ..Bin::default() });

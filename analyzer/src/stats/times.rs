@@ -1,25 +1,25 @@
-//! How long the calls of a chunk took, worked out for all at once: a loop without branches works on two numbers at
-//! a time.
+//! Durations of a chunk's calls in nanoseconds, converted in one loop without branches so that the
+//! compiler vectorises it.
 
 use mremap_trace::layout::SLOTS_PER_CHUNK;
 
 use super::histogram::{FIRST_OF_DOUBLES, bucket_of, bucket_of_double};
 use crate::load::{Calls, Clock};
 
-/// Slots of a chunk, one of which is its header.
-const ROOM: usize = SLOTS_PER_CHUNK as usize;
+/// Slots of a chunk, including its header.
+const SLOTS: usize = SLOTS_PER_CHUNK as usize;
 
-/// How long one call took.
+/// Duration of one call.
 #[derive(Clone, Copy)]
 pub struct Time {
-    /// Nanoseconds.
+    /// In nanoseconds.
     pub ns: u64,
-    /// Their bucket in a histogram.
+    /// Its histogram bucket.
     pub bucket: usize,
 }
 
 impl Time {
-    /// Of so many nanoseconds.
+    /// The duration of `ns` nanoseconds.
     #[cfg(test)]
     pub fn of(ns: u64) -> Self {
         let bucket = bucket_of(ns);
@@ -27,35 +27,35 @@ impl Time {
     }
 }
 
-/// Times of a chunk's calls, by their slots. Those of other slots mean nothing.
+/// Durations by slot; undefined for slots without a call.
 pub struct Times {
-    ns: [u64; ROOM],
-    /// Those of times from [`FIRST_OF_DOUBLES`] on.
-    buckets: [u64; ROOM],
+    ns: [u64; SLOTS],
+    /// Undefined for durations below [`FIRST_OF_DOUBLES`].
+    buckets: [u64; SLOTS],
 }
 
 impl Default for Times {
     fn default() -> Self {
-        let (ns, buckets) = ([0; ROOM], [0; ROOM]);
+        let (ns, buckets) = ([0; SLOTS], [0; SLOTS]);
         Self { ns, buckets }
     }
 }
 
 impl Times {
-    /// Takes the calls of a chunk in the place of those of an earlier one.
+    /// Replaces all durations by those of another chunk.
     pub fn fill(&mut self, clock: Clock, calls: &Calls<'_>) {
-        if !clock.is_exact_for_durations() || !self.fill_at_once(clock, calls) {
-            for ((ns, bucket), call) in self.places().zip(calls.slots()) {
+        if !clock.is_exact_for_durations() || !self.fill_vectorised(clock, calls) {
+            for ((ns, bucket), call) in self.entries().zip(calls.slots()) {
                 *ns = clock.nanoseconds(call.duration());
                 *bucket = bucket_of(*ns) as u64;
             }
         }
     }
 
-    /// The same by a loop without branches; whether all durations were short enough to be stored as they are.
-    fn fill_at_once(&mut self, clock: Clock, calls: &Calls<'_>) -> bool {
+    /// Converts without branches. Returns false if a duration was too long for that.
+    fn fill_vectorised(&mut self, clock: Clock, calls: &Calls<'_>) -> bool {
         let mut any = 0;
-        for ((ns, bucket), call) in self.places().zip(calls.slots()) {
+        for ((ns, bucket), call) in self.entries().zip(calls.slots()) {
             any |= call.packed_duration();
             let exact = clock.exactly(call.packed_duration().into());
             *ns = Clock::whole(exact);
@@ -64,14 +64,14 @@ impl Times {
         any < 1 << 31
     }
 
-    fn places(&mut self) -> impl Iterator<Item = (&mut u64, &mut u64)> {
+    fn entries(&mut self) -> impl Iterator<Item = (&mut u64, &mut u64)> {
         self.ns.iter_mut().zip(&mut self.buckets)
     }
 
-    /// That of the call in a slot.
+    /// Duration of the call in a slot.
     #[inline]
     pub fn of(&self, slot: usize) -> Time {
-        let (ns, bucket) = (self.ns[slot % ROOM], self.buckets[slot % ROOM]);
+        let (ns, bucket) = (self.ns[slot % SLOTS], self.buckets[slot % SLOTS]);
         let bucket = std::hint::select_unpredictable(ns < FIRST_OF_DOUBLES, ns, bucket) as usize;
         Time { ns, bucket }
     }
@@ -82,15 +82,15 @@ mod tests {
     use mremap_trace::layout::SLOT_SIZE;
     use mremap_trace::{Call, Outcome, Record};
 
-    use super::{ROOM, Times};
+    use super::{SLOTS, Times};
     use crate::load::{Calls, Clock};
     use crate::stats::histogram::bucket_of;
 
     #[test]
-    fn times_are_those_of_each_call_by_itself() {
-        // The last one makes a chunk with a duration that is stored in units of 1024 ticks.
+    fn converts_each_duration_as_the_clock_does() {
+        // A duration of 2^40 ticks is stored in units of 1024.
         for longest in [3000, 1 << 30, 1 << 40] {
-            let durations: [u64; ROOM] = std::array::from_fn(|slot| longest * slot as u64 / 63);
+            let durations: [u64; SLOTS] = std::array::from_fn(|slot| longest * slot as u64 / 63);
             let slots = durations.map(|duration| {
                 let call = Record::Call(Call {
                     outcome: Outcome::OneVma,

@@ -1,4 +1,4 @@
-//! Rows as columns in memory, until there are enough of them for a row group.
+//! Buffers rows as columns until they fill a row group.
 
 use std::fs::File;
 use std::sync::Mutex;
@@ -13,10 +13,10 @@ use ::parquet::schema::types::ColumnDescPtr;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 
-/// Texts looked up and handed over at a time.
+/// Texts passed to the encoder at a time.
 const BATCH: usize = 4096;
 
-/// Values of one column; those of an optional one with a level for each row.
+/// Values of one column. An optional column also has a definition level for each row.
 struct Values<T> {
     values: Vec<T>,
     levels: Option<Vec<i16>>,
@@ -43,22 +43,22 @@ impl<T> Values<T> {
 enum Column {
     Int32(Values<i32>),
     Int64(Values<i64>),
-    /// Texts by their numbers.
+    /// Texts, as indices into [`super::texts::Texts`].
     Text(Values<u32>),
 }
 
-/// Columns being filled.
+/// The columns of a row group.
 pub struct Group {
     columns: Vec<Column>,
-    /// Whole rows so far.
+    /// Number of rows.
     pub rows: usize,
 }
 
-/// Takes the cells of a row, in the order of the schema.
+/// Appends cells to a row, in the order of the schema.
 pub struct Row<'a>(std::slice::IterMut<'a, Column>);
 
 impl Row<'_> {
-    /// A number.
+    /// A 64-bit number.
     pub fn number(&mut self, value: impl Into<Option<u64>>) -> &mut Self {
         if let Some(Column::Int64(values)) = self.0.next() {
             values.put(value.into().map(u64::cast_signed));
@@ -66,7 +66,7 @@ impl Row<'_> {
         self
     }
 
-    /// A small number.
+    /// A 32-bit number.
     pub fn word(&mut self, value: impl Into<Option<u32>>) -> &mut Self {
         if let Some(Column::Int32(values)) = self.0.next() {
             values.put(value.into().map(u32::cast_signed));
@@ -74,7 +74,7 @@ impl Row<'_> {
         self
     }
 
-    /// A text by its number.
+    /// A text, by its index.
     pub fn text(&mut self, value: impl Into<Option<u32>>) -> &mut Self {
         if let Some(Column::Text(values)) = self.0.next() {
             values.put(value.into());
@@ -84,7 +84,7 @@ impl Row<'_> {
 }
 
 impl Group {
-    /// Empty columns of a file's schema.
+    /// Empty columns for a file's schema.
     pub fn new(writer: &SerializedFileWriter<File>) -> Self {
         use ::parquet::basic::Type;
         let columns = writer.schema_descr().columns().iter().map(|column| {
@@ -98,13 +98,13 @@ impl Group {
         Self { columns: columns.collect(), rows: 0 }
     }
 
-    /// Begins a row: every cell must follow.
+    /// Starts a row; the caller appends every cell.
     pub fn row(&mut self) -> Row<'_> {
         self.rows += 1;
         Row(self.columns.iter_mut())
     }
 
-    /// Writes the rows as a row group. Columns are encoded side by side, on all processors.
+    /// Writes the rows as a row group. Columns are encoded in parallel.
     pub fn write(
         &self,
         texts: &[ByteArray],
@@ -169,14 +169,14 @@ impl Column {
                     writer.write_batch(values, levels, None).map(|_| ())
                 })?;
             }
-            _ => bail!("a column of another type than the schema's"),
+            _ => bail!("a column's type differs from the schema"),
         }
         let closed = writer.close()?;
         Ok((Bytes::from(sink.into_inner()?), closed))
     }
 }
 
-/// Looks texts up, some rows at a time.
+/// Writes texts, `BATCH` rows at a time.
 fn write_texts(
     column: &Values<u32>,
     texts: &[ByteArray],

@@ -1,4 +1,4 @@
-//! Parquet, hive-partitioned: `host=H/date=D/NAME.parquet`.
+//! Parquet files, hive-partitioned: `host=H/date=D/NAME.parquet`.
 
 mod group;
 mod schema;
@@ -20,31 +20,31 @@ use texts::Texts;
 
 /// Rows of a row group.
 const GROUP: usize = 131_072;
-/// Partitions open at once; a further one closes the others first.
+/// Files open at once; before a further one is opened, all are closed.
 const MOST_OPEN: usize = 16;
 const NS_PER_DAY: u64 = 86_400_000_000_000;
 
-/// A file being written.
+/// A Parquet file being written.
 struct Partition {
     directory: PathBuf,
     writer: SerializedFileWriter<File>,
     group: Group,
 }
 
-/// The directory of partitions.
+/// Writes the directory of partitions.
 pub struct Dataset {
     directory: PathBuf,
     schema: Schema,
     open: Vec<Partition>,
-    /// Which of them takes the rows of a process on a day.
+    /// Index in `open` by process and day.
     places: HashMap<(usize, u64), usize>,
-    /// Files made so far in each partition.
+    /// Number of files created in each directory.
     made: BTreeMap<PathBuf, usize>,
     texts: Texts,
 }
 
 impl Dataset {
-    /// Files go below this directory.
+    /// Writes below `directory`.
     pub fn new(directory: PathBuf) -> Result<Self> {
         Ok(Self {
             directory,
@@ -56,7 +56,7 @@ impl Dataset {
         })
     }
 
-    /// The open partition that a row belongs to, by host and by day of the call.
+    /// Index of the open file for a row: one for each host and day.
     fn partition_of(&mut self, named: &Named) -> Result<usize> {
         let key = (named.origin.id, named.wall_clock / NS_PER_DAY);
         if let Some(place) = self.places.get(&key) {
@@ -94,7 +94,7 @@ impl Dataset {
     }
 }
 
-/// Hive's way of writing what may not stand in a path.
+/// Escapes a partition value as Hive does.
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let name: String = text
@@ -126,7 +126,7 @@ impl Exporter for Dataset {
     }
 }
 
-/// One call as a row, its cells in the order of the schema.
+/// Appends one call as a row, in the schema's order.
 fn put(named: &Named, texts: &mut Texts, group: &mut Group) {
     let (event, call) = (&named.event, &named.event.call);
     let origin = texts.of_origin(&named.origin);

@@ -1,5 +1,4 @@
-//! The columns, and how each is written. `docs/json.md` documents them; columns are added at the end, never
-//! renamed.
+//! The columns, which `docs/json.md` documents, and their encodings. New ones go to the end.
 
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use ::parquet::schema::parser::parse_message_type;
 use ::parquet::schema::types::{ColumnPath, TypePtr};
 use anyhow::Result;
 
-/// Columns with their types, in order.
+/// The columns, in order.
 const SCHEMA: &str = "message mremap {
     REQUIRED INT64 event;
     REQUIRED INT32 pid (INTEGER(32,false));
@@ -41,10 +40,10 @@ const SCHEMA: &str = "message mremap {
     OPTIONAL INT32 retries (INTEGER(32,false));
 }";
 
-/// Numbers that hardly ever occur twice: a dictionary of them would be given up on.
-const RISING: [&str; 4] = ["event", "wall_clock", "monotonic_ns", "since_start_ns"];
+/// Columns whose values hardly ever repeat: the writer would build a dictionary and discard it.
+const WITHOUT_DICTIONARY: [&str; 4] = ["event", "wall_clock", "monotonic_ns", "since_start_ns"];
 
-/// The schema, and how its columns are written.
+/// The schema and the writer's properties.
 #[derive(Clone)]
 pub struct Schema {
     /// The columns.
@@ -54,23 +53,23 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// The one schema.
+    /// Parses the schema.
     ///
     /// # Errors
-    /// None that a test would not have met.
+    /// The schema's text is invalid, which a test would find.
     pub fn new() -> Result<Self> {
         let root = Arc::new(parse_message_type(SCHEMA)?);
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
             .set_statistics_enabled(EnabledStatistics::Chunk);
-        // Numbers are told by their differences where a dictionary does not pay.
+        // The encoding of numbers when a dictionary does not pay.
         for column in root.get_fields() {
             if column.get_physical_type() != Type::BYTE_ARRAY {
                 let path = ColumnPath::from(column.name());
                 properties = properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED);
             }
         }
-        for name in RISING {
+        for name in WITHOUT_DICTIONARY {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
         }
         Ok(Self { root, properties: Arc::new(properties.build()) })

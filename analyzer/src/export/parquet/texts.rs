@@ -1,5 +1,4 @@
-//! Texts by number. Names of programs, sites and outcomes repeat: each is kept once, and a row holds its
-//! number.
+//! Interned texts: rows hold the index of a program's, call site's or outcome's name.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,7 +8,7 @@ use mremap_trace::Outcome;
 use crate::model::names;
 use crate::named::{NamedPlace, Origin};
 
-/// What a row says of its process.
+/// Texts of a process.
 #[derive(Clone, Copy)]
 pub struct OriginTexts {
     /// Executable.
@@ -18,10 +17,10 @@ pub struct OriginTexts {
     pub kernel: u32,
 }
 
-/// What a row says of its call site.
+/// Texts of a call site.
 #[derive(Clone, Copy)]
 pub struct PlaceTexts {
-    /// One line.
+    /// Its name in one line.
     pub name: u32,
     /// `module+0xoffset`.
     pub place: u32,
@@ -35,7 +34,7 @@ pub struct PlaceTexts {
     pub line: Option<u32>,
 }
 
-/// All texts met so far.
+/// All interned texts.
 #[derive(Default)]
 pub struct Texts {
     all: Vec<ByteArray>,
@@ -47,7 +46,7 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// Every text, in the order of their numbers.
+    /// Every text, by index.
     pub fn all(&self) -> &[ByteArray] {
         &self.all
     }
