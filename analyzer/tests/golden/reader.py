@@ -26,8 +26,9 @@ def read(data):
     for position in range(min(number(104), positions)):
         start = HEADER + position * CHUNK
         tid, claims = number(start), number(start + 8, "Q") & 0xFFFF
-        if tid == 0 or claims >= 16384:
+        if tid == 0 or claims >= 24576:  # never begun, or void
             continue
+        claims -= 16384 if claims >= 16384 else 0  # closed
         pending = None  # the list that a text belongs to, and how much of it is to come
         for slot in range(1, min(claims, 64)):
             at = start + slot * SLOT
