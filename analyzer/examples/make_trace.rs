@@ -9,8 +9,8 @@ use std::io::{BufWriter, Write};
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_PER_CHUNK};
 use mremap_trace::{
-    Call, ChunkHeader, ClaimWord, Gap, Header, HeaderText, Module, Outcome, Part, Record, Summary,
-    Under,
+    Call, Capability, ChunkHeader, ClaimWord, Clock, FoundBy, Gap, Header, HeaderText, Module,
+    Outcome, Part, Record, Summary, Under,
 };
 
 const PAGE: u64 = 4096;
@@ -71,9 +71,9 @@ fn header(chunks: u32) -> Header {
         capacity: HEADER_SIZE as u64 + u64::from(chunks) * CHUNK_SIZE as u64,
         pid: 4242,
         realtime_ns: 1_700_000_000_000_000_000,
-        clock: 1,
+        clock: Some(Clock::Counter),
         chunks,
-        capability: 1,
+        capability: Some(Capability::OneVma),
         ..Header::default()
     }
 }
@@ -129,8 +129,14 @@ fn put_move(chunk: &mut Chunk, number: u32, ticks: u64) {
     }
     let gap = Gap { call: number, start: old + PAGE, end: old + 2 * PAGE, under: Under::Empty };
     put(chunk, &Record::Gap(gap));
-    let summary =
-        Summary { call: number, parts: 2, gaps: 1, bytes: 3 * PAGE, source: 1, retries: 0 };
+    let summary = Summary {
+        call: number,
+        parts: 2,
+        gaps: 1,
+        bytes: 3 * PAGE,
+        source: FoundBy::Query,
+        retries: 0,
+    };
     put(chunk, &Record::Summary(summary));
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
+use mremap_trace::Outcome;
 use serde_json::{Value, json};
 
 use crate::model::names;
@@ -166,7 +167,7 @@ type Pair = (String, (u64, u64), (u64, u64));
 
 /// Outcomes whose counts differ.
 fn outcome_changes(before: &Overview, after: &Overview) -> Vec<Pair> {
-    let pairs = names::OUTCOMES.iter().zip(before.outcomes.iter().zip(&after.outcomes));
+    let pairs = Outcome::NAMES.iter().zip(before.outcomes.iter().zip(&after.outcomes));
     pairs
         .map(|(name, (a, b))| {
             let counts = |outcome: &OutcomeStats| (outcome.times.count(), outcome.failed);

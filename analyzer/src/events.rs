@@ -5,7 +5,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use anyhow::Result;
-use mremap_trace::{Gap, Part, Under};
+use mremap_trace::{Gap, Part};
 use serde::Serialize;
 
 use crate::load::{Index, Met, Traces, in_order};
@@ -120,7 +120,7 @@ fn as_json(named: &Named) -> JsonEvent<'_> {
         monotonic_ns: named.monotonic,
         since_start_ns: named.since_start,
         duration_ns: named.duration,
-        outcome: names::outcome(call.outcome),
+        outcome: call.outcome.name(),
         old: Hex(call.old),
         old_len: call.old_len,
         new_len: call.new_len,
@@ -162,11 +162,7 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
         start: Hex(gap.start),
         end: Hex(gap.end),
         target: Hex(event.target(gap.start)),
-        under: match gap.under {
-            Under::Unknown => "unknown",
-            Under::Empty => "empty",
-            Under::Mapped => "mapped",
-        },
+        under: gap.under.name(),
     }
 }
 
@@ -192,7 +188,7 @@ pub fn write_line(named: &Named, style: &TextStyle, out: &mut dyn Write) -> Resu
         event.tid,
         named.since_start as f64 / 1e9,
         names::call(call),
-        names::outcome(call.outcome),
+        call.outcome.name(),
         duration(named.duration),
         style.heading(&named.site.name),
     )?;

@@ -148,7 +148,7 @@ pub fn title_of(named: &Named) -> String {
         "event {}: {} = {result}\n{}{pieces}{moved}, {}, called from {}",
         event.number,
         names::call(call),
-        names::outcome(call.outcome),
+        call.outcome.name(),
         duration(named.duration),
         named.site.name
     )

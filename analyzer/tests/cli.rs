@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use mremap_trace::{Call, Gap, Header, Outcome, Part, Record, Summary, Under, layout};
+use mremap_trace::{
+    Call, Clock, FoundBy, Gap, Header, Outcome, Part, Record, Summary, Under, layout,
+};
 
 use common::{analyzer, stderr, stdout};
 
@@ -42,7 +44,7 @@ fn trace_bytes() -> Vec<u8> {
             parts: 2,
             gaps: 1,
             bytes: 0x3000,
-            source: 3,
+            source: FoundBy::Bisect,
             retries: 0,
         }),
         Record::Call(Call {
@@ -54,8 +56,14 @@ fn trace_bytes() -> Vec<u8> {
             ..call
         }),
     ];
-    let header =
-        Header { page_size: 4096, pid: 42, chunks: 1, clock: 2, ticks: 1000, ..Header::default() };
+    let header = Header {
+        page_size: 4096,
+        pid: 42,
+        chunks: 1,
+        clock: Some(Clock::Nanoseconds),
+        ticks: 1000,
+        ..Header::default()
+    };
     common::trace_bytes(&header, &records)
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use common::*;
 use mremap_trace::layout::CHUNK_SIZE;
-use mremap_trace::{Call, Module, Outcome, Record, Under};
+use mremap_trace::{Call, FoundBy, Module, Outcome, Record, Under};
 use tempfile::TempDir;
 
 mod common;
@@ -399,7 +399,7 @@ fn a_move_may_cross_a_chunk_boundary() {
         parts: 2,
         gaps: 1,
         bytes: 14 * PAGE,
-        source: 1,
+        source: FoundBy::Query,
         ..Default::default()
     }));
     assert!(records.len() > 63);

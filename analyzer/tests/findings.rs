@@ -2,7 +2,7 @@
 #![allow(missing_docs)]
 
 use common::*;
-use mremap_trace::{Call, Header, Outcome, Record, Summary, Under};
+use mremap_trace::{Call, Detail, FoundBy, Header, Outcome, Record, Summary, Under};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -45,7 +45,7 @@ fn found(header: &Header, records: Vec<Record>) -> Vec<String> {
 }
 
 fn summary(of: u32, parts: u32, gaps: u32, bytes: u64, retries: u32) -> Record {
-    Record::Summary(Summary { call: of, parts, gaps, bytes, retries, source: 1 })
+    Record::Summary(Summary { call: of, parts, gaps, bytes, retries, source: FoundBy::Query })
 }
 
 /// An emulated move of two parts around a gap, its call in slot `of`, at this moment for so long.
@@ -89,7 +89,7 @@ fn what_the_kernel_moved_by_itself_cannot_be_judged_without_its_vmas() {
     }
     let one = vec![plain(Outcome::Native), part(1, 0, 4, 0), summary(1, 1, 0, 4 * PAGE, 0)];
     let mut with_vmas = header(42, 1);
-    with_vmas.detail = 1;
+    with_vmas.detail = Some(Detail::Vmas);
     let (status, report) = check(&with_vmas, &[(77, one)]);
     assert_eq!((status, &report["before_6_17"]), (Some(0), &"yes".into()), "{report}");
     let resize = changed(plain(Outcome::PassedThrough), |call| call.new_len += PAGE);

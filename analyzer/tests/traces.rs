@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use common::*;
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
-use mremap_trace::{ChunkHeader, ClaimWord, Header, Outcome, Under};
+use mremap_trace::{ChunkHeader, ClaimWord, Header, Keep, Outcome, Under};
 use tempfile::TempDir;
 
 mod common;
@@ -166,7 +166,7 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
 /// A process killed while it gave up its oldest chunk: each of that chunk's two calls is shown or counted.
 #[test]
 fn a_chunk_that_was_being_given_up_is_counted_or_read() {
-    let header = Header { keep: 1, lost_overwritten: 4, ..header(42, 1) };
+    let header = Header { keep: Some(Keep::Last), lost_overwritten: 4, ..header(42, 1) };
     let calls = [
         call(Outcome::PassedThrough, 1_500, 1, 0x1000),
         call(Outcome::PassedThrough, 1_600, 1, 0x1000),

@@ -6,7 +6,7 @@ use std::process::Command;
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, kernel_has_procmap_query, kernel_moves_several_vmas};
 use mremap_tests::said::{assert_says, text};
-use mremap_trace::Record;
+use mremap_trace::{FoundBy, Record};
 
 #[test]
 fn layouts_arrive_as_they_were_whatever_was_moved_before() {
@@ -30,7 +30,7 @@ fn layouts_arrive_as_they_were_whatever_was_moved_before() {
 
 #[test]
 fn what_is_dear_to_ask_for_is_read_from_proc_and_nothing_else_is() {
-    let by_proc = if kernel_has_procmap_query() { 1 } else { 2 };
+    let by_proc = if kernel_has_procmap_query() { FoundBy::Query } else { FoundBy::Maps };
     let mode = if kernel_moves_several_vmas() { "emulate" } else { "auto" };
     let (output, trace) =
         Preload::new(Artifacts::get().fixture("layouts")).setting("MODE", mode).traced();
@@ -49,9 +49,9 @@ fn what_is_dear_to_ask_for_is_read_from_proc_and_nothing_else_is() {
     };
     // Names are looked at until all files have been seen.
     let of_few = sources_of(2);
-    assert!(of_few[2..].iter().all(|&source| source == 3), "{of_few:?}");
+    assert!(of_few[2..].iter().all(|&source| source == FoundBy::Bisect), "{of_few:?}");
     // Those of a range that is moved again are remembered.
-    assert_eq!(sources_of(330), [by_proc, 3, 3]);
+    assert_eq!(sources_of(330), [by_proc, FoundBy::Bisect, FoundBy::Bisect]);
 }
 
 /// Runs a rule of `tests/fixtures/guessed.c`: natively where the kernel has the feature, then emulated.

@@ -5,7 +5,7 @@ use std::process::Command;
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, kernel_moves_several_vmas};
 use mremap_tests::said::text;
-use mremap_trace::{Outcome, Record};
+use mremap_trace::{Capability, Outcome, Record};
 
 const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 
@@ -83,9 +83,13 @@ fn on_a_kernel_with_the_feature_auto_gets_out_of_the_way() {
     let (output, trace) = Preload::new(Artifacts::get().example("compacting_heap")).traced();
     assert!(output.status.success(), "{output:?}");
     let native = kernel_moves_several_vmas();
-    let (outcome, capability) = if native { (Outcome::Native, 2) } else { (Outcome::Emulated, 1) };
+    let (outcome, capability) = if native {
+        (Outcome::Native, Capability::MultiVma)
+    } else {
+        (Outcome::Emulated, Capability::OneVma)
+    };
     assert!(trace.calls().iter().all(|call| call.outcome == outcome), "{:?}", trace.calls());
-    assert_eq!(trace.header.capability, capability);
+    assert_eq!(trace.header.capability, Some(capability));
 }
 
 /// A program that moves nothing and says nothing. Not `/bin/true`: in a guest that is static.

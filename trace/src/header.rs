@@ -1,6 +1,7 @@
 //! The header: who recorded, on what machine, under which settings, and what was lost.
 
 use crate::layout::{self, header as at};
+use crate::numbers::{Capability, Clock, Detail, Keep, Mode, VmaSource};
 use crate::text::{put, u32_at, u64_at};
 
 /// Why bytes are not a trace that this version reads.
@@ -35,8 +36,8 @@ pub struct HeaderText<'a> {
     pub argv: &'a [u8],
 }
 
-/// The header's numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The header's numbers. A setting is `None` when its number is unknown to this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Bytes of a page on the recording machine.
     pub page_size: u32,
@@ -52,25 +53,24 @@ pub struct Header {
     pub monotonic_ns: u64,
     /// `CLOCK_REALTIME` in ns at the same moment.
     pub realtime_ns: u64,
-    /// What a tick is: 1 a cycle of the CPU's invariant counter, 2 a nanosecond of `CLOCK_MONOTONIC`.
-    pub clock: u32,
-    /// `MREMAP_SHIM_TRACE_DETAIL`: 0 calls, 1 vmas.
-    pub detail: u32,
-    /// `MREMAP_SHIM_MODE`: 0 auto, 1 emulate, 2 passthrough.
-    pub mode: u32,
-    /// `MREMAP_SHIM_VMA_SOURCE`: 0 auto, 1 query, 2 maps, 3 bisect.
-    pub vma_source: u32,
-    /// `MREMAP_SHIM_TRACE_KEEP`: 0 the first records (the trace ends when it is full), 1 the last ones (a chunk
-    /// `n` lies at position `n` modulo the file's chunks, in the place of an older one).
-    pub keep: u32,
+    /// What a tick is.
+    pub clock: Option<Clock>,
+    /// What is recorded of each move.
+    pub detail: Option<Detail>,
+    /// When moves are emulated.
+    pub mode: Option<Mode>,
+    /// How VMAs are found.
+    pub vma_source: Option<VmaSource>,
+    /// Which records are kept when the trace is full.
+    pub keep: Option<Keep>,
     /// Process that this one was forked from and has inherited its settings of; 0 after an exec.
     pub forked_from: u32,
     /// Boot id of the machine; zeros when unknown.
     pub boot_id: [u8; 16],
     /// Chunks claimed so far.
     pub chunks: u32,
-    /// 0 not tried, 1 the kernel lacks the multi-VMA move, 2 it has it.
-    pub capability: u32,
+    /// Whether the kernel has the multi-VMA move.
+    pub capability: Option<Capability>,
     /// Calls not recorded because the trace was full.
     pub lost_full: u64,
     /// Calls not recorded because they came before the trace was open.
@@ -83,7 +83,22 @@ pub struct Header {
     pub lost_truncated: u64,
 }
 
+/// Written for a setting whose number is unknown, and unknown to every version.
+const UNKNOWN: u32 = u32::MAX;
+
+impl Default for Header {
+    /// A header whose numbers are 0.
+    fn default() -> Self {
+        Self::read_numbers(&[])
+    }
+}
+
 impl Header {
+    /// Whether new chunks replace the oldest ones when the trace is full.
+    pub fn keeps_last(&self) -> bool {
+        self.keep == Some(Keep::Last)
+    }
+
     /// Calls that are known to have been made and are not in the trace.
     pub fn lost(&self) -> u64 {
         self.lost_full
@@ -131,14 +146,14 @@ impl Header {
             (at::PAGE_SIZE, self.page_size),
             (at::PID, self.pid),
             (at::PARENT_PID, self.parent_pid),
-            (at::CLOCK, self.clock),
-            (at::DETAIL, self.detail),
-            (at::MODE, self.mode),
-            (at::VMA_SOURCE, self.vma_source),
-            (at::KEEP, self.keep),
+            (at::CLOCK, self.clock.map_or(UNKNOWN, |clock| clock as u32)),
+            (at::DETAIL, self.detail.map_or(UNKNOWN, |detail| detail as u32)),
+            (at::MODE, self.mode.map_or(UNKNOWN, |mode| mode as u32)),
+            (at::VMA_SOURCE, self.vma_source.map_or(UNKNOWN, |source| source as u32)),
+            (at::KEEP, self.keep.map_or(UNKNOWN, |keep| keep as u32)),
             (at::FORKED_FROM, self.forked_from),
             (at::CHUNKS, self.chunks),
-            (at::CAPABILITY, self.capability),
+            (at::CAPABILITY, self.capability.map_or(UNKNOWN, |found| found as u32)),
         ]
     }
 
@@ -169,15 +184,15 @@ impl Header {
             ticks: large(at::TICKS),
             monotonic_ns: large(at::MONOTONIC_NS),
             realtime_ns: large(at::REALTIME_NS),
-            clock: small(at::CLOCK),
-            detail: small(at::DETAIL),
-            mode: small(at::MODE),
-            vma_source: small(at::VMA_SOURCE),
-            keep: small(at::KEEP),
+            clock: Clock::from_raw(small(at::CLOCK)),
+            detail: Detail::from_raw(small(at::DETAIL)),
+            mode: Mode::from_raw(small(at::MODE)),
+            vma_source: VmaSource::from_raw(small(at::VMA_SOURCE)),
+            keep: Keep::from_raw(small(at::KEEP)),
             forked_from: small(at::FORKED_FROM),
             boot_id,
             chunks: small(at::CHUNKS),
-            capability: small(at::CAPABILITY),
+            capability: Capability::from_raw(small(at::CAPABILITY)),
             lost_full: large(at::LOST_FULL),
             lost_early: large(at::LOST_EARLY),
             lost_overwritten: large(at::LOST_OVERWRITTEN),

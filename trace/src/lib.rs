@@ -33,13 +33,17 @@
 pub mod chunk;
 pub mod header;
 pub mod layout;
+mod numbers;
 pub mod record;
 
 mod text;
 
 pub use chunk::{ChunkHeader, ClaimWord};
 pub use header::{DecodeError, Header, HeaderText};
+pub use numbers::{
+    Capability, Clock, Detail, FoundBy, Keep, Level, Mode, Outcome, Under, VmaSource,
+};
 pub use record::{
-    Call, FRAMES_PER_RECORD, Gap, Message, Module, Outcome, Part, Record, Slot, Stack, StoredCall,
-    Summary, Under, tag_of,
+    Call, FRAMES_PER_RECORD, Gap, Message, Module, Part, Record, Slot, Stack, StoredCall, Summary,
+    tag_of,
 };

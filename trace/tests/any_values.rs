@@ -1,8 +1,9 @@
 //! Whatever values a record or a header has, what is written is read again.
 
 use mremap_trace::{
-    Call, FRAMES_PER_RECORD, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Slot,
-    Stack, Summary, Under, layout,
+    Call, Capability, Clock, Detail, FRAMES_PER_RECORD, FoundBy, Gap, Header, HeaderText, Keep,
+    Level, Message, Mode, Module, Outcome, Part, Record, Slot, Stack, Summary, Under, VmaSource,
+    layout,
 };
 use proptest::prelude::*;
 
@@ -10,7 +11,7 @@ use proptest::prelude::*;
 const CALLER: u64 = (1 << 56) - 1;
 
 fn calls() -> impl Strategy<Value = Record> {
-    let outcome = prop::sample::select(&Outcome::ALL[..]);
+    let outcome = prop::sample::select(&Outcome::ALL);
     // Longer ones lose their last bits; `round_trip.rs` has those.
     let duration = 0..1_u64 << 31;
     (outcome, duration, any::<(u32, i64, [u64; 6])>()).prop_map(
@@ -33,7 +34,7 @@ fn calls() -> impl Strategy<Value = Record> {
 }
 
 fn moves() -> impl Strategy<Value = Record> {
-    let under = prop::sample::select(vec![Under::Unknown, Under::Empty, Under::Mapped]);
+    let under = prop::sample::select(&Under::ALL);
     (0..3, under, any::<([u32; 5], [u64; 5], u8)>()).prop_map(
         |(kind, under, (small, large, protection))| {
             let ([call, errno, parts, gaps, retries], [start, end, vma_start, vma_end, offset]) =
@@ -45,7 +46,7 @@ fn moves() -> impl Strategy<Value = Record> {
                     gaps,
                     retries,
                     bytes: start,
-                    source: errno,
+                    source: FoundBy::from_raw(errno % 5).unwrap_or_default(),
                 }),
                 1 => Record::Part(Part {
                     call,
@@ -67,8 +68,9 @@ fn moves() -> impl Strategy<Value = Record> {
 fn contexts() -> impl Strategy<Value = Record> {
     let counts = (0..=20_u8, 0..=FRAMES_PER_RECORD as u16);
     let values = any::<([u32; 2], u16, [u64; 6], [u8; 20])>();
-    (0..3, counts, values).prop_map(
-        |(kind, (build_id_len, count), ([call, len], first, frames, build_id))| match kind {
+    let level = prop::sample::select(&Level::ALL);
+    (0..3, counts, level, values).prop_map(
+        |(kind, (build_id_len, count), level, ([call, len], first, frames, build_id))| match kind {
             0 => Record::Module(Module {
                 start: frames[0],
                 end: frames[1],
@@ -77,7 +79,7 @@ fn contexts() -> impl Strategy<Value = Record> {
                 build_id_len,
                 build_id,
             }),
-            1 => Record::Message(Message { level: call, text_len: len, ticks: frames[0] }),
+            1 => Record::Message(Message { level, text_len: len, ticks: frames[0] }),
             _ => Record::Stack(Stack { call, first, count, frames }),
         },
     )
@@ -114,14 +116,14 @@ proptest! {
             page_size: small[0],
             pid: small[1],
             parent_pid: small[2],
-            clock: small[3],
-            detail: small[4],
-            mode: small[5],
-            vma_source: small[6],
-            keep: small[7],
+            clock: Clock::from_raw(small[3] % 5),
+            detail: Detail::from_raw(small[4] % 5),
+            mode: Mode::from_raw(small[5] % 5),
+            vma_source: VmaSource::from_raw(small[6] % 5),
+            keep: Keep::from_raw(small[7] % 5),
             forked_from: small[8],
             chunks: small[9],
-            capability: small[10],
+            capability: Capability::from_raw(small[10] % 5),
             capacity: large[0],
             ticks: large[1],
             monotonic_ns: large[2],

@@ -1,8 +1,8 @@
 //! What is encoded is decoded unchanged, and damaged bytes are named by their offset.
 
 use mremap_trace::{
-    Call, ChunkHeader, ClaimWord, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record,
-    Slot, Stack, Summary, Under, layout,
+    Call, ChunkHeader, ClaimWord, FoundBy, Gap, Header, HeaderText, Keep, Level, Message, Module,
+    Outcome, Part, Record, Slot, Stack, Summary, Under, layout,
 };
 
 fn call() -> Call {
@@ -30,7 +30,7 @@ fn every_record_survives_the_round_trip() {
             gaps: 2,
             retries: 1,
             bytes: 1 << 40,
-            source: 3,
+            source: FoundBy::Bisect,
         }),
         Record::Part(Part {
             call: 65,
@@ -52,7 +52,7 @@ fn every_record_survives_the_round_trip() {
             build_id_len: 20,
             build_id: *b"abcdefghijklmnopqrst",
         }),
-        Record::Message(Message { level: 2, text_len: 11, ticks: 9 }),
+        Record::Message(Message { level: Level::Warning, text_len: 11, ticks: 9 }),
         Record::Stack(Stack { call: 65, first: 7, count: 6, frames: [1, 2, 3, 4, 5, 1 << 47] }),
         Record::Text([b'x'; layout::TEXT_PER_SLOT]),
         Record::Padding,
@@ -85,7 +85,7 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
         lost_overwritten: 3,
         lost_no_space: 4,
         lost_truncated: 5,
-        keep: 1,
+        keep: Some(Keep::Last),
         forked_from: 6,
         ..Header::default()
     };

@@ -178,7 +178,7 @@ fn hooks(answers: &Answers, seen: &Seen) -> Vec<Check> {
 
 fn outcome(seen: &Seen) -> (&'static str, usize, usize, Option<u32>) {
     seen.events.last().map_or(("nothing", 0, 0, None), |event| {
-        let name = names::outcome(event.call.outcome);
+        let name = event.call.outcome.name();
         (name, event.parts.len(), event.gaps.len(), event.call.errno())
     })
 }

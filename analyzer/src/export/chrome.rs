@@ -92,7 +92,7 @@ impl Exporter for Chrome {
         self.put(&Slice {
             ph: "X",
             name: &named.site.name,
-            cat: names::outcome(call.outcome),
+            cat: call.outcome.name(),
             ts: named.wall_clock.saturating_sub(first) as f64 / 1e3,
             dur: named.duration as f64 / 1e3,
             pid: origin.pid,

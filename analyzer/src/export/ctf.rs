@@ -96,7 +96,7 @@ impl Exporter for Ctf {
         self.number(call.new);
         self.number(call.result as u64);
         self.text(&call.errno().map(names::errno).unwrap_or_default());
-        self.text(names::outcome(call.outcome));
+        self.text(call.outcome.name());
         self.number(named.duration);
         self.number(call.caller);
         self.text(&named.site.name);

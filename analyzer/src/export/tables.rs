@@ -99,7 +99,7 @@ impl Exporter for Csv {
         row.text(&origin.exe).text(&origin.kernel);
         row.number(named.wall_clock).number(named.monotonic);
         row.number(named.since_start).number(named.duration);
-        row.text(names::outcome(call.outcome)).address(call.old);
+        row.text(call.outcome.name()).address(call.old);
         row.number(call.old_len).number(call.new_len);
         row.number(call.flags.into()).address(call.new);
         match call.errno() {

@@ -39,7 +39,7 @@ fn several(event: &Event) -> Option<(Kind, String)> {
             size(event.call.old_len),
             counted(parts, "VMA"),
             counted(gaps, "gap"),
-            names::outcome(event.call.outcome)
+            event.call.outcome.name()
         );
         (Kind::NeedsMultiVma, what)
     })

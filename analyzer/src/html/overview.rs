@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 
+use mremap_trace::Outcome;
+
 use super::collect::Examples;
 use super::markup::{number, section, table};
 use crate::findings::Severity;
 use crate::load::Traces;
-use crate::model::names;
 use crate::model::units::{count, counted, date_and_time, duration, size};
 use crate::picture::svg::escape;
 use crate::stats::Overview;
@@ -39,7 +40,7 @@ pub fn overview(traces: &Traces, overview: &Overview) -> String {
     }
     body.push_str(&sums(overview));
     let mut rows = String::new();
-    for (name, outcome) in names::OUTCOMES.iter().zip(&overview.outcomes) {
+    for (name, outcome) in Outcome::NAMES.iter().zip(&overview.outcomes) {
         let times = &outcome.times;
         if times.count() == 0 {
             continue;

@@ -168,7 +168,7 @@ fn event_row(named: &Named, drawn: bool) -> String {
         number(&number_of_it, event.number),
         number(&format!("{:.6} s", named.since_start as f64 / 1e9), named.since_start),
         number(&event.tid.to_string(), event.tid.into()),
-        names::outcome(call.outcome),
+        call.outcome.name(),
         number(&duration(named.duration), named.duration),
         number(&size(bytes), bytes),
         number(&event.parts.len().to_string(), event.parts.len() as u64),

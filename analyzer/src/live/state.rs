@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use mremap_trace::Outcome;
 
-use crate::model::names;
 use crate::named::Named;
 
 /// Call sites kept; calls from further ones count in the totals only.
@@ -157,7 +156,7 @@ impl State {
 
     /// Outcomes with calls, by name.
     pub fn named_outcomes(&self) -> Vec<(&'static str, u64, u64)> {
-        let named = names::OUTCOMES.iter().zip(self.outcomes);
+        let named = Outcome::NAMES.iter().zip(self.outcomes);
         named
             .filter(|(_, (calls, _))| *calls > 0)
             .map(|(name, (calls, failed))| (*name, calls, failed))

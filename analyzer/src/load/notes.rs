@@ -1,7 +1,7 @@
 //! Records with text: modules, and what the shim said of itself. Their number is bounded; a damaged file can
 //! claim any.
 
-use mremap_trace::{Message, Module, Record};
+use mremap_trace::{Level, Message, Module, Record};
 
 use crate::model::units::printable;
 
@@ -79,7 +79,7 @@ impl Notes {
                 self.modules.push(NamedModule { module, path: text });
             }
             Owner::Message(message) if self.messages.len() < MOST_MESSAGES => {
-                let level = if message.level == 1 { "error: " } else { "" };
+                let level = if message.level == Level::Error { "error: " } else { "" };
                 self.messages.push(format!("{level}{text}"));
             }
             _ => {}

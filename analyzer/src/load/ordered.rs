@@ -10,7 +10,7 @@ use std::slice;
 
 use anyhow::Result;
 use mremap_trace::layout::{SLOT_SIZE, SLOTS_PER_CHUNK};
-use mremap_trace::{Call, ChunkHeader, Outcome, Record, Slot};
+use mremap_trace::{Call, ChunkHeader, Detail, Outcome, Record, Slot};
 
 use super::calls::words;
 use super::index::Index;
@@ -221,7 +221,7 @@ fn may_have_parts(process: &Process, call: &Call) -> bool {
     match call.outcome {
         Outcome::PassedThrough => false,
         Outcome::Emulated | Outcome::Begun | Outcome::Refused => true,
-        Outcome::Native | Outcome::OneVma => process.header.detail != 0,
+        Outcome::Native | Outcome::OneVma => process.header.detail != Some(Detail::Calls),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
-use mremap_trace::{ChunkHeader, Header};
+use mremap_trace::{ChunkHeader, Clock, Header};
 use tracing::info;
 
 use super::damage::{Damage, Log};
@@ -167,25 +167,25 @@ fn readable_chunks(header: &Header, len: u64, log: &mut Log) -> u32 {
 pub fn set_clock(process: &mut Process) {
     let header = process.header;
     process.clock_note = None;
-    if header.clock == 2 {
+    if header.clock == Some(Clock::Nanoseconds) {
         return;
     }
     let (ticks, monotonic_ns) = latest_reading(process);
     let ticks = ticks.wrapping_sub(header.ticks);
     let rate = monotonic_ns.wrapping_sub(header.monotonic_ns) as f64 / ticks as f64;
-    if header.clock == 1 && ticks > 0 && BELIEVABLE_TICK.contains(&rate) {
+    if header.clock == Some(Clock::Counter) && ticks > 0 && BELIEVABLE_TICK.contains(&rate) {
         process.ns_per_tick = rate;
     } else {
+        let clock = header.clock.map_or("of an unknown kind", Clock::name);
         process.clock_note = Some(format!(
-            "the rate of this trace's clock (kind {}) cannot be told; a tick is taken for a nanosecond",
-            header.clock
+            "the rate of this trace's clock ({clock}) is unknown: one tick is taken as one nanosecond",
         ));
     }
 }
 
 /// The header's count is raised after the chunks' own: a process that was killed has not always come to it.
 fn count_overwritten(process: &mut Process) {
-    if process.header.keep == 1 {
+    if process.header.keeps_last() {
         let headers = (0..process.chunks).filter_map(|place| chunk_header(process, place));
         let overwritten =
             headers.fold(0u64, |sum, chunk| sum.saturating_add(chunk.overwritten_calls()));

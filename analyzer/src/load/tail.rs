@@ -98,7 +98,7 @@ impl Tail {
     fn read_chunk(&mut self, mut chunk: Open, of: usize, events: &mut Vec<Event>) -> Option<Open> {
         let positions = self.process.header.positions().max(1);
         // Where the first records are kept, no position is used twice, whatever a damaged header claims.
-        if self.process.header.keep != 1 && u64::from(chunk.number) >= positions {
+        if !self.process.header.keeps_last() && u64::from(chunk.number) >= positions {
             return None;
         }
         let place = (u64::from(chunk.number) % positions) as u32;
@@ -109,7 +109,7 @@ impl Tail {
             return alive.then_some(chunk);
         }
         // Overwritten already, or not yet taken over from an older one.
-        if header.number != chunk.number && self.process.header.keep == 1 {
+        if header.number != chunk.number && self.process.header.keeps_last() {
             return (alive && header.number < chunk.number).then_some(chunk);
         }
         let slots = bytes.as_chunks::<SLOT_SIZE>().0;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use clap::Args;
-use mremap_trace::Call;
+use mremap_trace::{Call, Outcome};
 
 use super::names;
 use super::units::{parse_addresses, parse_size, parse_time};
@@ -14,7 +14,7 @@ use crate::load::Process;
 #[command(next_help_heading = "Which calls")]
 pub struct Filter {
     /// Only calls with which this was done (several: separate them by commas).
-    #[arg(long, value_delimiter = ',', value_parser = names::OUTCOMES)]
+    #[arg(long, value_delimiter = ',', value_parser = Outcome::NAMES)]
     pub outcome: Vec<String>,
     /// Only failed calls with this errno (a name such as EFAULT, or a number).
     #[arg(long, value_parser = errno)]
@@ -78,8 +78,7 @@ impl Filter {
     pub fn passes(&self, process: &Process, of: usize, tid: u32, call: &Call) -> bool {
         let len = call.old_len.max(call.new_len);
         let meets = |wanted: Option<u32>, value: u32| wanted.is_none_or(|wanted| wanted == value);
-        (self.outcome.is_empty()
-            || self.outcome.iter().any(|name| name == names::outcome(call.outcome)))
+        (self.outcome.is_empty() || self.outcome.iter().any(|name| name == call.outcome.name()))
             && meets(self.pid, process.header.pid)
             && meets(self.tid, tid)
             && (!self.failed || call.errno().is_some())

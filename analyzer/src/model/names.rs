@@ -1,23 +1,16 @@
 //! Numbers of the kernel and of the format, by name.
 
-use mremap_trace::{Call, Outcome};
+use mremap_trace::{Call, FoundBy};
 
-/// `MREMAP_SHIM_MODE` by its number in the trace.
-pub const MODES: [&str; 3] = ["auto", "emulate", "passthrough"];
-/// `MREMAP_SHIM_VMA_SOURCE` likewise.
-pub const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
-/// `MREMAP_SHIM_TRACE_DETAIL` likewise.
-pub const DETAILS: [&str; 2] = ["calls", "vmas"];
-/// Where the VMAs of a move were learnt from, by the number in its summary.
-pub const LEARNT_FROM: [&str; 5] =
-    ["a source not told", "PROCMAP_QUERY", "maps text", "bisection", "smaps text"];
-/// Outcomes as people write them, in the order of their tags.
-pub const OUTCOMES: [&str; 6] =
-    ["passed-through", "native", "one-vma", "emulated", "refused", "begun"];
-
-/// The outcome as people write it.
-pub fn outcome(outcome: Outcome) -> &'static str {
-    OUTCOMES.get((outcome as usize).wrapping_sub(1)).copied().unwrap_or("?")
+/// The method that found the VMAs of a move, as people call it.
+pub fn found_by(method: FoundBy) -> &'static str {
+    match method {
+        FoundBy::Unknown => "an unrecorded source",
+        FoundBy::Query => "PROCMAP_QUERY",
+        FoundBy::Maps => "maps text",
+        FoundBy::Bisect => "bisection",
+        FoundBy::Smaps => "smaps text",
+    }
 }
 
 const ERRNOS: [(u32, &str); 14] = [
@@ -97,9 +90,4 @@ pub fn protection(bits: u8) -> String {
     [letter(0, 'r'), letter(1, 'w'), letter(2, 'x'), if bits & 1 << 3 == 0 { 'p' } else { 's' }]
         .iter()
         .collect()
-}
-
-/// A setting by its number, `?` when this build does not know it.
-pub fn setting(names: &'static [&'static str], value: u32) -> &'static str {
-    names.get(value as usize).copied().unwrap_or("?")
 }

@@ -1,15 +1,12 @@
 //! Why a call failed, as far as its own arguments tell: the errno, narrowed down in the kernel's own order.
 
-use mremap_trace::{Call, Header, Outcome};
+use mremap_trace::{Call, Capability, Header, Outcome};
 
 use super::event::is_move;
 use super::names::{self, DONTUNMAP, FIXED, MAYMOVE};
 
 /// No process has memory there, on any machine that the shim is built for.
 const BEYOND_ANY_TASK: u64 = 1 << 56;
-
-/// The header's word for a kernel that moves several VMAs itself.
-const MOVES_SEVERAL: u32 = 2;
 
 /// What was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +55,9 @@ impl Why {
             12 if call.flags & MAYMOVE == 0 && call.new_len > call.old_len => Reason::NoRoom,
             12 => Reason::Limit,
             14 if !is_move(call, page_size) => Reason::NotOneMapping,
-            14 if native && header.capability != MOVES_SEVERAL => Reason::SeveralMappings,
+            14 if native && header.capability != Some(Capability::MultiVma) => {
+                Reason::SeveralMappings
+            }
             14 => Reason::NotMovable,
             22 => invalid(call, u64::from(page_size.max(1)).next_power_of_two()),
             38 => Reason::NoSuchCall,
@@ -209,14 +208,14 @@ impl Reason {
 
 #[cfg(test)]
 mod tests {
-    use mremap_trace::{Call, Header, Outcome};
+    use mremap_trace::{Call, Capability, Header, Outcome};
 
     use super::{Reason, Why};
 
     const PAGE: u64 = 4096;
 
-    fn header(capability: u32) -> Header {
-        Header { page_size: 4096, capability, ..Header::default() }
+    fn header(capability: Capability) -> Header {
+        Header { page_size: 4096, capability: Some(capability), ..Header::default() }
     }
 
     fn call(old: u64, lens: (u64, u64), flags: u32, new: u64, errno: i64) -> Call {
@@ -253,11 +252,15 @@ mod tests {
             (call(old, (PAGE, 2 * PAGE), 1, 0, 14), Reason::NotOneMapping),
             (call(old, (PAGE, PAGE), 3, 0x9000_0000, 14), Reason::SeveralMappings),
         ] {
-            assert_eq!(Why::of(&call, &header(1)).map(|why| why.reason), Some(reason), "{call:?}");
+            assert_eq!(
+                Why::of(&call, &header(Capability::OneVma)).map(|why| why.reason),
+                Some(reason),
+                "{call:?}"
+            );
         }
-        assert_eq!(Why::of(&call(old, (PAGE, PAGE), 0, 0, 0), &header(1)), None);
+        assert_eq!(Why::of(&call(old, (PAGE, PAGE), 0, 0, 0), &header(Capability::OneVma)), None);
         let refused = call(old, (PAGE, PAGE), 3, 0x9000_0000, 14);
-        let by_new_kernel = Why::of(&refused, &header(2)).map(|why| why.reason);
+        let by_new_kernel = Why::of(&refused, &header(Capability::MultiVma)).map(|why| why.reason);
         assert_eq!(by_new_kernel, Some(Reason::NotMovable));
     }
 }

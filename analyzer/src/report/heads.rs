@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::io::Write;
 
 use anyhow::Result;
+use mremap_trace::{Capability, Detail, Keep, Mode, VmaSource};
 
 use super::table::TextStyle;
 use crate::load::{Process, Traces};
-use crate::model::names::{DETAILS, MODES, SOURCES, setting};
 use crate::model::units::{counted, date_and_time, size};
 use crate::stats::Overview;
 
@@ -65,11 +65,11 @@ fn images(number: usize) -> String {
 }
 
 fn multi_vma_moves(process: &Process) -> &'static str {
-    match process.header.capability {
-        _ if process.header.mode == 1 => "emulated always (mode emulate)",
-        _ if process.header.mode == 2 => "never emulated (mode passthrough)",
-        1 => "emulated, this kernel lacks them",
-        2 => "native",
+    match (process.header.mode, process.header.capability) {
+        (Some(Mode::Emulate), _) => "emulated always (mode emulate)",
+        (Some(Mode::PassThrough), _) => "never emulated (mode passthrough)",
+        (_, Some(Capability::OneVma)) => "emulated, this kernel lacks them",
+        (_, Some(Capability::MultiVma)) => "native",
         _ => "none made, so not tested",
     }
 }
@@ -100,11 +100,11 @@ fn write_process(
         let header = &process.header;
         format!(
             "mode {}, VMA source {}, detail {}, trace of {} (keeps the {} calls)",
-            setting(&MODES, header.mode),
-            setting(&SOURCES, header.vma_source),
-            setting(&DETAILS, header.detail),
+            header.mode.map_or("?", Mode::name),
+            header.vma_source.map_or("?", VmaSource::name),
+            header.detail.map_or("?", Detail::name),
             size(header.capacity),
-            if header.keep == 1 { "last" } else { "first" }
+            header.keep.map_or("?", Keep::name)
         )
     };
     let lines: [&dyn Fn(&Process) -> String; 2] = [&kernel, &settings];

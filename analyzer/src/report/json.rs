@@ -3,12 +3,12 @@
 use std::io::Write;
 
 use anyhow::Result;
+use mremap_trace::{Capability, Detail, FoundBy, Header, Keep, Mode, Outcome, VmaSource};
 use serde_json::{Value, json};
 
 use super::{Options, sorted};
 use crate::load::{Process, Traces};
 use crate::model::Why;
-use crate::model::names::{self, DETAILS, MODES, SOURCES};
 use crate::stats::{Histogram, Moves, NamedFailure, NamedSite, Overview};
 use crate::symbols::Symbols;
 
@@ -103,7 +103,6 @@ fn processes(traces: &Traces, overview: &Overview) -> Vec<Value> {
 
 fn process(process: &Process) -> Value {
     let header = &process.header;
-    let name = |names: &[&'static str], value: u32| names.get(value as usize).copied();
     json!({
         "file": process.file.display().to_string(),
         "pid": header.pid,
@@ -112,11 +111,11 @@ fn process(process: &Process) -> Value {
         "command_line": process.command_line,
         "host": process.host,
         "kernel": process.kernel,
-        "kernel_moves_several_vmas": match header.capability { 1 => Some(false), 2 => Some(true), _ => None },
+        "kernel_moves_several_vmas": several_vmas(header),
         "shim_version": process.shim_version,
-        "mode": name(&MODES, header.mode),
-        "vma_source": name(&SOURCES, header.vma_source),
-        "detail": name(&DETAILS, header.detail),
+        "mode": header.mode.map(Mode::name),
+        "vma_source": header.vma_source.map(VmaSource::name),
+        "detail": header.detail.map(Detail::name),
         "started_ns": header.realtime_ns,
         "running": process.alive,
         "lost_full": header.lost_full,
@@ -124,7 +123,7 @@ fn process(process: &Process) -> Value {
         "lost_overwritten": header.lost_overwritten,
         "lost_no_space": header.lost_no_space,
         "lost_truncated": header.lost_truncated,
-        "keep": if header.keep == 1 { "last" } else { "first" },
+        "keep": header.keep.map(Keep::name),
         "forked_from": (header.forked_from > 0).then_some(header.forked_from),
         "chunks_never_begun": process.found.unbegun,
         "records_unfinished": process.found.unfinished,
@@ -133,8 +132,17 @@ fn process(process: &Process) -> Value {
     })
 }
 
+/// Whether the kernel moves several VMAs in one call, where that was tried.
+fn several_vmas(header: &Header) -> Option<bool> {
+    match header.capability? {
+        Capability::Unknown => None,
+        Capability::OneVma => Some(false),
+        Capability::MultiVma => Some(true),
+    }
+}
+
 fn outcomes(overview: &Overview) -> Vec<Value> {
-    let named = names::OUTCOMES.iter().zip(&overview.outcomes);
+    let named = Outcome::NAMES.iter().zip(&overview.outcomes);
     named
         .filter(|(_, outcome)| outcome.times.count() > 0)
         .map(|(name, outcome)| {
@@ -171,8 +179,7 @@ fn moves(overview: &Overview) -> Value {
 }
 
 fn learnt_from(moves: &Moves) -> Value {
-    let sources = ["unknown", "query", "maps", "bisect", "smaps"];
-    let named = sources.iter().zip(moves.sources).filter(|(_, moves)| *moves > 0);
+    let named = FoundBy::NAMES.iter().zip(moves.sources).filter(|(_, moves)| *moves > 0);
     named.map(|(name, moves)| ((*name).to_owned(), Value::from(moves))).collect()
 }
 

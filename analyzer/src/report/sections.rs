@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use mremap_trace::Outcome;
+
 use super::table::{Table, TextStyle};
 use super::{Options, Sort, sorted};
 use crate::load::Traces;
-use crate::model::names;
 use crate::model::units::{count, counted, duration, size};
 use crate::stats::{Histogram, Overview};
 use crate::symbols::Symbols;
@@ -30,7 +31,7 @@ fn headed(section: &Section<'_>, heading: &str, body: &str) -> String {
 fn outcomes(section: &Section<'_>) -> String {
     let mut table =
         Table::new(&["outcome", "calls", "failed", "p50", "p90", "p99", "max", "total"]);
-    for (name, outcome) in names::OUTCOMES.iter().zip(&section.overview.outcomes) {
+    for (name, outcome) in Outcome::NAMES.iter().zip(&section.overview.outcomes) {
         let times = &outcome.times;
         if times.count() == 0 {
             continue;

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 use std::io::Write;
 
 use anyhow::Result;
-use mremap_trace::Outcome;
+use mremap_trace::{FoundBy, Outcome};
 
 use super::table::TextStyle;
 use super::{Options, heads, sections, sections::Section};
 use crate::load::Traces;
-use crate::model::names::LEARNT_FROM;
+use crate::model::names::found_by;
 use crate::model::units::{count, counted, duration};
 use crate::stats::Overview;
 use crate::symbols::Symbols;
@@ -58,11 +58,11 @@ fn write_emulation(overview: &Overview, style: &TextStyle, out: &mut dyn Write) 
         return Ok(());
     }
     let moves = &overview.moves;
-    let sources: Vec<String> = LEARNT_FROM
-        .iter()
+    let sources: Vec<String> = FoundBy::ALL
+        .into_iter()
         .zip(moves.sources)
         .filter(|(_, moves)| *moves > 0)
-        .map(|(source, moves)| format!("{source} {}", count(moves)))
+        .map(|(method, moves)| format!("{} {}", found_by(method), count(moves)))
         .collect();
     let mut text = format!(
         "emulated {}; VMAs found by {}; {} retried; other threads could see a half-moved range for at most {}",

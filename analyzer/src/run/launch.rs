@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result, bail};
+use mremap_trace::Outcome;
 use tracing::{debug, info};
 
 use super::{preload, signals};
 use crate::cli::RunOptions;
 use crate::load;
-use crate::model::{Filter, names};
+use crate::model::Filter;
 use crate::program::{self, Elf, Obstacle};
 use crate::stats::Overview;
 use crate::symbols::{SymbolOptions, Symbols};
@@ -139,7 +140,7 @@ fn summarize(place: &Place, keep: bool, library: &Path, program: &Path) {
         discard(place, keep || still_running);
         return;
     }
-    let counts = names::OUTCOMES
+    let counts = Outcome::NAMES
         .iter()
         .zip(&overview.outcomes)
         .filter(|(_, outcome)| outcome.times.count() > 0);

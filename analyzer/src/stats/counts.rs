@@ -1,6 +1,6 @@
 //! Totals by outcome, failure and thread, and of moves with recorded VMAs.
 
-use mremap_trace::Summary;
+use mremap_trace::{FoundBy, Summary};
 
 use super::histogram::Histogram;
 
@@ -65,7 +65,7 @@ pub struct Moves {
     /// Retries a move: parts whose VMA had to be found again.
     pub retries: Histogram,
     /// Moves by VMA source, indexed by the summary's `source`.
-    pub sources: [u64; 5],
+    pub sources: [u64; FoundBy::ALL.len()],
 }
 
 impl Moves {

@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
 use mremap_trace::{
-    Call, ChunkHeader, Gap, Header, HeaderText, Message, Module, Outcome, Part, Record, Summary,
-    Under,
+    Call, Capability, ChunkHeader, Clock, FoundBy, Gap, Header, HeaderText, Level, Message, Module,
+    Outcome, Part, Record, Summary, Under,
 };
 use tempfile::TempDir;
 
@@ -58,9 +58,9 @@ pub fn header(pid: u32, chunks: u32) -> Header {
         ticks: 1_000,
         monotonic_ns: 5_000,
         realtime_ns: 1_700_000_000_000_000_000 + u64::from(pid),
-        clock: 2,
+        clock: Some(Clock::Nanoseconds),
         chunks,
-        capability: 1,
+        capability: Some(Capability::OneVma),
         ..Header::default()
     }
 }
@@ -159,7 +159,7 @@ pub fn sample() -> Vec<Record> {
             ..Module::default()
         }),
         text_slot("/usr/bin/mover"),
-        Record::Message(Message { level: 2, text_len: 9, ticks: 1_100 }),
+        Record::Message(Message { level: Level::Warning, text_len: 9, ticks: 1_100 }),
         text_slot("watch out"),
         call(Outcome::Emulated, 3_000, 20, NEW as i64),
         part(5, 0, 8, 0),
@@ -172,7 +172,7 @@ pub fn sample() -> Vec<Record> {
             parts: 3,
             gaps: 2,
             bytes: 13 * PAGE,
-            source: 1,
+            source: FoundBy::Query,
             ..Summary::default()
         }),
         call(Outcome::PassedThrough, 4_000, 1, -14),

@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mremap_trace::{Call, ChunkHeader, Header, HeaderText, Outcome, Record, layout};
+use mremap_trace::{
+    Call, Capability, ChunkHeader, Clock, Header, HeaderText, Outcome, Record, layout,
+};
 
 use crate::clock;
 use crate::rounds::{self, Variant};
@@ -105,9 +107,9 @@ fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
         capacity: len,
         pid: 1000,
         parent_pid: 1,
-        clock: 2,
+        clock: Some(Clock::Nanoseconds),
         chunks: chunks as u32,
-        capability: 1,
+        capability: Some(Capability::OneVma),
         ..Header::default()
     };
     let text = HeaderText {

@@ -13,6 +13,7 @@ mod shapes;
 use core::ffi::CStr;
 
 use mremap_plan::{Move, Range, Vma, VmaSource};
+use mremap_trace::FoundBy;
 
 use crate::hooks::evidence::{self, Files};
 use ahead::{Ahead, plain};
@@ -34,14 +35,13 @@ const OPEN_NS: u32 = 3500;
 const QUERY_NS: u32 = 270;
 const LINE_NS: u32 = 200;
 
-/// How VMAs are found. The numbers are those of the trace.
+/// How VMAs are found.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 enum Way {
-    Query = 1,
-    Maps = 2,
-    Bisect = 3,
-    Smaps = 4,
+    Query,
+    Maps,
+    Bisect,
+    Smaps,
 }
 
 /// Where the VMAs of one move come from. The buffers of every way stand in it: there is no heap to put them
@@ -135,9 +135,14 @@ impl Source {
         had_another
     }
 
-    /// As the trace names it: the way taken last.
-    pub(crate) fn number(&self) -> u32 {
-        self.way as u32
+    /// Returns the method used last, as the trace names it.
+    pub(crate) fn method(&self) -> FoundBy {
+        match self.way {
+            Way::Query => FoundBy::Query,
+            Way::Maps => FoundBy::Maps,
+            Way::Bisect => FoundBy::Bisect,
+            Way::Smaps => FoundBy::Smaps,
+        }
     }
 
     /// Forgets what was found ahead: the address space has changed under it.

@@ -4,24 +4,13 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Range, Request};
+pub(crate) use mremap_trace::Capability;
 
 use crate::emulate::move_lock::Exclusive;
 use crate::process::diagnostics;
 use crate::recording::ring;
 use crate::sys::cell::{LARGEST_PAGE, OwnPages};
 use crate::sys::{self, Errno};
-
-/// What the trial found. The numbers are those of the trace's header.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Capability {
-    /// The trial could not be made, or not yet.
-    Unknown = 0,
-    /// The kernel moves one VMA at a time.
-    OneVma = 1,
-    /// The kernel moves several.
-    MultiVma = 2,
-}
 
 static FOUND: AtomicU8 = AtomicU8::new(0);
 static TRIED: AtomicBool = AtomicBool::new(false);
@@ -32,11 +21,14 @@ static PAGES: OwnPages<{ 6 * LARGEST_PAGE }> = OwnPages::new();
 /// What this kernel can do, tried on the first call. A trial that failed for another reason (the limit on
 /// mappings) leaves [`Capability::Unknown`]: emulating is right on every kernel.
 pub(crate) fn of_kernel() -> Capability {
-    match FOUND.load(Ordering::Relaxed) {
-        0 => try_once(),
-        1 => Capability::OneVma,
-        _ => Capability::MultiVma,
+    match found() {
+        Capability::Unknown => try_once(),
+        found => found,
     }
+}
+
+fn found() -> Capability {
+    Capability::from_raw(FOUND.load(Ordering::Relaxed).into()).unwrap_or_default()
 }
 
 /// ```text
@@ -45,10 +37,9 @@ pub(crate) fn of_kernel() -> Capability {
 /// ```
 fn try_once() -> Capability {
     let _exclusive = Exclusive::enter();
-    match FOUND.load(Ordering::Relaxed) {
-        0 => {}
-        1 => return Capability::OneVma,
-        _ => return Capability::MultiVma,
+    let found = found();
+    if found != Capability::Unknown {
+        return found;
     }
     // Once: a trial that failed half-way may have left a hole, where something of the program's lies by now.
     if TRIED.swap(true, Ordering::Relaxed) {
@@ -73,7 +64,7 @@ fn try_once() -> Capability {
         Err(_) => return Capability::Unknown,
     };
     FOUND.store(capability as u8, Ordering::Relaxed);
-    ring::note_capability(capability as u32);
+    ring::note_capability(capability);
     diagnostics::inform(
         match capability {
             Capability::MultiVma => {

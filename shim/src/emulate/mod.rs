@@ -108,7 +108,7 @@ fn move_parts(
     source.open_for_move(&wanted, is_known_to_cross, must_be_known);
     record.emulation_begins();
     let (outcome, result) = move_parts_of(wanted, &mut source, record);
-    record.found_by(source.number());
+    record.found_by(source.method());
     mapping_limit::take_back_spare();
     // The kernel looks at the limit on mappings before it looks at a VMA.
     if result.is_err() && record.parts() == 0 && mapping_limit::is_reached() {
@@ -228,5 +228,5 @@ fn survey(wanted: Move, record: &mut CallRecord) {
             Step::Refused(_) | Step::Done => break,
         }
     }
-    record.found_by(source.number());
+    record.found_by(source.method());
 }

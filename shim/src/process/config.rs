@@ -3,55 +3,34 @@
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use mremap_settings::{self as settings, Id, Recorded, Setting};
+use mremap_trace::{Detail, Keep};
+pub(crate) use mremap_trace::{Mode, VmaSource};
 
 use crate::sys::text::Text;
 
-/// `MREMAP_SHIM_MODE`, by its number in the trace.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Mode {
-    Auto = 0,
-    Emulate = 1,
-    PassThrough = 2,
-}
-
-/// `MREMAP_SHIM_VMA_SOURCE`, by its number in the trace.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum VmaSource {
-    Auto = 0,
-    Query = 1,
-    Maps = 2,
-    Bisect = 3,
-}
-
 static MODE: AtomicU8 = AtomicU8::new(Mode::Auto as u8);
 static VMA_SOURCE: AtomicU8 = AtomicU8::new(VmaSource::Auto as u8);
-static TRACE_DETAIL: AtomicU8 = AtomicU8::new(0);
+static TRACE_DETAIL: AtomicU8 = AtomicU8::new(Detail::Calls as u8);
 static STACK_DEPTH: AtomicU8 = AtomicU8::new(0);
 static LIBC: AtomicU8 = AtomicU8::new(0);
 static LEAVES_CHILDREN_OUT: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn mode() -> Mode {
-    match MODE.load(Ordering::Relaxed) {
-        1 => Mode::Emulate,
-        2 => Mode::PassThrough,
-        _ => Mode::Auto,
-    }
+    Mode::from_raw(MODE.load(Ordering::Relaxed).into()).unwrap_or(Mode::Auto)
 }
 
 pub(crate) fn vma_source() -> VmaSource {
-    match VMA_SOURCE.load(Ordering::Relaxed) {
-        1 => VmaSource::Query,
-        2 => VmaSource::Maps,
-        3 => VmaSource::Bisect,
-        _ => VmaSource::Auto,
-    }
+    VmaSource::from_raw(VMA_SOURCE.load(Ordering::Relaxed).into()).unwrap_or(VmaSource::Auto)
+}
+
+/// What is recorded of each move.
+pub(crate) fn detail() -> Detail {
+    Detail::from_raw(TRACE_DETAIL.load(Ordering::Relaxed).into()).unwrap_or(Detail::Calls)
 }
 
 /// Whether the VMAs of every moved range are recorded, not only those of emulated moves.
 pub(crate) fn records_vmas() -> bool {
-    TRACE_DETAIL.load(Ordering::Relaxed) != 0
+    detail() == Detail::Vmas
 }
 
 /// Frames recorded above each call site.
@@ -76,8 +55,8 @@ pub(crate) struct TraceSettings<'a> {
     pub(crate) directory: &'a [u8],
     /// Bytes for one process.
     pub(crate) size: u64,
-    /// Whether a full trace overwrites its oldest records.
-    pub(crate) keeps_last: bool,
+    /// Which records are kept when the trace is full.
+    pub(crate) keep: Keep,
     /// File names of the programs to record, separated by commas; empty for all.
     pub(crate) programs: &'a [u8],
     /// Which processes to record.
@@ -88,7 +67,7 @@ impl<'a> TraceSettings<'a> {
     pub(crate) const NONE: Self = Self {
         directory: b"",
         size: 64 << 20,
-        keeps_last: false,
+        keep: Keep::First,
         programs: b"",
         recorded: Recorded::All,
     };
@@ -117,7 +96,7 @@ impl<'a> TraceSettings<'a> {
             Id::Trace => self.directory = value,
             Id::Programs => self.programs = value,
             Id::TraceSize => self.size = number,
-            Id::TraceKeep => self.keeps_last = number != 0,
+            Id::TraceKeep => self.keep = Keep::from_raw(number as u32).unwrap_or(Keep::First),
         }
     }
 

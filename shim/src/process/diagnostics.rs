@@ -79,7 +79,7 @@ impl Subscriber for Diagnostics {
         let named = line.0.len;
         event.record(&mut line);
         ring::append_message(
-            if warning { 2 } else { 3 },
+            if warning { mremap_trace::Level::Warning } else { mremap_trace::Level::Information },
             clock::ticks(),
             line.0.get().get(named..).unwrap_or(&[]),
         );

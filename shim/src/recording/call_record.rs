@@ -1,7 +1,7 @@
 //! The records of a call that is not simply forwarded: the call itself, its parts and gaps, their summary.
 
 use mremap_plan::{Range, Request, Vma};
-use mremap_trace::{Call, Gap, Outcome, Part, Record, Summary, Under};
+use mremap_trace::{Call, FoundBy, Gap, Outcome, Part, Record, Summary, Under};
 
 use super::return_address::Caller;
 use super::ring::{self, Claim};
@@ -70,8 +70,8 @@ impl CallRecord {
         }
     }
 
-    /// Sets the method that found the last VMAs, by its number in the trace.
-    pub(crate) fn found_by(&mut self, source: u32) {
+    /// Sets the method that found the last VMAs.
+    pub(crate) fn found_by(&mut self, source: FoundBy) {
         self.summary.source = source;
     }
 

@@ -2,6 +2,8 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use mremap_trace::Clock;
+
 use crate::sys::OpenFile;
 
 static COUNTER_IS_INVARIANT: AtomicBool = AtomicBool::new(false);
@@ -30,8 +32,8 @@ pub(crate) fn choose() {
 }
 
 /// As the trace's header names the clock.
-pub(crate) fn kind() -> u32 {
-    if COUNTER_IS_INVARIANT.load(Ordering::Relaxed) { 1 } else { 2 }
+pub(crate) fn kind() -> Clock {
+    if COUNTER_IS_INVARIANT.load(Ordering::Relaxed) { Clock::Counter } else { Clock::Nanoseconds }
 }
 
 #[inline]
@@ -96,7 +98,7 @@ pub(crate) fn now() -> Moment {
         };
     }
     let monotonic_ns = nanoseconds(libc::CLOCK_MONOTONIC);
-    let ticks = if kind() == 1 { ticks() } else { monotonic_ns };
+    let ticks = if kind() == Clock::Counter { ticks() } else { monotonic_ns };
     Moment { ticks, monotonic_ns, realtime_ns: nanoseconds(libc::CLOCK_REALTIME) }
 }
 

@@ -3,6 +3,7 @@
 use super::tag;
 use super::words::{commit, high, low, pair};
 use crate::layout::{SLOT_WORDS, TEXT_PER_SLOT};
+use crate::numbers::Level;
 
 /// An executable mapping of a file; its path follows in text slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +41,8 @@ pub struct Stack {
 /// A diagnostic of the shim's own; its text follows in text slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message {
-    /// 1 error, 2 warning, 3 information.
-    pub level: u32,
+    /// How serious it is.
+    pub level: Level,
     /// Bytes of the text.
     pub text_len: u32,
     /// Clock ticks.
@@ -89,12 +90,13 @@ impl Module {
 impl Message {
     #[inline]
     pub(super) fn encode(&self) -> [u64; SLOT_WORDS] {
-        let text = pair(self.level, self.text_len);
+        let text = pair(self.level as u32, self.text_len);
         [self.ticks, text, 0, 0, 0, 0, 0, commit(tag::MESSAGE, 0)]
     }
 
     pub(super) fn decode([ticks, w1, ..]: [u64; SLOT_WORDS]) -> Self {
-        Self { level: low(w1), text_len: high(w1), ticks }
+        let level = Level::from_raw(low(w1)).unwrap_or_default();
+        Self { level, text_len: high(w1), ticks }
     }
 }
 

@@ -8,9 +8,9 @@ mod stored;
 mod words;
 
 use crate::layout::{SLOT_WORDS, TEXT_PER_SLOT};
-pub use call::{Call, Outcome};
+pub use call::Call;
 pub use context::{FRAMES_PER_RECORD, Message, Module, Stack};
-pub use pieces::{Gap, Part, Summary, Under};
+pub use pieces::{Gap, Part, Summary};
 pub use stored::StoredCall;
 use words::commit;
 pub use words::tag_of;

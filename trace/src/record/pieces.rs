@@ -3,6 +3,7 @@
 use super::tag;
 use super::words::{commit, high, low, pair};
 use crate::layout::SLOT_WORDS;
+use crate::numbers::{FoundBy, Under};
 
 /// What an emulated move (or, with the detail `vmas`, any move) came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub struct Summary {
     pub retries: u32,
     /// Bytes moved.
     pub bytes: u64,
-    /// How the VMAs were found: 1 query, 2 maps, 3 bisect, 4 smaps.
-    pub source: u32,
+    /// The method that found the VMAs.
+    pub source: FoundBy,
 }
 
 /// One part of a moved range.
@@ -44,19 +45,6 @@ pub struct Part {
     pub protection: u8,
 }
 
-/// What lay at the target of a gap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Under {
-    /// Not looked at.
-    #[default]
-    Unknown = 0,
-    /// Nothing mapped.
-    Empty = 1,
-    /// Something mapped, which the move left alone.
-    Mapped = 2,
-}
-
 /// One gap of a moved range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gap {
@@ -77,7 +65,7 @@ impl Summary {
             pair(self.call, self.retries),
             pair(self.parts, self.gaps),
             self.bytes,
-            pair(self.source, 0),
+            pair(self.source as u32, 0),
             0,
             0,
             0,
@@ -92,7 +80,7 @@ impl Summary {
             parts: low(w1),
             gaps: high(w1),
             bytes,
-            source: low(w3),
+            source: FoundBy::from_raw(low(w3)).unwrap_or_default(),
         }
     }
 }
@@ -128,16 +116,6 @@ impl Part {
     }
 }
 
-impl Under {
-    fn of_number(number: u32) -> Self {
-        match number {
-            1 => Self::Empty,
-            2 => Self::Mapped,
-            _ => Self::Unknown,
-        }
-    }
-}
-
 impl Gap {
     #[inline]
     pub(super) fn encode(&self) -> [u64; SLOT_WORDS] {
@@ -146,6 +124,6 @@ impl Gap {
     }
 
     pub(super) fn decode([w0, start, end, ..]: [u64; SLOT_WORDS]) -> Self {
-        Self { call: low(w0), start, end, under: Under::of_number(high(w0)) }
+        Self { call: low(w0), start, end, under: Under::from_raw(high(w0)).unwrap_or_default() }
     }
 }

@@ -1,8 +1,9 @@
 //! A call where it stands, for readers of hundreds of millions.
 
-use super::call::{Outcome, is_errno};
+use super::call::is_errno;
 use super::words::{low, unpack_duration};
 use crate::layout::SLOT_SIZE;
+use crate::numbers::Outcome;
 
 /// A slot that may hold a call. Nothing is loaded before it is asked for, and nothing is checked: what is not said by
 /// [`StoredCall::is_call`] means nothing where there is none.

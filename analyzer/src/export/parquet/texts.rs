@@ -101,7 +101,7 @@ impl Texts {
         if let Some(Some(known)) = self.outcomes.get(at) {
             return *known;
         }
-        let number = self.number(names::outcome(outcome));
+        let number = self.number(outcome.name());
         if let Some(place) = self.outcomes.get_mut(at) {
             *place = Some(number);
         }

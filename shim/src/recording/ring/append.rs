@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use mremap_trace::layout;
-use mremap_trace::{Message, Module, Record};
+use mremap_trace::{Level, Message, Module, Record};
 
 use super::chunk::{Chunk, Claim};
 use super::state::{BASE, Loss, NONE, PINNED, POSITIONS, TRUNCATED, counter, is_wanted};
@@ -139,7 +139,7 @@ fn append_with_text(text: &[u8], record: impl Fn(u32) -> Record) -> Option<Claim
 }
 
 /// A diagnostic of the shim's own, if there is a trace to put it in.
-pub(crate) fn append_message(level: u32, ticks: u64, text: &[u8]) {
+pub(crate) fn append_message(level: Level, ticks: u64, text: &[u8]) {
     if is_wanted() {
         append_with_text(text, |text_len| Record::Message(Message { level, text_len, ticks }));
     }

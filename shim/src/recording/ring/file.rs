@@ -2,12 +2,12 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use mremap_trace::Header;
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
+use mremap_trace::{Header, Keep};
 
 use super::state::{
     ALLOCATED, BASE, EARLY, MAPPED, NONE, OUT_OF_SPACE, PINNED, POSITIONS, WANTED, capability,
-    keep_last, keeps_last,
+    keeps_last, set_keep,
 };
 use super::{name, space, truncation};
 use crate::process::address_space::page_size;
@@ -45,7 +45,7 @@ pub(crate) enum OpenError {
 /// Opens the trace of this process. At load.
 pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
     SIZE.store(settings.size, Ordering::Relaxed);
-    keep_last(settings.keeps_last);
+    set_keep(settings.keep);
     if !fork_state::advise() {
         return Err(OpenError::NoWipeOnFork);
     }
@@ -158,11 +158,11 @@ fn write_header(base: *mut u8, len: usize, now: &clock::Moment, pid: u32, forked
         ticks: now.ticks,
         monotonic_ns: now.monotonic_ns,
         realtime_ns: now.realtime_ns,
-        clock: clock::kind(),
-        detail: u32::from(config::records_vmas()),
-        mode: config::mode() as u32,
-        vma_source: config::vma_source() as u32,
-        keep: u32::from(keeps_last()),
+        clock: Some(clock::kind()),
+        detail: Some(config::detail()),
+        mode: Some(config::mode()),
+        vma_source: Some(config::vma_source()),
+        keep: Some(if keeps_last() { Keep::Last } else { Keep::First }),
         forked_from,
         boot_id: identity::boot_id(),
         capability: capability(),

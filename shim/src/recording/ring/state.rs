@@ -3,8 +3,8 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use mremap_plan::Range;
-use mremap_trace::ClaimWord;
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
+use mremap_trace::{Capability, ClaimWord, Keep};
 
 use crate::process::fork_state::WIPED;
 
@@ -70,25 +70,28 @@ pub(super) fn keeps_last() -> bool {
     WRITER.load(Ordering::Relaxed) != 0
 }
 
-pub(super) fn keep_last(keeps_last: bool) {
-    let writer = if keeps_last { ClaimWord::ONE_WRITER } else { 0 };
+pub(super) fn set_keep(keep: Keep) {
+    let writer = match keep {
+        Keep::First => 0,
+        Keep::Last => ClaimWord::ONE_WRITER,
+    };
     WRITER.store(writer, Ordering::Relaxed);
 }
 
 /// Puts what the trial of this kernel has found into the trace, and into those that fork's children will open.
-pub(crate) fn note_capability(capability: u32) {
-    CAPABILITY.store(capability, Ordering::Relaxed);
+pub(crate) fn note_capability(capability: Capability) {
+    CAPABILITY.store(capability as u32, Ordering::Relaxed);
     let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
     if is_open(epoch) {
         let base = BASE.load(Ordering::Acquire);
         // SAFETY: a field of the mapped header, only ever accessed atomically once the trace is open.
         let field = unsafe { &*base.add(layout::header::CAPABILITY).cast::<AtomicU32>() };
-        field.store(capability, Ordering::Relaxed);
+        field.store(capability as u32, Ordering::Relaxed);
     }
 }
 
-pub(super) fn capability() -> u32 {
-    CAPABILITY.load(Ordering::Relaxed)
+pub(super) fn capability() -> Option<Capability> {
+    Capability::from_raw(CAPABILITY.load(Ordering::Relaxed))
 }
 
 /// Counts a call that is not in the trace.
