@@ -291,6 +291,7 @@ fn trace_of_library(path: &str, id: &[u8], offset: u64) -> (TempDir, String) {
         path_len: path.len() as u32,
         build_id_len: id.len() as u8,
         build_id,
+        ..Module::default()
     })];
     records
         .extend(path.as_bytes().chunks(56).map(|piece| text_slot(str::from_utf8(piece).unwrap())));

@@ -81,6 +81,13 @@ pub struct Header {
     pub lost_no_space: u64,
     /// Calls not recorded because somebody had truncated the file.
     pub lost_truncated: u64,
+    /// A later reading of ticks and `CLOCK_MONOTONIC`, which gives the length of a tick. `None`
+    /// before the first, and while a reading is being stored.
+    pub later: Option<(u64, u64)>,
+    /// Inode of the process's pid namespace; 0 if unknown.
+    pub pid_namespace: u64,
+    /// When the process started, in the unit of `/proc/PID/stat`; 0 if unknown.
+    pub start_time: u64,
 }
 
 /// Written for a setting whose number is unknown, and unknown to every version.
@@ -157,7 +164,8 @@ impl Header {
         ]
     }
 
-    fn large_numbers(&self) -> [(usize, u64); 9] {
+    fn large_numbers(&self) -> [(usize, u64); 14] {
+        let (later_ticks, later_ns) = self.later.unwrap_or_default();
         [
             (at::CAPACITY, self.capacity),
             (at::TICKS, self.ticks),
@@ -168,12 +176,18 @@ impl Header {
             (at::LOST_OVERWRITTEN, self.lost_overwritten),
             (at::LOST_NO_SPACE, self.lost_no_space),
             (at::LOST_TRUNCATED, self.lost_truncated),
+            (at::LATER_TICKS, later_ticks),
+            (at::LATER_MONOTONIC_NS, later_ns),
+            (at::LATER_CHECK, later_ticks ^ later_ns),
+            (at::PID_NAMESPACE, self.pid_namespace),
+            (at::START_TIME, self.start_time),
         ]
     }
 
     fn read_numbers(bytes: &[u8]) -> Self {
         let small = |offset| u32_at(bytes, offset).unwrap_or(0);
         let large = |offset| u64_at(bytes, offset).unwrap_or(0);
+        let (later_ticks, later_ns) = (large(at::LATER_TICKS), large(at::LATER_MONOTONIC_NS));
         let mut boot_id = [0; 16];
         boot_id.copy_from_slice(bytes.get(at::BOOT_ID..at::BOOT_ID + 16).unwrap_or(&[0; 16]));
         Self {
@@ -198,6 +212,10 @@ impl Header {
             lost_overwritten: large(at::LOST_OVERWRITTEN),
             lost_no_space: large(at::LOST_NO_SPACE),
             lost_truncated: large(at::LOST_TRUNCATED),
+            later: (later_ticks != 0 && large(at::LATER_CHECK) == later_ticks ^ later_ns)
+                .then_some((later_ticks, later_ns)),
+            pid_namespace: large(at::PID_NAMESPACE),
+            start_time: large(at::START_TIME),
         }
     }
 }

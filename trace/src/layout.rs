@@ -62,6 +62,14 @@ pub mod header {
     pub const FORKED_FROM: usize = 148;
     /// Calls not recorded because somebody had truncated the file.
     pub const LOST_TRUNCATED: usize = 152;
+    /// A later reading of the clocks: ticks, `CLOCK_MONOTONIC`, and both combined by exclusive or.
+    pub const LATER_TICKS: usize = 160;
+    pub const LATER_MONOTONIC_NS: usize = 168;
+    pub const LATER_CHECK: usize = 176;
+    /// Inode of the process's pid namespace; 0 if unknown.
+    pub const PID_NAMESPACE: usize = 184;
+    /// Field 22 of `/proc/PID/stat`: when the process started; 0 if unknown.
+    pub const START_TIME: usize = 192;
     /// Text fields: a little `u16` length in the file's byte order, then the bytes.
     pub const SHIM_VERSION: (usize, usize) = (256, 62);
     pub const KERNEL: (usize, usize) = (320, 126);

@@ -44,6 +44,6 @@ pub use numbers::{
     Capability, Clock, Detail, FoundBy, Keep, Level, Mode, Outcome, Under, VmaSource,
 };
 pub use record::{
-    Call, FRAMES_PER_RECORD, Gap, Message, Module, Part, Record, Slot, Stack, StoredCall, Summary,
-    tag_of,
+    Call, FRAMES_PER_RECORD, Gap, Message, Module, Part, Record, Slot, Stack, StackWords,
+    StoredCall, Summary, tag_of,
 };

@@ -2,13 +2,13 @@
 
 use mremap_trace::{
     Call, Capability, Clock, Detail, FRAMES_PER_RECORD, FoundBy, Gap, Header, HeaderText, Keep,
-    Level, Message, Mode, Module, Outcome, Part, Record, Slot, Stack, Summary, Under, VmaSource,
-    layout,
+    Level, Message, Mode, Module, Outcome, Part, Record, Slot, Stack, StackWords, Summary, Under,
+    VmaSource, layout,
 };
 use proptest::prelude::*;
 
-/// Bits of a return address that are kept.
-const CALLER: u64 = (1 << 56) - 1;
+/// Bits that are kept of a return address, and of a module's age.
+const LOW_56: u64 = (1 << 56) - 1;
 
 fn calls() -> impl Strategy<Value = Record> {
     let outcome = prop::sample::select(&Outcome::ALL);
@@ -27,7 +27,7 @@ fn calls() -> impl Strategy<Value = Record> {
                 flags,
                 new,
                 result,
-                caller: caller & CALLER,
+                caller: caller & LOW_56,
             })
         },
     )
@@ -69,7 +69,7 @@ fn contexts() -> impl Strategy<Value = Record> {
     let counts = (0..=20_u8, 0..=FRAMES_PER_RECORD as u16);
     let values = any::<([u32; 2], u16, [u64; 6], [u8; 20])>();
     let level = prop::sample::select(&Level::ALL);
-    (0..3, counts, level, values).prop_map(
+    (0..4, counts, level, values).prop_map(
         |(kind, (build_id_len, count), level, ([call, len], first, frames, build_id))| match kind {
             0 => Record::Module(Module {
                 start: frames[0],
@@ -78,9 +78,11 @@ fn contexts() -> impl Strategy<Value = Record> {
                 path_len: len,
                 build_id_len,
                 build_id,
+                since: frames[3] & LOW_56,
             }),
             1 => Record::Message(Message { level, text_len: len, ticks: frames[0] }),
-            _ => Record::Stack(Stack { call, first, count, frames }),
+            2 => Record::Stack(Stack { call, first, count, frames }),
+            _ => Record::StackWords(StackWords { call, first, count, entries: frames }),
         },
     )
 }
@@ -111,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn headers(small in any::<[u32; 11]>(), large in any::<[u64; 9]>(), boot_id in any::<[u8; 16]>(), argv in any::<Vec<u8>>()) {
+    fn headers(small in any::<[u32; 11]>(), large in any::<[u64; 12]>(), boot_id in any::<[u8; 16]>(), argv in any::<Vec<u8>>()) {
         let header = Header {
             page_size: small[0],
             pid: small[1],
@@ -134,6 +136,9 @@ proptest! {
             lost_no_space: large[7],
             lost_truncated: large[8],
             boot_id,
+            later: (large[9] != 0).then_some((large[9], large[0])),
+            pid_namespace: large[10],
+            start_time: large[11],
         };
         let text = HeaderText { argv: &argv, exe: b"/bin/true", ..HeaderText::default() };
         let mut bytes = vec![0; layout::HEADER_SIZE];

@@ -1,7 +1,7 @@
 //! FORMAT.md says where the fields are; so does the code. They must agree, to the last field.
 
 use mremap_trace::layout::{self, chunk, header};
-use mremap_trace::{Message, Module, Outcome, Record, Stack};
+use mremap_trace::{Message, Module, Outcome, Record, Stack, StackWords};
 
 const DOCUMENT: &str = include_str!("../FORMAT.md");
 const LAYOUT: &str = include_str!("../src/layout.rs");
@@ -65,6 +65,7 @@ fn every_tag_is_documented() {
         (Record::Module(Module::default()), "module"),
         (Record::Message(Message::default()), "message of the shim's own"),
         (Record::Stack(Stack::default()), "stack"),
+        (Record::StackWords(StackWords::default()), "words of a stack"),
         (Record::Padding, "padding"),
         (Record::Text([0; layout::TEXT_PER_SLOT]), "text"),
     ] {

@@ -2,7 +2,7 @@
 
 use mremap_trace::{
     Call, ChunkHeader, ClaimWord, FoundBy, Gap, Header, HeaderText, Keep, Level, Message, Module,
-    Outcome, Part, Record, Slot, Stack, Summary, Under, layout,
+    Outcome, Part, Record, Slot, Stack, StackWords, Summary, Under, layout,
 };
 
 fn call() -> Call {
@@ -51,15 +51,38 @@ fn every_record_survives_the_round_trip() {
             path_len: 4,
             build_id_len: 20,
             build_id: *b"abcdefghijklmnopqrst",
+            since: 1 << 55,
         }),
         Record::Message(Message { level: Level::Warning, text_len: 11, ticks: 9 }),
         Record::Stack(Stack { call: 65, first: 7, count: 6, frames: [1, 2, 3, 4, 5, 1 << 47] }),
+        Record::StackWords(StackWords {
+            call: 65,
+            first: 6,
+            count: 2,
+            entries: [StackWords::entry(255, 1 << 55), StackWords::entry(1, 7), 0, 0, 0, 0],
+        }),
         Record::Text([b'x'; layout::TEXT_PER_SLOT]),
         Record::Padding,
     ];
     for record in records {
         assert_eq!(Record::decode(record.encode()), Slot::Complete(record));
     }
+}
+
+#[test]
+fn an_entry_of_a_stack_is_a_distance_and_a_word() {
+    let entry = StackWords::entry(StackWords::LONGEST, 0x7fff_ffff_f000);
+    assert_eq!(StackWords::split(entry), (255, 0x7fff_ffff_f000));
+}
+
+#[test]
+fn a_later_reading_that_was_being_stored_is_ignored() {
+    let header = Header { later: Some((70, 90)), ..Header::default() };
+    let mut bytes = vec![0; layout::HEADER_SIZE];
+    header.encode(&HeaderText::default(), &mut bytes);
+    assert_eq!(Header::decode(&bytes).unwrap().0.later, Some((70, 90)));
+    bytes[layout::header::LATER_TICKS] += 1;
+    assert_eq!(Header::decode(&bytes).unwrap().0.later, None);
 }
 
 #[test]

@@ -239,6 +239,7 @@ pub(crate) fn modules() -> impl Iterator<Item = (Module, &'static [u8])> {
             end: module.end,
             offset: module.offset,
             path_len: 0,
+            since: 0,
             build_id_len: module.build_id_len,
             build_id: module.build_id,
         };

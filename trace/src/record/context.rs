@@ -1,7 +1,7 @@
 //! What a call is understood by: modules, stacks, the shim's own messages, and their text.
 
 use super::tag;
-use super::words::{commit, high, low, pair};
+use super::words::{LOW_56, commit, high, low, pair};
 use crate::layout::{SLOT_WORDS, TEXT_PER_SLOT};
 use crate::numbers::Level;
 
@@ -20,9 +20,12 @@ pub struct Module {
     pub build_id_len: u8,
     /// GNU build id.
     pub build_id: [u8; 20],
+    /// Clock ticks from the trace's start to when the module was first seen; 56 bits are kept. Where
+    /// two modules hold an address, a call is the latest one's that was seen before it.
+    pub since: u64,
 }
 
-/// Most frames one stack record holds; a deeper stack takes several.
+/// Most frames, or words, that one record of a stack holds; a deeper stack takes several.
 pub const FRAMES_PER_RECORD: usize = 6;
 
 /// Return addresses above a call's own caller, innermost first.
@@ -36,6 +39,41 @@ pub struct Stack {
     pub count: u16,
     /// Return addresses.
     pub frames: [u64; FRAMES_PER_RECORD],
+}
+
+/// Words of a call's stack, from which a reader with the modules' unwind tables finds the frames.
+///
+/// The entries of all records of a call form one list: the caller's stack pointer and frame pointer
+/// as they are once the call has returned, then words of the stack in the order of addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackWords {
+    /// File-wide slot number of the call.
+    pub call: u32,
+    /// Index of the first of these entries in the whole list.
+    pub first: u16,
+    /// Entries that count.
+    pub count: u16,
+    /// The entries, made by [`StackWords::entry`].
+    pub entries: [u64; FRAMES_PER_RECORD],
+}
+
+impl StackWords {
+    /// Longest distance an entry can have.
+    pub const LONGEST: u8 = u8::MAX;
+
+    /// Makes an entry: a word, and its distance in words from the entry before it. The distance of
+    /// the first word of the stack counts from the stack pointer, that of the two registers is 0. An
+    /// entry with the value 0 is no word: it bridges a distance over [`StackWords::LONGEST`].
+    #[inline]
+    pub const fn entry(distance: u8, value: u64) -> u64 {
+        (distance as u64) << 56 | value & LOW_56
+    }
+
+    /// Returns an entry's distance and value.
+    #[inline]
+    pub const fn split(entry: u64) -> (u8, u64) {
+        ((entry >> 56) as u8, entry & LOW_56)
+    }
 }
 
 /// A diagnostic of the shim's own; its text follows in text slots.
@@ -66,11 +104,11 @@ impl Module {
             id(0),
             id(8),
             id(16),
-            commit(tag::MODULE, 0),
+            commit(tag::MODULE, self.since),
         ]
     }
 
-    pub(super) fn decode([start, end, offset, w3, id @ .., _]: [u64; SLOT_WORDS]) -> Self {
+    pub(super) fn decode([start, end, offset, w3, id @ .., last]: [u64; SLOT_WORDS]) -> Self {
         let mut build_id = [0; 20];
         let bytes = id.into_iter().flat_map(u64::to_ne_bytes);
         for (place, byte) in build_id.iter_mut().zip(bytes) {
@@ -83,6 +121,7 @@ impl Module {
             path_len: low(w3),
             build_id_len: high(w3).min(20) as u8,
             build_id,
+            since: last & LOW_56,
         }
     }
 }
@@ -100,22 +139,41 @@ impl Message {
     }
 }
 
+/// The words of a record that holds a piece of a list: which call's, and which piece.
+#[inline]
+fn encode_list(tag: u8, call: u32, [first, count]: [u16; 2], list: [u64; 6]) -> [u64; SLOT_WORDS] {
+    let [v0, v1, v2, v3, v4, v5] = list;
+    let piece = u32::from(first) | u32::from(count) << 16;
+    [pair(call, piece), v0, v1, v2, v3, v4, v5, commit(tag, 0)]
+}
+
+/// The first entry's index and the number of entries, from a list record's first word.
+fn piece_of(word: u64) -> [u16; 2] {
+    let count = (high(word) >> 16).min(FRAMES_PER_RECORD as u32);
+    [high(word) as u16, count as u16]
+}
+
 impl Stack {
     #[inline]
     pub(super) fn encode(&self) -> [u64; SLOT_WORDS] {
-        let [f0, f1, f2, f3, f4, f5] = self.frames;
-        let place = u32::from(self.first) | u32::from(self.count) << 16;
-        let call = pair(self.call, place);
-        [call, f0, f1, f2, f3, f4, f5, commit(tag::STACK, 0)]
+        encode_list(tag::STACK, self.call, [self.first, self.count], self.frames)
     }
 
     pub(super) fn decode([w0, frames @ .., _]: [u64; SLOT_WORDS]) -> Self {
-        Self {
-            call: low(w0),
-            first: high(w0) as u16,
-            count: (high(w0) >> 16).min(FRAMES_PER_RECORD as u32) as u16,
-            frames,
-        }
+        let [first, count] = piece_of(w0);
+        Self { call: low(w0), first, count, frames }
+    }
+}
+
+impl StackWords {
+    #[inline]
+    pub(super) fn encode(&self) -> [u64; SLOT_WORDS] {
+        encode_list(tag::STACK_WORDS, self.call, [self.first, self.count], self.entries)
+    }
+
+    pub(super) fn decode([w0, entries @ .., _]: [u64; SLOT_WORDS]) -> Self {
+        let [first, count] = piece_of(w0);
+        Self { call: low(w0), first, count, entries }
     }
 }
 

@@ -9,7 +9,7 @@ mod words;
 
 use crate::layout::{SLOT_WORDS, TEXT_PER_SLOT};
 pub use call::Call;
-pub use context::{FRAMES_PER_RECORD, Message, Module, Stack};
+pub use context::{FRAMES_PER_RECORD, Message, Module, Stack, StackWords};
 pub use pieces::{Gap, Part, Summary};
 pub use stored::StoredCall;
 use words::commit;
@@ -26,6 +26,7 @@ pub enum Record {
     Module(Module),
     Message(Message),
     Stack(Stack),
+    StackWords(StackWords),
     /// Text of the record before it.
     Text([u8; TEXT_PER_SLOT]),
     /// Left empty on purpose: the next record did not fit in the chunk.
@@ -52,6 +53,7 @@ mod tag {
     pub const PADDING: u8 = 21;
     pub const MESSAGE: u8 = 22;
     pub const STACK: u8 = 23;
+    pub const STACK_WORDS: u8 = 24;
 }
 
 impl Record {
@@ -66,6 +68,7 @@ impl Record {
             Self::Module(module) => module.encode(),
             Self::Message(message) => message.encode(),
             Self::Stack(stack) => stack.encode(),
+            Self::StackWords(words) => words.encode(),
             Self::Text(text) => context::encode_text(text),
             Self::Padding => [0, 0, 0, 0, 0, 0, 0, commit(tag::PADDING, 0)],
         }
@@ -86,6 +89,7 @@ impl Record {
             tag::PADDING => Self::Padding,
             tag::MESSAGE => Self::Message(Message::decode(words)),
             tag::STACK => Self::Stack(Stack::decode(words)),
+            tag::STACK_WORDS => Self::StackWords(StackWords::decode(words)),
             unknown => return Slot::Unknown(unknown),
         })
     }
