@@ -113,7 +113,7 @@ fn what_is_shipped_has_its_weight_in_the_document() {
     };
     let (library, analyzer) = (others("mremap-shim"), others("mremap-analyzer"));
     let sentence = format!(
-        "The library links {library} crates beside the two of this repository, the analyzer {analyzer}"
+        "The library links {library} crates besides this repository's own, the analyzer {analyzer}"
     );
     assert!(document().contains(&sentence), "docs/dependencies.md does not say: {sentence}");
 }
