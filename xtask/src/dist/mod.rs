@@ -1,8 +1,8 @@
-//! `cargo xtask dist`: what is given to others. A tarball and a Debian package with the same content, a bill of
-//! materials, and their checksums. The same commit gives the same bytes, wherever it is built.
+//! `cargo xtask dist`: builds the packages, a bill of materials and checksums. The same commit
+//! gives the same bytes on every machine.
 //!
-//! The path: [`build`] makes the programs for an old glibc, [`stage`] lays the tree, [`pack`] makes archives of it,
-//! [`sbom`] lists what is linked in; [`check`] then tries what came out.
+//! [`build`] compiles for an old glibc, [`stage`] lays out the tree below `/usr`, [`sbom`] lists
+//! the linked crates, [`pack`] makes the packages. [`check`] tests them.
 
 mod build;
 mod check;
@@ -18,26 +18,26 @@ use anyhow::{Context, Result};
 
 use crate::repo;
 
-/// What to make, and how far to try it.
+/// How thoroughly to test the packages.
 #[derive(Debug, Default, clap::Args)]
 pub struct Options {
-    /// Then build once more in another folder and compare, and try the packages in Debian 11, 12 and 13 and on Linux
-    /// 5.10, 6.1 and 6.12. Needs root and debootstrap.
+    /// Compare with a build in another folder, and test the packages in Debian 11, 12 and 13 and on
+    /// Linux 5.10, 6.1 and 6.12; needs root and debootstrap.
     #[arg(long)]
     check: bool,
-    /// Try them in the oldest Debian and on the oldest Linux only, and do not build twice.
+    /// Test in the oldest Debian and on the oldest Linux only, without a second build.
     #[arg(long, requires = "check")]
     quick: bool,
 }
 
 impl Options {
-    /// What CI does of it.
+    /// The options of CI.
     pub fn for_ci() -> Self {
         Self { check: true, quick: true }
     }
 }
 
-/// Makes the packages.
+/// Builds the packages.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let release = Release::of(repo::root())?;
     let into = repo::root().join("target/dist");
@@ -51,12 +51,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is being released.
+/// The version that is packaged.
 #[derive(Debug, Clone)]
 pub struct Release {
     /// The workspace's version.
     pub version: String,
-    /// The commit's time, in seconds since 1970: the time of everything in the packages.
+    /// The commit's time in seconds since 1970, which all files in the packages have.
     pub time: String,
 }
 
@@ -70,12 +70,12 @@ impl Release {
         })
     }
 
-    /// Name and version, as archives are called.
+    /// The name of the tarball, without its ending.
     fn name(&self) -> String {
         format!("mremap-shim-{}-x86_64-linux-gnu", self.version)
     }
 
-    /// Builds what `source` holds, and leaves the packages in `into`.
+    /// Builds the source tree and writes the packages to `into`.
     fn make(&self, source: &Path, into: &Path) -> Result<Vec<PathBuf>> {
         let tree = into.join("tree");
         for folder in [into, &tree] {
@@ -86,11 +86,8 @@ impl Release {
         let sbom = into.join(format!("mremap-shim-{}.cdx.json", self.version));
         fs::write(&sbom, sbom::bill_of_materials(self, source)?)?;
         stage::lay(self, source, &built, &sbom, &tree)?;
-        let mut files = vec![
-            pack::tarball(self, &tree, into)?,
-            pack::debian_package(self, source, &tree, into)?,
-            sbom,
-        ];
+        let mut files = pack::packages(self, source, into)?;
+        files.extend([pack::tarball(self, &tree, into)?, sbom]);
         files.push(pack::checksums(&files, into)?);
         Ok(files)
     }
