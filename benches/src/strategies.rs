@@ -49,7 +49,7 @@ impl Strategy {
     /// Moves every VMA of `[old, old + len)` to its place in `[new, new + len)`.
     pub fn move_range(self, old: usize, len: usize, new: usize) {
         let move_one = |start: usize, end: usize| {
-            Way::Inline.move_range(start, end - start, new + (start - old))
+            Way::Inline.move_range(start, end - start, new + (start - old));
         };
         let until = old + len;
         match self {

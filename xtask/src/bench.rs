@@ -1,6 +1,5 @@
-//! `cargo xtask bench`: what everything costs, in one table, kept under `benches/results/`.
-//!
-//! What is measured and how is in `benches/`; here things are built, suites chosen, guests booted.
+//! `cargo xtask bench`: builds what is measured, runs the chosen suites of `benches/`, boots
+//! guests, and keeps the table below `benches/results/`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,48 +20,48 @@ use crate::kernels;
 use crate::repo;
 use crate::tools::DUCKDB;
 
-/// Guests that the bench measures in: the oldest one, and one without `PROCMAP_QUERY`.
+/// Guests to measure in: the oldest kernel, and one without `PROCMAP_QUERY`.
 const GUESTS: [&str; 2] = ["5.10", "6.1"];
-/// Its place in a guest.
+/// The library's path in a guest.
 const GUEST_SHIM: &str = "/libmremap_shim.so";
 
-/// Which suites, how thoroughly.
+/// Which suites to run, and how.
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools)] // a command line's switches
 pub struct Options {
-    /// Only these; all of them when none is named.
+    /// Suites to run [default: all]
     #[arg(value_enum)]
     suites: Vec<Suite>,
-    /// Fewer rounds and a smaller trace: to see that everything runs.
+    /// Run fewer rounds over a smaller trace, to see that everything works.
     #[arg(long)]
     quick: bool,
-    /// Do not keep the results.
+    /// Print the results without keeping them.
     #[arg(long)]
     no_keep: bool,
     /// Write the counted instructions to benches/instructions.toml.
     #[arg(long)]
     record: bool,
-    /// Measure nothing; fail where CI would, when instructions have grown.
+    /// Only count instructions, and fail if a path grew by more than 10 %, as CI does.
     #[arg(long, conflicts_with_all = ["suites", "record"])]
     check: bool,
 }
 
-/// One group of rows.
+/// A group of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Suite {
     /// Instructions of the hook's paths.
     Instructions,
-    /// Calls that are passed through.
+    /// Forwarded calls.
     Calls,
     /// Moves on this kernel.
     Moves,
-    /// The least that each way to find VMAs costs.
+    /// The least that each method to find VMAs costs.
     Floors,
     /// Moves in guests with older kernels.
     Guests,
     /// Start of a process.
     Startup,
-    /// Size of a trace, memory of a traced process.
+    /// Size of a trace, and memory of a traced process.
     Trace,
     /// The analyzer's report over 100 million calls.
     Report,
@@ -70,7 +69,7 @@ enum Suite {
     Peers,
 }
 
-/// Measures, prints the table, keeps it. Missed goals are not a failure: the table says them.
+/// Measures, prints the table and keeps it. The table shows missed goals; they are no failure.
 pub fn run(options: &Options) -> Result<ExitCode> {
     use clap::ValueEnum as _;
     if options.check {
@@ -95,7 +94,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
                 eprint!("{}", mremap_benches::table::render(&rows, &[]));
                 results.rows.extend(rows);
             }
-            // The others' figures are worth keeping.
+            // The other suites still run.
             Err(error) => {
                 eprintln!("bench: {suite:?}: {error:#}");
                 status = ExitCode::FAILURE;
@@ -146,7 +145,7 @@ fn counted(subject: &Subject, options: &Options) -> Result<Vec<Row>> {
     Ok(instructions::rows(&counts, &instructions::read(&path)?))
 }
 
-/// Fails when a path of the hook takes over a tenth more instructions than are recorded for it.
+/// Fails if a path of the hook takes over 10 % more instructions than recorded.
 pub fn check_instructions() -> Result<()> {
     let subject = prepare(true, false)?;
     let counts = instructions::counts(&subject)?;
@@ -155,7 +154,7 @@ pub fn check_instructions() -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{}\nif that is as it should be: cargo xtask bench instructions --record",
+        "{}\nif this is intended: cargo xtask bench instructions --record",
         complaints.join("\n")
     );
 }
@@ -167,7 +166,7 @@ fn in_guests(subject: &Subject) -> Result<Vec<Row>> {
         return Ok(rows);
     }
     let packed = pack(subject)?;
-    // One after the other: they would measure each other.
+    // One after the other, so that they do not disturb each other.
     for series in GUESTS {
         match in_guest(series, &packed) {
             Ok(found) => rows.extend(found),
@@ -215,7 +214,8 @@ fn in_guest(series: &str, packed: &guest::Packed) -> Result<Vec<Row>> {
     guests::rows(series, &parsed.collect::<Result<Vec<_>>>()?)
 }
 
-/// Builds what is measured and what measures. The analyzer, which takes minutes, only for suites that run it.
+/// Builds the library and the measuring programs. The analyzer takes minutes, so it is built only
+/// if a suite runs it.
 fn prepare(is_quick: bool, needs_analyzer: bool) -> Result<Subject> {
     let mut command = repo::cargo();
     command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
@@ -228,7 +228,7 @@ fn prepare(is_quick: bool, needs_analyzer: bool) -> Result<Subject> {
         .output()
         .context("cargo build: cannot be run")?;
     if !output.status.success() {
-        bail!("cargo build --release of what is measured failed; see above");
+        bail!("cargo build --release failed; see above");
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let built = |name: &str| -> Result<PathBuf> {
@@ -238,10 +238,10 @@ fn prepare(is_quick: bool, needs_analyzer: bool) -> Result<Subject> {
         let mut paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
         paths
             .find(|path| path.file_name().is_some_and(|it| it == name))
-            .with_context(|| format!("cargo build --release made no {name}"))
+            .with_context(|| format!("cargo build --release produced no {name}"))
     };
     let bench = built("bench-moves")?;
-    let programs = bench.parent().context("a file lies in a directory")?.to_owned();
+    let programs = bench.parent().context("a file has a directory")?.to_owned();
     let scratch = programs.join("bench");
     fs::create_dir_all(&scratch)
         .with_context(|| format!("{}: cannot be made", scratch.display()))?;

@@ -1,4 +1,5 @@
-//! `cargo xtask ci`: everything that a change must pass, the cheap checks first. All are run, whatever fails.
+//! `cargo xtask ci`: every check that a change must pass, the cheap ones first. A failure does not
+//! stop it.
 
 use std::process::{Command, ExitCode};
 
@@ -14,7 +15,7 @@ use crate::repo;
 use crate::test;
 use crate::tools::DENY;
 
-/// Runs the checks and then the tests, and says at the end which failed.
+/// Runs the checks and the tests, and lists the failed ones at the end.
 pub fn run() -> Result<ExitCode> {
     let mut failed = Vec::new();
     for (name, mut command) in checks() {
@@ -67,7 +68,7 @@ fn last_steps() -> [(&'static str, Step); 5] {
     ]
 }
 
-/// Licences, sources and duplicates; the advisories' database cannot be had everywhere.
+/// Checks licences, sources and duplicates. The database of advisories is not reachable everywhere.
 fn dependencies() -> Result<ExitCode> {
     let mut deny = repo::cargo();
     deny.env("PATH", DENY.path()?).args(["deny", "check", "licenses", "bans", "sources"]);

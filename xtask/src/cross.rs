@@ -1,7 +1,7 @@
-//! Building for 64-bit Arm without rustup: Debian's own compiler of a newer release with its standard library for Arm,
-//! unpacked under the target folder and not installed, and GCC's cross linker.
+//! Builds for 64-bit Arm without rustup: with the compiler and the standard library of a newer
+//! Debian release, unpacked below the target folder, and GCC's cross linker.
 //!
-//! The compiler runs with the libraries of its own release, by that release's loader.
+//! The compiler is started by its own release's loader, with that release's libraries.
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,22 +19,22 @@ const TARGET: &str = "aarch64-unknown-linux-gnu";
 const C_COMPILER: &str = "aarch64-linux-gnu-gcc";
 /// The oldest Debian release whose compiler is new enough.
 const COMPILER_SUITE: &str = "forky";
-/// The start of names that the compiler depends on and that are not needed: programs and headers to link with.
+/// Prefixes of the compiler's dependencies that are not needed: they serve linking.
 const LEFT_OUT: [&str; 6] = ["gcc", "cpp", "binutils", "libc6-dev", "libc-dev", "linux-libc-dev"];
-/// What the guests need of the release that the cross linker belongs to.
+/// Packages for the guests, from the release of the cross linker.
 const IN_GUESTS: [&str; 4] = ["libc6", "libgcc-s1", "busybox-static", "coreutils"];
 
-/// The means to build for Arm and to run what was built.
+/// The tools to build for Arm, and a system root to run in.
 #[derive(Debug)]
 pub struct Cross {
-    /// Variables for cargo and for the tests' build of C programs.
+    /// Environment of cargo and of the C compiler.
     pub environment: Vec<(String, OsString)>,
     /// A root with the C library, busybox and coreutils for Arm.
     pub sysroot: PathBuf,
 }
 
 impl Cross {
-    /// Fetches what is not there yet.
+    /// Fetches what is missing.
     pub fn get() -> Result<Self> {
         ensure!(
             repo::which(C_COMPILER).is_some(),
@@ -50,16 +50,16 @@ impl Cross {
         environment.extend([
             (linker, C_COMPILER.into()),
             ("CC".to_owned(), C_COMPILER.into()),
-            // It would be done to Debian's standard library, too, which takes minutes, and is dropped in the end.
+            // LTO would include Debian's standard library, which takes minutes.
             ("CARGO_PROFILE_RELEASE_LTO".to_owned(), "off".into()),
-            // The crates' own C code for build scripts is for this machine, the rest is not.
+            // Build scripts run on this machine, so their C code is compiled for it.
             ("HOST_CC".to_owned(), "cc".into()),
         ]);
         Ok(Self { environment, sysroot })
     }
 }
 
-/// Compiles the library for Arm, without linking it: what its code says for that processor alone is read nowhere else.
+/// Type-checks the library for Arm, whose own code no other build compiles.
 pub fn check() -> Result<ExitCode> {
     let mut cargo = repo::cargo();
     cargo.args(["check", "--quiet", "--locked", "-p", "mremap-shim"]);
@@ -70,7 +70,7 @@ fn home() -> PathBuf {
     repo::root().join("target/cross")
 }
 
-/// The variables that make cargo compile for Arm; the compiler is fetched when it is not there yet.
+/// Fetches the compiler and returns the variables that make cargo use it.
 fn for_compiler() -> Result<Vec<(String, OsString)>> {
     let rust = home().join("rust");
     once(&rust, |root| {
@@ -88,7 +88,7 @@ fn for_compiler() -> Result<Vec<(String, OsString)>> {
     ])
 }
 
-/// Fills a folder once; a half-filled one does not count.
+/// Fills a folder once. An interrupted attempt is repeated.
 fn once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -115,7 +115,7 @@ fn unpack(apt: &Apt, names: &[String], root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The release of this machine: the cross linker's C library is of it.
+/// This machine's release, which the cross linker's C library belongs to.
 fn own_suite() -> Result<String> {
     let text = fs::read_to_string("/etc/os-release").context("/etc/os-release: cannot be read")?;
     let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
@@ -131,7 +131,7 @@ fn wrapper(home: &Path, rust: &Path) -> Result<PathBuf> {
         libraries = libraries.display(),
         rust = rust.display()
     );
-    // Cargo asks the compiler anew whenever its file is newer.
+    // Cargo rebuilds everything if this file is newer.
     if fs::read_to_string(&path).is_ok_and(|it| it == text) {
         return Ok(path);
     }

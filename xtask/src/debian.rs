@@ -1,7 +1,7 @@
-//! Debian releases to try things in: a minimal system of each, made once with debootstrap from the mirror that this
-//! machine's apt is set up for, and never written to again.
+//! Minimal Debian systems, made by debootstrap from the mirror of this machine's apt and kept in
+//! the kernel cache. Tests write only into an overlay, or into a folder of their own.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,37 +9,49 @@ use anyhow::{Context, Result, bail};
 
 use crate::{apt, repo};
 
-/// A minimal Debian.
+/// How far a system is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The required packages are unpacked, but not configured: enough to run a program by `chroot`.
+    Unpacked,
+    /// dpkg and apt work.
+    Configured,
+}
+
+/// The root of a minimal Debian.
 #[derive(Debug)]
 pub struct Debian {
-    /// Its root.
+    /// Its directory.
     pub root: PathBuf,
 }
 
 impl Debian {
-    /// The system of a suite, installed unless it is there.
-    pub fn get(suite: &str) -> Result<Self> {
-        let home = repo::root().join("target/debian");
-        let root = home.join(suite);
-        if !root.exists() {
-            fs::create_dir_all(&home)
-                .with_context(|| format!("{}: cannot be created", home.display()))?;
-            // Renamed when it is whole.
-            let fresh = home.join(format!("{suite}.fresh"));
-            if fresh.exists() {
-                fs::remove_dir_all(&fresh)?;
-            }
-            let mut debootstrap = Command::new("debootstrap");
-            debootstrap.args(["--variant=minbase", suite]).arg(&fresh).arg(apt::mirror(suite)?);
-            repo::capture(&mut debootstrap)
-                .context("debootstrap: needs root, and `apt-get install debootstrap`")?;
-            fs::rename(&fresh, &root)?;
+    /// Returns the system of a suite. Makes it unless it exists; other processes wait meanwhile.
+    /// `include` names further packages, which are the same at every call of a stage.
+    pub fn get(suite: &str, stage: Stage, include: &[&str]) -> Result<Self> {
+        let home = repo::kernel_cache().join("userlands");
+        let name = match stage {
+            Stage::Unpacked => suite.to_owned(),
+            Stage::Configured => format!("{suite}-configured"),
+        };
+        fs::create_dir_all(&home)
+            .with_context(|| format!("{}: cannot be created", home.display()))?;
+        let lock = home.join(format!(".{name}.lock"));
+        let lock = File::create(&lock)
+            .with_context(|| format!("{}: cannot be written", lock.display()))?;
+        lock.lock().context("the lock of the userlands")?;
+        let root = home.join(&name);
+        if !root.is_dir() {
+            let unfinished = home.join(format!(".{name}.unfinished"));
+            make(suite, stage, include, &unfinished)?;
+            fs::rename(&unfinished, &root)
+                .with_context(|| format!("{}: cannot be renamed", root.display()))?;
         }
         Ok(Self { root })
     }
 
-    /// Runs a shell script in it, as root, with files of this machine under `/given`. What the script changes is gone
-    /// afterwards. Returns what it printed.
+    /// Runs a shell script in an overlay of the system as root, with files of this machine under
+    /// `/given`, and returns its output. The script's changes are discarded.
     pub fn run(&self, script: &str, given: &Path) -> Result<String> {
         let scratch = tempfile::tempdir().context("no temporary directory")?;
         let setup = "mount -t tmpfs tmpfs \"$1\"; mkdir \"$1/upper\" \"$1/work\" \"$1/root\"; \
@@ -57,7 +69,7 @@ impl Debian {
         repo::capture(&mut command)
     }
 
-    /// The system as one archive, without what only takes room.
+    /// Writes the system as a tar archive, without documentation and caches.
     pub fn archive(&self, to: &Path) -> Result<()> {
         let mut tar = Command::new("tar");
         for left_out in [
@@ -77,4 +89,40 @@ impl Debian {
         }
         Ok(())
     }
+}
+
+fn make(suite: &str, stage: Stage, include: &[&str], root: &Path) -> Result<()> {
+    if root.exists() {
+        fs::remove_dir_all(root)
+            .with_context(|| format!("{}: cannot be removed", root.display()))?;
+    }
+    eprintln!("debootstrap: fetching Debian {suite}");
+    let mut debootstrap = Command::new("debootstrap");
+    debootstrap.arg("--variant=minbase").arg(format!("--keyring={}", apt::KEYRING));
+    if stage == Stage::Unpacked {
+        debootstrap.arg("--foreign");
+    }
+    if !include.is_empty() {
+        debootstrap.arg(format!("--include={}", include.join(",")));
+    }
+    debootstrap.arg(suite).arg(root).arg(apt::mirror(suite)?);
+    repo::capture(&mut debootstrap)
+        .context("debootstrap: needs root (and apt-get install debootstrap)")?;
+    let packages = root.join("var/cache/apt/archives");
+    if stage == Stage::Unpacked {
+        // The first stage fetches all packages, and unpacks only the required ones.
+        for name in include {
+            let deb = find_package(&packages, name)?;
+            repo::capture(Command::new("dpkg-deb").arg("-x").arg(deb).arg(root))?;
+        }
+    }
+    fs::remove_dir_all(&packages).with_context(|| format!("{}", packages.display()))
+}
+
+fn find_package(directory: &Path, name: &str) -> Result<PathBuf> {
+    let prefix = format!("{name}_");
+    repo::files_below(directory)?
+        .into_iter()
+        .find(|path| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(&prefix)))
+        .with_context(|| format!("debootstrap has not fetched {name}"))
 }

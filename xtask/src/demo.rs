@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: the example programs under the shim here, with the report and a picture; then one of them
-//! on an old kernel, without the shim and with it.
+//! `cargo xtask demo`: runs the examples under the library on this kernel, shows the report and a
+//! picture, then runs one example on an old kernel without the library and with it.
 
 use std::process::{Command, ExitCode};
 
@@ -9,19 +9,19 @@ use mremap_tests::artifacts::Artifacts;
 use crate::guest::{self, Guest};
 use crate::{kernels, repo};
 
-/// The example that is drawn, and taken to the old kernel.
+/// The example that is drawn, and runs on the old kernel.
 const DRAWN: &str = "neighbour_under_gap";
 const OLD_KERNEL: &str = "6.1";
 
-/// Where to show it.
+/// Which old kernel to use.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The guest kernel; without it 6.1 when QEMU is installed, else no guest.
+    /// Series of the old kernel [default: 6.1 if QEMU is installed]
     #[arg(long)]
     vm: Option<String>,
 }
 
-/// Shows it.
+/// Runs the demo.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let artifacts = Artifacts::prepare()?;
     on_this_kernel(&artifacts)?;

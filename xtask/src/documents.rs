@@ -1,8 +1,8 @@
 //! `cargo xtask docs`: runs every command that the documents show.
 //!
-//! A fenced block of `sh` or `sql` says after the language what becomes of it: `run`, or `not run: REASON`. The blocks of
-//! one document run in order, in an empty folder, as one reader would type them, with the packages' tree in reach:
-//! what a document calls `/usr/lib/libmremap_shim.so` is the library just built.
+//! A fenced block of `sh` or `sql` has `run` or `not run: REASON` after the language. The blocks of
+//! one document run in order in one empty folder, as a reader would type them. Installed paths,
+//! such as `/usr/lib/libmremap_shim.so`, are replaced by those of the present build.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use mremap_tests::artifacts::Artifacts;
 use crate::repo;
 use crate::tools::DUCKDB;
 
-/// Where the documents say that the library and the examples are.
+/// Installed paths that the documents use.
 const INSTALLED: [&str; 2] = ["/usr/lib/libmremap_shim.so", "/usr/lib/mremap-shim/"];
 
-/// A query must find something: an empty answer proves nothing.
+/// Runs SQL. A query without rows fails, since it proves nothing.
 const SQL: &str = "#!/bin/sh
 exec PYTHON -c '
 import duckdb, sys
@@ -33,7 +33,7 @@ for statement in sys.stdin.read().split(\";\"):
 '
 ";
 
-/// Runs them; a document's failure does not stop the others.
+/// Runs all documents; a failure does not stop the others.
 pub fn run() -> Result<ExitCode> {
     let prefix = tempfile::tempdir().context("no temporary directory")?;
     install(prefix.path())?;
@@ -47,7 +47,7 @@ pub fn run() -> Result<ExitCode> {
         if script.is_empty() {
             continue;
         }
-        match try_out(&script, prefix.path()) {
+        match run_script(&script, prefix.path()) {
             Ok(_) => passed += 1,
             Err(error) => {
                 failed += 1;
@@ -55,7 +55,7 @@ pub fn run() -> Result<ExitCode> {
             }
         }
     }
-    anyhow::ensure!(seen > 0, "no document shows a command: the fences are not understood");
+    anyhow::ensure!(seen > 0, "no document has a command: are the fences still ```sh?");
     println!("{passed} passed, {failed} failed");
     Ok(ExitCode::from(u8::from(failed > 0)))
 }
@@ -69,7 +69,7 @@ fn documents() -> Result<Vec<PathBuf>> {
     Ok(files.filter(is_document).map(|file| repo::root().join(file)).collect())
 }
 
-/// Lays the products as a package would.
+/// Installs the build as a package would.
 fn install(prefix: &Path) -> Result<()> {
     let artifacts = Artifacts::prepare()?;
     let copy = |from: &Path, to: &str| -> Result<()> {
@@ -93,11 +93,11 @@ fn install(prefix: &Path) -> Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 struct Block {
     language: String,
-    is_run: bool,
+    runs: bool,
     text: String,
 }
 
-/// The blocks of commands in a document.
+/// Parses a document's blocks of commands.
 fn blocks(document: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
     let mut lines = document.lines();
@@ -106,41 +106,41 @@ fn blocks(document: &str) -> Result<Vec<Block>> {
             continue;
         };
         let text: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "```").collect();
-        let (language, fate) = info.split_once(' ').unwrap_or((info, ""));
+        let (language, mode) = info.split_once(' ').unwrap_or((info, ""));
         if !["sh", "sql"].contains(&language) {
             continue;
         }
-        if fate != "run" && !fate.starts_with("not run: ") {
+        if mode != "run" && !mode.starts_with("not run: ") {
             bail!(
-                "a block of {language} says neither `run` nor `not run: REASON`:\n{}",
+                "a block of {language} has neither `run` nor `not run: REASON`:\n{}",
                 text.join("\n")
             );
         }
         blocks.push(Block {
             language: language.to_owned(),
-            is_run: fate == "run",
+            runs: mode == "run",
             text: text.join("\n"),
         });
     }
     Ok(blocks)
 }
 
-/// One shell script of those that are run.
+/// Joins the blocks that run into one shell script.
 fn script(blocks: &[Block], prefix: &Path) -> String {
-    let here = |text: String, place: &&str| {
-        text.replace(*place, &place.replace("/usr", &prefix.to_string_lossy()))
+    let relocate = |text: String, path: &&str| {
+        text.replace(*path, &path.replace("/usr", &prefix.to_string_lossy()))
     };
     let shown = |block: &Block| {
-        let text = INSTALLED.iter().fold(block.text.clone(), here);
+        let text = INSTALLED.iter().fold(block.text.clone(), relocate);
         match block.language.as_str() {
             "sql" => format!("documents-sql <<'END OF SQL'\n{text}\nEND OF SQL\n"),
             _ => text + "\n",
         }
     };
-    blocks.iter().filter(|block| block.is_run).map(shown).collect()
+    blocks.iter().filter(|block| block.runs).map(shown).collect()
 }
 
-fn try_out(script: &str, prefix: &Path) -> Result<String> {
+fn run_script(script: &str, prefix: &Path) -> Result<String> {
     let folder = tempfile::tempdir().context("no temporary directory")?;
     let path = std::env::var("PATH").unwrap_or_default();
     let mut shell = Command::new("sh");
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_of_commands_must_say_what_becomes_of_it() {
+    fn requires_a_mode_of_every_block() {
         let document = "a\n```sh run\nls\npwd\n```\n```text\nls\n```\n```sql not run: needs Spark\nSELECT 1\n```\n";
         let blocks = blocks(document).unwrap();
         assert_eq!(blocks.len(), 2);
@@ -167,8 +167,8 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_command_fails_its_document() {
-        assert!(try_out("true\nfalse\ntrue\n", Path::new("/")).is_err());
-        assert_eq!(try_out("echo it\n", Path::new("/")).unwrap(), "it\n");
+    fn fails_at_a_failing_command() {
+        assert!(run_script("true\nfalse\ntrue\n", Path::new("/")).is_err());
+        assert_eq!(run_script("echo it\n", Path::new("/")).unwrap(), "it\n");
     }
 }

@@ -1,7 +1,7 @@
-//! `cargo xtask fuzz`: the fuzz targets of `fuzz/` and `plan/fuzz/`, instrumented by the stable compiler.
+//! `cargo xtask fuzz`: builds the fuzz targets with coverage by the stable compiler, and runs them.
 //!
-//! `cargo fuzz` looks for errors of memory besides, which takes a nightly compiler: here there is no `unsafe` code in which
-//! there could be any.
+//! `cargo fuzz` adds the address sanitizer, which needs a nightly compiler. The code fuzzed here
+//! has no `unsafe`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::repo;
 
-/// libFuzzer's coverage: counters of edges, and what is compared with what.
+/// Coverage for libFuzzer: edge counters and traced comparisons.
 const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
      -Cllvm-args=-sanitizer-coverage-trace-compares --cfg=fuzzing";
 
-/// A target: where its kept inputs are, and how long an input may be.
+/// A target, its corpus, and the length limit of its inputs.
 struct Target {
     name: &'static str,
-    kept: &'static str,
+    corpus: &'static str,
     longest: u32,
 }
 
-/// Six chunks behind a header: nothing new happens beyond.
+/// A header and six chunks; longer traces reach no further code.
 const TRACE: u32 = 40 << 10;
 
 const TARGETS: [Target; 5] = [
@@ -34,35 +34,35 @@ const TARGETS: [Target; 5] = [
     Target::new("walk", "plan/fuzz/seeds/walk", 4096),
 ];
 
-/// Which targets, for how long.
+/// Which targets to run, and how long.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Only these; all of them when none is named.
+    /// Targets to run [default: all]
     targets: Vec<String>,
-    /// Seconds for each.
+    /// Run each target for this many seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
 }
 
 impl Options {
-    /// Enough to see that each target builds, and holds on what is kept and near it.
+    /// Builds each target, and runs its corpus and a few mutations of it.
     pub fn for_ci() -> Self {
         Self { targets: Vec::new(), seconds: 2 }
     }
 }
 
-/// Builds and runs the targets. New inputs stay in `target/fuzz/corpus`, and the next run begins with them.
+/// Builds and runs the targets. Inputs found are kept in `target/fuzz/corpus` for the next run.
 pub fn run(options: &Options) -> Result<ExitCode> {
     for name in &options.targets {
         if TARGETS.iter().all(|target| target.name != name) {
             let names = TARGETS.map(|target| target.name);
-            bail!("{name}: no such target; there are {}", names.join(", "));
+            bail!("{name}: no such target; the targets are {}", names.join(", "));
         }
     }
     let host = host()?;
     for workspace in ["fuzz", "plan/fuzz"] {
         repo::run(&mut build(workspace, &host))
-            .context("a C++ compiler builds libFuzzer's runtime")?;
+            .context("libFuzzer's runtime needs a C++ compiler")?;
     }
     let is_wanted = |target: &&Target| {
         options.targets.is_empty() || options.targets.iter().any(|name| name == target.name)
@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 fn build(workspace: &str, host: &str) -> Command {
     let mut command = repo::cargo();
-    // With a target of their own, build scripts and macros are not instrumented.
+    // With an explicit target, cargo does not instrument build scripts and macros.
     command
         .args(["build", "--quiet", "--bins", "--target", host])
         .arg("--target-dir")
@@ -85,7 +85,7 @@ fn build(workspace: &str, host: &str) -> Command {
     command
 }
 
-/// The compiler's own platform.
+/// The compiler's host triple.
 fn host() -> Result<String> {
     let version = repo::capture(Command::new("rustc").arg("-vV"))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
@@ -98,39 +98,40 @@ fn directory() -> PathBuf {
 
 fn make(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory)
-        .with_context(|| format!("{}: cannot be made", directory.display()))
+        .with_context(|| format!("{}: cannot be created", directory.display()))
 }
 
 impl Target {
-    const fn new(name: &'static str, kept: &'static str, longest: u32) -> Self {
-        Self { name, kept, longest }
+    const fn new(name: &'static str, corpus: &'static str, longest: u32) -> Self {
+        Self { name, corpus, longest }
     }
 
-    /// Runs it; libFuzzer's last line of how far it came, or all that it said where it has found something.
+    /// Runs the target and returns libFuzzer's last status line. A finding is an error with its
+    /// output.
     fn run(&self, host: &str, seconds: u32) -> Result<String> {
         let mut command = self.command(host, seconds)?;
         let output = command.output().with_context(|| format!("{}: cannot be run", self.name))?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            bail!("{}: {}\n{said}", self.name, output.status);
+            bail!("{}: {}\n{stderr}", self.name, output.status);
         }
-        let last = said.lines().rfind(|line| line.contains("DONE"));
-        Ok(last.unwrap_or("nothing was tried").trim().to_owned())
+        let last = stderr.lines().rfind(|line| line.contains("DONE"));
+        Ok(last.unwrap_or("no input was run").trim().to_owned())
     }
 
     fn command(&self, host: &str, seconds: u32) -> Result<Command> {
         let found = directory().join("corpus").join(self.name);
-        let broken = directory().join("artifacts").join(self.name);
+        let artifacts = directory().join("artifacts").join(self.name);
         make(&found)?;
-        make(&broken)?;
+        make(&artifacts)?;
         let mut command = Command::new(directory().join(host).join("debug").join(self.name));
         command
             .arg(found)
-            .arg(repo::root().join(self.kept))
+            .arg(repo::root().join(self.corpus))
             .arg(format!("-max_len={}", self.longest))
             .arg(format!("-max_total_time={seconds}"))
             .arg("-timeout=10")
-            .arg(format!("-artifact_prefix={}/", broken.display()));
+            .arg(format!("-artifact_prefix={}/", artifacts.display()));
         Ok(command)
     }
 }

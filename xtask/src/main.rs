@@ -57,7 +57,7 @@ enum Command {
     Docs,
     /// Draw the README's pictures
     Pictures(pictures::Options),
-    /// Build the packages: tarball, .deb, bill of materials, checksums
+    /// Build the packages: tarball, .deb, .rpm, bill of materials, checksums
     Dist(dist::Options),
     /// Run every check that a change must pass
     Ci,

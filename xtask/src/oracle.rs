@@ -1,5 +1,5 @@
-//! `cargo xtask oracle`: the shim against the kernel that runs here, case by case; `--mutants` breaks the shim on
-//! purpose and sees whether that is noticed.
+//! `cargo xtask oracle`: compares the library with the running kernel, case by case. `--mutants`
+//! tests that the comparison notices a broken library.
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -9,44 +9,45 @@ use mremap_tests::artifacts::Artifacts;
 
 use crate::{mutants, repo};
 
-/// What every way of finding VMAs gets of the cases.
+/// The methods to find VMAs.
 const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 
-/// What every way may lack.
+/// The restrictions of the compared processes.
 const SANDBOXES: [&str; 4] = ["none", "no-proc", "no-descriptors", "seccomp"];
 
-/// From so many cases on the counts of the rules are shown.
+/// From this number of cases on, the counts of the rules are printed.
 const EVERY_RULE: u64 = 40_000;
 
-/// How many huge pages the layouts of two pairs of runners need.
+/// Huge pages that the layouts of two pairs of runners need.
 const HUGE_PAGES: u32 = 64;
 
-/// What to compare.
+/// Which cases to compare, and how.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// How many random cases; from 40,000 on every rule must have been met a hundred times.
+    /// Number of random cases; from 40,000 on every rule must be met a hundred times.
     #[arg(long, default_value_t = 20_000)]
     pub cases: u64,
-    /// Names the cases: the same seed and number are the same case.
+    /// Seed of the cases: the same seed and number give the same case.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Where the shim finds VMAs: auto, query, maps, bisect, or all of them in turn.
+    /// Method to find VMAs: auto, query, maps, bisect, or all of them in turn.
     #[arg(long, default_value = "auto")]
     pub source: String,
-    /// What the processes lack: none, no-proc, no-descriptors, seccomp, or all of them in turn.
+    /// Restriction of the processes: none, no-proc, no-descriptors, seccomp, or all of them in
+    /// turn.
     #[arg(long, default_value = "none")]
     pub sandbox: String,
-    /// Pairs of processes at once; each pair keeps two processors busy.
+    /// Pairs of processes at the same time; each pair keeps two CPUs busy.
     #[arg(long, default_value_t = 1)]
     pub jobs: usize,
-    /// Breaks the shim on purpose, in several ways; each must be noticed within a minute.
+    /// Break the library by each patch of oracle/mutants; each must be noticed within a minute.
     #[arg(long)]
     pub mutants: bool,
 }
 
 impl Options {
-    /// What every change must pass: enough cases for every rule to count, then the same cases, fewer of them, by
-    /// every way of finding VMAs and with everything missing that may be.
+    /// The comparisons of CI: enough cases to meet every rule, then fewer cases by every method and
+    /// under every restriction.
     pub fn for_ci() -> [Self; 3] {
         let options = |cases, source: &str, sandbox: &str| Self {
             cases,
@@ -57,7 +58,7 @@ impl Options {
             mutants: false,
         };
         [
-            // The rarest rule comes up four times in a thousand cases.
+            // The rarest rule is met by four cases in a thousand.
             options(40_000, "auto", "none"),
             options(1500, "all", "none"),
             options(1500, "auto", "all"),
@@ -65,7 +66,7 @@ impl Options {
     }
 }
 
-/// Compares, or tests that comparing works.
+/// Compares, or tests the comparison.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let _huge_pages = HugePages::reserve();
     if options.mutants {
@@ -91,13 +92,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The one that is named, or all.
+/// The named value, or all of them.
 fn each<'a>(name: &'a str, all: &'a [&'a str]) -> Vec<&'a str> {
     if name == "all" { all.to_vec() } else { vec![name] }
 }
 
-/// Huge pages reserved for as long as this lives, where there were none and root may have some: without them no
-/// layout has any.
+/// Reserves huge pages while it lives, if there are none and we are root. Without them no layout
+/// has any.
 struct HugePages;
 
 impl HugePages {

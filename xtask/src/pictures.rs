@@ -1,6 +1,8 @@
-//! `cargo xtask pictures`: the pictures of the README, made of a trace that was recorded once on Linux 6.1 and is kept with
-//! them, with the program that was recorded. What is text (the drawing in the README, its SVG) is the same on every machine, and CI holds it to the
-//! analyzer of the day; the photograph of the HTML page needs Chromium.
+//! `cargo xtask pictures`: draws the README's pictures from a trace that was recorded on Linux 6.1.
+//! The trace and the recorded program are kept beside the pictures.
+//!
+//! The drawing in the README and its SVG are the same on every machine, so CI compares them with
+//! the present analyzer's. The screenshot of the HTML page needs Chromium.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,32 +16,32 @@ use crate::{kernels, repo};
 
 const DRAWN: &str = "neighbour_under_gap";
 const KERNEL: &str = "6.1";
-/// How often the move is recorded; the quickest is kept.
+/// Number of recordings, of which the fastest is kept.
 const RUNS: usize = 20;
 const BEGIN: &str = "<!-- cargo xtask pictures -->\n```text\n";
 const END: &str = "```\n<!-- end -->";
 const BROWSERS: [&str; 4] =
     ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
 
-/// What to do.
+/// What to do with the pictures.
 #[derive(Debug, Default, clap::Args)]
 pub struct Options {
-    /// Write nothing: fail when a picture is not what the analyzer draws today.
+    /// Write nothing; fail if the analyzer draws a picture differently.
     #[arg(long, conflicts_with = "record")]
     check: bool,
-    /// Record the trace anew first, in a guest.
+    /// Record the trace again first, in a guest.
     #[arg(long)]
     record: bool,
 }
 
 impl Options {
-    /// What CI does of it.
+    /// The options of CI.
     pub fn for_ci() -> Self {
         Self { check: true, record: false }
     }
 }
 
-/// Makes the pictures, or checks them.
+/// Draws or checks the pictures.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let artifacts = Artifacts::prepare()?;
     let folder = repo::root().join("docs/pictures");
@@ -59,16 +61,16 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let readme = repo::root().join("README.md");
     let old = fs::read_to_string(&readme).context("README.md: cannot be read")?;
-    let drawn = [
+    let drawings = [
         (folder.join("show.svg"), show(&["--svg"])?),
         (readme, with_drawing(&old, &show(&["--width", "80"])?)?),
     ];
-    for (path, text) in drawn {
+    for (path, text) in drawings {
         if options.check {
             let is_current = fs::read_to_string(&path).is_ok_and(|it| it == text);
             ensure!(
                 is_current,
-                "{}: is not what is drawn today; cargo xtask pictures",
+                "{}: differs from the analyzer's drawing; run cargo xtask pictures",
                 path.display()
             );
         } else {
@@ -77,21 +79,21 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     if !options.check {
-        photograph(&mut analyzer("html"), &folder.join("page.png"))?;
+        take_screenshot(&mut analyzer("html"), &folder.join("page.png"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The README with another drawing between its marks.
+/// Replaces the drawing between the README's marks.
 fn with_drawing(readme: &str, drawing: &str) -> Result<String> {
-    let begin = readme.find(BEGIN).context("README.md: no mark for the drawing")? + BEGIN.len();
-    let end = begin + readme[begin..].find(END).context("README.md: no end of the drawing")?;
+    let begin = readme.find(BEGIN).context("README.md: no mark before the drawing")? + BEGIN.len();
+    let end = begin + readme[begin..].find(END).context("README.md: no mark after the drawing")?;
     let lines: String = drawing.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
     Ok(format!("{}{lines}{}", &readme[..begin], &readme[end..]))
 }
 
-/// The program that is recorded, free of this machine's paths, and kept: its build is what the trace's call sites are
-/// named by.
+/// Compiles the recorded program without paths of this machine. It is kept, since the trace's call
+/// sites are symbolised from it.
 fn compile(keep: &Path) -> Result<PathBuf> {
     let program = keep.join(DRAWN);
     let mut compiler = Command::new("cc");
@@ -105,14 +107,14 @@ fn compile(keep: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The trace of one move on the old kernel, at the place where the package would have the program.
+/// Records one move on the old kernel. The program has the path that the package gives it.
 fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
     let recorded = compile(trace.parent().unwrap_or(trace))?;
     let program = format!("/usr/lib/mremap-shim/{DRAWN}");
     let mut guest = Guest::default();
     guest.add(recorded, &program);
     guest.add(artifacts.shim(), "/usr/lib/libmremap_shim.so");
-    // The emulator translates code when it first meets it, and its own machine has other work.
+    // Repeated, since the emulator translates code at its first run.
     let again = format!("for i in $(seq {RUNS}); do {program} || exit; done");
     guest.command_with(
         ["sh", "-c", &again],
@@ -137,7 +139,7 @@ fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Of traces of one move each the one whose move took the least time.
+/// Returns the trace with the shortest move. Each trace has one.
 fn quickest(artifacts: &Artifacts, traces: &Path) -> Result<PathBuf> {
     let mut timed = Vec::new();
     for trace in repo::files_below(traces)? {
@@ -154,12 +156,12 @@ fn quickest(artifacts: &Artifacts, traces: &Path) -> Result<PathBuf> {
     Ok(quickest.1)
 }
 
-/// The page that `html` makes, as a browser shows it.
-fn photograph(html: &mut Command, to: &Path) -> Result<()> {
+/// Takes a screenshot of the HTML page in a browser.
+fn take_screenshot(html: &mut Command, to: &Path) -> Result<()> {
     let browser = BROWSERS.iter().find_map(|name| repo::which(name));
     let Some(browser) = browser else {
         eprintln!(
-            "pictures: {} is left as it is: no Chromium here (apt-get install chromium)",
+            "pictures: {} is unchanged: Chromium is not installed (apt-get install chromium)",
             to.display()
         );
         return Ok(());
@@ -182,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_drawing_goes_between_its_marks_and_nothing_else_changes() {
+    fn replaces_only_the_drawing() {
         let readme = format!("a\n{BEGIN}old\n{END}\nb\n");
         assert_eq!(with_drawing(&readme, "new  \n").unwrap(), format!("a\n{BEGIN}new\n{END}\nb\n"));
         assert!(with_drawing("nothing", "new").is_err());

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: every test there is, on this machine and then in the guests. The last line is the sum.
+//! `cargo xtask test`: runs all tests, on this machine and then in guests. The last line is the
+//! sum.
 
 use std::collections::BTreeSet;
 #[cfg(test)]
@@ -19,19 +20,19 @@ use crate::repo;
 use crate::test_vm;
 use crate::userlands;
 
-/// The system tests of large programs, which `--programs` adds. They are ignored else, like the long ones of the rest.
+/// The ignored tests, which `--programs` adds: large programs and long tests.
 const PROGRAMS: [&str; 6] = ["test", "-p", "mremap-tests", "--no-fail-fast", "--", "--ignored"];
 
-/// How much is asked for.
+/// Which tests to run.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct Options {
-    /// What cannot be run here (guests, tests of programs that are not installed) is a failure.
+    /// Treat skipped tests as failures: guests and programs that are not installed.
     #[arg(long)]
     pub require_all: bool,
-    /// The large programs and the long tests too, some minutes more: databases, servers, compilers, a browser.
+    /// Also run the long tests, for some minutes: databases, servers, compilers, a browser.
     #[arg(long)]
     pub programs: bool,
-    /// Nothing but random torture on this machine, for so many seconds.
+    /// Only run the random torture test, for this many seconds.
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["require_all", "programs"])]
     pub torture: Option<u64>,
 }
@@ -64,7 +65,7 @@ pub fn run(options: Options) -> Result<ExitCode> {
     Ok(if sum.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// One system test alone, and as long as is asked for.
+/// Runs the torture test alone.
 fn torture(seconds: u64) -> Result<ExitCode> {
     let mut command = repo::cargo();
     command
@@ -73,12 +74,12 @@ fn torture(seconds: u64) -> Result<ExitCode> {
     repo::run(&mut command).map(|()| ExitCode::SUCCESS)
 }
 
-/// What was skipped, as counts: nothing, or a failure each.
+/// Counts skipped tests as failures if all tests are required.
 fn cost_of_skipping(skipped: &[String], all_is_required: bool) -> Counts {
     Counts { passed: 0, failed: if all_is_required { skipped.len() } else { 0 } }
 }
 
-/// The lines that skipped tests have left, each once: several tests may lack the same program.
+/// The distinct lines of skipped tests: several tests may lack the same program.
 fn skipped_tests(list: &Path) -> Result<Vec<String>> {
     let text =
         fs::read_to_string(list).with_context(|| format!("{}: cannot be read", list.display()))?;
@@ -86,7 +87,7 @@ fn skipped_tests(list: &Path) -> Result<Vec<String>> {
     Ok(lines.into_iter().map(str::to_owned).collect())
 }
 
-/// `cargo test`, whose output the user sees as it comes; `skipped` takes the lines of tests that lack something.
+/// Runs `cargo test` and passes its output on. Skipped tests append their reasons to `skipped`.
 fn on_this_machine(arguments: &[&str], skipped: &Path) -> Result<Counts> {
     let mut command = repo::cargo();
     command.args(arguments).env("MREMAP_SKIPPED", skipped).stdout(Stdio::piped());
@@ -96,7 +97,7 @@ fn on_this_machine(arguments: &[&str], skipped: &Path) -> Result<Counts> {
         BufReader::new(child.stdout.take().context("cargo test has no stdout")?).split(b'\n')
     {
         let line = line.context("cargo test: unreadable output")?;
-        // A failing test may print anything.
+        // A failing test may print any bytes.
         let line = String::from_utf8_lossy(&line);
         if let Some(counts) = libtest::summary(&line) {
             sum += counts;
@@ -104,13 +105,13 @@ fn on_this_machine(arguments: &[&str], skipped: &Path) -> Result<Counts> {
         println!("{line}");
     }
     if !child.wait().context("cargo test: cannot be waited for")?.success() {
-        // What does not build, or dies, has no line of counts.
+        // A test that does not build, or dies, prints no counts.
         sum.failed = sum.failed.max(1);
     }
     Ok(sum)
 }
 
-/// The system tests in every guest that can be had; a line for each that cannot.
+/// Runs the system tests in every available guest; returns a line for each other one.
 fn in_guests() -> Result<(Counts, Vec<String>)> {
     let catalogue = Catalogue::read()?;
     if let Some(missing) = guest::missing() {
@@ -122,7 +123,7 @@ fn in_guests() -> Result<(Counts, Vec<String>)> {
         match kernel {
             Ok(kernel) => kernels.push(kernel),
             Err(error) => {
-                skipped.push(format!("the system tests on kernel {}: {error:#}", entry.series))
+                skipped.push(format!("the system tests on kernel {}: {error:#}", entry.series));
             }
         }
     }
@@ -138,9 +139,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_qemu_the_line_says_what_is_skipped_and_how_to_get_it() {
+    fn names_the_missing_package_without_qemu() {
         let missing =
-            guest::missing_in(OsStr::new("/nowhere"), Arch::Amd64).expect("nothing is there");
+            guest::missing_in(OsStr::new("/nowhere"), Arch::Amd64).expect("QEMU is missing");
         assert_eq!(
             all_guests_skipped(&missing),
             "the system tests in all guest kernels: qemu-system-x86_64 is not installed \
@@ -149,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_is_a_failure_where_all_is_required() {
+    fn counts_skipped_tests_as_failures_if_all_are_required() {
         let skipped = ["one".to_owned(), "two".to_owned()];
         assert_eq!(cost_of_skipping(&skipped, false), Counts::default());
         assert_eq!(cost_of_skipping(&skipped, true), Counts { passed: 0, failed: 2 });
     }
 
     #[test]
-    fn a_program_that_several_tests_lack_is_named_once() {
+    fn lists_a_missing_program_once() {
         let list = tempfile::NamedTempFile::new().unwrap();
         fs::write(list.path(), "what needs b\nwhat needs a\nwhat needs b\n").unwrap();
         assert_eq!(skipped_tests(list.path()).unwrap(), ["what needs a", "what needs b"]);

@@ -1,4 +1,5 @@
-//! `cargo xtask test-vm`: the system tests' executables, run unchanged in guest kernels, and a table of what came out.
+//! `cargo xtask test-vm`: runs the system tests' executables in guests and prints a table of the
+//! results.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
@@ -16,34 +17,34 @@ use crate::kernels::{self, Kernel};
 use crate::libtest::{self, Counts};
 use crate::repo;
 
-/// How long a guest may take: one that is slower breaks the limit for all of them by itself.
+/// Time limit of a guest.
 pub const GUEST_TIMEOUT: Duration = Duration::from_mins(3);
-/// The same for another processor, which is emulated more slowly, and not in CI.
+/// Time limit of a guest with another processor, whose emulation is slower.
 const FOREIGN_GUEST_TIMEOUT: Duration = Duration::from_mins(20);
 
-/// Where the programs under test are in a guest.
+/// The directory of the tested programs in a guest.
 const ARTIFACTS: &str = "/artifacts";
 
-/// Tests that run the analyzer, which is not built for other processors.
+/// Tests of the analyzer, which is not built for other processors.
 const OF_THE_ANALYZER: [&str; 1] = ["doctor_command"];
 
-/// Which kernels to test on.
+/// Which kernels and tests to run.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Series from tests/kernels.toml, for example 6.1; all of them when none is named.
+    /// Series in tests/kernels.toml, for example 6.1 [default: all]
     version: Vec<String>,
-    /// The guests' processor when no series is named. For 64-bit Arm everything is cross-built first.
+    /// Processor of the guests if no series is named; for arm64 everything is cross-built first.
     #[arg(long, value_enum, default_value_t)]
     arch: Arch,
-    /// Only the tests whose name contains this.
+    /// Only run tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
-    /// Seconds until a guest is given up: 180, for 64-bit Arm 1200.
+    /// Kill a guest after this many seconds [default: 180, for arm64 1200]
     #[arg(long)]
     timeout: Option<u64>,
 }
 
-/// Tests on the kernels named.
+/// Runs the tests on the chosen kernels.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let catalogue = Catalogue::read()?;
     let kernels = kernels::get(&catalogue.select_of(options.arch, &options.version)?)?;
@@ -52,19 +53,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let arch = kernels.first().map_or(options.arch, |kernel| kernel.arch);
     if kernels.iter().any(|kernel| kernel.arch != arch) {
-        bail!("one processor at a time");
+        bail!("the series have different processors; name those of one processor");
     }
-    let (cross, patience) = match arch {
+    let (cross, limit) = match arch {
         Arch::Amd64 => (None, GUEST_TIMEOUT),
         Arch::Arm64 => (Some(Cross::get()?), FOREIGN_GUEST_TIMEOUT),
     };
-    let timeout = options.timeout.map_or(patience, Duration::from_secs);
+    let timeout = options.timeout.map_or(limit, Duration::from_secs);
     let counts =
         matrix(&kernels, cross.as_ref(), &catalogue.guest, options.filter.as_deref(), timeout)?;
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs every system test under every kernel, prints the failures and the table, returns the sums.
+/// Runs every system test under every kernel; prints failures and the table, returns the sum.
 pub fn matrix(
     kernels: &[Kernel],
     cross: Option<&Cross>,
@@ -133,11 +134,11 @@ fn test_guest(
     Ok(guest)
 }
 
-/// Builds the system tests; returns their executables.
+/// Builds the system tests and returns their executables.
 fn executables(cross: Option<&Cross>) -> Result<Vec<PathBuf>> {
     let mut command = repo::cargo();
     command.args(["test", "--quiet", "-p", "mremap-tests", "--no-run"]);
-    // Built for another processor only for this, they need not be fast.
+    // An unoptimised cross-build is quicker, and no test needs speed.
     if cross.is_none() {
         command.arg("--release");
     }
@@ -182,12 +183,12 @@ fn show_failures(kernel: &Kernel, run: &GuestRun, executables: &[PathBuf]) {
             outcome.output.trim_end()
         );
         if let Some(log) = &outcome.kernel_log {
-            println!("--- the kernel complained:\n{}", log.trim_end());
+            println!("--- the kernel's log:\n{}", log.trim_end());
         }
     }
 }
 
-/// The test's name, without the hash that cargo adds.
+/// The test's name, without cargo's hash.
 fn name(executable: &Path) -> String {
     let name = executable.file_name().unwrap_or_default().to_string_lossy().into_owned();
     name.rsplit_once('-').map_or(name.clone(), |(stem, _)| stem.to_owned())

@@ -1,12 +1,9 @@
-//! Older distributions: the preload library loaded in userlands that debootstrap has made, by their own loader and libc; the
-//! one that names a kernel on that kernel, too.
-//!
-//! A userland is made once, by debootstrap's first stage: the required packages, unpacked. It is never booted, so none of
-//! them is configured.
+//! Tests the library with the loader and libc of other Debian releases, by `chroot` into userlands
+//! that debootstrap unpacked. A userland with a kernel in the catalogue is tested in a guest, too.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::thread;
 
@@ -15,29 +12,29 @@ use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::traces_in;
 use mremap_trace::Outcome;
 
-use crate::apt;
 use crate::catalogue::{Catalogue, Userland};
+use crate::debian::{Debian, Stage};
 use crate::guest::{self, Guest};
 use crate::kernels;
 use crate::libtest::Counts;
 use crate::repo;
 
-/// Where a userland has what is tested.
-const PLACE: &str = "/mremap";
+/// The directory of the tested files in a userland.
+const HOME: &str = "/mremap";
 
-/// The dynamic loader's place, which the ABI fixes.
+/// The dynamic loader's path, which the ABI fixes.
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 
-/// The libraries of a userland.
+/// A userland's libraries.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
-/// Packages with what a program is compiled against.
+/// Packages that a program is compiled against.
 const HEADERS: [&str; 2] = ["libc6-dev", "linux-libc-dev"];
 
-/// The example that needs the feature, and says so where it is missing.
+/// The example that runs in a guest; it fails if the kernel lacks the multi-VMA move.
 const EXAMPLE: &str = "neighbour_under_gap";
 
-/// `cargo xtask test-userlands`.
+/// Runs `cargo xtask test-userlands`.
 pub fn run() -> Result<ExitCode> {
     if let Some(missing) = missing() {
         bail!("no userlands here: {missing}");
@@ -46,10 +43,10 @@ pub fn run() -> Result<ExitCode> {
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What this machine lacks for userlands, and how to get it.
+/// What this machine lacks to test userlands, or `None`.
 pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
-        return Some("debootstrap and chroot are root's; run this as root".to_owned());
+        return Some("debootstrap and chroot need root".to_owned());
     }
     let needed = [("debootstrap", "debootstrap"), ("chroot", "coreutils"), ("cc", "gcc")];
     needed
@@ -58,23 +55,20 @@ pub fn missing() -> Option<String> {
         .map(|(program, package)| format!("{program} is not installed (apt-get install {package})"))
 }
 
-/// Tests in every userland of the catalogue, which are made side by side; says what came of each.
+/// Tests every userland of the catalogue in parallel, and prints a line for each.
 pub fn test_all() -> Result<Counts> {
     let userlands = Catalogue::read()?.userlands;
     let artifacts = &Artifacts::prepare()?;
     let results: Vec<Result<String>> = thread::scope(|scope| {
         let test = |userland| scope.spawn(move || test(userland, artifacts));
         let workers: Vec<_> = userlands.iter().map(test).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().expect("a test of a userland does not panic"))
-            .collect()
+        workers.into_iter().map(|worker| worker.join().expect("the test does not panic")).collect()
     });
     let mut sum = Counts::default();
     for (Userland { suite, why, .. }, result) in userlands.iter().zip(results) {
         match result {
-            Ok(said) => {
-                println!("userland {suite} ({why}): {said}");
+            Ok(summary) => {
+                println!("userland {suite} ({why}): {summary}");
                 sum.passed += 1;
             }
             Err(error) => {
@@ -86,91 +80,43 @@ pub fn test_all() -> Result<Counts> {
     Ok(sum)
 }
 
-/// Runs the examples in a userland, and on its kernel; returns a line about it.
+/// Runs the examples in a userland, and on its kernel; returns a summary.
 fn test(userland: &Userland, artifacts: &Artifacts) -> Result<String> {
-    let root = get(&userland.suite)?;
-    let examples = furnish(&root, artifacts)?;
+    let root = Debian::get(&userland.suite, Stage::Unpacked, &HEADERS)?.root;
+    make_relative(&root, LOADER)?;
+    let examples = install(&root, artifacts)?;
     let moved = run_here(&root, &examples)?;
-    let said = format!("{} examples, {moved} moves emulated", examples.len());
+    let summary = format!("{} examples, {moved} moves emulated", examples.len());
     let Some(series) = &userland.kernel else {
-        return Ok(said);
+        return Ok(summary);
     };
     run_on_kernel(&root, series)?;
-    Ok(format!("{said}; on Linux {series} {EXAMPLE} fails alone and moves with the library"))
+    Ok(format!("{summary}; on Linux {series} {EXAMPLE} fails alone and succeeds with the library"))
 }
 
-/// The root of a userland, made when it is not there yet.
-fn get(suite: &str) -> Result<PathBuf> {
-    let home = repo::kernel_cache().join("userlands");
-    fs::create_dir_all(&home).with_context(|| format!("{}: cannot be created", home.display()))?;
-    let lock = home.join(format!(".{suite}.lock"));
-    let lock =
-        File::create(&lock).with_context(|| format!("{}: cannot be written", lock.display()))?;
-    lock.lock().context("the lock of the userlands")?;
-    let root = home.join(suite);
-    if !root.is_dir() {
-        let unfinished = home.join(format!(".{suite}.unfinished"));
-        make(suite, &unfinished)?;
-        fs::rename(&unfinished, &root)
-            .with_context(|| format!("{}: cannot be renamed", root.display()))?;
-    }
-    Ok(root)
-}
-
-fn make(suite: &str, root: &Path) -> Result<()> {
-    if root.exists() {
-        fs::remove_dir_all(root)
-            .with_context(|| format!("{}: cannot be removed", root.display()))?;
-    }
-    eprintln!("userland {suite}: fetching its packages");
-    let mut command = Command::new("debootstrap");
-    command.args(["--foreign", "--variant=minbase"]);
-    command.arg(format!("--include={}", HEADERS.join(",")));
-    command.arg(format!("--keyring={}", apt::KEYRING));
-    command.arg(suite).arg(root).arg(apt::mirror(suite)?);
-    repo::capture(&mut command)?;
-    let packages = root.join("var/cache/apt/archives");
-    for name in HEADERS {
-        repo::capture(
-            Command::new("dpkg-deb").arg("-x").arg(find_package(&packages, name)?).arg(root),
-        )?;
-    }
-    fs::remove_dir_all(&packages).context("the packages of the userland")?;
-    make_relative(root, LOADER)
-}
-
-fn find_package(directory: &Path, name: &str) -> Result<PathBuf> {
-    let prefix = format!("{name}_");
-    let entries =
-        fs::read_dir(directory).with_context(|| format!("{}: unreadable", directory.display()))?;
-    let mut files = entries.flatten().map(|entry| entry.path());
-    files
-        .find(|path| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(&prefix)))
-        .with_context(|| format!("debootstrap has fetched no {name}"))
-}
-
-/// An absolute link leads out of the userland for everybody who is not in it, such as the linker.
+/// Makes an absolute link relative: the linker, outside of the chroot, would leave the userland by
+/// it.
 fn make_relative(root: &Path, link: &str) -> Result<()> {
     let path = root.join(link);
     let target = fs::read_link(&path).with_context(|| format!("{}: not a link", path.display()))?;
     let Ok(inside) = target.strip_prefix("/") else {
         return Ok(());
     };
-    // The directory of the link is one itself, into `usr`.
+    // `lib64` is itself a link into `usr`, so the root is two levels up.
     let target = Path::new("../..").join(inside);
     fs::remove_file(&path)?;
     symlink(target, &path).with_context(|| format!("{}: cannot be written", path.display()))
 }
 
-/// Puts the library and the examples there, these compiled against the userland's libc; returns their names.
-fn furnish(root: &Path, artifacts: &Artifacts) -> Result<Vec<String>> {
-    let place = root.join(&PLACE[1..]);
-    if place.exists() {
-        fs::remove_dir_all(&place)
-            .with_context(|| format!("{}: cannot be removed", place.display()))?;
+/// Copies the library, and compiles the examples against the userland's libc; returns their names.
+fn install(root: &Path, artifacts: &Artifacts) -> Result<Vec<String>> {
+    let home = root.join(&HOME[1..]);
+    if home.exists() {
+        fs::remove_dir_all(&home)
+            .with_context(|| format!("{}: cannot be removed", home.display()))?;
     }
-    fs::create_dir_all(place.join("traces"))?;
-    fs::copy(artifacts.shim(), place.join("libmremap_shim.so")).context("the library")?;
+    fs::create_dir_all(home.join("traces"))?;
+    fs::copy(artifacts.shim(), home.join("libmremap_shim.so")).context("the library")?;
     let mut examples = Vec::new();
     for entry in fs::read_dir(repo::root().join("examples"))?.flatten() {
         let source = entry.path();
@@ -180,13 +126,13 @@ fn furnish(root: &Path, artifacts: &Artifacts) -> Result<Vec<String>> {
             continue;
         };
         let name = name.to_string_lossy().into_owned();
-        compile(root, &source, &place.join(&name))?;
+        compile(root, &source, &home.join(&name))?;
         examples.push(name);
     }
     Ok(examples)
 }
 
-/// With this machine's compiler, and the userland's headers, start files and libraries.
+/// Compiles with this machine's compiler and the userland's headers, start files and libraries.
 fn compile(root: &Path, source: &Path, program: &Path) -> Result<()> {
     let mut command = Command::new("cc");
     command.arg(format!("--sysroot={}", root.display()));
@@ -195,31 +141,31 @@ fn compile(root: &Path, source: &Path, program: &Path) -> Result<()> {
     repo::capture(&mut command).map(drop)
 }
 
-/// Runs the examples and a program that the userland brought; returns how many moves were emulated.
+/// Runs the examples and the userland's perl; returns the number of emulated moves.
 fn run_here(root: &Path, examples: &[String]) -> Result<usize> {
     let run = |program: &[&str]| {
         let mut command = Command::new("chroot");
         command.arg(root).arg("/usr/bin/env");
-        command.arg(format!("LD_PRELOAD={PLACE}/libmremap_shim.so"));
-        command.arg(format!("MREMAP_SHIM_TRACE={PLACE}/traces"));
+        command.arg(format!("LD_PRELOAD={HOME}/libmremap_shim.so"));
+        command.arg(format!("MREMAP_SHIM_TRACE={HOME}/traces"));
         let output = command
             .arg("MREMAP_SHIM_MODE=emulate")
             .args(program)
             .output()
             .context("chroot: cannot be run")?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(
-            output.status.success() && said.is_empty(),
-            "{program:?}: {}\n{said}",
+            output.status.success() && stderr.is_empty(),
+            "{program:?}: {}\n{stderr}",
             output.status
         );
         Ok(())
     };
     run(&["/usr/bin/perl", "-e", "exit 0"])?;
     for example in examples {
-        run(&[&format!("{PLACE}/{example}")])?;
+        run(&[&format!("{HOME}/{example}")])?;
     }
-    let traces = traces_in(&root.join(&PLACE[1..]).join("traces"));
+    let traces = traces_in(&root.join(&HOME[1..]).join("traces"));
     ensure!(
         traces.len() == examples.len() + 1,
         "{} of {} programs left a trace",
@@ -232,24 +178,24 @@ fn run_here(root: &Path, examples: &[String]) -> Result<usize> {
     let of_each: Vec<usize> = emulated.collect();
     ensure!(
         of_each.iter().filter(|&&count| count > 0).count() == examples.len(),
-        "moves that were emulated, by program: {of_each:?}"
+        "emulated moves by program: {of_each:?}"
     );
     Ok(of_each.iter().sum())
 }
 
-/// The userland's loader, libc and example on an old kernel.
+/// Runs the example with the userland's loader and libc on an old kernel.
 fn run_on_kernel(root: &Path, series: &str) -> Result<()> {
     if let Some(missing) = guest::missing() {
         bail!("no guests here: {missing}");
     }
     let kernel = kernels::get_one(series)?;
     let mut guest = Guest::default();
-    let place = root.join(&PLACE[1..]);
+    let home = root.join(&HOME[1..]);
     for (file, there) in [
         (root.join(LOADER), LOADER),
         (root.join(LIBRARIES).join("libc.so.6"), "lib/x86_64-linux-gnu/libc.so.6"),
-        (place.join("libmremap_shim.so"), "mremap/libmremap_shim.so"),
-        (place.join(EXAMPLE), "mremap/example"),
+        (home.join("libmremap_shim.so"), "mremap/libmremap_shim.so"),
+        (home.join(EXAMPLE), "mremap/example"),
     ] {
         guest.add(file, format!("/userland/{there}"));
     }

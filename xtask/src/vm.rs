@@ -51,7 +51,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let outcome =
         guest.pack()?.boot(&kernel, &mut write)?.pop().context("one command, one outcome")?;
     if let Some(log) = outcome.kernel_log {
-        anyhow::bail!("the kernel complained:\n{log}");
+        anyhow::bail!("the kernel issued a warning:\n{log}");
     }
     Ok(ExitCode::from(u8::try_from(outcome.status).unwrap_or(255)))
 }

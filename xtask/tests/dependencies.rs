@@ -1,4 +1,4 @@
-//! The table of dependencies, held to the manifests: each crate has a reason and its weight, and each reason a crate.
+//! Compares the table of docs/dependencies.md with the manifests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ fn manifest(folder: &str) -> toml::Table {
     text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The crates that manifests name, without this repository's own, and the members that name them.
+/// The external crates in the manifests, each with the members that name it.
 fn named() -> Users {
     let mut users = Users::new();
     for member in manifest("")["workspace"]["members"].as_array().expect("members") {
@@ -38,7 +38,7 @@ fn document() -> String {
     fs::read_to_string(root().join("docs/dependencies.md")).expect("docs/dependencies.md")
 }
 
-/// The cells of the table: a crate, who uses it, how many crates come with it, why.
+/// The table's rows: crate, members, number of crates built for it, reason.
 fn rows() -> Vec<[String; 4]> {
     let text = document();
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -62,7 +62,7 @@ fn explained() -> Users {
     users
 }
 
-/// `cargo tree`, a crate a line.
+/// The lines of `cargo tree`, one crate each.
 fn tree(arguments: &[&str]) -> Vec<String> {
     let mut tree = Command::new(env!("CARGO"));
     tree.args(["tree", "--locked", "--target=x86_64-unknown-linux-gnu", "--format={p}"]);
@@ -73,7 +73,7 @@ fn tree(arguments: &[&str]) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// For each crate that a manifest names, how many are built for it, itself and those for its macros included.
+/// The number of crates built for each crate, including itself and its macros' crates.
 fn weights() -> BTreeMap<String, usize> {
     let mut weights = BTreeMap::new();
     let mut below: (String, BTreeSet<String>) = Default::default();
@@ -95,7 +95,7 @@ fn weights() -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn every_dependency_has_its_weight_in_the_table() {
+fn table_has_the_weight_of_every_dependency() {
     let weights = weights();
     for [name, _, weight, _] in rows() {
         let built = weights[&name].to_string();
@@ -104,7 +104,7 @@ fn every_dependency_has_its_weight_in_the_table() {
 }
 
 #[test]
-fn what_is_shipped_has_its_weight_in_the_document() {
+fn document_has_the_weight_of_library_and_analyzer() {
     let others = |product| {
         let lines = tree(&["--edges=normal,no-proc-macro", "--prefix=none", "--package", product]);
         let crates = lines.iter().map(|line| line.trim_end_matches(" (*)"));
@@ -119,13 +119,13 @@ fn what_is_shipped_has_its_weight_in_the_document() {
 }
 
 #[test]
-fn every_dependency_has_its_reason_in_the_table() {
+fn table_has_a_reason_for_every_dependency() {
     let (named, explained) = (named(), explained());
     assert!(named.len() > 10, "the manifests are read: {named:?}");
     for (name, members) in &named {
-        let said = explained.get(name);
-        assert_eq!(said, Some(members), "docs/dependencies.md: the row of `{name}`");
+        let row = explained.get(name);
+        assert_eq!(row, Some(members), "docs/dependencies.md: the row of `{name}`");
     }
     let gone: Vec<&String> = explained.keys().filter(|name| !named.contains_key(*name)).collect();
-    assert!(gone.is_empty(), "docs/dependencies.md has rows for what nobody uses: {gone:?}");
+    assert!(gone.is_empty(), "docs/dependencies.md has rows of unused crates: {gone:?}");
 }

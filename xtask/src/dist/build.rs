@@ -1,4 +1,4 @@
-//! The programs, made for any Linux with glibc 2.17 or newer, free of this machine's paths and times.
+//! Builds the programs for glibc 2.17 and newer, without paths and times of this machine.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,25 +12,25 @@ use crate::repo;
 use crate::tools::ZIG;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// The oldest glibc that the products run with: `(major, minor)`.
+/// The oldest glibc that library and analyzer run with: `(major, minor)`.
 const OLDEST_GLIBC: Glibc = (2, 17);
-/// As much for the example programs, which need `memfd_create`.
+/// The oldest glibc of the example programs, which need `memfd_create`.
 const OLDEST_GLIBC_OF_EXAMPLES: Glibc = (2, 27);
 
 type Glibc = (u32, u32);
 
-/// What was built.
+/// The built files.
 #[derive(Debug)]
 pub struct Built {
     /// The preload library.
     pub shim: PathBuf,
-    /// The command.
+    /// The analyzer.
     pub analyzer: PathBuf,
-    /// The example programs that are written in C.
+    /// The example programs in C.
     pub examples: Vec<PathBuf>,
 }
 
-/// Builds everything of a source tree; `target` is cargo's folder.
+/// Builds a source tree; `target` is cargo's target folder.
 pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
     let cargo = |subcommand: &str, triple: &str, package: &str| -> Result<()> {
         let mut command = repo::cargo();
@@ -55,8 +55,8 @@ pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
             .args(["--config", "profile.release.strip = true"]);
         repo::run(&mut command)
     };
-    // The library needs nothing newer as it is, and GNU ld to stay without std; the command needs a linker that
-    // knows old glibcs.
+    // The library uses no newer symbol, and needs GNU ld, which drops std. The analyzer needs a
+    // linker that knows old versions of glibc.
     cargo("build", TARGET, "mremap-shim")?;
     let (major, minor) = OLDEST_GLIBC;
     cargo("zigbuild", &format!("{TARGET}.{major}.{minor}"), "mremap-analyzer")?;
@@ -66,7 +66,7 @@ pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
         analyzer: products.join("mremap-analyzer"),
         examples: examples(source, target)?,
     };
-    // Cargo strips only what has no profile of its own.
+    // Cargo does not strip packages that have a profile of their own.
     repo::run(Command::new("strip").args([&built.shim, &built.analyzer]))?;
     check_glibc(&built.shim, OLDEST_GLIBC)?;
     check_glibc(&built.analyzer, OLDEST_GLIBC)?;
@@ -76,14 +76,17 @@ pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
     Ok(built)
 }
 
-/// Flags that put fixed names in the place of this machine's folders.
+/// Flags that replace this machine's folders by fixed names.
 fn remapped(source: &Path) -> Vec<String> {
     let home = std::env::var_os("CARGO_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
         PathBuf::from,
     );
-    let places = [(home.as_path(), "/cargo"), (source, "/mremap-shim")];
-    places.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect()
+    let folders = [(home.as_path(), "/cargo"), (source, "/mremap-shim")];
+    folders
+        .iter()
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+        .collect()
 }
 
 fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
@@ -99,7 +102,7 @@ fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
         let mut command = Command::new(ZIG.get()?.join("python-zig"));
         command
             .args(["cc", "-target", &format!("x86_64-linux-gnu.{major}.{minor}")])
-            // Stripped: the line tables of zig's own start files name the folder that it was first run in.
+            // Stripped, since the line tables of zig's start files contain its folder.
             .args(["-std=gnu11", "-O2", "-s", "-fPIE", "-pie", "-pthread"])
             .arg(mapped(source))
             .arg("-o")
@@ -117,11 +120,15 @@ fn mapped(source: &Path) -> OsString {
     flag
 }
 
-/// Fails when a file asks for a glibc newer than the oldest one that is promised.
+/// Fails if a file needs a glibc newer than `oldest`.
 fn check_glibc(file: &Path, oldest: Glibc) -> Result<()> {
     let symbols = repo::capture(Command::new("objdump").arg("-T").arg(file))?;
     let newest = newest_glibc(&symbols);
-    ensure!(newest.is_some(), "{}: asks for no version of glibc at all", file.display());
+    ensure!(
+        newest.is_some(),
+        "{}: needs no version of glibc, so objdump's output was not understood",
+        file.display()
+    );
     if let Some((major, minor)) = newest.filter(|it| *it > oldest) {
         bail!("{}: needs GLIBC_{major}.{minor}", file.display());
     }
@@ -143,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_glibc_is_found_by_number_not_by_letter() {
+    fn compares_versions_of_glibc_by_number() {
         let symbols = "DF *UND* 0 (GLIBC_2.2.5) read\nDF *UND* 0 (GLIBC_2.17) clock_gettime\nDF *UND* 0 (GLIBC_2.9) pipe2\n";
         assert_eq!(newest_glibc(symbols), Some((2, 17)));
         assert_eq!(newest_glibc("DF .text 0 Base mremap\n"), None);

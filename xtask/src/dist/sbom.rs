@@ -1,8 +1,8 @@
 //! The bill of materials: every crate that is linked into what is shipped, as CycloneDX 1.6.
 //!
-//! Made from what cargo resolves for the shipped target and from the hashes of `Cargo.lock`. Tools of the name exist
-//! (cargo-cyclonedx, cargo-sbom); building one takes longer than building what it would list. [`super::check`] holds the
-//! result to the format's own schema.
+//! Made from what cargo resolves for the shipped target and from the hashes of `Cargo.lock`. Tools
+//! of the name exist (cargo-cyclonedx, cargo-sbom); building one takes longer than building what it
+//! would list. [`super::check`] holds the result to the format's own schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

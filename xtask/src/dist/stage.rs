@@ -1,4 +1,4 @@
-//! The tree that the packages hold, laid out as under `/usr`.
+//! Lays out the tree of the packages, as below `/usr`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,14 +20,14 @@ const DOCUMENTS: [&str; 7] = [
     "LICENSE-MIT",
     "trace/FORMAT.md",
 ];
-/// Shells, where each looks for completions, and under which name.
+/// Shells, each with the path of its completions.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "share/bash-completion/completions/mremap-analyzer"),
     ("zsh", "share/zsh/vendor-completions/_mremap-analyzer"),
     ("fish", "share/fish/vendor_completions.d/mremap-analyzer.fish"),
 ];
 
-/// Lays the tree anew.
+/// Lays out the tree.
 pub fn lay(
     release: &Release,
     source: &Path,
@@ -47,11 +47,11 @@ pub fn lay(
     for document in DOCUMENTS.map(|it| source.join(it)) {
         put(&document, &format!("{documents}/{}", name(&document)), 0o644)?;
     }
-    // What git knows: nothing that lies about by chance is shipped. What the pictures are made of is no document.
+    // Only tracked files, and not the program that the pictures were recorded from.
     let is_document = |it: &&PathBuf| {
-        let is_made_of =
+        let is_source =
             it.starts_with("docs/pictures") && it.extension().is_none_or(|it| it == "mremap");
-        (it.starts_with("docs") || it.starts_with("examples")) && !is_made_of
+        (it.starts_with("docs") || it.starts_with("examples")) && !is_source
     };
     for file in repo::tracked()?.iter().filter(is_document) {
         put(&source.join(file), &format!("{documents}/{}", file.display()), 0o644)?;
@@ -61,9 +61,9 @@ pub fn lay(
     let man = tree.join("share/man/man1");
     manual(&man, "mremap-demo", &fs::read(source.join("packaging/mremap-demo.1"))?)?;
     man_pages(release, &built.analyzer, &man)?;
-    for (shell, place) in COMPLETIONS {
+    for (shell, path) in COMPLETIONS {
         let script = repo::capture(Command::new(&built.analyzer).args(["completions", shell]))?;
-        write(&tree.join(place), script.as_bytes())?;
+        write(&tree.join(path), script.as_bytes())?;
     }
     Ok(())
 }
@@ -87,7 +87,7 @@ fn manual(into: &Path, name: &str, page: &[u8]) -> Result<()> {
     repo::run(Command::new("gzip").args(["-9", "-n", "-f"]).arg(&path))
 }
 
-/// The names in the list of commands that `--help` prints.
+/// The subcommands that `--help` lists.
 fn subcommands(help: &str) -> Vec<&str> {
     let list = help.split("Commands:\n").nth(1).unwrap_or_default();
     let lines = list.lines().take_while(|line| !line.is_empty());
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subcommands_are_the_first_words_of_the_list() {
+    fn parses_the_subcommands_of_the_help() {
         let help = "Usage: it\n\nCommands:\n  run     Run a program\n          and more\n  help    Print\n\nOptions:\n  -h\n";
         assert_eq!(subcommands(help), ["run"]);
     }

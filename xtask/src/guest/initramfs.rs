@@ -1,4 +1,5 @@
-//! The guest's root file system: a `newc` archive of busybox, the guest's files and their libraries.
+//! The guest's root file system: a `newc` archive of busybox, the guest's files and their
+//! libraries.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -79,7 +80,8 @@ enum Node {
     Console,
 }
 
-/// Entries by their path in the guest, without a leading slash. A directory sorts before its entries.
+/// Entries by their path in the guest, without a leading slash. A directory sorts before its
+/// entries.
 #[derive(Debug, Default)]
 struct Tree(BTreeMap<PathBuf, Node>);
 

@@ -1,6 +1,7 @@
 //! The protocol on the guest's serial line: the commands' output, separated by marks. No I/O here.
 //!
-//! A mark is `<<NONCE words>>`. The nonce differs in every run, so no command prints a mark by chance.
+//! A mark is `<<NONCE words>>`. The nonce differs in every run, so no command prints a mark by
+//! chance.
 //!
 //! ```text
 //! <<N ready>>  output of command 0  <<N end STATUS KERNEL>>  output of command 1  ...  <<N done>>

@@ -1,4 +1,5 @@
-//! The guest's first process: a busybox shell script that mounts file systems and runs the commands.
+//! The guest's first process: a busybox shell script that mounts file systems and runs the
+//! commands.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use crate::arch::Arch;
 /// Bits of the kernel's taint mask: bad page, oops, warning.
 const WARNINGS: u32 = 1 << 5 | 1 << 7 | 1 << 9;
 
-/// Writes the script. Output and marks go to the second serial line; the first is the kernel's console.
+/// Writes the script. Output and marks go to the second serial line; the first is the kernel's
+/// console.
 pub fn init(commands: &[GuestCommand], nonce: &str, timeout: Duration, arch: Arch) -> String {
     let line = arch.lines().1;
     // A guest whose starter died powers itself off, some time after the starter would have.

@@ -1,8 +1,8 @@
 //! Fetches the images of the catalogue's kernels with apt into the kernel cache, a folder a series.
 //!
-//! A folder holds `vmlinuz` and `origin`: the pin of the catalogue and the package that was fetched,
-//! which differ if the suite dropped the pinned version ([`pins`]). A kernel that was built
-//! ([`build`]) has its `config`, too.
+//! A folder holds `vmlinuz` and `origin`: the pin of the catalogue and the package that was
+//! fetched, which differ if the suite dropped the pinned version ([`pins`]). A kernel that was
+//! built ([`build`]) has its `config`, too.
 
 mod build;
 pub mod command;

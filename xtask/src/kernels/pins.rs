@@ -8,7 +8,8 @@ use crate::catalogue::Entry;
 /// Returns a suite's packages whose names a predicate accepts.
 pub type Find<'a> = dyn Fn(&dyn Fn(&str) -> bool) -> Result<Vec<Package>> + 'a;
 
-/// Returns the pinned package if the suite has it, or else the newest one of the series and a warning.
+/// Returns the pinned package if the suite has it, or else the newest one of the series and a
+/// warning.
 pub fn choose(find: &Find<'_>, entry: &Entry) -> Result<(Package, Option<String>)> {
     let of_name = find(&|name| name == entry.package)?;
     let pinned = of_name.into_iter().find(|it| it.version == entry.version);
@@ -56,8 +57,8 @@ pub fn newest_of(find: &Find<'_>, entry: &Entry) -> Result<Package> {
     })
 }
 
-/// Whether a package holds an image of the entry's series, of the pinned package's kind and flavour.
-/// For a kernel that is built, whether it holds the source.
+/// Whether a package holds an image of the entry's series, of the pinned package's kind and
+/// flavour. For a kernel that is built, whether it holds the source.
 fn is_of_series(name: &str, entry: &Entry) -> bool {
     if entry.config.is_some() {
         return name == entry.package;
