@@ -1,15 +1,16 @@
-//! What is laid out and what is asked: values that can be written down, made smaller and read back.
+//! The values of a case: what is mapped, and which requests follow. They are written to and read
+//! from JSON, and made smaller when a case differs.
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes of a page. The oracle compares on x86-64, where a huge page is 512 of them.
+/// Bytes of a page. The oracle runs on x86-64, where a huge page has 512 of them.
 pub const PAGE: u64 = 4096;
 /// Pages of a huge page.
 pub const HUGE_PAGES: u64 = 512;
-/// Pages of the content files, beyond which lies nothing; the last one is half there.
+/// Pages of the content files. The last one is half a page long.
 pub const FILE_PAGES: u64 = 60;
 
-/// What stands behind a piece.
+/// What backs a VMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -21,17 +22,18 @@ pub enum Kind {
     MemfdPrivate,
     #[allow(missing_docs)]
     MemfdShared,
-    /// A file of a file system with a block device, where the scratch directory is on one.
+    /// A file on the scratch directory's file system.
     FilePrivate,
     #[allow(missing_docs)]
     FileShared,
-    /// `/dev/zero`, by another path where the pages are odd: its private mapping may not move with others.
+    /// `/dev/zero`, opened by another path if the number of pages is odd. Its private mapping may
+    /// not move with others.
     ZeroPrivate,
     #[allow(missing_docs)]
     ZeroShared,
     /// Private anonymous memory that grows down.
     GrowsDown,
-    /// The process's own `[vvar]` and `[vdso]`, brought here beforehand.
+    /// The process's own `[vvar]` and `[vdso]`, moved to the layout first.
     Vvar,
     #[allow(missing_docs)]
     Vdso,
@@ -39,19 +41,18 @@ pub enum Kind {
     HugePages,
     /// Private anonymous memory advised to use transparent huge pages.
     Transparent,
-    /// A file on ramfs, which places its own mappings.
+    /// A file on ramfs, whose driver places its mappings.
     Ramfs,
-    /// A System V shared memory segment: the kernel does not count it as shared memory of the kind that may
-    /// move with others.
+    /// A System V shared memory segment, which may not move with others.
     SystemV,
-    /// A BPF array, which places its own mappings since 6.9.
+    /// A BPF array, whose driver places its mappings since 6.9.
     BpfMap,
     /// `memfd_secret`: not readable from outside, always locked.
     Secret,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 17] = [
         Self::Anon,
         Self::SharedAnon,
@@ -72,12 +73,12 @@ impl Kind {
         Self::Secret,
     ];
 
-    /// Whether it lies on borders of huge pages.
+    /// Whether it is aligned to huge pages.
     pub fn is_huge(self) -> bool {
         matches!(self, Self::HugePages | Self::Transparent)
     }
 
-    /// Whether its pages may be written without changing what later cases find.
+    /// Whether writing to its pages leaves the content files unchanged.
     pub fn is_written(self) -> bool {
         matches!(
             self,
@@ -95,7 +96,7 @@ impl Kind {
         )
     }
 
-    /// Whether it has an offset in a file that is there before the case.
+    /// Whether it maps a content file, at an offset.
     pub fn has_offset(self) -> bool {
         matches!(
             self,
@@ -108,26 +109,42 @@ impl Kind {
     }
 }
 
-/// What is done to a piece after it is mapped.
+/// What is done to a VMA after it is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // the kernel's own words
+#[allow(missing_docs)] // the kernel's terms
 pub enum Mark {
     Locked,
     DontFork,
     WipeOnFork,
     DontDump,
-    /// A guard region over the piece's first page.
+    /// A guard region over the first page.
     Guard,
     Sealed,
-    /// Registered with userfaultfd, for write protection only: reading never waits.
+    /// Registered with userfaultfd for write protection only, so that reading never blocks.
     Userfaultfd,
     Sequential,
     NoHugePages,
     Mergeable,
 }
 
-/// Which of a piece's pages are there.
+impl Mark {
+    /// All marks.
+    pub const ALL: [Self; 10] = [
+        Self::Locked,
+        Self::DontFork,
+        Self::WipeOnFork,
+        Self::DontDump,
+        Self::Guard,
+        Self::Sealed,
+        Self::Userfaultfd,
+        Self::Sequential,
+        Self::NoHugePages,
+        Self::Mergeable,
+    ];
+}
+
+/// Which of a VMA's pages are touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -138,13 +155,13 @@ pub enum Touch {
     All,
 }
 
-/// One mapping of a layout.
+/// One VMA of a layout, unless the kernel merges it with a neighbour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Piece {
-    /// First address.
+pub struct Vma {
+    /// Start address.
     #[serde(with = "hex")]
     pub at: u64,
-    /// Pages.
+    /// Number of pages.
     pub pages: u64,
     #[allow(missing_docs)]
     pub kind: Kind,
@@ -152,7 +169,7 @@ pub struct Piece {
     pub prot: u8,
     #[allow(missing_docs)]
     pub touch: Touch,
-    /// Page of the file it starts with.
+    /// Offset in the file, in pages.
     #[serde(default)]
     pub offset: u64,
     #[allow(missing_docs)]
@@ -160,8 +177,8 @@ pub struct Piece {
     pub marks: Vec<Mark>,
 }
 
-impl Piece {
-    /// First address behind it.
+impl Vma {
+    /// End address, exclusive.
     pub fn end(&self) -> u64 {
         self.at + self.pages * PAGE
     }
@@ -183,7 +200,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// As the planner takes it.
+    /// The planner's type.
     pub fn for_plan(&self) -> mremap_plan::Request {
         mremap_plan::Request {
             old: self.old,
@@ -195,39 +212,40 @@ impl Request {
     }
 }
 
-/// How mappings follow each other, in pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct Shape {
-    pub gap: u64,
-    pub pages: u64,
-}
-
-/// A layout and what is asked of it, one request after the other.
+/// A layout, and requests made one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// The mappings, none over another.
-    pub pieces: Vec<Piece>,
+    /// The layout. No VMA overlaps another.
+    pub vmas: Vec<Vma>,
     #[allow(missing_docs)]
     pub requests: Vec<Request>,
-    /// The requests are made by a child forked after the layout, with the parent still there: its private
-    /// pages are shared until written.
+    /// A child makes the requests, forked after the layout. The parent stays, so that private pages
+    /// are shared until written.
     #[serde(default)]
     pub forked: bool,
-    /// The process has moved these before, elsewhere: what it has mapped of files is looked at by now, and what it
-    /// moves next may lie as they did.
-    #[serde(default)]
-    pub practised: Vec<Shape>,
 }
 
-/// What a kernel, and the rights of the process, allow a case to contain.
+/// The kinds and marks that the kernel and the process's privileges allow, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features(pub u32);
 
-impl Features {
-    const MARKS: [Mark; 3] = [Mark::Guard, Mark::Sealed, Mark::Userfaultfd];
+/// The bit of a kind or a mark.
+pub struct Feature(u32);
 
-    /// Nothing but what every kernel since 5.10 has.
+impl From<Kind> for Feature {
+    fn from(kind: Kind) -> Self {
+        Self(1 << kind as u32)
+    }
+}
+
+impl From<Mark> for Feature {
+    fn from(mark: Mark) -> Self {
+        Self(1 << (Kind::ALL.len() + mark as usize))
+    }
+}
+
+impl Features {
+    /// What every kernel since 5.10 supports, without privileges.
     pub fn portable() -> Self {
         let mut features = Self(0);
         for kind in [
@@ -240,71 +258,52 @@ impl Features {
             Kind::GrowsDown,
             Kind::SystemV,
         ] {
-            features.add_kind(kind);
+            features.add(kind);
+        }
+        for mark in Mark::ALL {
+            features.add(mark);
+        }
+        for mark in [Mark::Guard, Mark::Sealed, Mark::Userfaultfd] {
+            features.remove(mark);
         }
         features
     }
 
-    /// Takes out what a look at a VMA's boundaries cannot tell: what stands behind it. The boundaries of
-    /// `[vvar]` and `[vdso]` cannot be seen either.
-    pub fn remove_what_only_names_tell(&mut self) {
+    /// Removes what only a name in maps distinguishes, and `[vvar]` and `[vdso]`, whose boundaries
+    /// cannot be probed.
+    pub fn remove_what_only_names_distinguish(&mut self) {
         for kind in
             [Kind::Vvar, Kind::Vdso, Kind::ZeroPrivate, Kind::Ramfs, Kind::SystemV, Kind::BpfMap]
         {
-            self.0 &= !(1 << kind as u32);
+            self.remove(kind);
         }
     }
 
-    /// Whether a kind can be mapped.
-    pub fn has_kind(self, kind: Kind) -> bool {
-        self.0 & 1 << kind as u32 != 0
-    }
-
-    /// Whether a mark can be put.
-    pub fn has_mark(self, mark: Mark) -> bool {
-        Self::MARKS
-            .iter()
-            .position(|&known| known == mark)
-            .is_none_or(|index| self.0 & 1 << (24 + index) != 0)
+    /// Whether a kind or mark is supported.
+    pub fn has(self, feature: impl Into<Feature>) -> bool {
+        self.0 & feature.into().0 != 0
     }
 
     #[allow(missing_docs)]
-    pub fn add_kind(&mut self, kind: Kind) {
-        self.0 |= 1 << kind as u32;
+    pub fn add(&mut self, feature: impl Into<Feature>) {
+        self.0 |= feature.into().0;
     }
 
-    /// Takes out a kind or mark by its name in a written case; whether there is one of that name.
-    pub fn remove(&mut self, name: &str) -> bool {
+    #[allow(missing_docs)]
+    pub fn remove(&mut self, feature: impl Into<Feature>) {
+        self.0 &= !feature.into().0;
+    }
+
+    /// Removes a kind or mark by its name in JSON. Returns whether the name exists.
+    pub fn remove_by_name(&mut self, name: &str) -> bool {
         let name = serde_json::Value::from(name);
-        let (kind, mark) =
-            (serde_json::from_value::<Kind>(name.clone()), serde_json::from_value::<Mark>(name));
-        let index = match (kind, mark) {
-            (Ok(kind), _) => Some(kind as usize),
-            (_, Ok(mark)) => {
-                Self::MARKS.iter().position(|&known| known == mark).map(|index| 24 + index)
-            }
-            _ => None,
-        };
-        self.0 &= !index.map_or(0, |index| 1 << index);
-        index.is_some()
-    }
-
-    #[allow(missing_docs)]
-    pub fn remove_mark(&mut self, mark: Mark) {
-        if let Some(index) = Self::MARKS.iter().position(|&known| known == mark) {
-            self.0 &= !(1 << (24 + index));
-        }
-    }
-
-    #[allow(missing_docs)]
-    pub fn add_mark(&mut self, mark: Mark) {
-        if let Some(index) = Self::MARKS.iter().position(|&known| known == mark) {
-            self.0 |= 1 << (24 + index);
-        }
+        let kind = serde_json::from_value::<Kind>(name.clone()).map(Feature::from);
+        let feature = kind.or_else(|_| serde_json::from_value::<Mark>(name).map(Feature::from));
+        feature.map(|feature| self.remove(feature)).is_ok()
     }
 }
 
-/// Addresses as people read them.
+/// Addresses in hexadecimal.
 mod hex {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

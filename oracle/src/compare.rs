@@ -1,4 +1,4 @@
-//! A run: many random cases by several pairs of runners, the first difference made small and drawn.
+//! Compares many random cases by several pairs of runners. Makes a difference small and draws it.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -16,42 +16,43 @@ use crate::sandbox::Sandbox;
 use crate::scratch::Scratch;
 use crate::{generate, named, picture, runner, shrink};
 
-/// Cases asked for at once: enough to keep both runners busy, few enough to stop soon after a difference.
+/// Cases of one request to a pair: enough to keep it busy, few enough to stop soon after a
+/// difference.
 const BATCH: u64 = 200;
-/// A run of fewer cases than this is not held to the rules' counts.
-const RUN_THAT_COUNTS: u64 = 40_000;
+/// Shorter runs need not meet every rule.
+const FULL_RUN: u64 = 40_000;
 
-/// What to compare.
+/// Which cases to compare, and how.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// The preload library.
     #[arg(long)]
     pub shim: PathBuf,
-    /// How many cases.
-    #[arg(long, default_value_t = RUN_THAT_COUNTS)]
+    /// Number of cases.
+    #[arg(long, default_value_t = FULL_RUN)]
     pub cases: u64,
-    /// Names the run: the same seed and number are the same case.
+    /// Seed: the same seed and number give the same case.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// The number of the first case.
+    /// Number of the first case.
     #[arg(long, default_value_t = 0)]
     pub first: u64,
-    /// Where the shim finds VMAs: auto, query, maps or bisect.
+    /// Method to find VMAs: auto, query, maps or bisect.
     #[arg(long, default_value = "auto")]
     pub source: String,
-    /// What the processes lack when they make their requests.
+    /// Restriction of the processes while they make requests.
     #[arg(long, value_enum, default_value_t)]
     pub sandbox: Sandbox,
-    /// Pairs of runners at once; each keeps two processors busy.
+    /// Pairs of runners at the same time; each keeps two CPUs busy.
     #[arg(long, default_value_t = 1)]
     pub jobs: usize,
-    /// How many differences to report before stopping.
+    /// Stop after this many differences.
     #[arg(long, default_value_t = 1)]
     pub differences: u64,
-    /// Kinds and marks to leave out of layouts, for example `userfaultfd` or `transparent`.
+    /// Exclude a kind or mark from layouts, for example `userfaultfd` or `transparent`.
     #[arg(long)]
     pub without: Vec<String>,
-    /// A directory of cases to begin with: differences found before, and the rules that chance meets rarely.
+    /// Directory of named cases to compare first.
     #[arg(long)]
     pub named: Option<PathBuf>,
     /// Stop after this many seconds.
@@ -62,7 +63,7 @@ pub struct Options {
     pub rules: bool,
 }
 
-/// What the pairs of one run share.
+/// The state that the pairs of a run share.
 struct Run<'a> {
     options: &'a Options,
     setup: Setup,
@@ -73,14 +74,14 @@ struct Run<'a> {
     stopped: AtomicBool,
 }
 
-/// Compares; the exit code says whether all was the same and every rule was met.
+/// Compares. Fails for a difference, and for a full run that did not meet every rule.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let scratch = Scratch::make()?;
     let mut features = features_for(&options.source, runner::probe_in_child(&scratch.0)?);
     options.sandbox.restrict(&mut features);
     for name in &options.without {
-        if !features.remove(name) {
-            bail!("--without {name}: no kind or mark of that name");
+        if !features.remove_by_name(name) {
+            bail!("--without {name}: no such kind or mark");
         }
     }
     let run = Run {
@@ -114,26 +115,26 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(run.conclude(&counts))
 }
 
-/// Bisection cannot see what stands behind a VMA: kinds that are refused for that are left out.
+/// Removes the kinds that probing cannot recognise.
 fn features_for(source: &str, mut features: Features) -> Features {
     if source == "bisect" {
-        features.remove_what_only_names_tell();
+        features.remove_what_only_names_distinguish();
     }
     features
 }
 
 impl Run<'_> {
-    /// Compares the cases of a directory, all of them whatever comes out.
+    /// Compares all cases of a directory.
     fn named_cases(&self, directory: &Path) -> Result<()> {
         let mut pair = Pair::start(&self.setup)?;
         for path in named::files(directory)? {
             let case = named::read(&path)?;
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             if !named::can_be_laid_out(&case, self.setup.features) {
-                println!("cannot be tested here, or by {}: {name}", self.setup.source);
+                println!("not supported here or by {}: {name}", self.setup.source);
                 continue;
             }
-            let answers = pair.ask(&case)?;
+            let answers = pair.run(&case)?;
             self.compared.fetch_add(1, Ordering::Relaxed);
             if !answers.agree() {
                 self.differences.fetch_add(1, Ordering::Relaxed);
@@ -149,7 +150,7 @@ impl Run<'_> {
         let mut pair = Pair::start(&self.setup)?;
         while let Some((first, count)) = self.take_batch() {
             let mut differing = Vec::new();
-            pair.ask_seeds(first, count, |number, answers| {
+            pair.run_numbers(first, count, |number, answers| {
                 self.compared.fetch_add(1, Ordering::Relaxed);
                 let case = generate::case(self.setup.seed, number, self.setup.features);
                 counts.note_case(&case.requests, &Observation::decode(&answers.native));
@@ -175,7 +176,7 @@ impl Run<'_> {
         (first < end).then(|| (first, BATCH.min(end - first)))
     }
 
-    /// Makes a difference small, and prints it.
+    /// Shrinks a differing case and prints it.
     fn report(&self, pair: &mut Pair, number: u64) -> Result<()> {
         if self.differences.fetch_add(1, Ordering::Relaxed) >= self.options.differences {
             self.stopped.store(true, Ordering::Relaxed);
@@ -183,16 +184,16 @@ impl Run<'_> {
         }
         let case = generate::case(self.setup.seed, number, self.setup.features);
         let differs = |answers: &Answers| !answers.agree();
-        if !differs(&pair.ask(&case)?) {
+        if !differs(&pair.run(&case)?) {
             println!(
-                "seed {} case {number}: a difference that did not come again",
+                "seed {} case {number}: a difference that was not reproduced",
                 self.setup.seed
             );
             return Ok(());
         }
         let small =
-            shrink::shrink(case, |case| pair.ask(case).is_ok_and(|answers| differs(&answers)));
-        let answers = pair.ask(&small)?;
+            shrink::shrink(case, |case| pair.run(case).is_ok_and(|answers| differs(&answers)));
+        let answers = pair.run(&small)?;
         println!(
             "\nDIFFERENCE: seed {}, case {number}, source {}",
             self.setup.seed, self.setup.source
@@ -215,15 +216,15 @@ impl Run<'_> {
         let table = counts.table(self.setup.features);
         let missed: Vec<_> =
             table.iter().filter(|(_, count)| count.is_some_and(|count| count < ENOUGH)).collect();
-        let not_here = table.iter().filter(|(_, count)| count.is_none());
+        let unsupported = table.iter().filter(|(_, count)| count.is_none());
         if self.options.rules {
             for (name, count) in &table {
                 let count = count.map_or_else(|| "-".to_owned(), |count| count.to_string());
                 println!("{count:>9}  {name}");
             }
         }
-        for (name, _) in not_here {
-            println!("cannot be tested here: {name}");
+        for (name, _) in unsupported {
+            println!("not supported here: {name}");
         }
         println!(
             "oracle: {compared} cases, source {}, sandbox {}, seed {}: {differences} differences; {:.0} cases/s",
@@ -233,7 +234,7 @@ impl Run<'_> {
             compared as f64 / seconds
         );
         let sees_all = self.options.source != "bisect" && self.options.sandbox == Sandbox::None;
-        let is_judged = compared >= RUN_THAT_COUNTS && sees_all;
+        let is_judged = compared >= FULL_RUN && sees_all;
         if is_judged && !missed.is_empty() {
             for (name, count) in &missed {
                 println!("met only {} times: {name}", count.unwrap_or(0));

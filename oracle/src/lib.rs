@@ -1,15 +1,15 @@
-//! The running kernel as the judge of the shim. A case is a layout of mappings and a few `mremap` requests;
-//! it is carried out twice from the same seed, each time in a freshly forked child: once by the kernel, once
-//! under the preload library told to emulate. What can be seen afterwards must be the same.
+//! Compares the preload library with the running kernel. A case is a layout of VMAs and a few
+//! `mremap` requests. Two freshly forked children run it: one by the kernel, one under the library
+//! in mode `emulate`. Both must be in the same state afterwards.
 //!
-//! The order of the modules is the path of a case: [`random`] numbers become a [`case`] in [`generate`]; the
-//! `runner` lays it out, makes the requests and writes down an [`observation`]; [`pair`] runs two runners side
-//! by side and compares; [`rules`] counts what the cases exercised; a difference is made small by [`shrink`]
-//! and drawn by [`picture`]. [`transcript`] writes the same observations as text, for kernels that cannot be
-//! compared on the spot.
+//! A case passes through the modules in this order: [`generate`] makes a [`case`] from [`random`]
+//! numbers; the [`runner`] maps it, makes the requests and records an [`observation`]; [`pair`]
+//! drives two runners; [`rules`] counts which rules the case met; [`shrink`] makes a differing case
+//! smaller; [`picture`] draws it. [`transcript`] writes observations as text, to compare kernels
+//! that do not run here.
 //!
-//! Nothing here knows how the shim works: it is asked through the C function, and seen through `/proc`.
-// Every error is a sentence about a file, a process or the kernel, for whoever ran the comparison.
+//! The library is a black box: it is called through `mremap` and observed through `/proc`.
+// Every error is a sentence about a file, a process or the kernel.
 #![allow(clippy::missing_errors_doc)]
 
 pub mod case;

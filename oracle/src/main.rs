@@ -1,4 +1,4 @@
-//! `mremap-oracle`: compares the shim with the kernel it runs on. `cargo xtask oracle` builds both and calls it.
+//! `mremap-oracle`: compares the preload library with the running kernel, for `cargo xtask oracle`.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -13,20 +13,20 @@ use mremap_oracle::sandbox::Sandbox;
 use mremap_oracle::scratch::Scratch;
 use mremap_oracle::transcript;
 
-/// Compares the shim with the kernel it runs on.
+/// Compare the preload library with the running kernel
 #[derive(Debug, Parser)]
 #[command(name = "mremap-oracle")]
 enum Command {
-    /// Random cases, natively and emulated.
+    /// Run random cases natively and emulated
     Compare(Options),
-    /// Writes down cases and what came of them here, natively or under whatever is preloaded.
+    /// Print cases and their outcomes here, natively or under a preloaded library
     Transcript {
         #[arg(long, default_value_t = 1)]
         seed: u64,
         #[arg(long, default_value_t = 200)]
         cases: u64,
     },
-    /// Carries out cases that are asked for on standard input.
+    /// Run the cases requested on standard input
     #[command(hide = true)]
     Runner {
         #[arg(long)]
@@ -41,14 +41,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Command::parse() {
+    let status = match Command::parse() {
         Command::Compare(options) => compare::run(&options),
         Command::Transcript { seed, cases } => write_transcript(seed, cases),
         Command::Runner { seed, features, scratch, sandbox } => {
             runner::run(&scratch, seed, Features(features), sandbox).map(|()| ExitCode::SUCCESS)
         }
     };
-    done.unwrap_or_else(|error| {
+    status.unwrap_or_else(|error| {
         eprintln!("mremap-oracle: {error:#}");
         ExitCode::from(2)
     })

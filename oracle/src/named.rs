@@ -1,4 +1,4 @@
-//! Cases with a name, kept as files: each one a rule that chance meets rarely, or a difference found once.
+//! Named cases, kept as files: rules that random cases rarely meet, and differences found before.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::case::{Case, Features};
 
-/// The case files of a directory, by name.
+/// The case files of a directory, sorted by name.
 ///
 /// # Errors
 /// The directory cannot be read.
@@ -20,7 +20,7 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Reads one.
+/// Reads a case.
 ///
 /// # Errors
 /// It cannot be read, or is not a case.
@@ -30,9 +30,9 @@ pub fn read(path: &Path) -> Result<Case> {
     serde_json::from_str(&text).with_context(|| format!("{}: not a case", path.display()))
 }
 
-/// Whether this machine, and the source under test, can do what the case is about.
+/// Whether the features include everything in the case.
 pub fn can_be_laid_out(case: &Case, features: Features) -> bool {
-    case.pieces.iter().all(|piece| {
-        features.has_kind(piece.kind) && piece.marks.iter().all(|&mark| features.has_mark(mark))
-    })
+    case.vmas
+        .iter()
+        .all(|vma| features.has(vma.kind) && vma.marks.iter().all(|&mark| features.has(mark)))
 }

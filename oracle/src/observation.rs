@@ -1,14 +1,14 @@
-//! What can be seen of a process after a request: numbers that travel from a runner as words, and mean the
-//! same in both.
+//! The visible state of a process before and after its requests. A runner sends it as 64-bit words
+//! that are comparable between two processes.
 
-/// The words a runner sends for one case.
+/// A runner's words for one case.
 pub type Words = Vec<u64>;
 
-/// Where a mapping is shown that a call without `MREMAP_FIXED` put wherever the kernel liked: the kernel likes
-/// different places in a process with a preload library.
+/// The address that stands for one that the kernel chose, for a call without `MREMAP_FIXED`. The
+/// kernel chooses differently in a process with a preload library.
 pub const ELSEWHERE: u64 = 0x6000_0000_0000;
 
-/// `VmFlags` letters in the order of their bits; an unknown pair sets the last bit.
+/// The letters of `VmFlags` in the order of our bits. Unknown ones set bit 63.
 pub const FLAGS: [&[u8; 2]; 42] = [
     b"rd", b"wr", b"ex", b"sh", b"mr", b"mw", b"me", b"ms", b"gd", b"pf", b"lo", b"io", b"sr",
     b"rr", b"dc", b"de", b"ac", b"nr", b"ht", b"sf", b"nl", b"ar", b"wf", b"dd", b"sd", b"mm",
@@ -16,12 +16,12 @@ pub const FLAGS: [&[u8; 2]; 42] = [
     b"dw", b"us", b"mp",
 ];
 
-/// The bit of a `VmFlags` pair.
+/// The bit of two letters of `VmFlags`.
 pub fn flag(pair: [u8; 2]) -> u64 {
     FLAGS.iter().position(|&&known| known == pair).map_or(1 << 63, |index| 1 << index)
 }
 
-/// What stands behind a mapping, by its name in maps.
+/// What backs a mapping, by its name in maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u64)]
 #[allow(missing_docs)]
@@ -58,7 +58,7 @@ impl Class {
         Self::Other,
     ];
 
-    /// Of a name as maps shows it. The oracle knows its own files; it does not ask the planner.
+    /// Classifies a name in maps by the oracle's own files, independently of the planner.
     pub fn of_name(name: &[u8]) -> Self {
         const NAMES: [(&[u8], Class); 10] = [
             (b"/dev/zero (deleted)", Class::SharedMemory),
@@ -90,18 +90,18 @@ impl Class {
     }
 }
 
-/// A mapping: neighbours that differ in nothing are one.
+/// A mapping. Equal neighbours are joined, whether or not the kernel merged them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// First address.
+    /// Start address.
     pub start: u64,
-    /// First address behind it.
+    /// End address, exclusive.
     pub end: u64,
-    /// [`FLAGS`].
+    /// Bits of [`FLAGS`].
     pub flags: u64,
     #[allow(missing_docs)]
     pub class: Class,
-    /// Which object, in the order in which the case's objects were first seen; 0 for memory.
+    /// Number of the object, in order of appearance; 0 for anonymous memory.
     pub object: u64,
     /// Offset in the object.
     pub offset: u64,
@@ -113,48 +113,48 @@ impl Mapping {
         self.flags & flag(pair) != 0
     }
 
-    /// Whether `next` goes on where this one ends, with nothing different.
+    /// Whether `next` begins where this one ends, with equal properties.
     pub fn continues_in(&self, next: &Self) -> bool {
         self.end == next.start
             && (self.flags, self.class, self.object) == (next.flags, next.class, next.object)
             && (self.object == 0 || self.offset.wrapping_add(self.end - self.start) == next.offset)
     }
 
-    /// `vma_multi_allowed` of `mm/mremap.c`, by what the oracle knows of its own pieces.
+    /// `vma_multi_allowed` of `mm/mremap.c`, by the class of the mapping.
     pub fn may_move_with_others(&self) -> bool {
-        // A shared mapping of /dev/zero is shared memory, and bears its name.
+        // A shared mapping of /dev/zero is shmem, and is named so in maps.
         let placed_by_driver =
             matches!(self.class, Class::DevZero | Class::Ramfs | Class::SystemV | Class::BpfMap);
         !placed_by_driver && !self.is_userfaultfd()
     }
 
-    /// Registered with userfaultfd.
+    /// Whether it is registered with userfaultfd.
     pub fn is_userfaultfd(&self) -> bool {
         [*b"um", *b"uw", *b"ui"].iter().any(|&pair| self.has(pair))
     }
 }
 
-/// What a page of which nothing could be read counts as.
+/// The content of an unreadable page.
 pub const UNREADABLE: u64 = 0;
 
-/// The state after a request; the first of a case is the state before any.
+/// The state after a request, or before the first one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// What the call returned: an address, or minus one. Nothing before the first request.
+    /// The call's result: an address or -1; 0 before the first request.
     pub result: u64,
-    /// errno behind the call; [`UNTOUCHED`] where the call left it alone.
+    /// errno after the call; [`UNTOUCHED`] if the call did not set it.
     pub errno: u64,
-    /// In address order.
+    /// Mappings in address order.
     pub mappings: Vec<Mapping>,
-    /// A number for the content of each page, mapping by mapping.
+    /// A hash of each page, mapping by mapping.
     pub pages: Vec<u64>,
 }
 
-/// errno before each call: no kernel returns it.
+/// errno before each call, a value that no kernel returns.
 pub const UNTOUCHED: i32 = 4242;
 
 impl State {
-    /// Writes it behind other words.
+    /// Appends the state to the words.
     pub fn encode(&self, into: &mut Words) {
         into.extend([self.result, self.errno, self.mappings.len() as u64, self.pages.len() as u64]);
         for mapping in &self.mappings {
@@ -196,12 +196,12 @@ impl State {
         self.result != u64::MAX
     }
 
-    /// The mapping that holds an address.
+    /// The mapping that contains an address.
     pub fn mapping_at(&self, address: u64) -> Option<&Mapping> {
         self.mappings.iter().find(|mapping| mapping.start <= address && address < mapping.end)
     }
 
-    /// The content of the page at an address, where there is one.
+    /// The hash of the page at an address, if it is mapped.
     pub fn page_at(&self, address: u64) -> Option<u64> {
         let mut before = 0;
         for mapping in &self.mappings {
@@ -217,17 +217,17 @@ impl State {
     }
 }
 
-/// All that was seen of a case.
+/// The states of one case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// How the child ended: as `waitpid` gives it.
+    /// The child's status, as returned by `waitpid`.
     pub status: u64,
-    /// Before the first request, then after each.
+    /// The state before the first request, and after each one.
     pub states: Vec<State>,
 }
 
 impl Observation {
-    /// Reads what a runner sent; a child that died half-way leaves fewer states than requests.
+    /// Parses a runner's words. A child that died has fewer states than requests.
     pub fn decode(words: &[u64]) -> Self {
         let (&status, mut rest) = words.split_first().unwrap_or((&0, &[]));
         let mut states = Vec::new();
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn decodes_what_was_encoded() {
         let mapping = Mapping {
             start: 0x1000,
             end: 0x3000,
@@ -261,12 +261,12 @@ mod tests {
         let mut words = vec![9];
         state.encode(&mut words);
         state.encode(&mut words);
-        words.extend([1, 2, 3]); // torn
+        words.extend([1, 2, 3]); // incomplete
         let observation = Observation::decode(&words);
         assert_eq!(
             (observation.status, observation.states.len()),
             (9, 2),
-            "the torn one is left out"
+            "the incomplete state is ignored"
         );
         assert_eq!(observation.states[1], state);
         assert_eq!(state.page_at(0x2000), Some(UNREADABLE));
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_continue_only_when_offsets_do() {
+    fn joins_neighbours_only_if_their_offsets_continue() {
         let first =
             Mapping { start: 0, end: 0x1000, flags: 1, class: Class::File, object: 1, offset: 0 };
         let second = Mapping { start: 0x1000, end: 0x2000, offset: 0x1000, ..first };

@@ -1,4 +1,4 @@
-//! Two runners side by side: one alone with the kernel, one under the preload library told to emulate.
+//! Two runners: one without the preload library, one under it in mode `emulate`.
 
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use crate::case::{Case, Features};
 use crate::observation::Words;
 use crate::sandbox::Sandbox;
 
-/// What both runners of a pair are started with.
+/// How the runners of a pair are started.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// This program.
     pub program: PathBuf,
     /// The preload library.
     pub shim: PathBuf,
-    /// A directory for the runners' files.
+    /// Directory for the runners' files.
     pub scratch: PathBuf,
     /// `MREMAP_SHIM_VMA_SOURCE`.
     pub source: String,
@@ -29,12 +29,12 @@ pub struct Setup {
     pub sandbox: Sandbox,
 }
 
-/// One runner and the ends of its pipes.
+/// A runner and its pipes.
 #[derive(Debug)]
 struct Process {
     child: Child,
-    ask: ChildStdin,
-    answer: BufReader<ChildStdout>,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
 }
 
 impl Process {
@@ -62,19 +62,21 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("{}: cannot be started", setup.program.display()))?;
-        let ask = child.stdin.take().context("no pipe")?;
-        let answer = child.stdout.take().context("no pipe")?;
-        Ok(Self { child, ask, answer: BufReader::with_capacity(1 << 18, answer) })
+        let requests = child.stdin.take().context("no pipe")?;
+        let answers = child.stdout.take().context("no pipe")?;
+        Ok(Self { child, requests, answers: BufReader::with_capacity(1 << 18, answers) })
     }
 
-    fn say(&mut self, line: &str) -> Result<()> {
-        writeln!(self.ask, "{line}").and_then(|()| self.ask.flush()).context("a runner is gone")
+    fn send(&mut self, line: &str) -> Result<()> {
+        writeln!(self.requests, "{line}")
+            .and_then(|()| self.requests.flush())
+            .context("a runner died")
     }
 
-    fn hear(&mut self) -> Result<Words> {
+    fn receive(&mut self) -> Result<Words> {
         let mut word = [0; 8];
         let mut read =
-            |into: &mut [u8]| self.answer.read_exact(into).context("a runner ended early");
+            |into: &mut [u8]| self.answers.read_exact(into).context("a runner ended early");
         read(&mut word)?;
         let mut bytes = vec![0; u64::from_ne_bytes(word) as usize * 8];
         read(&mut bytes)?;
@@ -90,23 +92,23 @@ impl Drop for Process {
     }
 }
 
-/// The two answers to one case.
+/// The answers of both runners to one case.
 #[derive(Debug)]
 pub struct Answers {
-    /// The kernel's own.
+    /// The kernel's.
     pub native: Words,
-    /// The shim's.
+    /// The library's.
     pub emulated: Words,
 }
 
 impl Answers {
-    /// Whether nothing tells them apart.
+    /// Whether they are equal.
     pub fn agree(&self) -> bool {
         self.native == self.emulated
     }
 }
 
-/// Two runners.
+/// A pair of runners.
 #[derive(Debug)]
 pub struct Pair {
     native: Process,
@@ -114,7 +116,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Starts them, and makes sure that the library was loaded: `ld.so` only warns when it cannot be.
+    /// Starts both, and checks that the library was loaded: on failure `ld.so` only warns.
     pub fn start(setup: &Setup) -> Result<Self> {
         let pair =
             Self { native: Process::start(setup, false)?, emulated: Process::start(setup, true)? };
@@ -125,9 +127,9 @@ impl Pair {
     fn assert_preloaded(&self, shim: &Path) -> Result<()> {
         let maps = format!("/proc/{}/maps", self.emulated.child.id());
         let name = shim.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // The program may not have come to its loader yet.
+        // The loader may not have run yet.
         for _ in 0..500 {
-            if std::fs::read_to_string(&maps).context("a runner is gone")?.contains(&name) {
+            if std::fs::read_to_string(&maps).context("a runner died")?.contains(&name) {
                 return Ok(());
             }
             std::thread::sleep(std::time::Duration::from_millis(10));
@@ -135,32 +137,32 @@ impl Pair {
         anyhow::bail!("{}: was not loaded; is it built for this machine?", shim.display())
     }
 
-    /// Has both carry out a row of numbered cases; `judge` gets the answers to each.
-    pub fn ask_seeds(
+    /// Runs cases `first..first + count` in both, and calls `judge` with the answers to each.
+    pub fn run_numbers(
         &mut self,
         first: u64,
         count: u64,
         mut judge: impl FnMut(u64, &Answers) -> Result<()>,
     ) -> Result<()> {
         let line = format!("seeds {first} {count}");
-        self.native.say(&line)?;
-        self.emulated.say(&line)?;
+        self.native.send(&line)?;
+        self.emulated.send(&line)?;
         for number in first..first + count {
-            let answers = self.hear()?;
+            let answers = self.receive()?;
             judge(number, &answers)?;
         }
         Ok(())
     }
 
-    /// Has both carry out one case.
-    pub fn ask(&mut self, case: &Case) -> Result<Answers> {
+    /// Runs one case in both.
+    pub fn run(&mut self, case: &Case) -> Result<Answers> {
         let line = format!("case {}", serde_json::to_string(case)?);
-        self.native.say(&line)?;
-        self.emulated.say(&line)?;
-        self.hear()
+        self.native.send(&line)?;
+        self.emulated.send(&line)?;
+        self.receive()
     }
 
-    fn hear(&mut self) -> Result<Answers> {
-        Ok(Answers { native: self.native.hear()?, emulated: self.emulated.hear()? })
+    fn receive(&mut self) -> Result<Answers> {
+        Ok(Answers { native: self.native.receive()?, emulated: self.emulated.receive()? })
     }
 }

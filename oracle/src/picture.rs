@@ -1,4 +1,4 @@
-//! Draws a small case with what the kernel and the shim made of it, one line for each row of pages that matters.
+//! Draws a case as text: each request, and the mappings after it, by the kernel and by the library.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use crate::case::{Case, PAGE, Request};
 use crate::observation::{Class, FLAGS, Mapping, Observation, State, UNREADABLE};
 use crate::pair::Answers;
 
-/// A picture of a case, and of both outcomes where they differ.
+/// Draws a case. Where the outcomes differ, both are drawn.
 pub fn draw(case: &Case, answers: &Answers) -> String {
     let native = Observation::decode(&answers.native);
     let emulated = Observation::decode(&answers.emulated);
@@ -15,9 +15,7 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
     if case.forked {
         let _ = writeln!(text, "in a child forked after the layout");
     }
-    if !case.practised.is_empty() {
-        let _ = writeln!(text, "after moves elsewhere of {:?}", case.practised);
-    }
+
     if native.status != emulated.status {
         let _ = writeln!(
             text,
@@ -32,7 +30,7 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
         if index > 0
             && let Some(request) = case.requests.get(index - 1)
         {
-            let _ = writeln!(text, "request {index}: {}", shown_request(request));
+            let _ = writeln!(text, "request {index}: {}", request_text(request));
         }
         match pair {
             (Some(native), Some(emulated)) if native == emulated => {
@@ -42,7 +40,7 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
                 for (who, seen) in [("kernel", native), ("shim", emulated)] {
                     match seen {
                         Some(seen) => state(&mut text, who, seen, &mut names),
-                        None => drop(writeln!(text, "  {who}: nothing seen")),
+                        None => drop(writeln!(text, "  {who}: no state")),
                     }
                 }
             }
@@ -51,7 +49,7 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
     text
 }
 
-pub(crate) fn shown_request(request: &Request) -> String {
+pub(crate) fn request_text(request: &Request) -> String {
     let names = [(1, "MAYMOVE"), (2, "FIXED"), (4, "DONTUNMAP")];
     let mut flags: Vec<String> = names
         .iter()
@@ -83,11 +81,11 @@ fn state(text: &mut String, who: &str, state: &State, names: &mut Names) {
         let pages = ((mapping.end - mapping.start) / PAGE) as usize;
         let content = state.pages.get(before..before + pages).unwrap_or_default();
         before += pages;
-        let _ = writeln!(text, "    {}{}", shown_mapping(mapping), names.of_pages(content));
+        let _ = writeln!(text, "    {}{}", mapping_text(mapping), names.of_pages(content));
     }
 }
 
-fn shown_mapping(mapping: &Mapping) -> String {
+fn mapping_text(mapping: &Mapping) -> String {
     let flags: Vec<&str> = FLAGS
         .iter()
         .enumerate()
@@ -102,7 +100,7 @@ fn shown_mapping(mapping: &Mapping) -> String {
     format!("{:#x}-{:#x} {}{object}", mapping.start, mapping.end, flags.join(" "))
 }
 
-/// Letters for contents, so that the same content looks the same everywhere in a picture.
+/// A letter for each content, the same throughout a picture.
 #[derive(Default)]
 struct Names(BTreeMap<u64, usize>);
 

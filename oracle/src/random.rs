@@ -1,12 +1,12 @@
-//! Random numbers that are the same on every machine and for ever: a seed names a case.
+//! Random numbers that never change: a seed and a number identify a case.
 
-/// `SplitMix64`. Not a crate, whose next version may draw differently: seeds are written into regression
-/// tests and transcripts.
+/// `SplitMix64`. Not a crate's generator, whose next version may draw differently: transcripts
+/// depend on the numbers.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of one case of a run.
+    /// Creates the generator of one case.
     pub fn of_case(seed: u64, number: u64) -> Self {
         let mut outer = Self(seed ^ 0x6d72_656d_6170);
         let start = outer.next() ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -24,17 +24,17 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `limit`, which is not 0.
+    /// A number below `limit`, which must not be 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
 
-    /// A number from `low` to `high`, both included.
+    /// A number in `low..=high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True in `percent` of a hundred.
+    /// True with a probability of `percent` in a hundred.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -44,7 +44,7 @@ impl Random {
         &of[self.below(of.len() as u64) as usize]
     }
 
-    /// One of several, the higher weight the likelier.
+    /// One of several, with a probability in proportion to its weight.
     pub fn weighted<T: Copy>(&mut self, of: &[(u64, T)]) -> T {
         let mut left = self.below(of.iter().map(|(weight, _)| weight).sum());
         for &(weight, value) in of {

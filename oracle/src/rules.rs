@@ -1,6 +1,5 @@
-//! The rules that a run must have exercised, each with a name, counted from what the kernel itself did: those of
-//! the design's first section, and the branches of `mremap_plan`, walked here over what was mapped before each
-//! request.
+//! Counts how often a run met each rule of `docs/semantics.md`, judged by the kernel's own outcome,
+//! and each kind of step of `mremap_plan`, walked over the mappings before each request.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,10 +17,10 @@ const EFAULT: u64 = 14;
 const EPERM: u64 = 1;
 const GIB: u64 = 1 << 30;
 
-/// The machine the cases are made for.
+/// The address space that the cases are made for.
 pub const SPACE: AddressSpace = AddressSpace { page_size: PAGE, task_size: (1 << 47) - PAGE };
 
-/// What a rule needs to be met at all.
+/// What a rule requires of the machine.
 #[derive(Clone, Copy)]
 enum Need {
     Nothing,
@@ -29,21 +28,21 @@ enum Need {
     Mark(Mark),
 }
 
-/// Every rule. One that is met less often than [`ENOUGH`] was not tested.
+/// All rules. A rule that is met less often than [`ENOUGH`] counts as untested.
 const RULES: [(&str, Need); 65] = [
     ("invalid: a flag bit that does not exist", Need::Nothing),
-    ("invalid: old not at a page", Need::Nothing),
+    ("invalid: old not page-aligned", Need::Nothing),
     ("invalid: new_len 0", Need::Nothing),
     ("invalid: new_len beyond TASK_SIZE", Need::Nothing),
     ("invalid: the destination's end beyond TASK_SIZE", Need::Nothing),
-    ("invalid: new not at a page", Need::Nothing),
+    ("invalid: new not page-aligned", Need::Nothing),
     ("invalid: FIXED without MAYMOVE", Need::Nothing),
     ("invalid: the ranges overlap", Need::Nothing),
-    ("invalid: the ranges overlap, no part its own target", Need::Nothing),
-    ("invalid comes before EFAULT: nothing mapped at old either", Need::Nothing),
+    ("invalid: the ranges overlap, but no part overlaps its target", Need::Nothing),
+    ("invalid: EINVAL before EFAULT, with nothing mapped at old", Need::Nothing),
     ("EFAULT: nothing in the range", Need::Nothing),
     ("EFAULT: a leading gap", Need::Nothing),
-    ("EFAULT leaves the destination as it was", Need::Nothing),
+    ("EFAULT: the destination is unchanged", Need::Nothing),
     ("move: one whole VMA", Need::Nothing),
     ("move: inside one VMA", Need::Nothing),
     ("move: several VMAs", Need::Nothing),
@@ -51,11 +50,11 @@ const RULES: [(&str, Need); 65] = [
     ("move: the first VMA cut", Need::Nothing),
     ("move: the last VMA cut", Need::Nothing),
     ("move: lengths equal once rounded", Need::Nothing),
-    ("move: what lay under a part's target is replaced", Need::Nothing),
+    ("move: a mapping under a part's target is replaced", Need::Nothing),
     ("move: shared memory and files", Need::Nothing),
-    ("move: pages that cannot be read", Need::Nothing),
+    ("move: unreadable pages", Need::Nothing),
     ("move: locked memory", Need::Nothing),
-    ("move: memory advised not to be forked, dumped, or wiped", Need::Nothing),
+    ("move: DONTFORK, DONTDUMP or WIPEONFORK", Need::Nothing),
     ("move: memory that grows down", Need::Nothing),
     ("move: a guard region", Need::Mark(Mark::Guard)),
     ("move: [vvar] or [vdso]", Need::Kind(Kind::Vdso)),
@@ -64,16 +63,16 @@ const RULES: [(&str, Need); 65] = [
     ("gap: trailing, one VMA", Need::Nothing),
     ("gap: trailing, several VMAs", Need::Nothing),
     ("gap: a GiB or more", Need::Nothing),
-    ("gap: what lies under its target stays", Need::Nothing),
-    ("destination: right behind the source", Need::Nothing),
-    ("destination: right before the source", Need::Nothing),
+    ("gap: a mapping under its target stays", Need::Nothing),
+    ("destination: adjacent above the source", Need::Nothing),
+    ("destination: adjacent below the source", Need::Nothing),
     ("destination: up to TASK_SIZE", Need::Nothing),
     ("destination: inside a larger mapping", Need::Nothing),
     ("destination: nothing mapped", Need::Nothing),
     ("DONTUNMAP: one VMA", Need::Nothing),
     ("DONTUNMAP: several VMAs", Need::Nothing),
     ("refused: the first of several", Need::Nothing),
-    ("refused: one alone, with a trailing gap", Need::Nothing),
+    ("refused: one VMA, with a trailing gap", Need::Nothing),
     ("refused: a later one, the earlier ones moved", Need::Nothing),
     ("refused: its own target stays", Need::Nothing),
     ("refused: private /dev/zero", Need::Kind(Kind::ZeroPrivate)),
@@ -81,35 +80,35 @@ const RULES: [(&str, Need); 65] = [
     ("refused: System V shared memory", Need::Kind(Kind::SystemV)),
     ("refused: a BPF map", Need::Kind(Kind::BpfMap)),
     ("refused: userfaultfd", Need::Mark(Mark::Userfaultfd)),
-    ("moves alone, not with others", Need::Nothing),
+    ("alone: a VMA that may not move with others", Need::Nothing),
     ("sealed: the first source VMA", Need::Mark(Mark::Sealed)),
     ("sealed: a later source VMA, the earlier ones moved", Need::Mark(Mark::Sealed)),
     ("sealed: under a part's target", Need::Mark(Mark::Sealed)),
-    ("passed on: grow in place", Need::Nothing),
-    ("passed on: grow by moving", Need::Nothing),
-    ("passed on: shrink", Need::Nothing),
-    ("passed on: resize to a fixed place", Need::Nothing),
-    ("passed on: duplicate", Need::Nothing),
-    ("passed on: DONTUNMAP without FIXED, or with another length", Need::Nothing),
-    ("passed on: over several VMAs", Need::Nothing),
+    ("forwarded: grow in place", Need::Nothing),
+    ("forwarded: grow by moving", Need::Nothing),
+    ("forwarded: shrink", Need::Nothing),
+    ("forwarded: resize to a fixed address", Need::Nothing),
+    ("forwarded: duplicate", Need::Nothing),
+    ("forwarded: DONTUNMAP without FIXED, or with another length", Need::Nothing),
+    ("forwarded: over several VMAs", Need::Nothing),
     ("plan: a part", Need::Nothing),
     ("plan: a gap", Need::Nothing),
     ("plan: done", Need::Nothing),
     ("plan: refused", Need::Nothing),
 ];
 
-/// How often each rule must be met in a run that counts.
+/// How often a full run must meet each rule.
 pub const ENOUGH: u64 = 100;
 
-/// How often each rule was met.
+/// Number of times that each rule was met.
 #[derive(Clone, Debug, Default)]
 pub struct Counts(BTreeMap<&'static str, u64>);
 
 impl Counts {
-    /// Counts what a case exercised.
+    /// Counts the rules that a case met.
     pub fn note_case(&mut self, requests: &[Request], observation: &Observation) {
         for (request, states) in requests.iter().zip(observation.states.windows(2)) {
-            Look { request, before: &states[0], after: &states[1], counts: self }.note();
+            Outcome { request, before: &states[0], after: &states[1], counts: self }.note();
         }
     }
 
@@ -120,15 +119,15 @@ impl Counts {
         }
     }
 
-    /// Every rule with its count, or nothing where this machine cannot meet it.
+    /// Every rule with its count, or `None` if this machine does not support it.
     pub fn table(&self, features: Features) -> Vec<(&'static str, Option<u64>)> {
         let count = |&(name, need): &(&'static str, Need)| {
-            let can_be_met = match need {
+            let is_supported = match need {
                 Need::Nothing => true,
-                Need::Kind(kind) => features.has_kind(kind),
-                Need::Mark(mark) => features.has_mark(mark),
+                Need::Kind(kind) => features.has(kind),
+                Need::Mark(mark) => features.has(mark),
             };
-            (name, can_be_met.then(|| self.0.get(name).copied().unwrap_or(0)))
+            (name, is_supported.then(|| self.0.get(name).copied().unwrap_or(0)))
         };
         RULES.iter().map(count).collect()
     }
@@ -139,18 +138,18 @@ impl Counts {
     }
 }
 
-/// One request with the states around it.
-struct Look<'a> {
+/// A request with the states before and after it.
+struct Outcome<'a> {
     request: &'a Request,
     before: &'a State,
     after: &'a State,
     counts: &'a mut Counts,
 }
 
-impl Look<'_> {
+impl Outcome<'_> {
     fn note(mut self) {
         match self.request.for_plan().judge(SPACE) {
-            Judgement::NotAMove => self.passed_on(),
+            Judgement::NotAMove => self.forwarded(),
             Judgement::Refused(_) => self.invalid(),
             Judgement::Move(wanted) => {
                 self.plan(wanted);
@@ -165,23 +164,23 @@ impl Look<'_> {
         }
     }
 
-    fn passed_on(&mut self) {
+    fn forwarded(&mut self) {
         let Request { old, old_len, new_len, flags, .. } = *self.request;
         let fixed = flags & FIXED != 0;
-        self.when(flags == 0 && new_len > old_len, "passed on: grow in place");
+        self.when(flags == 0 && new_len > old_len, "forwarded: grow in place");
         self.when(
             flags == MAYMOVE && new_len > old_len && old_len != 0,
-            "passed on: grow by moving",
+            "forwarded: grow by moving",
         );
-        self.when(!fixed && new_len < old_len, "passed on: shrink");
-        self.when(fixed && old_len != 0, "passed on: resize to a fixed place");
-        self.when(old_len == 0 && new_len != 0, "passed on: duplicate");
+        self.when(!fixed && new_len < old_len, "forwarded: shrink");
+        self.when(fixed && old_len != 0, "forwarded: resize to a fixed address");
+        self.when(old_len == 0 && new_len != 0, "forwarded: duplicate");
         self.when(
             flags & DONTUNMAP != 0,
-            "passed on: DONTUNMAP without FIXED, or with another length",
+            "forwarded: DONTUNMAP without FIXED, or with another length",
         );
         let inside = parts(self.before, old, old.saturating_add(old_len.max(new_len)));
-        self.when(inside.len() > 1, "passed on: over several VMAs");
+        self.when(inside.len() > 1, "forwarded: over several VMAs");
     }
 
     fn invalid(&mut self) {
@@ -191,14 +190,14 @@ impl Look<'_> {
         let Request { old, new_len, flags, new, .. } = *self.request;
         let len = SPACE.page_align(new_len);
         self.when(flags & !7 != 0, "invalid: a flag bit that does not exist");
-        self.when(old % PAGE != 0, "invalid: old not at a page");
+        self.when(old % PAGE != 0, "invalid: old not page-aligned");
         self.when(len == 0, "invalid: new_len 0");
         self.when(len > SPACE.task_size, "invalid: new_len beyond TASK_SIZE");
         self.when(
             len <= SPACE.task_size && new > SPACE.task_size - len,
             "invalid: the destination's end beyond TASK_SIZE",
         );
-        self.when(new % PAGE != 0, "invalid: new not at a page");
+        self.when(new % PAGE != 0, "invalid: new not page-aligned");
         self.when(flags & MAYMOVE == 0, "invalid: FIXED without MAYMOVE");
         let overlaps = old.wrapping_add(len) > new && new.wrapping_add(len) > old;
         self.when(overlaps && len != 0, "invalid: the ranges overlap");
@@ -208,11 +207,11 @@ impl Look<'_> {
             let apart = parts.iter().all(|part| part.end - part.start <= distance);
             self.when(
                 parts.len() > 1 && apart,
-                "invalid: the ranges overlap, no part its own target",
+                "invalid: the ranges overlap, but no part overlaps its target",
             );
         }
         let unmapped = self.before.mapping_at(old & !(PAGE - 1)).is_none();
-        self.when(unmapped, "invalid comes before EFAULT: nothing mapped at old either");
+        self.when(unmapped, "invalid: EINVAL before EFAULT, with nothing mapped at old");
     }
 
     fn plan(&mut self, wanted: mremap_plan::Move) {
@@ -241,10 +240,7 @@ impl Look<'_> {
             self.when(parts.is_empty(), "EFAULT: nothing in the range");
             self.when(!parts.is_empty(), "EFAULT: a leading gap");
             let under = self.under(old, end);
-            self.when(
-                under && self.after.errno == EFAULT,
-                "EFAULT leaves the destination as it was",
-            );
+            self.when(under && self.after.errno == EFAULT, "EFAULT: the destination is unchanged");
             return;
         }
         let stopper = parts.iter().position(|part| !part.vma.may_move_with_others());
@@ -273,7 +269,10 @@ impl Look<'_> {
         self.when(several && !starts_whole, "move: the first VMA cut");
         self.when(several && last.vma.end > end, "move: the last VMA cut");
         self.when(self.request.old_len != self.request.new_len, "move: lengths equal once rounded");
-        self.when(!several && !first.vma.may_move_with_others(), "moves alone, not with others");
+        self.when(
+            !several && !first.vma.may_move_with_others(),
+            "alone: a VMA that may not move with others",
+        );
         let dontunmap = self.request.flags & DONTUNMAP != 0;
         self.when(dontunmap && !several, "DONTUNMAP: one VMA");
         self.when(dontunmap && several, "DONTUNMAP: several VMAs");
@@ -281,10 +280,10 @@ impl Look<'_> {
             self.what_moved(&part.vma);
         }
         let replaced = parts.iter().any(|part| self.under(part.start, part.end));
-        self.when(replaced, "move: what lay under a part's target is replaced");
+        self.when(replaced, "move: a mapping under a part's target is replaced");
         self.gaps(parts, end);
-        self.when(new == end, "destination: right behind the source");
-        self.when(new_end == old, "destination: right before the source");
+        self.when(new == end, "destination: adjacent above the source");
+        self.when(new_end == old, "destination: adjacent below the source");
         self.when(new_end == SPACE.task_size, "destination: up to TASK_SIZE");
         let around = |mapping: &Mapping| mapping.start < new && mapping.end > new_end;
         let wider = self.before.mappings.iter().any(around);
@@ -294,10 +293,10 @@ impl Look<'_> {
 
     fn what_moved(&mut self, vma: &Mapping) {
         self.when(vma.has(*b"sh") || vma.class == Class::File, "move: shared memory and files");
-        self.when(!vma.has(*b"rd"), "move: pages that cannot be read");
+        self.when(!vma.has(*b"rd"), "move: unreadable pages");
         self.when(vma.has(*b"lo"), "move: locked memory");
         let advised = [*b"dc", *b"dd", *b"wf"].iter().any(|&pair| vma.has(pair));
-        self.when(advised, "move: memory advised not to be forked, dumped, or wiped");
+        self.when(advised, "move: DONTFORK, DONTDUMP or WIPEONFORK");
         self.when(vma.has(*b"gd"), "move: memory that grows down");
         self.when(vma.has(*b"gu"), "move: a guard region");
         self.when(matches!(vma.class, Class::Vvar | Class::Vdso), "move: [vvar] or [vdso]");
@@ -317,7 +316,7 @@ impl Look<'_> {
             self.when(is_trailing && parts.len() > 1, "gap: trailing, several VMAs");
             self.when(until - from >= GIB, "gap: a GiB or more");
             let stays = self.under(from, until);
-            self.when(stays, "gap: what lies under its target stays");
+            self.when(stays, "gap: a mapping under its target stays");
         }
     }
 
@@ -325,7 +324,7 @@ impl Look<'_> {
         let stopper = &parts[index];
         self.when(index == 0 && parts.len() > 1, "refused: the first of several");
         let trailing = parts.len() == 1 && stopper.end < end;
-        self.when(trailing, "refused: one alone, with a trailing gap");
+        self.when(trailing, "refused: one VMA, with a trailing gap");
         self.when(index > 0, "refused: a later one, the earlier ones moved");
         let stays = self.under(stopper.start, stopper.end);
         self.when(stays, "refused: its own target stays");
@@ -358,7 +357,7 @@ impl Look<'_> {
         self.when(under, "sealed: under a part's target");
     }
 
-    /// Whether something was mapped where this piece of the source goes.
+    /// Whether anything was mapped under the target of a part of the source.
     fn under(&self, start: u64, end: u64) -> bool {
         let shift = self.request.new.wrapping_sub(self.request.old);
         let (start, end) = (start.wrapping_add(shift), end.wrapping_add(shift));
@@ -384,7 +383,7 @@ fn parts(state: &State, start: u64, end: u64) -> Vec<Part> {
     state.mappings.iter().filter(inside).map(part).collect()
 }
 
-/// What was mapped, as the planner's source.
+/// The mappings as a source of the planner.
 struct Mappings<'a> {
     mappings: &'a [Mapping],
     found: Vma,

@@ -1,24 +1,24 @@
-//! What is taken from a process before it makes its requests, natively and emulated alike: the same cases must come to
-//! the same wherever the shim can still do its work.
+//! Restrictions that both processes get before they make requests. The outcomes must still be
+//! equal.
 
 use crate::case::{Features, Mark};
 
-/// What is missing.
+/// A restriction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Sandbox {
-    /// Nothing.
+    /// None.
     #[default]
     None,
     /// `/proc` is not mounted.
     NoProc,
     /// The descriptor table is full.
     NoDescriptors,
-    /// A seccomp filter ends the process for every system call that it did not make before.
+    /// A seccomp filter kills the process at any system call but those that the runner makes.
     Seccomp,
 }
 
 impl Sandbox {
-    /// As it is named on a command line.
+    /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -28,11 +28,11 @@ impl Sandbox {
         }
     }
 
-    /// Takes out what shows in `/proc` alone.
+    /// Removes the features that are visible only in `/proc`.
     pub fn restrict(self, features: &mut Features) {
         if self != Self::None {
-            features.remove_what_only_names_tell();
-            features.remove_mark(Mark::Userfaultfd);
+            features.remove_what_only_names_distinguish();
+            features.remove(Mark::Userfaultfd);
         }
     }
 }

@@ -1,19 +1,19 @@
-//! A directory for the files of a run.
+//! The temporary directory of a run.
 
 use std::env;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-/// A directory of this process, removed with the value.
+/// A directory of this process, removed on drop.
 #[derive(Debug)]
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {
-    /// Makes it where temporary files go.
+    /// Creates it below the directory of temporary files.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn make() -> Result<Self> {
         let path = env::temp_dir().join(format!("mremap-oracle-{}", std::process::id()));
         std::fs::create_dir_all(&path)

@@ -1,11 +1,11 @@
-//! Makes a case that differs as small as it goes, keeping that it differs.
+//! Makes a differing case as small as possible, as long as it differs.
 
 use crate::case::{Case, PAGE, Touch};
 
-/// Cases tried before the smallest so far is taken: a request of many GiB could be cut page by page for ever.
+/// Limit of attempts: a request of many GiB could be shortened page by page endlessly.
 const MOST_TRIED: usize = 4000;
 
-/// Tries ever smaller cases until none of them differs.
+/// Tries smaller cases until none of them differs.
 pub fn shrink(case: Case, mut differs: impl FnMut(&Case) -> bool) -> Case {
     let (mut best, mut tried) = (case, 0);
     while let Some(smaller) = candidates(&best).into_iter().find(|case| {
@@ -17,7 +17,7 @@ pub fn shrink(case: Case, mut differs: impl FnMut(&Case) -> bool) -> Case {
     best
 }
 
-/// Cases a step smaller, the boldest steps first.
+/// Smaller cases, those with the largest steps first.
 fn candidates(case: &Case) -> Vec<Case> {
     let mut found = Vec::new();
     let mut with = |change: &dyn Fn(&mut Case)| {
@@ -27,10 +27,10 @@ fn candidates(case: &Case) -> Vec<Case> {
             found.push(smaller);
         }
     };
-    let pieces = case.pieces.len();
-    for len in [pieces / 2, pieces / 4, 1] {
-        for start in (0..pieces).step_by(len.max(1)) {
-            with(&|case| drop(case.pieces.drain(start..(start + len).min(case.pieces.len()))));
+    let vmas = case.vmas.len();
+    for len in [vmas / 2, vmas / 4, 1] {
+        for start in (0..vmas).step_by(len.max(1)) {
+            with(&|case| drop(case.vmas.drain(start..(start + len).min(case.vmas.len()))));
         }
     }
     for index in (0..case.requests.len()).rev() {
@@ -39,26 +39,21 @@ fn candidates(case: &Case) -> Vec<Case> {
         });
     }
     with(&|case| case.forked = false);
-    with(&|case| case.practised.clear());
-    for index in 0..case.practised.len() {
-        with(&|case| {
-            case.practised.remove(index);
-        });
-    }
-    for index in 0..pieces {
-        with(&|case| case.pieces[index].marks.clear());
-        for mark in 0..case.pieces[index].marks.len() {
+
+    for index in 0..vmas {
+        with(&|case| case.vmas[index].marks.clear());
+        for mark in 0..case.vmas[index].marks.len() {
             with(&|case| {
-                case.pieces[index].marks.remove(mark);
+                case.vmas[index].marks.remove(mark);
             });
         }
-        if !case.pieces[index].kind.is_huge() {
-            with(&|case| case.pieces[index].pages = 1);
-            with(&|case| case.pieces[index].pages -= u64::from(case.pieces[index].pages > 1));
+        if !case.vmas[index].kind.is_huge() {
+            with(&|case| case.vmas[index].pages = 1);
+            with(&|case| case.vmas[index].pages -= u64::from(case.vmas[index].pages > 1));
         }
-        with(&|case| case.pieces[index].touch = Touch::None);
-        with(&|case| case.pieces[index].prot = 3);
-        with(&|case| case.pieces[index].offset = 0);
+        with(&|case| case.vmas[index].touch = Touch::None);
+        with(&|case| case.vmas[index].prot = 3);
+        with(&|case| case.vmas[index].offset = 0);
     }
     for index in 0..case.requests.len() {
         for fraction in [2, 8, 64, 4096, u64::MAX] {
@@ -83,18 +78,18 @@ mod tests {
     use crate::generate;
 
     #[test]
-    fn what_is_needed_stays_and_nothing_else() {
+    fn keeps_only_what_the_predicate_needs() {
         let needed = |case: &Case| {
-            case.pieces.iter().any(|piece| piece.kind == Kind::SharedAnon && piece.pages >= 2)
+            case.vmas.iter().any(|vma| vma.kind == Kind::SharedAnon && vma.pages >= 2)
                 && case.requests.iter().any(|request| request.flags & 4 != 0)
         };
         let case = (0..100_000)
             .map(|number| generate::case(3, number, Features(u32::MAX)))
-            .find(|case| needed(case) && case.pieces.len() > 8)
+            .find(|case| needed(case) && case.vmas.len() > 8)
             .unwrap();
         let small = shrink(case, needed);
-        assert_eq!((small.pieces.len(), small.requests.len()), (1, 1), "{small:#?}");
-        assert_eq!(small.pieces[0].pages, 2);
-        assert!(!small.forked && small.pieces[0].marks.is_empty());
+        assert_eq!((small.vmas.len(), small.requests.len()), (1, 1), "{small:#?}");
+        assert_eq!(small.vmas[0].pages, 2);
+        assert!(!small.forked && small.vmas[0].marks.is_empty());
     }
 }

@@ -1,8 +1,8 @@
-//! Cases and what came of them as text that is the same on every kernel that moves as Linux 6.17 does: made where
-//! the kernel has the feature, reproduced by the shim where it has not.
+//! Writes cases and their outcomes as text. It is the same on every kernel with the multi-VMA move,
+//! and the library must reproduce it on the others.
 //!
-//! Left out is what kernels differ in beside the move: calls that are no moves, the end of the address space
-//! (which five-level page tables put elsewhere), locks, and flags that newer kernels show.
+//! Left out is what else differs between kernels: calls that are no moves, the end of the address
+//! space (which depends on the levels of page tables), locks, and newer flags.
 
 use std::fmt::Write as _;
 
@@ -15,15 +15,15 @@ use crate::runner::Runner;
 use crate::{generate, picture};
 
 const DONTUNMAP: u32 = 4;
-/// Flags that every kernel shows alike.
+/// Flags that every kernel shows.
 const SHOWN: [&[u8; 2]; 8] = [b"rd", b"wr", b"ex", b"sh", b"gd", b"dc", b"dd", b"wf"];
-/// A case that `needs` this cannot be reproduced by 5.10 to 5.12.
+/// What 5.10 to 5.12 do not support.
 pub const DONTUNMAP_OF_FILES: &str = "DONTUNMAP of shared memory or files";
 
-/// The cases of a transcript: numbered ones, without what is not portable.
+/// The case of a number, reduced to what is portable.
 pub fn portable_case(seed: u64, number: u64) -> Case {
     let mut case = generate::case(seed, number, Features::portable());
-    case.pieces.truncate(14);
+    case.vmas.truncate(14);
     case.requests.retain(is_portable);
     case
 }
@@ -36,10 +36,10 @@ fn is_portable(request: &Request) -> bool {
     request.for_plan().is_move(SPACE) && !between(len) && !between(request.new.saturating_add(len))
 }
 
-/// Carries a case out in this process's child and writes it down.
+/// Runs a case in a child and returns its text.
 pub fn write(runner: &mut Runner, seed: u64, number: u64) -> Result<String> {
     let case = portable_case(seed, number);
-    let observation = Observation::decode(&runner.carry_out(&case)?);
+    let observation = Observation::decode(&runner.run(&case)?);
     let mut text = format!("case {number}");
     if needs(&case).is_some() {
         let _ = write!(text, ", needs {DONTUNMAP_OF_FILES}");
@@ -49,18 +49,18 @@ pub fn write(runner: &mut Runner, seed: u64, number: u64) -> Result<String> {
     }
     text.push('\n');
     for (request, state) in case.requests.iter().zip(observation.states.iter().skip(1)) {
-        let _ = writeln!(text, " {}", picture::shown_request(request));
+        let _ = writeln!(text, " {}", picture::request_text(request));
         write_state(&mut text, state);
     }
     Ok(text)
 }
 
-/// What a case asks for that some kernel has no way to do.
+/// What a case needs that some kernel does not support.
 fn needs(case: &Case) -> Option<&'static str> {
     let is_memory = |kind: Kind| matches!(kind, Kind::Anon | Kind::GrowsDown);
-    let asks = case.requests.iter().any(|request| request.flags & DONTUNMAP != 0);
-    let has_others = case.pieces.iter().any(|piece| !is_memory(piece.kind));
-    (asks && has_others).then_some(DONTUNMAP_OF_FILES)
+    let is_emptying = case.requests.iter().any(|request| request.flags & DONTUNMAP != 0);
+    let has_others = case.vmas.iter().any(|vma| !is_memory(vma.kind));
+    (is_emptying && has_others).then_some(DONTUNMAP_OF_FILES)
 }
 
 fn write_state(text: &mut String, state: &State) {
@@ -77,7 +77,7 @@ fn write_state(text: &mut String, state: &State) {
         let pages = ((mapping.end - mapping.start) / PAGE) as usize;
         let content = state.pages.get(before..before + pages).unwrap_or_default();
         before += pages;
-        let shown = shown(mapping);
+        let shown = portable_mapping(mapping);
         if last.is_none_or(|last| !last.continues_in(&shown)) {
             if last.is_some() {
                 text.push('\n');
@@ -95,8 +95,8 @@ fn write_state(text: &mut String, state: &State) {
     text.push('\n');
 }
 
-/// The mapping as every kernel shows it.
-fn shown(mapping: &Mapping) -> Mapping {
+/// The mapping with only the flags that every kernel shows.
+fn portable_mapping(mapping: &Mapping) -> Mapping {
     let kept = |(index, flag): (usize, &&[u8; 2])| SHOWN.contains(flag).then_some(1 << index);
     let mask: u64 = FLAGS.iter().enumerate().filter_map(kept).sum();
     Mapping { flags: mapping.flags & mask, ..*mapping }

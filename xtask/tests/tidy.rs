@@ -21,7 +21,6 @@ const NOT_YET: &[&str] = &[
     "examples",
     "fuzz",
     "hostile",
-    "oracle",
     "plan",
     "settings",
     "shim",

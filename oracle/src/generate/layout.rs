@@ -1,16 +1,16 @@
-//! Layouts: a source and a destination, each a row of pieces and gaps.
+//! Draws layouts: a source and a destination, each a row of VMAs and gaps.
 
-use crate::case::{FILE_PAGES, Features, HUGE_PAGES, Kind, Mark, PAGE, Piece, Touch};
+use crate::case::{FILE_PAGES, Features, HUGE_PAGES, Kind, Mark, PAGE, Touch, Vma};
 use crate::random::Random;
 
-/// Where the source begins: far below anything a program has by itself.
+/// The source's start, far below the program's own mappings.
 const SOURCE: u64 = 0x1000_0000_0000;
 const DESTINATION: u64 = 0x2000_0000_0000;
 
 pub(super) struct Layout {
-    pub source: Vec<Piece>,
-    pub destination: Vec<Piece>,
-    /// Where the destination's row begins, mapped or not.
+    pub source: Vec<Vma>,
+    pub destination: Vec<Vma>,
+    /// Start of the destination's row, mapped or not.
     pub destination_at: u64,
 }
 
@@ -19,7 +19,7 @@ pub(super) fn draw(random: &mut Random, features: Features) -> Layout {
     let most = random.weighted(&[(10, 1), (45, 6), (32, 14), (10, 30), (3, 64)]);
     let count = random.between(1, most);
     let source = row(random, &palette, SOURCE, count);
-    let end = source.last().map_or(SOURCE, Piece::end);
+    let end = source.last().map_or(SOURCE, Vma::end);
     let destination_at = if random.percent(20) {
         (end + random.between(0, 20) * PAGE).max(SOURCE)
     } else {
@@ -30,11 +30,11 @@ pub(super) fn draw(random: &mut Random, features: Features) -> Layout {
     Layout { destination: row(random, &palette, destination_at, count), source, destination_at }
 }
 
-/// The few kinds that one case is made of: neighbours of one kind are what merges and what boundaries are
-/// hard to see between.
+/// The few kinds and marks of one case. Neighbours of one kind may merge, and the boundary between
+/// them is hard to find.
 struct Palette {
     common: Vec<Kind>,
-    guest: Option<Kind>,
+    rare: Option<Kind>,
     marks: Vec<Mark>,
 }
 
@@ -50,7 +50,7 @@ impl Palette {
             (4, Kind::ZeroShared),
             (3, Kind::GrowsDown),
         ];
-        const GUESTS: [(u64, Kind); 10] = [
+        const RARE: [(u64, Kind); 10] = [
             (30, Kind::ZeroPrivate),
             (8, Kind::GrowsDown),
             (8, Kind::Vvar),
@@ -64,21 +64,21 @@ impl Palette {
         ];
         let common = (0..random.between(1, 4))
             .map(|_| random.weighted(&COMMON))
-            .filter(|&kind| features.has_kind(kind))
+            .filter(|&kind| features.has(kind))
             .collect();
-        let guest = random.percent(40).then(|| random.weighted(&GUESTS));
+        let rare = random.percent(40).then(|| random.weighted(&RARE));
         let marks =
             if random.percent(25) { (0..2).map(|_| mark(random)).collect() } else { Vec::new() };
         Self {
             common,
-            guest: guest.filter(|&kind| features.has_kind(kind)),
-            marks: marks.into_iter().filter(|&mark| features.has_mark(mark)).collect(),
+            rare: rare.filter(|&kind| features.has(kind)),
+            marks: marks.into_iter().filter(|&mark| features.has(mark)).collect(),
         }
     }
 
     fn kind(&self, random: &mut Random) -> Kind {
-        match self.guest {
-            Some(guest) if random.percent(24) => guest,
+        match self.rare {
+            Some(rare) if random.percent(24) => rare,
             _ if self.common.is_empty() => Kind::Anon,
             _ => *random.pick(&self.common),
         }
@@ -100,32 +100,32 @@ fn mark(random: &mut Random) -> Mark {
     ])
 }
 
-fn row(random: &mut Random, palette: &Palette, from: u64, count: u64) -> Vec<Piece> {
+fn row(random: &mut Random, palette: &Palette, from: u64, count: u64) -> Vec<Vma> {
     let mut at = from;
-    let mut row: Vec<Piece> = Vec::new();
-    // Most of a row alike: what follows one piece in its own way, and what only seems to.
-    let alike = random.percent(30).then(|| (gap(random), pages(random)));
+    let mut row: Vec<Vma> = Vec::new();
+    // In some rows nearly all VMAs and gaps are equal.
+    let equal = random.percent(30).then(|| (gap(random), pages(random)));
     for _ in 0..count {
-        let (gap, pages) = match alike {
-            Some(alike) if random.percent(94) => alike,
+        let (gap, pages) = match equal {
+            Some(equal) if random.percent(94) => equal,
             _ => (gap(random), pages(random)),
         };
         at += gap * PAGE;
         let kind = palette.kind(random);
-        // One of each is all the process has, and huge pages are few.
-        let taken = |kind: Kind| row.iter().filter(|piece| piece.kind == kind).count();
+        // The process has one [vvar] and one [vdso], and huge pages are scarce.
+        let taken = |kind: Kind| row.iter().filter(|vma| vma.kind == kind).count();
         let is_scarce = matches!(kind, Kind::Vvar | Kind::Vdso)
             && (taken(kind) > 0 || from != SOURCE)
             || kind.is_huge() && (taken(kind) > 1 || from != SOURCE);
         let kind = if is_scarce { Kind::Anon } else { kind };
-        let piece = piece(random, palette, kind, at, pages);
-        at = piece.end();
-        row.push(piece);
+        let vma = vma(random, palette, kind, at, pages);
+        at = vma.end();
+        row.push(vma);
     }
     row
 }
 
-/// Pages of nothing before a piece; most often none.
+/// Pages of the gap before a VMA; usually none.
 fn gap(random: &mut Random) -> u64 {
     match random.below(100) {
         0..64 => 0,
@@ -140,7 +140,7 @@ fn pages(random: &mut Random) -> u64 {
     random.weighted(&[(30, 1), (30, 2), (20, 3), (15, 5), (5, 12)])
 }
 
-fn piece(random: &mut Random, palette: &Palette, kind: Kind, at: u64, pages: u64) -> Piece {
+fn vma(random: &mut Random, palette: &Palette, kind: Kind, at: u64, pages: u64) -> Vma {
     let at = if kind.is_huge() { at.next_multiple_of(HUGE_PAGES * PAGE) } else { at };
     let pages = match kind {
         Kind::HugePages | Kind::Transparent => HUGE_PAGES,
@@ -154,7 +154,7 @@ fn piece(random: &mut Random, palette: &Palette, kind: Kind, at: u64, pages: u64
             marks.push(mark);
         }
     }
-    Piece {
+    Vma {
         at,
         pages,
         kind,

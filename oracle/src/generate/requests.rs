@@ -1,16 +1,16 @@
-//! Requests: mostly moves over what the layout has, then everything else `mremap` can be asked.
+//! Draws requests: mostly moves of the layout, and every other call of `mremap`.
 
 use super::layout::Layout;
-use crate::case::{HUGE_PAGES, PAGE, Piece, Request};
+use crate::case::{HUGE_PAGES, PAGE, Request, Vma};
 use crate::random::Random;
 
 const MAYMOVE: u32 = 1;
 const FIXED: u32 = 2;
 const DONTUNMAP: u32 = 4;
 
-/// Where nothing is.
+/// A range without mappings.
 const FAR: u64 = 0x3000_0000_0000;
-/// The first address that a program cannot map, with four levels of page tables and with five.
+/// `TASK_SIZE` with four and with five levels of page tables.
 const TASK_SIZES: [u64; 2] = [(1 << 47) - PAGE, (1 << 56) - PAGE];
 
 pub(super) fn draw(random: &mut Random, layout: &Layout) -> Vec<Request> {
@@ -18,7 +18,7 @@ pub(super) fn draw(random: &mut Random, layout: &Layout) -> Vec<Request> {
     let mut requests: Vec<Request> = Vec::new();
     for _ in 0..count {
         let request = match requests.last() {
-            // Back, or onwards: what was moved is moved again.
+            // Move the last request's range back, or on.
             Some(last) if random.percent(20) && last.new < FAR => move_again(random, last),
             _ => request(random, layout),
         };
@@ -74,7 +74,7 @@ fn request(random: &mut Random, layout: &Layout) -> Request {
                 (2, TASK_SIZES[0] + PAGE),
                 (1, TASK_SIZES[1] + PAGE),
                 (1, 1 << 63),
-                // Fits the address space, and wraps around it from most places.
+                // Fits the address space, but wraps around its end from most addresses.
                 (1, TASK_SIZES[0] - PAGE),
             ]);
             (request.old_len, request.new_len) = (len, len);
@@ -84,7 +84,7 @@ fn request(random: &mut Random, layout: &Layout) -> Request {
     request
 }
 
-/// Start and bytes of a source range.
+/// Draws the start and the length of a source range, in bytes.
 fn source_range(random: &mut Random, layout: &Layout) -> (u64, u64) {
     let row = if random.percent(6) && !layout.destination.is_empty() {
         &layout.destination
@@ -117,8 +117,8 @@ fn source_range(random: &mut Random, layout: &Layout) -> (u64, u64) {
 
 fn destination(random: &mut Random, layout: &Layout, old: u64, len: u64) -> u64 {
     let base = layout.destination_at;
-    let end = layout.destination.last().map_or(base, Piece::end);
-    // The program's own stack is a GiB from the end of the address space, or more.
+    let end = layout.destination.last().map_or(base, Vma::end);
+    // The program's stack is at least a GiB below the end of the address space.
     let fits_the_top = len < 1 << 29;
     let new = match random.below(100) {
         0..45 => base + random.below((end - base) / PAGE + 1).min(0x1000) * PAGE,
@@ -133,16 +133,16 @@ fn destination(random: &mut Random, layout: &Layout, old: u64, len: u64) -> u64 
         87..93 => base.saturating_sub(random.between(1, 4) * PAGE),
         _ => FAR + random.below(64) * PAGE,
     };
-    // Huge pages move only from border to border.
+    // Huge pages move only between aligned addresses.
     let huge = HUGE_PAGES * PAGE;
-    let holds_huge = layout.source.iter().any(|piece| piece.kind.is_huge());
+    let holds_huge = layout.source.iter().any(|vma| vma.kind.is_huge());
     if holds_huge && random.percent(70) && new < FAR {
         return new & !(huge - 1) | old & (huge - 1);
     }
     new
 }
 
-/// Resizes, shrinks and duplications, over one VMA and over several: the kernel's own business.
+/// Draws a resize or a duplication, over one VMA or several, which is forwarded.
 fn not_a_move(random: &mut Random, layout: &Layout, (old, len): (u64, u64)) -> Request {
     let more = len + random.between(1, 16) * PAGE;
     let less = random.between(1, (len / PAGE).clamp(1, 64)) * PAGE;

@@ -1,48 +1,48 @@
-//! What this machine lets a case contain, by trying each kind of piece and each mark once, in a child.
+//! Finds the supported kinds and marks by trying each once in a child.
 
 use libc::MAP_PRIVATE;
 
 use super::layout::{map, map_memory, put};
 use super::resources::Resources;
 use super::sys;
-use crate::case::{Features, Kind, Mark, Piece, Touch};
+use crate::case::{Features, Kind, Mark, Touch, Vma};
 
-/// Tries what not every kernel has and not everybody may do.
+/// Tries every kind and mark.
 pub(super) fn of(resources: &Resources) -> Features {
     let mut features = Features(0);
     for kind in Kind::ALL {
         if can_map(kind, resources) {
-            features.add_kind(kind);
+            features.add(kind);
         }
     }
-    for mark in [Mark::Guard, Mark::Sealed, Mark::Userfaultfd] {
+    for mark in Mark::ALL {
         if can_mark(mark) {
-            features.add_mark(mark);
+            features.add(mark);
         }
     }
     features
 }
 
 fn can_map(kind: Kind, resources: &Resources) -> bool {
-    let mut piece = probe();
-    piece.kind = kind;
+    let mut vma = probe();
+    vma.kind = kind;
     if kind.is_huge() {
-        piece.pages = 512;
+        vma.pages = 512;
     } else if matches!(kind, Kind::Vvar | Kind::Vdso) {
-        piece.pages = 4;
+        vma.pages = 4;
     }
-    sys::in_child(|| i32::from(!map(&piece, resources))).is_ok_and(|status| status == 0)
+    sys::in_child(|| i32::from(!map(&vma, resources))).is_ok_and(|status| status == 0)
 }
 
-/// Whether a mark can be put on anonymous memory.
+/// Whether anonymous memory can be marked so.
 fn can_mark(mark: Mark) -> bool {
-    let piece = probe();
-    let works = || map_memory(&piece, MAP_PRIVATE) && put(mark, &piece);
+    let vma = probe();
+    let works = || map_memory(&vma, MAP_PRIVATE) && put(mark, &vma);
     sys::in_child(|| i32::from(!works())).is_ok_and(|status| status == 0)
 }
 
-fn probe() -> Piece {
-    Piece {
+fn probe() -> Vma {
+    Vma {
         at: 0x1000_0000_0000,
         pages: 1,
         kind: Kind::Anon,

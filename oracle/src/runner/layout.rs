@@ -1,75 +1,75 @@
-//! Makes a layout of the pieces of a case.
+//! Maps the layout of a case.
 
 use libc::{MAP_ANONYMOUS, MAP_GROWSDOWN, MAP_HUGETLB, MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED};
 use libc::{PROT_READ, PROT_WRITE};
 
 use super::resources::Resources;
 use super::sys;
-use crate::case::{Case, FILE_PAGES, Kind, Mark, PAGE, Piece, Touch};
+use crate::case::{Case, FILE_PAGES, Kind, Mark, PAGE, Touch, Vma};
 
 const MADV_GUARD_INSTALL: i32 = 102;
 
-/// Lays a case out. What the kernel refuses is not there: it refuses the same thing twice.
+/// Maps a case's VMAs. What the kernel refuses is left out, in both runners.
 pub(super) fn build(case: &Case, resources: &Resources) {
-    for (number, piece) in case.pieces.iter().enumerate() {
-        if map(piece, resources) {
-            touch(piece, number as u64);
-            if !matches!(piece.kind, Kind::Vvar | Kind::Vdso) {
-                sys::protect(piece.at, piece.pages * PAGE, i32::from(piece.prot));
+    for (number, vma) in case.vmas.iter().enumerate() {
+        if map(vma, resources) {
+            touch(vma, number as u64);
+            if !matches!(vma.kind, Kind::Vvar | Kind::Vdso) {
+                sys::protect(vma.at, vma.pages * PAGE, i32::from(vma.prot));
             }
-            for &mark in &piece.marks {
-                put(mark, piece);
+            for &mark in &vma.marks {
+                put(mark, vma);
             }
         }
     }
 }
 
-/// Maps a piece; whether the kernel did.
-pub(super) fn map(piece: &Piece, resources: &Resources) -> bool {
+/// Maps a VMA; returns whether it succeeded.
+pub(super) fn map(vma: &Vma, resources: &Resources) -> bool {
     let file = |fd: Option<i32>, sharing| {
         fd.is_some_and(|fd| {
             sys::map(
-                piece.at,
-                piece.pages * PAGE,
+                vma.at,
+                vma.pages * PAGE,
                 PROT_READ | PROT_WRITE,
                 sharing,
                 fd,
-                piece.offset * PAGE,
+                vma.offset * PAGE,
             )
         })
     };
-    match piece.kind {
-        Kind::Anon => map_memory(piece, MAP_PRIVATE),
+    match vma.kind {
+        Kind::Anon => map_memory(vma, MAP_PRIVATE),
         Kind::Transparent => {
-            map_memory(piece, MAP_PRIVATE)
-                && sys::advise(piece.at, piece.pages * PAGE, libc::MADV_HUGEPAGE)
+            map_memory(vma, MAP_PRIVATE)
+                && sys::advise(vma.at, vma.pages * PAGE, libc::MADV_HUGEPAGE)
         }
-        Kind::SharedAnon => map_memory(piece, MAP_SHARED),
-        Kind::GrowsDown => map_memory(piece, MAP_PRIVATE | MAP_GROWSDOWN),
-        Kind::HugePages => map_memory(piece, MAP_PRIVATE | MAP_HUGETLB),
+        Kind::SharedAnon => map_memory(vma, MAP_SHARED),
+        Kind::GrowsDown => map_memory(vma, MAP_PRIVATE | MAP_GROWSDOWN),
+        Kind::HugePages => map_memory(vma, MAP_PRIVATE | MAP_HUGETLB),
         Kind::MemfdPrivate => file(Some(resources.memfd), MAP_PRIVATE),
         Kind::MemfdShared => file(Some(resources.memfd), MAP_SHARED),
         Kind::FilePrivate => file(Some(resources.file), MAP_PRIVATE),
         Kind::FileShared => file(Some(resources.file), MAP_SHARED),
-        Kind::ZeroPrivate => file(Some(resources.zeros[piece.pages as usize % 2]), MAP_PRIVATE),
+        Kind::ZeroPrivate => file(Some(resources.zeros[vma.pages as usize % 2]), MAP_PRIVATE),
         Kind::ZeroShared => file(Some(resources.zeros[0]), MAP_SHARED),
         Kind::Ramfs => file(
             resources.ramfs,
-            if piece.offset.is_multiple_of(2) { MAP_SHARED } else { MAP_PRIVATE },
+            if vma.offset.is_multiple_of(2) { MAP_SHARED } else { MAP_PRIVATE },
         ),
         Kind::BpfMap => file(resources.bpf_map, MAP_SHARED),
-        Kind::Secret => file(sys::memfd(true, piece.pages * PAGE).ok(), MAP_SHARED),
-        Kind::SystemV => sys::attach_system_v(piece.at, piece.pages * PAGE),
-        Kind::Vvar => bring(resources.vvar, piece),
-        Kind::Vdso => bring(resources.vdso, piece),
+        Kind::Secret => file(sys::memfd(true, vma.pages * PAGE).ok(), MAP_SHARED),
+        Kind::SystemV => sys::attach_system_v(vma.at, vma.pages * PAGE),
+        Kind::Vvar => move_here(resources.vvar, vma),
+        Kind::Vdso => move_here(resources.vdso, vma),
     }
 }
 
-/// Maps memory without a file.
-pub(super) fn map_memory(piece: &Piece, flags: i32) -> bool {
+/// Maps anonymous memory.
+pub(super) fn map_memory(vma: &Vma, flags: i32) -> bool {
     sys::map(
-        piece.at,
-        piece.pages * PAGE,
+        vma.at,
+        vma.pages * PAGE,
         PROT_READ | PROT_WRITE,
         flags | MAP_ANONYMOUS | MAP_NORESERVE,
         -1,
@@ -77,38 +77,38 @@ pub(super) fn map_memory(piece: &Piece, flags: i32) -> bool {
     )
 }
 
-/// Brings one of the kernel's own mappings here, whole: it cannot be cut.
-fn bring(mapping: Option<(u64, u64)>, piece: &Piece) -> bool {
-    let Some((start, len)) = mapping.filter(|&(_, len)| len <= piece.pages * PAGE) else {
+/// Moves `[vvar]` or `[vdso]` here as a whole: it cannot be split.
+fn move_here(mapping: Option<(u64, u64)>, vma: &Vma) -> bool {
+    let Some((start, len)) = mapping.filter(|&(_, len)| len <= vma.pages * PAGE) else {
         return false;
     };
-    sys::move_whole(start, len, piece.at);
+    sys::move_whole(start, len, vma.at);
     true
 }
 
-fn touch(piece: &Piece, number: u64) {
-    let step = match piece.touch {
+fn touch(vma: &Vma, number: u64) {
+    let step = match vma.touch {
         Touch::None => return,
-        Touch::First => piece.pages,
+        Touch::First => vma.pages,
         Touch::EverySecond => 2,
         Touch::All => 1,
     };
-    for page in (0..piece.pages).step_by(step as usize) {
-        let at = piece.at + page * PAGE;
-        if piece.kind.has_offset() && piece.offset + page >= FILE_PAGES {
-            return; // nothing to touch beyond a file's end
+    for page in (0..vma.pages).step_by(step as usize) {
+        let at = vma.at + page * PAGE;
+        if vma.kind.has_offset() && vma.offset + page >= FILE_PAGES {
+            return; // beyond the file's end
         }
-        if piece.kind.is_written() {
+        if vma.kind.is_written() {
             sys::poke(at, 0x0b57_0000_0000 + (number << 16) + page);
-        } else if piece.kind.has_offset() {
+        } else if vma.kind.has_offset() {
             sys::peek(at);
         }
     }
 }
 
-/// Puts a mark on a piece; whether the kernel took it.
-pub(super) fn put(mark: Mark, piece: &Piece) -> bool {
-    let (at, len) = (piece.at, piece.pages * PAGE);
+/// Marks a VMA; returns whether it succeeded.
+pub(super) fn put(mark: Mark, vma: &Vma) -> bool {
+    let (at, len) = (vma.at, vma.pages * PAGE);
     match mark {
         Mark::Locked => sys::lock(at, len),
         Mark::Sealed => return sys::seal(at, len),

@@ -1,8 +1,8 @@
-//! The process that carries cases out: a child for each, forked from a parent that stays small. It runs twice,
-//! once as it is and once under the preload library, and does not know which it is.
+//! The process that runs cases, each in a forked child. It does not know whether the preload
+//! library is loaded.
 //!
-//! It reads lines: `seeds FIRST COUNT`, or `case JSON`. For each case it writes the number of words that
-//! follow, then the words of an [`Observation`](crate::observation::Observation).
+//! It reads lines: `seeds FIRST COUNT`, or `case JSON`. For each case it writes a number of words,
+//! and the words of an [`Observation`](crate::observation::Observation).
 
 mod features;
 mod layout;
@@ -21,23 +21,23 @@ use crate::generate;
 use crate::observation::Words;
 use crate::sandbox::Sandbox;
 use observe::Observer;
-pub use resources::Resources;
+use resources::Resources;
 
-/// Room for the words of one case, in words.
+/// Limit of one case, in words.
 const ROOM: usize = 1 << 20;
 
-/// What this machine lets a case contain. Tried in a child, whose mounts are its own.
+/// Finds the supported features in a child, which may mount without affecting this process.
 pub fn probe_in_child(scratch: &Path) -> Result<Features> {
     let mut shared = sys::SharedWords::new(2)?;
     sys::in_child(|| {
-        let features = Resources::make(scratch).map(|resources| features::of(&resources));
+        let features = Resources::create(scratch).map(|resources| features::of(&resources));
         shared.append(&[u64::from(features.map_or(0, |features| features.0))]);
         0
     })?;
     Ok(Features(shared.written().first().map_or(0, |&features| features as u32)))
 }
 
-/// Carries out cases until its standard input ends.
+/// Runs cases until standard input ends.
 pub fn run(scratch: &Path, seed: u64, features: Features, sandbox: Sandbox) -> Result<()> {
     sys::stay_away_from_the_top();
     sys::let_alarms_interrupt();
@@ -48,15 +48,15 @@ pub fn run(scratch: &Path, seed: u64, features: Features, sandbox: Sandbox) -> R
         match line.split_once(' ') {
             Some(("seeds", numbers)) => {
                 let (first, count) =
-                    numbers.split_once(' ').context("seeds: two numbers are wanted")?;
+                    numbers.split_once(' ').context("seeds: expected two numbers")?;
                 let first: u64 = first.parse()?;
                 for number in first..first + count.parse::<u64>()? {
-                    answer(&mut out, &runner.carry_out(&generate::case(seed, number, features))?)?;
+                    answer(&mut out, &runner.run(&generate::case(seed, number, features))?)?;
                 }
             }
             Some(("case", json)) => {
                 let case = serde_json::from_str(json).context("not a case")?;
-                answer(&mut out, &runner.carry_out(&case)?)?;
+                answer(&mut out, &runner.run(&case)?)?;
             }
             _ => bail!("unknown line {line:?}"),
         }
@@ -71,7 +71,7 @@ fn answer(out: &mut impl Write, words: &Words) -> Result<()> {
     Ok(out.write_all(&bytes)?)
 }
 
-/// Carries out cases one by one.
+/// Runs cases one by one.
 pub struct Runner {
     resources: Resources,
     shared: sys::SharedWords,
@@ -79,24 +79,24 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// With files of its own in a scratch directory. Where `/proc` is to be missing, it is from here on.
+    /// Creates its files in the scratch directory. `Sandbox::NoProc` unmounts `/proc` for good.
     pub fn new(scratch: &Path, sandbox: Sandbox) -> Result<Self> {
-        let resources = Resources::make(scratch)?;
+        let resources = Resources::create(scratch)?;
         if sandbox == Sandbox::NoProc {
             sys::unmount_proc()?;
         }
         Ok(Self { resources, shared: sys::SharedWords::new(ROOM)?, sandbox })
     }
 
-    /// Carries a case out in a child; the words are those of an observation.
-    pub fn carry_out(&mut self, case: &Case) -> Result<Words> {
+    /// Runs a case in a child and returns the words of its observation.
+    pub fn run(&mut self, case: &Case) -> Result<Words> {
         self.shared.clear();
         let (resources, shared, sandbox) = (&self.resources, &mut self.shared, self.sandbox);
         let requests = |shared: &mut _| requests(case, resources.proc, sandbox, shared);
         let status = sys::in_child(|| {
             layout::build(case, resources);
             if case.forked {
-                // The parent keeps the layout's pages, so that they stay shared until written.
+                // This process keeps the layout's pages, so that they stay shared until written.
                 return sys::in_child(|| requests(shared)).unwrap_or(-1);
             }
             requests(shared)
@@ -107,14 +107,12 @@ impl Runner {
     }
 }
 
-/// Makes the requests, observing before the first and after each; returns the child's exit status.
+/// Makes the requests and observes the state around each. Returns the child's exit status.
 fn requests(case: &Case, proc: i32, sandbox: Sandbox, out: &mut sys::SharedWords) -> i32 {
     let Some(mut observer) = Observer::open(proc) else {
         return 3;
     };
-    if !case.practised.is_empty() {
-        sys::practise(&case.practised);
-    }
+
     observer.observe(None, out);
     let is_confined = match sandbox {
         Sandbox::None | Sandbox::NoProc => true,

@@ -1,4 +1,4 @@
-//! Writes down what the process can be seen to be.
+//! Observes the state of the process through `/proc`.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -9,22 +9,23 @@ use super::sys::{self, SharedWords};
 use crate::case::{PAGE, Request};
 use crate::observation::{Class, ELSEWHERE, Mapping, State, UNREADABLE, UNTOUCHED};
 
-/// A program's own mappings lie above, those of the case below.
+/// The program's own mappings are above, those of the case below.
 const LOW: u64 = 0x5000_0000_0000;
 const FIXED: u32 = 2;
 
-/// Looks at its own process through `/proc`, so that what cannot be read does not end it.
+/// Reads the process's own memory through `/proc`, where an unreadable page is only an error.
 pub(super) struct Observer {
     memory: File,
     smaps: File,
-    /// Class, device and inode: a System V segment's inode is its number, which a memfd's may equal.
+    /// Class, device and inode. The class is needed, since a memfd may have a System V segment's
+    /// inode.
     objects: Vec<(Class, (u64, u64))>,
     text: Vec<u8>,
     page: Vec<u8>,
 }
 
 impl Observer {
-    /// `proc` is the directory, which may not be mounted any more; whatever is needed later is opened here.
+    /// Opens its files in the directory `proc`, which need not be mounted any more.
     pub(super) fn open(proc: i32) -> Option<Self> {
         Some(Self {
             memory: sys::open_in(proc, c"self/mem")?,
@@ -35,7 +36,7 @@ impl Observer {
         })
     }
 
-    /// Adds the state after a call (request, result, errno), or before any, to `out`.
+    /// Appends the state after a call (request, result, errno), or before any, to `out`.
     pub(super) fn observe(&mut self, call: Option<(&Request, u64, i32)>, out: &mut SharedWords) {
         let mut watched = Watched { below: LOW, also: (0, 0) };
         let mut is_elsewhere = false;
@@ -60,7 +61,7 @@ impl Observer {
             if call.is_some() {
                 self.read_pages(&entry.mapping, &mut state.pages);
             }
-            state.mappings.push(self.shown(&entry, watched, is_elsewhere));
+            state.mappings.push(self.comparable(&entry, watched, is_elsewhere));
         }
         let mut words = Vec::new();
         state.encode(&mut words);
@@ -85,11 +86,13 @@ impl Observer {
         entries
     }
 
-    /// The mapping as both runners would show it: objects by order of appearance, elsewhere in one place.
-    fn shown(&mut self, entry: &Entry, watched: Watched, is_elsewhere: bool) -> Mapping {
+    /// Makes a mapping comparable: numbers its object, and replaces an address that the kernel
+    /// chose.
+    fn comparable(&mut self, entry: &Entry, watched: Watched, is_elsewhere: bool) -> Mapping {
         let mut mapping = entry.mapping;
         if mapping.object != 0 {
-            // Whatever its path, /dev/zero is one object: not everybody may make another.
+            // /dev/zero is one object under any path, since creating another device node needs
+            // root.
             let is_zero = mapping.class == Class::DevZero;
             let object = (mapping.class, if is_zero { (0, 0) } else { entry.inode });
             let known = self.objects.iter().position(|&known| known == object);
@@ -100,7 +103,7 @@ impl Observer {
             mapping.object = index as u64 + 1;
         }
         if is_elsewhere && mapping.start >= LOW {
-            // Private memory of /dev/zero shows its address in place of an offset.
+            // Private memory of /dev/zero has its address as its offset.
             if mapping.offset == mapping.start {
                 mapping.offset = mapping.offset - watched.also.0 + ELSEWHERE;
             }
@@ -128,7 +131,7 @@ impl Observer {
     }
 }
 
-/// A number for the content of a page; never [`UNREADABLE`].
+/// The hash of a page, never [`UNREADABLE`].
 fn fingerprint(page: &[u8]) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut lanes = [1u64, 2, 3, 4];
@@ -146,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_of_a_page_counts() {
+    fn hash_depends_on_every_word() {
         let page = vec![0u8; PAGE as usize];
         for at in (0..page.len()).step_by(8) {
             let mut other = page.clone();

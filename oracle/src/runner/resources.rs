@@ -1,4 +1,4 @@
-//! What the pieces of a layout are made of: files that are there before the first case and never change.
+//! The files that layouts map. They are created before the first case and never change.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
@@ -14,13 +14,13 @@ use crate::case::{FILE_PAGES, PAGE};
 
 const HOLE: std::ops::Range<u64> = 40..44;
 
-/// The files of one runner.
+/// A runner's files.
 pub struct Resources {
-    /// The directory, to be read where it is not mounted any more.
+    /// `/proc`, kept open in case it is unmounted.
     pub(super) proc: i32,
     pub(super) memfd: i32,
     pub(super) file: i32,
-    /// `/dev/zero`, and the same device by another path.
+    /// `/dev/zero`, and the same device under another path.
     pub(super) zeros: [i32; 2],
     pub(super) ramfs: Option<i32>,
     pub(super) bpf_map: Option<i32>,
@@ -29,8 +29,8 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Makes them. What the kernel or the rights of the process do not allow is left out.
-    pub fn make(scratch: &Path) -> Result<Self> {
+    /// Creates them, as far as kernel and privileges allow.
+    pub fn create(scratch: &Path) -> Result<Self> {
         let pid = std::process::id();
         let memfd = sys::memfd(false, 0)?;
         fill(memfd)?;
@@ -48,7 +48,7 @@ impl Resources {
     }
 }
 
-/// A file without a name in the scratch directory.
+/// Creates an unlinked file in the scratch directory.
 fn content_file(scratch: &Path) -> Result<i32> {
     let path = scratch.join(format!("content-{}", std::process::id()));
     let file = create(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
@@ -58,8 +58,8 @@ fn content_file(scratch: &Path) -> Result<i32> {
     Ok(fd)
 }
 
-/// A device file that is `/dev/zero`, where the rights of the process and the file system allow one; its name must
-/// stay for a look by path.
+/// Creates a device node of `/dev/zero`, if privileges and file system allow. It keeps its name,
+/// since the library may look it up.
 fn other_zero(path: &Path) -> Option<i32> {
     sys::make_zero_device(&CString::new(path.as_os_str().as_bytes()).ok()?);
     open_device(path).ok()
@@ -70,7 +70,7 @@ fn open_device(path: &Path) -> std::io::Result<i32> {
     Ok(device.into_raw_fd())
 }
 
-/// A content file on a ramfs; its name must stay for a look at its file system by path.
+/// Creates a content file on a ramfs. It keeps its name, since the library may look it up.
 fn ramfs(directory: &Path) -> Option<i32> {
     fs::create_dir(directory).ok()?;
     let mounted = sys::mount_ramfs(&CString::new(directory.as_os_str().as_bytes()).ok()?);
@@ -87,9 +87,9 @@ fn create(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)
 }
 
-/// Content that names its page, with a hole, ending in the middle of a page.
+/// Writes the number of each page into it. The file has a hole and ends inside a page.
 fn fill(fd: i32) -> Result<()> {
-    // SAFETY: the descriptor is open; it is given back below.
+    // SAFETY: the descriptor is open and owned by the caller; `into_raw_fd` below keeps it open.
     let file = unsafe { File::from_raw_fd(fd) };
     file.set_len(FILE_PAGES * PAGE - PAGE / 2)?;
     for page in (0..FILE_PAGES).filter(|page| !HOLE.contains(page)) {

@@ -1,18 +1,18 @@
-//! `/proc/self/smaps`, read once for each observation, as far as the mappings of the case go.
+//! Parses `/proc/self/smaps` as far as the case's mappings.
 
 use crate::observation::{Class, Mapping, flag};
 
-/// What is watched: everything low, where only the case's mappings are, and one range high up.
+/// The observed addresses: all below a limit, and one range above it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Watched {
-    /// Mappings that start below are the case's own.
+    /// Mappings that start below belong to the case.
     pub below: u64,
-    /// Another range, empty for none.
+    /// A further range, which may be empty.
     pub also: (u64, u64),
 }
 
 impl Watched {
-    /// The watched part of a range; empty when there is none.
+    /// The observed part of a range, which may be empty.
     fn clip(self, start: u64, end: u64) -> (u64, u64) {
         if start < self.below {
             return (start, end);
@@ -25,14 +25,14 @@ impl Watched {
     }
 }
 
-/// A mapping with the device and inode that identify its object.
+/// A mapping with the device and inode of its object.
 pub(super) struct Entry {
     pub mapping: Mapping,
     pub inode: (u64, u64),
 }
 
-/// Parses smaps text into `entries` until the text ends or nothing watched can follow; returns whether more
-/// text is wanted, and how many bytes were used.
+/// Parses smaps text into `entries`, until the text ends or no observed range can follow. Returns
+/// whether to go on, and the number of bytes used.
 pub(super) fn parse(text: &[u8], watched: Watched, entries: &mut Vec<Entry>) -> (bool, usize) {
     let mut used = 0;
     let mut pending: Option<Entry> = None;
@@ -80,7 +80,7 @@ fn vm_flags(text: &[u8]) -> u64 {
         .fold(0, |flags, pair| flags | flag(pair))
 }
 
-/// Start of the mapping, and the mapping itself where it is watched.
+/// The start of a mapping, and the mapping if it is observed.
 fn header(line: &[u8], watched: Watched) -> Option<(u64, Option<Entry>)> {
     let mut fields = line.splitn(6, |&byte| byte == b' ');
     let (start, end) = split(fields.next()?, b'-')?;
@@ -133,12 +133,12 @@ mod tests {
         9000000-9004000 rw-p 00000000 00:00 0 \nVmFlags: rd \n";
 
     #[test]
-    fn neighbours_are_one_and_what_is_not_watched_is_cut_off() {
+    fn joins_neighbours_and_clips_to_the_observed_ranges() {
         let watched = Watched { below: 0x10000, also: (0x700_1000, 0x700_2000) };
         for step in [1, 7, 64, TEXT.len()] {
             let (mut entries, mut text, mut end) = (Vec::new(), Vec::new(), false);
-            for piece in TEXT.chunks(step) {
-                text.extend_from_slice(piece);
+            for chunk in TEXT.chunks(step) {
+                text.extend_from_slice(chunk);
                 if end {
                     break;
                 }
@@ -146,7 +146,7 @@ mod tests {
                 end = !more;
                 text.drain(..used);
             }
-            assert!(end, "stops behind the watched range");
+            assert!(end, "stops after the observed ranges");
             let ranges: Vec<_> =
                 entries.iter().map(|entry| (entry.mapping.start, entry.mapping.end)).collect();
             assert_eq!(

@@ -1,8 +1,8 @@
 //! The system calls of the runner.
 //!
 //! # Safety
-//! The layout lies at addresses that nothing else of the process uses, so whatever the calls here do to it
-//! touches no memory that Rust knows of. The exceptions carry their own reasons.
+//! The layout is at addresses that nothing else in the process uses, so these calls affect no
+//! memory that Rust knows of. Exceptions state their own reasons.
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
@@ -13,12 +13,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use anyhow::{Context as _, Result, bail};
 use syscalls::{Sysno, raw_syscall};
 
-use crate::case::{PAGE, Request, Shape};
+use crate::case::Request;
 use crate::observation::UNTOUCHED;
 
-/// A call as a program makes it, through the C function that a preload library replaces: result and errno.
+/// Calls libc's `mremap`, which a preload library replaces. Returns the result and errno.
 pub(super) fn mremap(request: &Request) -> (u64, i32) {
-    // SAFETY: errno is this thread's own; for the call see the head of this file.
+    // SAFETY: errno belongs to this thread; for the call see the head of this file.
     unsafe {
         *libc::__errno_location() = UNTOUCHED;
         let result = libc::mremap(
@@ -32,41 +32,13 @@ pub(super) fn mremap(request: &Request) -> (u64, i32) {
     }
 }
 
-/// Moves VMAs of these shapes there and back twice, far from every layout, and unmaps them.
-pub(super) fn practise(shapes: &[Shape]) {
-    const HERE: u64 = 0x4000_0000_0000;
-    const THERE: u64 = 0x4100_0000_0000;
-    let mut end = HERE;
-    for (index, shape) in shapes.iter().enumerate() {
-        let prot = if index % 2 == 0 { libc::PROT_READ } else { libc::PROT_NONE };
-        let memory = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // The first one has nothing before it.
-        let start = end + if index == 0 { 0 } else { shape.gap * PAGE };
-        map(start, shape.pages * PAGE, prot, memory, -1, 0);
-        end = start + shape.pages * PAGE;
-    }
-    let whole = end - HERE;
-    for (old, new) in [(HERE, THERE), (THERE, HERE), (HERE, THERE), (THERE, HERE)] {
-        let (old_len, new_len) = (whole, whole);
-        mremap(&Request {
-            old,
-            old_len,
-            new_len,
-            flags: (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED) as u32,
-            new,
-        });
-    }
-    // SAFETY: see the head of this file.
-    unsafe { libc::munmap(HERE as *mut _, whole as usize) };
-}
-
-/// Moves one whole VMA without asking any library.
+/// Moves one whole VMA by the bare system call.
 pub(super) fn move_whole(from: u64, len: u64, to: u64) {
-    // SAFETY: see the head of this file; what is moved are `[vvar]` and `[vdso]`, unused from then on.
+    // SAFETY: see the head of this file. `[vvar]` and `[vdso]` are not used from then on.
     unsafe { raw_syscall!(Sysno::mremap, from, len, len, 3, to) };
 }
 
-/// Maps memory at an address; whether it worked.
+/// Maps memory at an address; returns whether it succeeded.
 pub(super) fn map(at: u64, len: u64, prot: i32, flags: i32, fd: i32, offset: u64) -> bool {
     // SAFETY: see the head of this file.
     let mapped = unsafe {
@@ -96,7 +68,7 @@ pub(super) fn seal(at: u64, len: u64) -> bool {
     unsafe { libc::syscall(MSEAL, at, len, 0) == 0 }
 }
 
-/// Attaches a fresh System V segment that is gone with its last mapping.
+/// Attaches a new System V segment that is destroyed with its last mapping.
 pub(super) fn attach_system_v(at: u64, len: u64) -> bool {
     // SAFETY: see the head of this file.
     unsafe {
@@ -110,13 +82,13 @@ pub(super) fn attach_system_v(at: u64, len: u64) -> bool {
     }
 }
 
-/// Registers a range with a fresh userfaultfd, for write protection; the descriptor stays open.
+/// Registers a range with a new userfaultfd for write protection. The descriptor stays open.
 pub(super) fn register_userfaultfd(at: u64, len: u64) -> bool {
     const USER_MODE_ONLY: i32 = 1;
     const API: u64 = 0xc018_aa3f;
     const REGISTER: u64 = 0xc020_aa00;
     const WRITE_PROTECT: u64 = 2;
-    // SAFETY: the arrays are as large as the kernel's structures, `uffdio_api` and `uffdio_register`.
+    // SAFETY: the arrays have the sizes of the kernel's `uffdio_api` and `uffdio_register`.
     unsafe {
         let fd = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | USER_MODE_ONLY) as i32;
         let mut api = [0xaau64, 0, 0];
@@ -127,25 +99,25 @@ pub(super) fn register_userfaultfd(at: u64, len: u64) -> bool {
     }
 }
 
-/// Writes a word; the page must be writable.
+/// Writes a word. The page must be writable.
 pub(super) fn poke(at: u64, value: u64) {
     // SAFETY: the layout has just mapped the page for writing.
     unsafe { (at as *mut u64).write_volatile(value) };
 }
 
-/// Reads a byte, so that the page is there; it must be readable.
+/// Reads a byte, which populates the page. It must be readable.
 pub(super) fn peek(at: u64) {
     // SAFETY: the layout has just mapped the page for reading.
     unsafe { (at as *const u8).read_volatile() };
 }
 
-/// A child that takes longer hangs.
-const PATIENCE_SECONDS: u32 = 20;
+/// A child that takes longer is killed.
+const CHILD_SECONDS: u32 = 20;
 
-/// Lets an alarm interrupt waiting for a child.
+/// Makes an alarm interrupt `waitpid`.
 pub(super) fn let_alarms_interrupt() {
     extern "C" fn nothing(_: i32) {}
-    // SAFETY: the handler does nothing; without SA_RESTART a system call that waits returns.
+    // SAFETY: the handler does nothing; without SA_RESTART it interrupts system calls.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
@@ -153,23 +125,23 @@ pub(super) fn let_alarms_interrupt() {
     }
 }
 
-/// Runs `work` in a forked child and returns how it ended, as `waitpid` gives it.
+/// Runs `work` in a forked child and returns its status, as returned by `waitpid`.
 pub(super) fn in_child(work: impl FnOnce() -> i32) -> Result<i32> {
-    // SAFETY: the process has one thread, so the child may do whatever its parent could.
+    // SAFETY: the process has one thread, so the child may call anything.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()).context("fork"),
         0 => {
-            // SAFETY: should the parent end first, so does this process.
+            // SAFETY: kills this process if its parent dies.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             let status = work();
-            // SAFETY: ends the child at once, with nothing flushed twice.
+            // SAFETY: exits without flushing the parent's buffers again.
             unsafe { libc::_exit(status) }
         }
         child => {
             let mut status = 0;
-            // SAFETY: waits for the child just made, and ends it when the time is over.
+            // SAFETY: waits for the child forked above, and kills it after the limit.
             unsafe {
-                libc::alarm(PATIENCE_SECONDS);
+                libc::alarm(CHILD_SECONDS);
                 while libc::waitpid(child, &raw mut status, 0) < 0 {
                     let error = io::Error::last_os_error();
                     if error.kind() != io::ErrorKind::Interrupted {
@@ -184,7 +156,7 @@ pub(super) fn in_child(work: impl FnOnce() -> i32) -> Result<i32> {
     }
 }
 
-/// A vector of words that a child fills and its parent reads.
+/// Words that a child writes and its parent reads.
 pub(super) struct SharedWords {
     words: &'static mut [u64],
 }
@@ -192,7 +164,7 @@ pub(super) struct SharedWords {
 impl SharedWords {
     pub(super) fn new(room: usize) -> Result<Self> {
         let len = room * size_of::<u64>();
-        // SAFETY: fresh memory, mapped for good, shared with children that end before it is read.
+        // SAFETY: new memory that is never unmapped; children that share it end before it is read.
         unsafe {
             let at = libc::mmap(
                 std::ptr::null_mut(),
@@ -213,7 +185,7 @@ impl SharedWords {
         self.words[0] = 0;
     }
 
-    /// Adds words; what does not fit is lost, which shows as a missing state.
+    /// Appends words. What does not fit is dropped, which shows as a missing state.
     pub(super) fn append(&mut self, words: &[u64]) {
         let used = self.words[0] as usize + 1;
         if let Some(room) = self.words.get_mut(used..used + words.len()) {
@@ -228,8 +200,8 @@ impl SharedWords {
     }
 }
 
-/// A destination at the very end of the address space must not meet the stack, whose place is random: starts
-/// the program anew until it is far enough.
+/// Executes the program again until its randomly placed stack is far from the end of the address
+/// space, where cases have destinations.
 pub(super) fn stay_away_from_the_top() {
     const TOP: u64 = 1 << 47;
     const FAR_ENOUGH: u64 = 1 << 30;
@@ -241,7 +213,7 @@ pub(super) fn stay_away_from_the_top() {
     let mut pointers: Vec<*const libc::c_char> =
         arguments.iter().map(|argument| argument.as_ptr()).collect();
     pointers.push(std::ptr::null());
-    // SAFETY: a list of C strings that ends with null. Should it fail, the program goes on as it is.
+    // SAFETY: a list of C strings that ends with null. On failure the program goes on.
     unsafe { libc::execv(c"/proc/self/exe".as_ptr(), pointers.as_ptr()) };
 }
 
@@ -250,7 +222,7 @@ fn stack_address() -> u64 {
     (&raw const here) as u64
 }
 
-/// Start and bytes of the mapping of this process with a name.
+/// Start and length of the mapping with this name.
 pub(super) fn find_mapping(name: &str) -> Option<(u64, u64)> {
     let maps = fs::read_to_string("/proc/self/maps").ok()?;
     let line = maps.lines().find(|line| line.ends_with(name))?;
@@ -262,7 +234,7 @@ pub(super) fn find_mapping(name: &str) -> Option<(u64, u64)> {
 /// `memfd_create`, or `memfd_secret`.
 pub(super) fn memfd(secret: bool, len: u64) -> Result<i32> {
     const MEMFD_SECRET: i64 = 447;
-    // SAFETY: makes a descriptor, and touches no memory.
+    // SAFETY: creates a descriptor; no memory is affected.
     let fd = unsafe {
         if secret {
             libc::syscall(MEMFD_SECRET, 0) as i32
@@ -270,36 +242,36 @@ pub(super) fn memfd(secret: bool, len: u64) -> Result<i32> {
             libc::memfd_create(c"content".as_ptr(), 0)
         }
     };
-    // SAFETY: the same.
+    // SAFETY: as above.
     if fd < 0 || unsafe { libc::ftruncate(fd, len as i64) } != 0 {
         bail!("no memfd: {}", io::Error::last_os_error());
     }
     Ok(fd)
 }
 
-/// A BPF array that can be mapped.
+/// Creates a BPF array that can be mapped.
 pub(super) fn bpf_map(pages: u32) -> Option<i32> {
     const ARRAY: u32 = 2;
     const MMAPABLE: u32 = 1 << 10;
     let mut attributes = [0u32; 32];
     attributes[..5].copy_from_slice(&[ARRAY, 4, 4096, pages, MMAPABLE]);
-    // SAFETY: `BPF_MAP_CREATE` reads the attributes, of which the rest is zero.
+    // SAFETY: `BPF_MAP_CREATE` reads the attributes; the unused ones are zero.
     let fd =
         unsafe { libc::syscall(libc::SYS_bpf, 0, attributes.as_ptr(), size_of_val(&attributes)) };
     (fd >= 0).then_some(fd as i32)
 }
 
-/// Makes a device file that is `/dev/zero`, or not.
+/// Tries to create a device node of `/dev/zero`.
 pub(super) fn make_zero_device(path: &CStr) {
-    // SAFETY: a C string; no memory is touched.
+    // SAFETY: passes a C string.
     unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 5)) };
 }
 
-/// Mounts a ramfs where only this process and its children see it; whether it worked.
+/// Mounts a ramfs for this process and its children; returns whether it succeeded.
 pub(super) fn mount_ramfs(directory: &CString) -> bool {
     let none = c"none".as_ptr();
     let null = std::ptr::null();
-    // SAFETY: C strings throughout; no memory is touched.
+    // SAFETY: passes C strings.
     unsafe {
         libc::unshare(libc::CLONE_NEWNS) == 0
             && libc::mount(none, c"/".as_ptr(), null, libc::MS_REC | libc::MS_PRIVATE, null.cast())
@@ -308,20 +280,20 @@ pub(super) fn mount_ramfs(directory: &CString) -> bool {
     }
 }
 
-/// Opens a file to be read, by its path in an open directory.
+/// Opens a file for reading, relative to a directory.
 pub(super) fn open_in(directory: i32, path: &CStr) -> Option<File> {
-    // SAFETY: a C string, and a descriptor that nobody else has yet.
+    // SAFETY: passes a C string; the new descriptor has no other owner.
     unsafe {
         let fd = libc::openat(directory, path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
         (fd >= 0).then(|| File::from_raw_fd(fd))
     }
 }
 
-/// Takes `/proc` away from this process and its children.
+/// Unmounts `/proc` for this process and its children.
 pub(super) fn unmount_proc() -> Result<()> {
     let null = std::ptr::null();
     let private = libc::MS_REC | libc::MS_PRIVATE;
-    // SAFETY: C strings throughout; no memory is touched.
+    // SAFETY: passes C strings.
     let done = unsafe {
         libc::unshare(libc::CLONE_NEWNS) == 0
             && libc::mount(c"none".as_ptr(), c"/".as_ptr(), null, private, null.cast()) == 0
@@ -329,19 +301,19 @@ pub(super) fn unmount_proc() -> Result<()> {
     };
     if !done {
         return Err(io::Error::last_os_error())
-            .context("/proc cannot be unmounted; that takes root");
+            .context("/proc cannot be unmounted; this needs root");
     }
     Ok(())
 }
 
-/// No descriptor can be opened from here on; whether it worked.
+/// Makes every later open fail with EMFILE; returns whether it succeeded.
 pub(super) fn fill_descriptor_table() -> bool {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: reads the structure.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) == 0 }
 }
 
-/// From here on every system call ends the process but those that observing takes, and `mremap`; whether it worked.
+/// Allows only `mremap` and the observer's system calls from now on; returns whether it succeeded.
 pub(super) fn filter_system_calls() -> bool {
     const ALLOWED: [i64; 10] = [
         libc::SYS_mremap,
@@ -353,7 +325,7 @@ pub(super) fn filter_system_calls() -> bool {
         libc::SYS_lseek,
         libc::SYS_close,
         libc::SYS_exit_group,
-        libc::SYS_fcntl, // debug builds of the standard library look before they close
+        libc::SYS_fcntl, // debug builds of std check a descriptor before closing it
     ];
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let answer = libc::BPF_RET | libc::BPF_K;
@@ -365,7 +337,7 @@ pub(super) fn filter_system_calls() -> bool {
     }
     program.push(statement(answer, libc::SECCOMP_RET_KILL_PROCESS));
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: the kernel copies the program, through a C function that a preload library may replace.
+    // SAFETY: the kernel copies the program.
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
             && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
