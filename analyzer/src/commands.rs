@@ -69,8 +69,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Events { traced, json, follow: true } => follow(&traced, json),
         Command::Events { traced, json, .. } => events(&traced, json),
         Command::Top { traced, interval } => top(&traced, Duration::from_nanos(interval)),
-        Command::Show { trace, event, width, ascii, svg, symbols } => {
-            show(trace, event, &show::Options { width, ascii, svg }, symbols)
+        Command::Show { traces, event, width, ascii, svg, symbols } => {
+            show(&traces, event, &show::Options { width, ascii, svg }, symbols)
         }
         Command::Check { traced, json, top } => check(&traced, (json, top)),
         Command::Diff { before, after, json, top, filter, symbols } => {
@@ -124,12 +124,12 @@ fn top(traced: &Traced, interval: Duration) -> Result<ExitCode> {
 }
 
 fn show(
-    trace: PathBuf,
+    traces: &[PathBuf],
     event: u64,
     options: &show::Options,
     symbols: SymbolOptions,
 ) -> Result<ExitCode> {
-    on_traces(&[trace], |traces, out| {
+    on_traces(traces, |traces, out| {
         let index = Index::build(traces);
         show::write(traces, &index, event, &Symbols::new(symbols), options, out)?;
         Ok(ExitCode::SUCCESS)

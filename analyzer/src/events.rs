@@ -33,7 +33,7 @@ struct JsonEvent<'a> {
     new_len: u64,
     flags: u32,
     flag_names: Cow<'static, str>,
-    new: Hex,
+    new: Option<Hex>,
     result: Returned,
     errno: Option<String>,
     caller: Hex,
@@ -48,6 +48,12 @@ struct JsonEvent<'a> {
     gap_list: Vec<JsonGap>,
     reason: Option<&'static str>,
     cause: Option<&'static str>,
+    bytes_requested: u64,
+    bytes_relocated: u64,
+    bytes_grown_in_place: u64,
+    host: &'a str,
+    exe: &'a str,
+    kernel: &'a str,
 }
 
 #[derive(Serialize)]
@@ -92,7 +98,7 @@ pub fn write(
         if json {
             write_json(&named, &mut *out)?;
         } else {
-            write_line(&named, &style, out)?;
+            write_line(&named, traces.start(), &style, out)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -126,7 +132,7 @@ fn as_json(named: &Named) -> JsonEvent<'_> {
         new_len: call.new_len,
         flags: call.flags,
         flag_names: text::flags(call.flags),
-        new: Hex(call.new),
+        new: event.new_address().map(Hex),
         result: Returned::by(call),
         errno: call.errno().map(names::errno),
         caller: Hex(call.caller),
@@ -141,6 +147,12 @@ fn as_json(named: &Named) -> JsonEvent<'_> {
         gap_list: event.gaps.iter().map(|gap| json_gap(event, gap)).collect(),
         reason: named.why.map(|why| why.reason.name()),
         cause: named.why.map(|why| why.reason.cause()),
+        bytes_requested: named.bytes.requested(),
+        bytes_relocated: named.bytes.relocated(),
+        bytes_grown_in_place: named.bytes.grown_in_place(),
+        host: &named.origin.host,
+        exe: &named.origin.exe,
+        kernel: &named.origin.kernel,
     }
 }
 
@@ -166,11 +178,12 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
     }
 }
 
-/// Writes one event as a line of text.
+/// Writes one event as a line of text. Its time counts from `start`, as `--since` does: wall clock in
+/// nanoseconds.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write_line(named: &Named, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
+pub fn write_line(named: &Named, start: u64, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let event = &named.event;
     let call = &event.call;
     let result = call
@@ -186,7 +199,7 @@ pub fn write_line(named: &Named, style: &TextStyle, out: &mut dyn Write) -> Resu
         event.number,
         named.origin.pid,
         event.tid,
-        named.since_start as f64 / 1e9,
+        named.wall_clock.saturating_sub(start) as f64 / 1e9,
         names::call(call),
         call.outcome.name(),
         duration(named.duration),

@@ -7,6 +7,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::load::{Clock, Process};
 use crate::model::{Event, Filter, Why};
+use crate::stats::Bytes;
 use crate::symbols::{Site, Symbols};
 
 /// The process an event comes from.
@@ -57,6 +58,8 @@ pub struct Named {
     pub since_start: u64,
     /// Nanoseconds until return.
     pub duration: u64,
+    /// Bytes requested, relocated and grown in place.
+    pub bytes: Bytes,
     /// Why it failed, where it did.
     pub why: Option<Why>,
     /// Where the call came from.
@@ -96,6 +99,7 @@ impl<'a> Namer<'a> {
             monotonic: process.monotonic(ticks),
             since_start: process.since_start(ticks),
             duration: process.nanoseconds(event.call.duration),
+            bytes: Bytes::of(&event.call, process.header.page_size, event.summary.as_ref()),
             why: Why::of(&event.call, &process.header),
             site: self.place(process, of, event.call.caller),
             stack: event.frames.iter().map(|address| self.place(process, of, *address)).collect(),

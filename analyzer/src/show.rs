@@ -10,7 +10,7 @@ use mremap_trace::{Outcome, Part, Under};
 use crate::load::{Index, Traces, in_order};
 use crate::model::Event;
 use crate::model::names::{self, DONTUNMAP, FIXED};
-use crate::model::units::{duration, size};
+use crate::model::units::{counted, duration, size};
 use crate::named::{Named, Namer};
 use crate::picture::{self, Glyphs, Segment, segments};
 use crate::report::table::TextStyle;
@@ -55,8 +55,8 @@ pub fn write(
     )?;
     let Some(named) = found else {
         bail!(
-            "no event {number}: this trace has {}; `mremap-analyzer events` lists them",
-            index.calls
+            "no event {number}: the traces have {}; `mremap-analyzer events` lists them",
+            counted(index.calls, "call")
         );
     };
     let title = title_of(&named);

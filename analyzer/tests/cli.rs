@@ -91,7 +91,7 @@ fn report_tells_outcomes_moves_and_failures() {
         "emulated",
         "passed-through",
         "1 x ENOMEM: ",
-        "memory    12 KiB",
+        "12 KiB relocated",
     ] {
         assert!(report.contains(expected), "{expected} in:\n{report}");
     }

@@ -11,6 +11,10 @@ use tempfile::TempDir;
 
 mod common;
 
+/// Columns whose sums are compared.
+const SUMMED: [&str; 5] =
+    ["duration_ns", "bytes_relocated", "bytes_grown_in_place", "parts", "gaps"];
+
 /// Three processes: emulated and native moves, failures, a fork, threads, stacks.
 fn golden() -> String {
     format!("{}/tests/golden/v1", env!("CARGO_MANIFEST_DIR"))
@@ -22,15 +26,18 @@ fn export(format: &str, target: &Path) {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
 
-/// Totals that every export must have: calls, failures, nanoseconds, bytes moved, parts, gaps.
+/// Totals that every export must have: calls, failures, nanoseconds, bytes relocated and grown in
+/// place, parts, gaps.
 fn expected() -> Value {
     let report: Value =
         serde_json::from_slice(&analyzer(&["report", "--json", &golden()]).stdout).unwrap();
     let outcomes = report["outcomes"].as_array().unwrap();
     let sum = |field: &str| outcomes.iter().map(|it| it[field].as_u64().unwrap()).sum::<u64>();
-    let moves = &report["moves"];
-    let moved = [&moves["bytes"], &moves["parts"], &moves["gaps"]];
-    json!([report["calls"], sum("failed"), sum("time_ns"), moved[0], moved[1], moved[2]])
+    let (moves, bytes) = (&report["moves"], ["bytes_relocated", "bytes_grown_in_place"]);
+    let [relocated, grown] = bytes.map(|name| &report[name]);
+    assert!(relocated.as_u64() > moves["bytes"].as_u64(), "not only emulated moves relocate");
+    let time = sum("time_ns");
+    json!([report["calls"], sum("failed"), time, relocated, grown, moves["parts"], moves["gaps"]])
 }
 
 fn python(script: &str, arguments: &[&Path]) -> Output {
@@ -62,7 +69,8 @@ fn duckdb_reads_the_same_totals_from_parquet() {
     let output = python(
         "import duckdb, json, sys\n\
          rows = f\"read_parquet('{sys.argv[1]}/**/*.parquet', hive_partitioning=true)\"\n\
-         sums = duckdb.sql(f'''select count(*), count(errno), sum(duration_ns)::ubigint, sum(bytes_moved)::ubigint,\n\
+         sums = duckdb.sql(f'''select count(*), count(errno), sum(duration_ns)::ubigint,\n\
+             sum(bytes_relocated)::ubigint, sum(bytes_grown_in_place)::ubigint,\n\
              sum(parts)::ubigint, sum(gaps)::ubigint from {rows}''').fetchall()[0]\n\
          hosts = duckdb.sql(f'select distinct host from {rows}').fetchall()\n\
          types = duckdb.sql(f'describe select * from {rows}').fetchall()\n\
@@ -77,7 +85,8 @@ fn duckdb_reads_the_same_totals_from_parquet() {
     assert_eq!(read[1], json!([["golden"]]));
     for (column, kind) in [
         ("wall_clock", "TIMESTAMP WITH TIME ZONE"),
-        ("old", "UBIGINT"),
+        ("wall_clock_ns", "BIGINT"),
+        ("old", "BIGINT"),
         ("flags", "UINTEGER"),
         ("result", "BIGINT"),
         ("errno", "VARCHAR"),
@@ -100,7 +109,8 @@ fn arrow_reads_the_same_totals_from_parquet() {
          table = ds.dataset(sys.argv[1], partitioning='hive').to_table()\n\
          total = lambda name: pc.sum(table[name]).as_py()\n\
          sums = [table.num_rows, table.num_rows - table['errno'].null_count]\n\
-         sums += [total(name) for name in ('duration_ns', 'bytes_moved', 'parts', 'gaps')]\n\
+         sums += [total(name) for name in\n\
+             ('duration_ns', 'bytes_relocated', 'bytes_grown_in_place', 'parts', 'gaps')]\n\
          json.dump([sums, sorted(set(table['outcome'].to_pylist())), table.schema.names], sys.stdout)",
         &[directory.path()],
     );
@@ -148,7 +158,8 @@ fn babeltrace_reads_the_same_totals_from_ctf() {
         text.lines().count(),
         failed,
         sum("duration_ns"),
-        sum("bytes_moved"),
+        sum("bytes_relocated"),
+        sum("bytes_grown_in_place"),
         sum("parts"),
         sum("gaps")
     ]);
@@ -167,8 +178,8 @@ fn csv_and_json_lines_have_the_same_totals() {
     let sum =
         |name: &str| rows.iter().filter_map(|row| row[at(name)].parse::<u64>().ok()).sum::<u64>();
     let failed = rows.iter().filter(|row| !row[at("errno")].is_empty()).count();
-    let sums = ["duration_ns", "bytes_moved", "parts", "gaps"].map(sum);
-    assert_eq!(json!([rows.len(), failed, sums[0], sums[1], sums[2], sums[3]]), expected());
+    let [time, relocated, grown, parts, gaps] = SUMMED.map(sum);
+    assert_eq!(json!([rows.len(), failed, time, relocated, grown, parts, gaps]), expected());
 
     let lines = directory.path().join("calls.jsonl");
     export("jsonl", &lines);
@@ -176,8 +187,8 @@ fn csv_and_json_lines_have_the_same_totals() {
     let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let sum = |name: &str| events.iter().filter_map(|event| event[name].as_u64()).sum::<u64>();
     let failed = events.iter().filter(|event| !event["errno"].is_null()).count();
-    let sums = ["duration_ns", "bytes_moved", "parts", "gaps"].map(sum);
-    assert_eq!(json!([events.len(), failed, sums[0], sums[1], sums[2], sums[3]]), expected());
+    let [time, relocated, grown, parts, gaps] = SUMMED.map(sum);
+    assert_eq!(json!([events.len(), failed, time, relocated, grown, parts, gaps]), expected());
     assert_eq!(text, stdout(&analyzer(&["events", "--json", &golden()])));
 }
 
@@ -211,7 +222,7 @@ fn chrome_events_have_the_fields_that_viewers_need() {
 #[test]
 fn folded_stacks_have_the_same_totals() {
     let directory = TempDir::new().unwrap();
-    for (weight, place) in [("calls", 0), ("time", 2)] {
+    for (weight, place) in [("calls", 0), ("time", 2), ("bytes", 3)] {
         let file = directory.path().join(weight);
         let target = file.to_str().unwrap();
         let arguments =

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use common::*;
-use mremap_trace::layout::CHUNK_SIZE;
+use mremap_trace::layout::{self, CHUNK_SIZE};
 use mremap_trace::{Call, FoundBy, Module, Outcome, Record, Under};
 use tempfile::TempDir;
 
@@ -163,6 +163,113 @@ fn growth_chains_show_what_doubling_saves() {
     assert_eq!((&chain["growths"], &chain["growths_by_doubling"]), (&64.into(), &7.into()));
     assert_eq!(report["placement"]["grown_in_place"], 64);
     assert!(stdout(&analyzer(&["report", &file])).contains("Growth chains"));
+}
+
+/// Successful resizes and a native move: those of a service that emulates nothing.
+fn native_calls() -> Vec<Record> {
+    let resize = |ticks: u64, old_pages: u64, new_pages: u64, result: u64| {
+        let Record::Call(call) = call(Outcome::PassedThrough, ticks, old_pages, result as i64)
+        else {
+            unreachable!()
+        };
+        Record::Call(Call { flags: 1, new: 0xbad, new_len: new_pages * PAGE, ..call })
+    };
+    vec![
+        resize(3_000, 1, 5, OLD),
+        resize(3_100, 5, 7, NEW),
+        resize(3_200, 7, 3, NEW),
+        call(Outcome::Native, 3_300, 20, NEW as i64),
+        call(Outcome::PassedThrough, 3_400, 20, -14),
+    ]
+}
+
+#[test]
+fn report_counts_relocated_and_grown_bytes_of_calls_that_are_not_emulated() {
+    let (_directory, file) = trace(&native_calls());
+    let report = json(&analyzer(&["report", "--json", &file]));
+    let (relocated, grown) = ((5 + 3 + 20) * PAGE, 4 * PAGE);
+    for totals in [&report, &report["sites"][0], &report["processes"][0]] {
+        assert_eq!(totals["bytes_relocated"], relocated, "{totals}");
+        assert_eq!(totals["bytes_grown_in_place"], grown, "{totals}");
+        assert_eq!(totals["bytes_requested"], (5 + 7 + 7 + 20) * PAGE, "{totals}");
+    }
+    let text = stdout(&analyzer(&["report", &file]));
+    assert!(text.contains("112 KiB relocated, 16 KiB grown in place; 156 KiB requested"), "{text}");
+}
+
+#[test]
+fn a_moves_recorded_parts_correct_its_relocated_bytes() {
+    let (_directory, file) = sample_file();
+    let report = json(&analyzer(&["report", "--json", &file]));
+    for totals in [&report, &report["sites"][0], &report["processes"][0]["threads"][0]] {
+        assert_eq!(totals["bytes_relocated"], 13 * PAGE, "{totals}");
+        assert_eq!(totals["bytes_requested"], 20 * PAGE, "{totals}");
+    }
+}
+
+#[test]
+fn a_summary_whose_call_was_overwritten_counts_no_move() {
+    let summary = Record::Summary(mremap_trace::Summary {
+        call: 1,
+        parts: 2,
+        bytes: 2 * PAGE,
+        ..Default::default()
+    });
+    let newer = call(Outcome::PassedThrough, 9_000, 1, NEW as i64);
+    for (number, moves) in [(7, 0), (1, 1)] {
+        let mut bytes = trace_of_threads(
+            &mremap_trace::Header { keep: Some(mremap_trace::Keep::Last), ..header(42, 2) },
+            &[(77, vec![newer]), (77, vec![summary])],
+        );
+        for (chunk, number) in [number, 2].into_iter().enumerate() {
+            let claims = layout::HEADER_SIZE + chunk * CHUNK_SIZE + 8;
+            bytes[claims + 4..claims + 8].copy_from_slice(&u32::to_ne_bytes(number));
+        }
+        let directory = TempDir::new().unwrap();
+        let path = write(&directory, "ring.mremap", &bytes).display().to_string();
+        let report = json(&analyzer(&["report", "--json", &path]));
+        assert_eq!(report["moves"]["moves"], moves, "{report}");
+    }
+}
+
+#[test]
+fn the_fifth_argument_is_null_where_the_kernel_does_not_read_it() {
+    let (_directory, file) = trace(&native_calls());
+    let events = stdout(&analyzer(&["events", "--json", &file]));
+    assert!(!events.contains("0xbad"), "{events}");
+    assert_eq!(events.matches("\"new\":null").count(), 3, "{events}");
+    let table = stdout(&analyzer(&["export", "--format", "csv", &file]));
+    assert!(!table.contains("0xbad"), "{table}");
+}
+
+#[test]
+fn events_count_time_from_the_first_trace_as_since_does() {
+    let directory = TempDir::new().unwrap();
+    let mut late = header(43, 1);
+    late.realtime_ns += 2_000_000_000;
+    let records = [call(Outcome::PassedThrough, 3_000, 1, NEW as i64)];
+    for (name, header) in [("a.mremap", header(42, 1)), ("b.mremap", late)] {
+        write(&directory, name, &trace_bytes(&header, &records));
+    }
+    let path = directory.path().to_str().unwrap();
+    let text = stdout(&analyzer(&["events", path]));
+    let line = text.lines().last().unwrap();
+    assert!(line.contains("+2.000002s"), "{text}");
+    let later = stdout(&analyzer(&["events", "--since", "2s", path]));
+    assert_eq!(later, format!("{line}\n"));
+    let picture = stdout(&analyzer(&["show", path, "--event", "2"]));
+    let both = [path.to_owned() + "/a.mremap", path.to_owned() + "/b.mremap"];
+    let same = stdout(&analyzer(&["show", &both[0], &both[1], "--event", "2"]));
+    assert!(picture.starts_with("event 2: ") && picture == same, "{same}");
+}
+
+#[test]
+fn sizes_are_read_as_they_are_printed() {
+    let (_directory, file) = sample_file();
+    for size in ["8192", "8K", "8KiB", "8 KiB"] {
+        let output = analyzer(&["events", "--min-len", size, &file]);
+        assert_eq!(stdout(&output).lines().count(), 1, "{size}: {}", stderr(&output));
+    }
 }
 
 #[test]

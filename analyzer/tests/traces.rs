@@ -126,7 +126,7 @@ fn no_such_event_is_an_error() {
     for number in ["0", "3"] {
         let output = analyzer(&["show", "--event", number, &file]);
         assert_eq!(output.status.code(), Some(2));
-        assert!(stderr(&output).contains("this trace has 2"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("the traces have 2"), "{}", stderr(&output));
     }
 }
 

@@ -70,8 +70,9 @@ pub enum Command {
     /// Draw one move to scale: parts, gaps, what lay under them, what was split.
     #[command(after_help = examples::SHOW)]
     Show {
-        /// A trace file, or a directory of them.
-        trace: PathBuf,
+        /// Trace files, or directories of them: the same as for `events`, which numbers the calls.
+        #[arg(required = true)]
+        traces: Vec<PathBuf>,
         /// The event's number, as `events` prints it.
         #[arg(long)]
         event: u64,

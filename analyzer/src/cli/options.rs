@@ -25,8 +25,8 @@ pub struct Traced {
 
 fn size(text: &str) -> Result<String, String> {
     match parse_size(text)? {
-        0 => Err("write a number of bytes, with K, M or G behind it if you like".to_owned()),
-        _ => Ok(text.to_owned()),
+        0 => Err("write a number of bytes, such as 65536, 64K, 4KiB or 1G".to_owned()),
+        bytes => Ok(bytes.to_string()),
     }
 }
 

@@ -33,10 +33,12 @@ struct Arguments {
     old_len: u64,
     new_len: u64,
     flags: Cow<'static, str>,
-    new: Hex,
+    new: Option<Hex>,
     result: CallResult,
     parts: usize,
     gaps: usize,
+    bytes_relocated: u64,
+    bytes_grown_in_place: u64,
 }
 
 /// The call's result.
@@ -103,13 +105,15 @@ impl Exporter for Chrome {
                 old_len: call.old_len,
                 new_len: call.new_len,
                 flags: text::flags(call.flags),
-                new: Hex(call.new),
+                new: event.new_address().map(Hex),
                 result: match call.errno() {
                     None => CallResult::Address(Hex(call.result as u64)),
                     Some(errno) => CallResult::Errno(names::errno(errno)),
                 },
                 parts: event.parts.len(),
                 gaps: event.gaps.len(),
+                bytes_relocated: named.bytes.relocated(),
+                bytes_grown_in_place: named.bytes.grown_in_place(),
             },
         })
     }

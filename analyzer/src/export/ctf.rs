@@ -93,7 +93,7 @@ impl Exporter for Ctf {
             self.number(number);
         }
         self.word(call.flags);
-        self.number(call.new);
+        self.number(event.new_address().unwrap_or(0));
         self.number(call.result as u64);
         self.text(&call.errno().map(names::errno).unwrap_or_default());
         self.text(call.outcome.name());
@@ -104,6 +104,10 @@ impl Exporter for Ctf {
         self.word(event.gaps.len() as u32);
         self.number(event.bytes_moved().unwrap_or(0));
         self.word(event.summary.map_or(0, |summary| summary.retries));
+        let bytes = &named.bytes;
+        for number in [bytes.requested(), bytes.relocated(), bytes.grown_in_place()] {
+            self.number(number);
+        }
         if self.packet.len() >= PACKET {
             self.close_packet()?;
         }

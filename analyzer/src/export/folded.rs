@@ -53,11 +53,10 @@ fn stack(named: &Named) -> Vec<String> {
 
 impl Exporter for Folded {
     fn take(&mut self, named: &Named) -> Result<()> {
-        let call = &named.event.call;
         let weight = match self.weight {
             Weight::Calls => 1,
             Weight::Time => named.duration,
-            Weight::Bytes => call.old_len.max(call.new_len),
+            Weight::Bytes => named.bytes.relocated(),
         };
         self.key.clear();
         self.key.extend([named.origin.id, named.site.id]);

@@ -51,7 +51,7 @@ pub enum Weight {
     Calls,
     /// Nanoseconds.
     Time,
-    /// Bytes requested.
+    /// Bytes relocated.
     Bytes,
 }
 

@@ -44,7 +44,7 @@ impl Exporter for Jsonl {
 }
 
 /// Columns in order; new ones are added at the end.
-const COLUMNS: [&str; 26] = [
+const COLUMNS: [&str; 29] = [
     "event",
     "host",
     "pid",
@@ -71,6 +71,9 @@ const COLUMNS: [&str; 26] = [
     "gaps",
     "bytes_moved",
     "retries",
+    "bytes_requested",
+    "bytes_relocated",
+    "bytes_grown_in_place",
 ];
 
 /// Writes comma-separated values.
@@ -101,7 +104,11 @@ impl Exporter for Csv {
         row.number(named.since_start).number(named.duration);
         row.text(call.outcome.name()).address(call.old);
         row.number(call.old_len).number(call.new_len);
-        row.number(call.flags.into()).address(call.new);
+        row.number(call.flags.into());
+        match event.new_address() {
+            Some(new) => row.address(new),
+            None => row.text(""),
+        };
         match call.errno() {
             None => row.address(call.result as u64).text(""),
             Some(errno) => row.signed(call.result).text(&names::errno(errno)),
@@ -113,6 +120,8 @@ impl Exporter for Csv {
         row.number(event.gaps.len() as u64);
         row.optional(event.bytes_moved());
         row.optional(event.summary.map(|summary| summary.retries.into()));
+        row.number(named.bytes.requested()).number(named.bytes.relocated());
+        row.number(named.bytes.grown_in_place());
         self.out.write_byte_record(&self.row)?;
         Ok(())
     }

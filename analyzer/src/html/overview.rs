@@ -81,7 +81,8 @@ fn sums(overview: &Overview) -> String {
         ("moves taken apart", count(moves.parts.count())),
         ("VMAs moved", count(moves.parts.sum())),
         ("gaps", count(moves.gaps.sum())),
-        ("memory moved", size(moves.bytes.sum())),
+        ("bytes relocated", size(overview.total().bytes.relocated())),
+        ("bytes grown in place", size(overview.total().bytes.grown_in_place())),
     ];
     let list = figures.iter().fold(String::new(), |mut list, (name, value)| {
         let _ = write!(list, "<div><dd>{value}</dd><dt>{name}</dt></div>");
@@ -111,7 +112,7 @@ fn threads(traces: &Traces, overview: &Overview) -> String {
                 number(&tid.to_string(), (*tid).into()),
                 number(&count(share.calls), share.calls),
                 number(&duration(share.time), share.time),
-                number(&size(share.bytes), share.bytes),
+                number(&size(share.bytes.relocated()), share.bytes.relocated()),
                 number(&count(share.failed), share.failed)
             );
         }
@@ -119,7 +120,8 @@ fn threads(traces: &Traces, overview: &Overview) -> String {
     if shown < 2 {
         return String::new();
     }
-    let columns = ["program", ">process", ">thread", ">calls", ">time", ">bytes", ">failed"];
+    let columns =
+        ["program", ">process", ">thread", ">calls", ">time", ">bytes relocated", ">failed"];
     let more = match shown.saturating_sub(MOST_THREADS) {
         0 => String::new(),
         more => format!("<p>... and {more} more threads</p>"),

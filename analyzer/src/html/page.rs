@@ -70,14 +70,14 @@ fn sites(overview: &Overview) -> String {
             (duration(stats.times.sum()), stats.times.sum()),
             (duration(stats.times.percentile(50.0)), stats.times.percentile(50.0)),
             (duration(stats.times.percentile(99.0)), stats.times.percentile(99.0)),
-            (size(stats.bytes()), stats.bytes()),
+            (size(stats.bytes.relocated()), stats.bytes.relocated()),
             (count(stats.failed), stats.failed),
         ] {
             rows.push_str(&number(&text, value));
         }
         rows.push_str("</tr>");
     }
-    let columns = ["call site", ">calls", ">time", ">p50", ">p99", ">bytes", ">failed"];
+    let columns = ["call site", ">calls", ">time", ">p50", ">p99", ">bytes relocated", ">failed"];
     let body =
         format!("{}<h3>As a tree, by time</h3>{}", table("site", &columns, &rows), tree(overview));
     section("sites", "Call sites", &body)

@@ -51,7 +51,7 @@ pub fn follow(
             if json {
                 events::write_json(&named, &mut *out)?;
             } else {
-                events::write_line(&named, &style, out)?;
+                events::write_line(&named, filter.start, &style, out)?;
             }
         }
         out.flush()?;

@@ -45,6 +45,13 @@ impl<'a> Calls<'a> {
         Iter { slots: self.slots, left: Bits(self.mask) }
     }
 
+    /// The call in a slot, if it is one of them.
+    pub fn get(&self, index: u32) -> Option<Call> {
+        let is_one = self.mask.checked_shr(index).unwrap_or(0) & 1 == 1;
+        let slot = self.slots.get(index as usize).filter(|_| is_one)?;
+        Call::decode(&words(slot))
+    }
+
     /// Those that failed.
     pub fn failed(&self) -> Self {
         Self { mask: self.mask & self.failed, ..*self }

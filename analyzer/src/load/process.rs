@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mremap_trace::layout::SLOT_SIZE;
-use mremap_trace::{Call, Header, HeaderText, Record, Slot};
+use mremap_trace::{Call, ChunkHeader, Header, HeaderText, Record, Slot};
 
 use super::calls::words;
 use super::clock::Clock;
@@ -129,15 +129,14 @@ impl Process {
 }
 
 impl Process {
-    /// The call in a slot, if one stands there.
-    pub fn call_at(&self, place: u32, index: u32) -> Option<Call> {
-        let mut slot = [0; SLOT_SIZE];
-        let offset = chunk_offset(place) + u64::from(index) * SLOT_SIZE as u64;
-        if place >= self.chunks || self.source.read(offset, &mut slot).ok()? < SLOT_SIZE {
-            return None;
-        }
-        match Record::decode(words(&slot)) {
-            Slot::Complete(Record::Call(call)) => Some(call),
+    /// The call in a slot of the chunk at `place`, if there is one and the chunk is not newer than
+    /// chunk `number`.
+    pub fn call_at(&self, place: u32, index: u32, number: u32) -> Option<Call> {
+        let bytes = self.source.chunk(place);
+        let is_old = ChunkHeader::decode(&bytes).is_some_and(|chunk| chunk.number <= number);
+        let slot = bytes.as_chunks::<SLOT_SIZE>().0.get(index as usize)?;
+        match Record::decode(words(slot)) {
+            Slot::Complete(Record::Call(call)) if is_old && place < self.chunks => Some(call),
             _ => None,
         }
     }

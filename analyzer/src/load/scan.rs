@@ -25,8 +25,8 @@ pub trait Visitor: Send {
     fn chunk(&mut self, place: u32, header: &ChunkHeader);
     /// All its calls.
     fn calls(&mut self, calls: &Calls<'_>);
-    /// A summary, part, gap or stack of it, in the order of slots.
-    fn record(&mut self, _record: &Record) {}
+    /// A summary, part, gap or stack of it, in the order of slots; `calls` are the chunk's calls.
+    fn record(&mut self, _record: &Record, _calls: &Calls<'_>) {}
     /// The chunk has ended.
     fn end_of_chunk(&mut self) {}
 }
@@ -190,7 +190,7 @@ fn take_chunk(
     }
     for index in Bits(claimed & !calls.mask()) {
         if let Some(slot) = slots.get(index as usize) {
-            take_slot(process, (place, index), slot, visitor, found);
+            take_slot(process, (place, index), (slot, &calls), visitor, found);
         }
     }
     found.notes.end_of_text();
@@ -201,7 +201,7 @@ fn take_chunk(
 fn take_slot(
     process: &Process,
     (place, index): (u32, u32),
-    slot: &[u8; SLOT_SIZE],
+    (slot, calls): (&[u8; SLOT_SIZE], &Calls<'_>),
     visitor: &mut impl Visitor,
     found: &mut Found,
 ) {
@@ -209,7 +209,7 @@ fn take_slot(
     match Record::decode(words(slot)) {
         Slot::Complete(
             record @ (Record::Part(_) | Record::Gap(_) | Record::Summary(_) | Record::Stack(_)),
-        ) => visitor.record(&record),
+        ) => visitor.record(&record, calls),
         Slot::Complete(record) => found.notes.take(&record),
         Slot::Torn if process.alive => found.unfinished += 1,
         Slot::Torn => found.damage.add(

@@ -3,6 +3,7 @@
 use mremap_plan::{AddressSpace, Flags, Request};
 use mremap_trace::{Call, Gap, Part, Summary};
 
+use super::names::{DONTUNMAP, FIXED};
 use super::units::counted;
 
 /// A call with all that was recorded about it.
@@ -64,6 +65,11 @@ impl Event {
     /// Whether an address lies in the source.
     pub fn covers(&self, address: u64) -> bool {
         address.wrapping_sub(self.call.old) < self.call.old_len.max(1)
+    }
+
+    /// The fifth argument, if the flags make the kernel read it.
+    pub fn new_address(&self) -> Option<u64> {
+        (self.call.flags & (FIXED | DONTUNMAP) != 0).then_some(self.call.new)
     }
 
     /// The call as `plan` judges it.

@@ -16,22 +16,32 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
-/// Bytes in the largest unit that keeps them whole, or nearly.
+/// Bytes in the largest unit that fits: `4 KiB`, and with one decimal where it is not exact, `6.1 MiB`.
 pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..10_240 if bytes == 0 || !bytes.is_multiple_of(1024) => format!("{bytes} B"),
-        0..10_485_760 => fraction(bytes, 10, "KiB"),
-        10_485_760..10_737_418_240 => fraction(bytes, 20, "MiB"),
-        10_737_418_240..10_995_116_277_760 => fraction(bytes, 30, "GiB"),
-        _ => fraction(bytes, 40, "TiB"),
+    let rounded = aligned_size(bytes);
+    let is_exact = bytes.trailing_zeros() >= bytes.max(1).ilog2() / 10 * 10;
+    if is_exact { rounded.replacen(".0 ", " ", 1) } else { rounded }
+}
+
+/// The same with one decimal throughout, for columns.
+pub fn aligned_size(bytes: u64) -> String {
+    let unit = bytes.max(1).ilog2() / 10;
+    match ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].get(unit as usize) {
+        Some(name) if unit > 0 => {
+            format!("{:.1} {name}", bytes as f64 / 1024_f64.powi(unit.cast_signed()))
+        }
+        _ => format!("{bytes} B"),
     }
 }
 
-fn fraction(bytes: u64, shift: u32, unit: &str) -> String {
-    if bytes.is_multiple_of(1 << shift) {
-        format!("{} {unit}", bytes >> shift)
-    } else {
-        format!("{:.1} {unit}", bytes as f64 / (1_u64 << shift) as f64)
+/// `12.3 %`, and `0 %` or `100 %` only where they are exact.
+pub fn percent(part: u64, whole: u64) -> String {
+    match part as f64 * 100.0 / whole.max(1) as f64 {
+        0.0 => "0 %".to_owned(),
+        ..0.1 => "<0.1 %".to_owned(),
+        share if part < whole && share > 99.9 => "99.9 %".to_owned(),
+        100.0 => "100 %".to_owned(),
+        share => format!("{share:.1} %"),
     }
 }
 
@@ -102,16 +112,18 @@ pub fn parse_addresses(text: &str) -> Result<(u64, u64), String> {
 /// What to write instead.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let upper = text.to_ascii_uppercase();
-    let (digits, shift) = match upper.char_indices().last() {
-        Some((at, 'K')) => (upper.get(..at), 10),
-        Some((at, 'M')) => (upper.get(..at), 20),
-        Some((at, 'G')) => (upper.get(..at), 30),
-        _ => (Some(upper.as_str()), 0),
+    let number = upper.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = upper.strip_prefix(number).unwrap_or_default();
+    let shift = match unit {
+        "" | "B" => Some(0),
+        "K" | "KB" | "KIB" => Some(10),
+        "M" | "MB" | "MIB" => Some(20),
+        "G" | "GB" | "GIB" => Some(30),
+        _ => None,
     };
-    digits
-        .and_then(|digits| digits.parse::<u64>().ok())
-        .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| "write a number of bytes, with K, M or G behind it if you like".to_owned())
+    let number = number.trim().parse::<u64>().ok();
+    let bytes = number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| "write a number of bytes, such as 65536, 64K, 4KiB or 1G".to_owned())
 }
 
 /// A moment or a duration, in nanoseconds: `1.5s`, `200ms`, `30us`, `80ns`; seconds without a unit.
@@ -160,7 +172,8 @@ pub fn date_and_time(ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        count, date_and_time, duration, parse_addresses, parse_size, parse_time, printable, size,
+        aligned_size, count, date_and_time, duration, parse_addresses, parse_size, parse_time,
+        percent, printable, size,
     };
 
     #[test]
@@ -169,7 +182,8 @@ mod tests {
         assert_eq!(parse_time("30us"), Ok(30_000));
         assert!(parse_time("soon").is_err());
         assert_eq!(parse_size("2M"), Ok(2 << 20));
-        assert!(parse_size("999999999999999G").is_err());
+        assert_eq!(parse_size("4KiB"), parse_size("4 k"));
+        assert!(parse_size("999999999999999G").is_err() && parse_size("4T").is_err());
         assert_eq!(parse_addresses("0x10..0x20"), Ok((16, 32)));
         assert!(parse_addresses("0x20..0x10").is_err());
     }
@@ -177,7 +191,13 @@ mod tests {
     #[test]
     fn what_people_read_is_right() {
         assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!(size(3 << 40), "3072 GiB");
+        let sizes = [0, 999, 4096, 6_295_552, 31_457_280, 3 << 40, u64::MAX];
+        let read = ["0 B", "999 B", "4 KiB", "6.0 MiB", "30 MiB", "3 TiB", "16.0 EiB"];
+        assert_eq!(sizes.map(size), read);
+        assert_eq!(aligned_size(31_457_280), "30.0 MiB");
+        let shares = [(0, 5), (1, 100_000), (1, 3), (99_999, 100_000), (5, 5), (0, 0)];
+        let read = ["0 %", "<0.1 %", "33.3 %", "99.9 %", "100 %", "0 %"];
+        assert_eq!(shares.map(|(part, whole)| percent(part, whole)), read);
         let times = [999, 1_234, 45_600, 3_132_700, 9_999_000, 123_456_000, 7_000_000_000];
         let read = ["999 ns", "1.23 us", "45.6 us", "3.13 ms", "10.0 ms", "123 ms", "7.00 s"];
         assert_eq!(times.map(duration), read);

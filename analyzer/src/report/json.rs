@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Options, sorted};
 use crate::load::{Process, Traces};
 use crate::model::Why;
-use crate::stats::{Histogram, Moves, NamedFailure, NamedSite, Overview};
+use crate::stats::{Histogram, Moves, NamedFailure, NamedSite, Overview, ThreadStats};
 use crate::symbols::Symbols;
 
 /// Writes the report.
@@ -42,9 +42,16 @@ fn of(traces: &Traces, overview: &Overview, options: &Options) -> Value {
         })
         .collect();
     let sites = sorted(&overview.sites, options.sort);
+    let total = overview.total();
     json!({
         "processes": processes(traces, overview),
         "calls": overview.calls,
+        "failed": total.failed,
+        "time_ns": total.times.sum(),
+        "span_ns": overview.timeline.span(),
+        "bytes_requested": total.bytes.requested(),
+        "bytes_relocated": total.bytes.relocated(),
+        "bytes_grown_in_place": total.bytes.grown_in_place(),
         "outcomes": outcomes(overview),
         "placement": {
             "grown_in_place": overview.placement.grown_in_place,
@@ -74,8 +81,11 @@ pub fn site(named: &NamedSite) -> Value {
         "time_ns": named.stats.times.sum(),
         "p50_ns": named.stats.times.percentile(50.0),
         "p99_ns": named.stats.times.percentile(99.0),
-        "bytes": named.stats.bytes(),
+        "bytes": named.stats.bytes.requested(),
         "failed": named.stats.failed,
+        "bytes_requested": named.stats.bytes.requested(),
+        "bytes_relocated": named.stats.bytes.relocated(),
+        "bytes_grown_in_place": named.stats.bytes.grown_in_place(),
     })
 }
 
@@ -84,21 +94,37 @@ fn processes(traces: &Traces, overview: &Overview) -> Vec<Value> {
     let value = |(of, traced): (usize, &Process)| {
         let mut value = process(traced);
         if let Some(object) = value.as_object_mut() {
-            let calls = share(of).map_or(0, |stats| stats.total.calls);
+            if let Some(stats) = share(of)
+                && let Value::Object(totals) = totals(&stats.total)
+            {
+                object.extend(totals);
+            }
             let threads = share(of).map_or(&[][..], |stats| &stats.threads);
             let threads: Vec<Value> = threads
                 .iter()
                 .map(|(tid, share)| {
-                    json!({"tid": tid, "calls": share.calls, "time_ns": share.time, "bytes": share.bytes,
-                           "failed": share.failed})
+                    let mut value = totals(share);
+                    value["tid"] = json!(tid);
+                    value
                 })
                 .collect();
-            object.insert("calls".to_owned(), json!(calls));
             object.insert("threads".to_owned(), json!(threads));
         }
         value
     };
     traces.processes.iter().enumerate().map(value).collect()
+}
+
+fn totals(stats: &ThreadStats) -> Value {
+    json!({
+        "calls": stats.calls,
+        "time_ns": stats.time,
+        "failed": stats.failed,
+        "bytes": stats.bytes.requested(),
+        "bytes_requested": stats.bytes.requested(),
+        "bytes_relocated": stats.bytes.relocated(),
+        "bytes_grown_in_place": stats.bytes.grown_in_place(),
+    })
 }
 
 fn process(process: &Process) -> Value {

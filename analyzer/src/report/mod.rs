@@ -23,7 +23,7 @@ pub enum Sort {
     Calls,
     /// Most time first.
     Time,
-    /// Most bytes first.
+    /// Most bytes relocated first.
     Bytes,
     /// Most failures first.
     Failures,
@@ -63,7 +63,7 @@ pub fn sorted(sites: &[NamedSite], sort: Sort) -> Vec<&NamedSite> {
     let key = |site: &NamedSite| match sort {
         Sort::Calls => site.stats.calls(),
         Sort::Time => site.stats.times.sum(),
-        Sort::Bytes => site.stats.bytes(),
+        Sort::Bytes => site.stats.bytes.relocated(),
         Sort::Failures => site.stats.failed,
     };
     sites.sort_by_key(|site| std::cmp::Reverse((key(site), site.stats.calls())));

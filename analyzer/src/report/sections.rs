@@ -7,8 +7,8 @@ use mremap_trace::Outcome;
 use super::table::{Table, TextStyle};
 use super::{Options, Sort, sorted};
 use crate::load::Traces;
-use crate::model::units::{count, counted, duration, size};
-use crate::stats::{Histogram, Overview};
+use crate::model::units::{aligned_size, count, counted, duration, percent};
+use crate::stats::{Histogram, Overview, SiteStats};
 use crate::symbols::Symbols;
 
 /// Input of every table.
@@ -89,7 +89,7 @@ fn moves(section: &Section<'_>) -> String {
     };
     row("VMAs", &moves.parts, count);
     row("gaps", &moves.gaps, count);
-    row("memory", &moves.bytes, size);
+    row("bytes", &moves.bytes, aligned_size);
     row("retries", &moves.retries, count);
     headed(section, "Moves with recorded VMAs", &table.draw(&section.style))
 }
@@ -114,24 +114,43 @@ fn failures(section: &Section<'_>) -> String {
 }
 
 fn sites(section: &Section<'_>) -> String {
-    let mut table = Table::new(&["call site", "calls", "time", "p50", "p99", "bytes", "failed"]);
+    let mut table = Table::new(&[
+        "call site",
+        "calls",
+        "time",
+        "share",
+        "p50",
+        "p99",
+        "relocated",
+        "grown",
+        "failed",
+    ])
+    .optional(&[4, 3, 7]);
     let sites = sorted(&section.overview.sites, section.options.sort);
-    for named in sites.iter().take(section.options.top) {
-        let stats = &named.stats;
+    let total = section.overview.total();
+    let mut row = |name: String, stats: &SiteStats| {
         table.row([
-            named.site.name(),
+            name,
             count(stats.calls()),
             duration(stats.times.sum()),
+            percent(stats.times.sum(), total.times.sum()),
             duration(stats.times.percentile(50.0)),
             duration(stats.times.percentile(99.0)),
-            size(stats.bytes()),
+            aligned_size(stats.bytes.relocated()),
+            aligned_size(stats.bytes.grown_in_place()),
             count(stats.failed),
         ]);
+    };
+    for named in sites.iter().take(section.options.top) {
+        row(named.site.name(), &named.stats);
+    }
+    if sites.len() > 1 {
+        row(format!("all {}", counted(sites.len() as u64, "call site")), &total);
     }
     let by = match section.options.sort {
         Sort::Calls => "calls",
         Sort::Time => "time",
-        Sort::Bytes => "bytes",
+        Sort::Bytes => "bytes relocated",
         Sort::Failures => "failures",
     };
     let mut body = table.draw(&section.style);
@@ -171,13 +190,17 @@ fn processes(section: &Section<'_>) -> String {
     if processes < 2 && rows.len() < 2 {
         return String::new();
     }
-    let mut table = Table::new(&["process, thread", "calls", "time", "bytes", "failed"]);
+    let columns = ["process, thread", "calls", "time", "share", "relocated", "grown", "failed"];
+    let mut table = Table::new(&columns).optional(&[3]);
+    let time = section.overview.total().times.sum();
     for (share, name) in rows.iter().take(section.options.top) {
         table.row([
             name.clone(),
             count(share.calls),
             duration(share.time),
-            size(share.bytes),
+            percent(share.time, time),
+            aligned_size(share.bytes.relocated()),
+            aligned_size(share.bytes.grown_in_place()),
             count(share.failed),
         ]);
     }
@@ -211,8 +234,8 @@ fn chains(section: &Section<'_>) -> String {
             format!("{}: {:#x} {arrow} {:#x}", site.name(), chain.first, chain.last),
             count(chain.growths),
             count(chain.moves),
-            size(chain.first_len),
-            size(chain.most_len),
+            aligned_size(chain.first_len),
+            aligned_size(chain.most_len),
             counted(chain.growths_by_doubling(), "call"),
             duration(chain.time_saved()),
         ]);

@@ -115,15 +115,28 @@ impl TextStyle {
     }
 }
 
+/// Least width of the first column, if the numbers leave no more: longer names get lines of their own.
+const LEAST_NAME: usize = 16;
+
 /// A table with a line of column heads.
 pub struct Table {
     rows: Vec<Vec<String>>,
+    optional: Vec<usize>,
 }
 
 impl Table {
     /// An empty table with these column heads.
     pub fn new(columns: &[&str]) -> Self {
-        Self { rows: vec![columns.iter().map(|&name| name.to_owned()).collect()] }
+        Self {
+            rows: vec![columns.iter().map(|&name| name.to_owned()).collect()],
+            optional: Vec::new(),
+        }
+    }
+
+    /// Lets columns be left out where the text is too narrow, in this order.
+    pub fn optional(mut self, columns: &[usize]) -> Self {
+        columns.clone_into(&mut self.optional);
+        self
     }
 
     /// Adds a row of as many cells.
@@ -134,14 +147,20 @@ impl Table {
     /// Draws the table, indented by two spaces. A first cell that does not fit beside the numbers
     /// gets a line of its own.
     pub fn draw(&self, style: &TextStyle) -> String {
-        let columns = self.rows.first().map_or(0, Vec::len);
-        let wide = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
+        let wide = |column: &usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(*column));
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (1..columns).map(|column| wide(column) + 2).collect();
-        let room = style.width.saturating_sub(widths.iter().sum::<usize>() + 2);
-        let words = wide(0).min(room.max(16));
+        let mut columns: Vec<usize> = (1..self.rows.first().map_or(0, Vec::len)).collect();
+        let needed =
+            |columns: &[usize]| columns.iter().map(|column| wide(column) + 2).sum::<usize>();
+        for column in &self.optional {
+            if needed(&columns) + 2 + LEAST_NAME.min(wide(&0)) > style.width {
+                columns.retain(|kept| kept != column);
+            }
+        }
+        let room = style.width.saturating_sub(needed(&columns) + 2);
+        let words = wide(&0).min(room.max(LEAST_NAME));
         let mut text = String::new();
         for (index, row) in self.rows.iter().enumerate() {
             let name = row.first().map_or("", String::as_str);
@@ -152,7 +171,8 @@ impl Table {
             } else {
                 let _ = write!(line, "{name:<words$}");
             }
-            for (cell, width) in row.iter().skip(1).zip(&widths) {
+            for column in &columns {
+                let (cell, width) = (row.get(*column).map_or("", String::as_str), wide(column) + 2);
                 let _ = write!(line, "{cell:>width$}");
             }
             let line = line.trim_end();

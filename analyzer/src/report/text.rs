@@ -10,7 +10,7 @@ use super::table::TextStyle;
 use super::{Options, heads, sections, sections::Section};
 use crate::load::Traces;
 use crate::model::names::found_by;
-use crate::model::units::{count, counted, duration};
+use crate::model::units::{count, counted, duration, percent, size};
 use crate::stats::Overview;
 use crate::symbols::Symbols;
 
@@ -99,8 +99,8 @@ fn write_damage(traces: &Traces, style: &TextStyle, out: &mut dyn Write) -> Resu
 }
 
 fn write_summary(overview: &Overview, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
-    let failed: u64 = overview.outcomes.iter().map(|outcome| outcome.failed).sum();
-    let time: u64 = overview.outcomes.iter().map(|outcome| outcome.times.sum()).sum();
+    let total = overview.total();
+    let (failed, time, bytes) = (total.failed, total.times.sum(), total.bytes);
     let columns = style.width.clamp(40, 160) - 4;
     let (bins, each) = overview.timeline.columns(columns);
     let failures = if failed == 0 {
@@ -108,12 +108,22 @@ fn write_summary(overview: &Overview, style: &TextStyle, out: &mut dyn Write) ->
     } else {
         style.bad(&format!("{} failed", count(failed)))
     };
+    let span = overview.timeline.span();
     writeln!(
         out,
-        "\n{}, {failures}, {} in mremap",
+        "\n{}, {failures}, {} in mremap ({} of {})",
         style.heading(&calls(overview.calls)),
-        duration(time)
+        duration(time),
+        percent(time, span),
+        duration(span)
     )?;
+    let memory = format!(
+        "{} relocated, {} grown in place; {} requested",
+        size(bytes.relocated()),
+        size(bytes.grown_in_place()),
+        size(bytes.requested())
+    );
+    writeln!(out, "{}", style.wrap(&memory, 2))?;
     let calls: Vec<u64> = bins.iter().map(|bin| bin.calls).collect();
     if calls.len() > 1 {
         let span = each.saturating_mul(calls.len() as u64);

@@ -2,6 +2,7 @@
 
 use mremap_trace::{FoundBy, Summary};
 
+use super::bytes::Bytes;
 use super::histogram::Histogram;
 
 /// Calls with one outcome.
@@ -39,8 +40,8 @@ pub struct ThreadStats {
     pub time: u64,
     /// Calls that failed.
     pub failed: u64,
-    /// Bytes requested by successful calls.
-    pub bytes: u64,
+    /// Bytes of calls. Failed ones count only what they moved before they failed.
+    pub bytes: Bytes,
 }
 
 impl ThreadStats {
@@ -49,7 +50,7 @@ impl ThreadStats {
         self.calls += other.calls;
         self.time = self.time.saturating_add(other.time);
         self.failed += other.failed;
-        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.bytes.add(&other.bytes);
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! `Stats` has the totals of one process, [`Overview`] those of all, with names for call sites.
 
+mod bytes;
 mod chain;
 mod chains;
 mod counts;
@@ -17,7 +18,9 @@ mod tallies;
 mod timeline;
 mod times;
 
+pub use bytes::Bytes;
 pub use chain::Chain;
-pub use counts::{Moves, OutcomeStats};
+pub use counts::{Moves, OutcomeStats, ThreadStats};
 pub use histogram::Histogram;
 pub use overview::{NamedFailure, NamedSite, Overview, pick_sites};
+pub use sites::SiteStats;

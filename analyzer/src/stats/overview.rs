@@ -64,6 +64,15 @@ pub struct Overview {
 }
 
 impl Overview {
+    /// All call sites together.
+    pub fn total(&self) -> SiteStats {
+        let mut total = SiteStats::default();
+        for named in &self.sites {
+            total.merge(&named.stats);
+        }
+        total
+    }
+
     /// Empty totals. `base` is the start of the timeline: wall clock, nanoseconds since 1970.
     pub fn new(base: u64) -> Self {
         Self {

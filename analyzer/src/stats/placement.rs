@@ -1,6 +1,27 @@
 //! Whether mappings grew in place, moved, shrank.
 
+use std::hint::select_unpredictable;
+
 use mremap_trace::StoredCall;
+
+use super::bytes::Bytes;
+
+/// How a call changed its mapping.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change {
+    /// Whether the address changed.
+    pub moved: bool,
+    /// Bytes relocated if so, else bytes grown in place.
+    pub bytes: u64,
+}
+
+impl Change {
+    /// The bytes of a call that requested `requested` bytes.
+    pub fn bytes(self, requested: u64) -> Bytes {
+        let (relocated, grown) = if self.moved { (self.bytes, 0) } else { (0, self.bytes) };
+        Bytes::new(requested.into(), relocated.into(), grown.into())
+    }
+}
 
 /// Successful calls by what happened to their mapping.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,23 +73,25 @@ impl PlacementTally {
     }
 
     /// Counts a call.
-    pub fn take(&mut self, call: StoredCall<'_>) {
+    pub fn take(&mut self, call: StoredCall<'_>) -> Change {
         let pages = |len: u64| len.saturating_add(self.within_page) & self.whole_pages;
-        self.count(call, pages(call.old_len()), pages(call.new_len()));
+        self.count(call, pages(call.old_len()), pages(call.new_len()))
     }
 
     /// Counts a call whose lengths are at least a page below 2^64.
     #[inline]
-    pub fn take_ordinary(&mut self, call: StoredCall<'_>) {
+    pub fn take_ordinary(&mut self, call: StoredCall<'_>) -> Change {
         let pages = |len: u64| len.wrapping_add(self.within_page) & self.whole_pages;
-        self.count(call, pages(call.old_len()), pages(call.new_len()));
+        self.count(call, pages(call.old_len()), pages(call.new_len()))
     }
 
     #[inline]
-    fn count(&mut self, call: StoredCall<'_>, old: u64, new: u64) {
-        let moved = u32::from(call.result() != call.old()) * MOVED;
+    fn count(&mut self, call: StoredCall<'_>, old: u64, new: u64) -> Change {
+        let moved = call.result() != call.old();
         let change = u32::from(new < old) * SHRUNK + u32::from(new > old) * GROWN;
-        self.calls[(moved + change) as usize % 8] += 1;
+        self.calls[(u32::from(moved) * MOVED + change) as usize % 8] += 1;
+        let bytes = select_unpredictable(moved, old.min(new), new.saturating_sub(old));
+        Change { moved, bytes }
     }
 
     /// The totals.
@@ -88,11 +111,11 @@ impl PlacementTally {
 mod tests {
     use mremap_trace::{Call, Outcome, Record, StoredCall};
 
-    use super::{Placement, PlacementTally};
+    use super::{Change, Placement, PlacementTally};
 
     fn placed(
         lengths: &[(u64, u64, bool)],
-        mut take: impl FnMut(&mut PlacementTally, StoredCall<'_>),
+        mut take: impl FnMut(&mut PlacementTally, StoredCall<'_>) -> Change,
     ) -> Placement {
         let mut tally = PlacementTally::new(4096);
         for (old_len, new_len, moved) in lengths {

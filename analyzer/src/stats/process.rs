@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 use mremap_trace::layout::SLOTS_PER_CHUNK;
-use mremap_trace::{ChunkHeader, Record};
+use mremap_trace::{Call, ChunkHeader, Outcome, Record, Summary};
 
+use super::bytes::Bytes;
 use super::chains::Chains;
 use super::counts::{Failure, Moves, OutcomeStats, ThreadStats};
 use super::key::Key;
-use super::placement::{Placement, PlacementTally};
+use super::placement::{Change, Placement, PlacementTally};
 use super::sites::Sites;
 use super::tallies::{LARGE, Tallies};
 use super::timeline::{Bin, Timeline};
@@ -19,6 +20,8 @@ use crate::model::{Filter, Why};
 
 /// Threads kept apart; calls of further ones count for thread 0.
 const MOST_THREADS: usize = 16_384;
+/// Index of the outcome of calls that never returned.
+const BEGUN: usize = Outcome::Begun as usize - 1;
 
 /// Totals of a process, or of a part of its trace.
 pub struct Stats {
@@ -117,8 +120,8 @@ pub struct Counter<'a> {
     place: u32,
     tid: u32,
     thread: ThreadStats,
-    /// Bit n: the call in slot n of this chunk passes the filter. A move's summary refers to it.
-    passed: u64,
+    /// Number of the chunk, in the order in which chunks were begun.
+    number: u32,
     times: Times,
     placement: PlacementTally,
     sites: Tallies,
@@ -135,7 +138,7 @@ impl<'a> Counter<'a> {
             place: 0,
             tid: 0,
             thread: ThreadStats::default(),
-            passed: 0,
+            number: 0,
             times: Times::default(),
             placement: PlacementTally::new(process.header.page_size),
             sites: Tallies::default(),
@@ -143,15 +146,17 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// Whether the call in a slot passes the filter; a call in another chunk is read again.
-    fn call_passes(&self, slot: u32) -> bool {
-        let Some(filter) = self.filter else { return true };
-        let (place, index) = (slot / SLOTS_PER_CHUNK, slot % SLOTS_PER_CHUNK);
-        if place == self.place {
-            return self.passed & 1 << index != 0;
-        }
-        let call = self.process.call_at(place, index);
-        call.is_some_and(|call| filter.passes(self.process, self.of, self.tid, &call))
+    /// The call of a summary, if it passes the filter. It may be in an earlier chunk, at whose position
+    /// there is a newer one if the last records are kept.
+    fn call_of(&self, summary: &Summary, calls: &Calls<'_>) -> Option<Call> {
+        let (place, index) = (summary.call / SLOTS_PER_CHUNK, summary.call % SLOTS_PER_CHUNK);
+        let call = if place == self.place {
+            calls.get(index)?
+        } else {
+            self.process.call_at(place, index, self.number)?
+        };
+        let passes = |filter: &Filter| filter.passes(self.process, self.of, self.tid, &call);
+        self.filter.is_none_or(passes).then_some(call)
     }
 }
 
@@ -161,7 +166,7 @@ impl Visitor for Counter<'_> {
             self.stats.add_thread(self.tid, &self.thread);
             self.thread = ThreadStats::default();
         }
-        (self.place, self.tid, self.passed) = (place, header.tid, 0);
+        (self.place, self.tid, self.number) = (place, header.tid, header.number);
     }
 
     fn calls(&mut self, calls: &Calls<'_>) {
@@ -171,7 +176,6 @@ impl Visitor for Counter<'_> {
                 calls.filter(|call| filter.passes(self.process, self.of, self.tid, call))
             }
         };
-        self.passed = calls.mask();
         self.times.fill(self.process.clock(), &calls);
         self.sites.expect(calls.len());
         let failed = self.count_failed(&calls.failed());
@@ -187,12 +191,14 @@ impl Visitor for Counter<'_> {
         self.stats.timeline.add(&calls, &self.times, whole, since_start);
     }
 
-    fn record(&mut self, record: &Record) {
-        match record {
-            Record::Summary(summary) if self.call_passes(summary.call) => {
-                self.stats.moves.add(summary)
-            }
-            _ => {}
+    fn record(&mut self, record: &Record, calls: &Calls<'_>) {
+        if let Record::Summary(summary) = record
+            && let Some(call) = self.call_of(summary, calls)
+        {
+            self.stats.moves.add(summary);
+            let correction = Bytes::correction(&call, self.process.header.page_size, summary);
+            self.sites.correct(Key::new(call.caller, call.outcome), &correction);
+            self.thread.bytes.add(&correction);
         }
     }
 }
@@ -205,7 +211,7 @@ impl Counter<'_> {
             let time = self.times.of(slot as usize);
             let key = Key::new(call.caller, call.outcome);
             self.sites.fail(key);
-            self.sites.take(key, time, 0);
+            self.sites.take(key, time, 0, Change::default());
             if let Some(why) = Why::of(&call, &self.process.header) {
                 self.stats.add_failure(why, call.caller);
             }
@@ -219,28 +225,30 @@ impl Counter<'_> {
     /// Counts the successful calls of a chunk.
     #[inline(never)] // Inlined, the loop spills registers.
     fn count_succeeded(&mut self, calls: &Calls<'_>) -> ThreadStats {
-        let (mut all_ns, mut bytes, mut large) = (0, 0, 0_u128);
+        let (mut time, mut requested, mut changed) = (0, 0_u64, [0; 2]);
+        let mut large = Bytes::default();
         calls.for_each(|slot, call| {
-            let took = self.times.of(slot);
+            let (key, took) = (Key::of(call), self.times.of(slot));
             let len = call.old_len().max(call.new_len());
-            all_ns += took.ns;
-            if len | took.ns < LARGE {
-                bytes += len;
-                self.sites.take_ordinary(Key::of(call), took, len);
-                self.placement.take_ordinary(call);
+            time += took.ns;
+            if len | took.ns < LARGE && key.outcome() != BEGUN {
+                let change = self.placement.take_ordinary(call);
+                requested += len;
+                changed[usize::from(change.moved)] += change.bytes;
+                self.sites.take_ordinary(key, took, len, change);
             } else {
-                large += u128::from(len);
-                self.sites.take(Key::of(call), took, len);
-                self.placement.take(call);
+                // A call that was begun has no result: it changed nothing that is known.
+                let has_result = key.outcome() != BEGUN;
+                let change = if has_result { self.placement.take(call) } else { Change::default() };
+                large.add(&change.bytes(len));
+                self.sites.take(key, took, len, change);
             }
         });
         self.stats.chains.take(calls, &self.times, self.tid);
-        ThreadStats {
-            calls: calls.len() as u64,
-            time: all_ns,
-            failed: 0,
-            bytes: u64::try_from(large + u128::from(bytes)).unwrap_or(u64::MAX),
-        }
+        let [grown, relocated] = changed.map(u128::from);
+        let mut bytes = Bytes::new(requested.into(), relocated, grown);
+        bytes.add(&large);
+        ThreadStats { calls: calls.len() as u64, time, failed: 0, bytes }
     }
 
     /// Start of the trace: wall clock, nanoseconds since 1970.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
+use super::bytes::Bytes;
 use super::histogram::Histogram;
 use super::key::Key;
 use super::times::Time;
@@ -16,8 +17,8 @@ pub const MOST_SITES: usize = 8192;
 pub struct SiteStats {
     /// Durations, nanoseconds.
     pub times: Histogram,
-    /// Bytes requested by successful calls.
-    pub bytes: u128,
+    /// Bytes of calls. Failed ones count only what they moved before they failed.
+    pub bytes: Bytes,
     /// Calls that failed.
     pub failed: u64,
     /// Calls by outcome, in the order of `OUTCOMES`. Set by `Overview` only.
@@ -30,21 +31,16 @@ impl SiteStats {
         self.times.count()
     }
 
-    /// Bytes requested by successful calls: the larger of both lengths; at most `u64::MAX`.
-    pub fn bytes(&self) -> u64 {
-        u64::try_from(self.bytes).unwrap_or(u64::MAX)
-    }
-
-    /// Adds a call that requested `bytes`.
-    pub fn take(&mut self, time: Time, bytes: u64) {
+    /// Adds a call.
+    pub fn take(&mut self, time: Time, bytes: &Bytes) {
         self.times.add(time.ns);
-        self.bytes += u128::from(bytes);
+        self.bytes.add(bytes);
     }
 
     /// Adds the calls of another one.
     pub fn merge(&mut self, other: &Self) {
         self.times.merge(&other.times);
-        self.bytes += other.bytes;
+        self.bytes.add(&other.bytes);
         self.failed += other.failed;
     }
 }

@@ -4,8 +4,10 @@
 //! caches: one cache line a site, and eight bits a bucket. Full buckets, and the rare call whose
 //! numbers do not fit the line, are added to [`Sites`] at once.
 
+use super::bytes::Bytes;
 use super::histogram::first_of_next_power;
 use super::key::Key;
+use super::placement::Change;
 use super::sites::{MOST_SITES, Sites};
 use super::times::Time;
 
@@ -23,7 +25,9 @@ const MOST_CALLS: usize = 1 << 20;
 struct Tally {
     key: Key,
     time: u64,
-    bytes: u64,
+    requested: u64,
+    /// Bytes grown in place, and bytes relocated.
+    changed: [u64; 2],
     least: u64,
     most: u64,
     /// Calls by histogram bucket of their duration.
@@ -32,14 +36,23 @@ struct Tally {
 
 impl Tally {
     fn new(key: Key) -> Self {
-        Self { key, time: 0, bytes: 0, least: u64::MAX, most: 0, counts: Vec::new() }
+        Self {
+            key,
+            time: 0,
+            requested: 0,
+            changed: [0; 2],
+            least: u64::MAX,
+            most: 0,
+            counts: Vec::new(),
+        }
     }
 
     /// Adds a call. Returns false if its bucket is full or missing and still has to be counted.
     #[inline]
-    fn take(&mut self, time: Time, bytes: u64) -> bool {
+    fn take(&mut self, time: Time, requested: u64, change: Change) -> bool {
         self.time += time.ns;
-        self.bytes += bytes;
+        self.requested += requested;
+        self.changed[usize::from(change.moved)] += change.bytes;
         // Branches avoid a store when nothing changes, which `min` and `max` would make.
         if time.ns < self.least {
             self.least = time.ns;
@@ -91,35 +104,40 @@ impl Tallies {
 
     /// Adds an announced call.
     #[cold]
-    pub fn take(&mut self, key: Key, time: Time, bytes: u64) {
-        let is_ordinary = bytes | time.ns < LARGE;
+    pub fn take(&mut self, key: Key, time: Time, requested: u64, change: Change) {
+        let is_ordinary = requested | time.ns < LARGE;
         let index = self.find(key).filter(|_| is_ordinary);
         match index.and_then(|index| self.table.get_mut(index)) {
             Some(tally) => {
-                if !tally.take(time, bytes) {
+                if !tally.take(time, requested, change) {
                     self.count_in_new_bucket(key, time.bucket);
                 }
             }
-            None => self.sites.get(key).take(time, bytes),
+            None => self.sites.get(key).take(time, &change.bytes(requested)),
         }
     }
 
     /// Adds an announced call whose bytes and nanoseconds are below [`LARGE`].
     #[inline]
-    pub fn take_ordinary(&mut self, key: Key, time: Time, bytes: u64) {
+    pub fn take_ordinary(&mut self, key: Key, time: Time, requested: u64, change: Change) {
         match self.table.get_mut(key.index(self.shift)) {
             Some(tally) if tally.key == key => {
-                if !tally.take(time, bytes) {
+                if !tally.take(time, requested, change) {
                     self.count_in_new_bucket(key, time.bucket);
                 }
             }
-            _ => self.take(key, time, bytes),
+            _ => self.take(key, time, requested, change),
         }
     }
 
     /// Counts a failure. The call itself is added by [`Tallies::take`].
     pub fn fail(&mut self, key: Key) {
         self.sites.get(key).failed += 1;
+    }
+
+    /// Corrects the bytes of a call that was added.
+    pub fn correct(&mut self, key: Key, correction: &Bytes) {
+        self.sites.get(key).bytes.add(correction);
     }
 
     /// The totals.
@@ -189,7 +207,8 @@ impl Tallies {
         for tally in self.table.iter_mut().filter(|tally| tally.key != Key::NONE) {
             let site = self.sites.get(tally.key);
             let tally = std::mem::replace(tally, Tally::new(tally.key));
-            site.bytes += u128::from(tally.bytes);
+            let [grown, relocated] = tally.changed.map(u128::from);
+            site.bytes.add(&Bytes::new(tally.requested.into(), relocated, grown));
             site.times.measure(tally.time.into(), tally.least, tally.most);
             site.times.count_all(&tally.counts);
         }
@@ -199,12 +218,15 @@ impl Tallies {
 #[cfg(test)]
 mod tests {
     use super::{LARGE, MOST_SITES, Tallies};
+    use crate::stats::bytes::Bytes;
     use crate::stats::key::Key;
+    use crate::stats::placement::Change;
     use crate::stats::times::Time;
     use mremap_trace::Outcome;
 
     fn take(tallies: &mut Tallies, caller: u64, nanoseconds: u64) {
-        tallies.take(Key::new(caller, Outcome::Native), Time::of(nanoseconds), 8192);
+        let change = Change { moved: nanoseconds % 2 == 0, bytes: 4096 };
+        tallies.take(Key::new(caller, Outcome::Native), Time::of(nanoseconds), 8192, change);
     }
 
     #[test]
@@ -222,10 +244,11 @@ mod tests {
         let sites = tallies.finish();
         let of = |caller| {
             let (_, site) = sites.iter().find(|(key, _)| key.caller() == caller).unwrap();
-            (site.calls(), site.times.sum(), site.times.most(), site.bytes())
+            (site.calls(), site.times.sum(), site.times.most(), site.bytes)
         };
-        assert_eq!(of(64), (3000, 1_501_500, 501, 3000 * 8192));
-        assert_eq!(of(128), (3000, 3000 * (LARGE + 1), LARGE + 2, 3000 * 8192));
+        let bytes = |moved: u128| Bytes::new(3000 * 8192, moved * 4096, (3000 - moved) * 4096);
+        assert_eq!(of(64), (3000, 1_501_500, 501, bytes(1500)));
+        assert_eq!(of(128), (3000, 3000 * (LARGE + 1), LARGE + 2, bytes(2000)));
         // Two sites were there before them.
         assert_eq!(of(0).0, 3 * 12);
         assert_eq!(

@@ -37,12 +37,14 @@ pub struct Timeline {
     pub base: u64,
     width: u32,
     bins: Vec<Bin>,
+    /// End of the last call, nanoseconds since `base`.
+    last: u64,
 }
 
 impl Timeline {
     /// An empty timeline.
     pub fn new(base: u64) -> Self {
-        Self { base, width: INITIAL_WIDTH, bins: vec![Bin::default(); BINS] }
+        Self { base, width: INITIAL_WIDTH, bins: vec![Bin::default(); BINS], last: 0 }
     }
 
     /// Adds the calls of one chunk, whose totals are `whole`: in one step if they share a bin,
@@ -57,11 +59,13 @@ impl Timeline {
         if whole.calls == 0 {
             return;
         }
-        let (mut any, mut all) = (0, u64::MAX);
+        let (mut any, mut all, mut latest) = (0, u64::MAX, 0);
         calls.for_each(|_, call| {
             any |= call.ticks();
             all &= call.ticks();
+            latest = latest.max(call.ticks().saturating_add(call.duration()));
         });
+        self.last = self.last.max(since_base(latest));
         let (first, last) = bounds(any, all);
         let (first, last) = (since_base(first) >> self.width, since_base(last) >> self.width);
         if first == last && last < BINS as u64 {
@@ -107,9 +111,17 @@ impl Timeline {
     /// `other` too early.
     pub fn merge(&mut self, other: &Self) {
         let shift = other.base.saturating_sub(self.base);
+        if other.bins.iter().any(|bin| bin.calls > 0) {
+            self.last = self.last.max(shift.saturating_add(other.last));
+        }
         for (index, bin) in other.bins.iter().enumerate().filter(|(_, bin)| bin.calls > 0) {
             self.add_bin(shift.saturating_add((index as u64) << other.width), *bin);
         }
+    }
+
+    /// Nanoseconds from `base` to the end of the last call.
+    pub fn span(&self) -> u64 {
+        self.last
     }
 
     /// Width of a bin, nanoseconds.

@@ -139,7 +139,7 @@ fn put(named: &Named, texts: &mut Texts, group: &mut Group) {
         .word(event.tid)
         .text(origin.exe)
         .text(origin.kernel)
-        .number(named.wall_clock)
+        .number(named.wall_clock / 1000)
         .number(named.monotonic)
         .number(named.since_start)
         .number(named.duration)
@@ -148,7 +148,7 @@ fn put(named: &Named, texts: &mut Texts, group: &mut Group) {
         .number(call.old_len)
         .number(call.new_len)
         .word(call.flags)
-        .number(call.new)
+        .number(event.new_address())
         .number(call.result as u64)
         .text(errno)
         .number(call.caller)
@@ -161,7 +161,11 @@ fn put(named: &Named, texts: &mut Texts, group: &mut Group) {
         .word(event.parts.len() as u32)
         .word(event.gaps.len() as u32)
         .number(event.bytes_moved())
-        .word(event.summary.map(|summary| summary.retries));
+        .word(event.summary.map(|summary| summary.retries))
+        .number(named.wall_clock)
+        .number(named.bytes.requested())
+        .number(named.bytes.relocated())
+        .number(named.bytes.grown_in_place());
 }
 
 impl Partition {

@@ -8,26 +8,27 @@ use ::parquet::schema::parser::parse_message_type;
 use ::parquet::schema::types::{ColumnPath, TypePtr};
 use anyhow::Result;
 
-/// The columns, in order.
+/// The columns, in order. Spark has no timestamps in nanoseconds, and reads unsigned 64-bit numbers as
+/// decimals: so timestamps are in microseconds, and 64-bit numbers are signed.
 const SCHEMA: &str = "message mremap {
     REQUIRED INT64 event;
     REQUIRED INT32 pid (INTEGER(32,false));
     REQUIRED INT32 tid (INTEGER(32,false));
     REQUIRED BYTE_ARRAY exe (UTF8);
     REQUIRED BYTE_ARRAY kernel (UTF8);
-    REQUIRED INT64 wall_clock (TIMESTAMP(NANOS,true));
+    REQUIRED INT64 wall_clock (TIMESTAMP(MICROS,true));
     REQUIRED INT64 monotonic_ns;
     REQUIRED INT64 since_start_ns;
     REQUIRED INT64 duration_ns;
     REQUIRED BYTE_ARRAY outcome (UTF8);
-    REQUIRED INT64 old (INTEGER(64,false));
-    REQUIRED INT64 old_len (INTEGER(64,false));
-    REQUIRED INT64 new_len (INTEGER(64,false));
+    REQUIRED INT64 old;
+    REQUIRED INT64 old_len;
+    REQUIRED INT64 new_len;
     REQUIRED INT32 flags (INTEGER(32,false));
-    REQUIRED INT64 new (INTEGER(64,false));
+    OPTIONAL INT64 new;
     REQUIRED INT64 result;
     OPTIONAL BYTE_ARRAY errno (UTF8);
-    REQUIRED INT64 caller (INTEGER(64,false));
+    REQUIRED INT64 caller;
     REQUIRED BYTE_ARRAY site (UTF8);
     REQUIRED BYTE_ARRAY place (UTF8);
     OPTIONAL BYTE_ARRAY module (UTF8);
@@ -36,12 +37,17 @@ const SCHEMA: &str = "message mremap {
     OPTIONAL INT32 line (INTEGER(32,false));
     REQUIRED INT32 parts (INTEGER(32,false));
     REQUIRED INT32 gaps (INTEGER(32,false));
-    OPTIONAL INT64 bytes_moved (INTEGER(64,false));
+    OPTIONAL INT64 bytes_moved;
     OPTIONAL INT32 retries (INTEGER(32,false));
+    REQUIRED INT64 wall_clock_ns;
+    REQUIRED INT64 bytes_requested;
+    REQUIRED INT64 bytes_relocated;
+    REQUIRED INT64 bytes_grown_in_place;
 }";
 
 /// Columns whose values hardly ever repeat: the writer would build a dictionary and discard it.
-const WITHOUT_DICTIONARY: [&str; 4] = ["event", "wall_clock", "monotonic_ns", "since_start_ns"];
+const WITHOUT_DICTIONARY: [&str; 5] =
+    ["event", "wall_clock", "monotonic_ns", "since_start_ns", "wall_clock_ns"];
 
 /// The schema and the writer's properties.
 #[derive(Clone)]
