@@ -1,8 +1,8 @@
 /*
- * What the C examples share: laying out pieces of memory from a table, filling and checking them, and
- * the words for what went wrong. The mremap call itself stays in each program, where the reader looks for it.
+ * Helpers of the C examples: they map the parts of a table, fill and check them, and report errors.
+ * Each program calls mremap itself.
  *
- * Exit status: 0 all is well, 1 the system refused something, 2 memory is not what it should be.
+ * Exit status: 0 success, 1 a system call was refused, 2 memory is wrong.
  */
 #ifndef EXAMPLES_COMMON_H
 #define EXAMPLES_COMMON_H
@@ -26,29 +26,29 @@
 enum { EXIT_REFUSED = 1, EXIT_CORRUPT = 2 };
 
 /*
- * A stretch of a layout, the next one following it directly. Two neighbours of equal protection would be
- * one VMA to the kernel, so a table never has them: every piece is a VMA of its own, every HOLE a gap.
+ * One part of a layout, directly followed by the next. The kernel would merge neighbours of equal
+ * protection, so no table has any: every part is a VMA of its own, or a gap.
  */
-struct piece {
+struct part {
 	const char *name;
 	size_t pages;
 	int prot;
 };
 
-#define HOLE (-1)
+#define GAP (-1)
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 struct totals {
 	size_t pages, vmas, gaps;
 };
 
-static inline struct totals add_up(const struct piece *pieces, size_t count)
+static inline struct totals add_up(const struct part *parts, size_t count)
 {
 	struct totals sum = { 0 };
 
 	for (size_t i = 0; i < count; i++) {
-		sum.pages += pieces[i].pages;
-		if (pieces[i].prot == HOLE)
+		sum.pages += parts[i].pages;
+		if (parts[i].prot == GAP)
 			sum.gaps++;
 		else
 			sum.vmas++;
@@ -56,16 +56,16 @@ static inline struct totals add_up(const struct piece *pieces, size_t count)
 	return sum;
 }
 
-/* ---- Words. ---- */
+/* ---- Errors. ---- */
 
-/* A system call that sets the stage failed. */
+/* Reports a failed system call and exits. */
 static inline _Noreturn void die(const char *call)
 {
 	fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, call, strerror(errno));
 	exit(EXIT_REFUSED);
 }
 
-/* The move itself was refused. The destination may be unmapped by now: older kernels do that first. */
+/* Reports a refused move. The destination may be unmapped: older kernels do that first. */
 static inline void report_refused_move(struct totals moved, int error)
 {
 	fprintf(stderr, "%s: mremap of %zu pages over %zu VMAs", program_invocation_short_name, moved.pages,
@@ -82,7 +82,7 @@ static inline _Noreturn void die_unmoved(struct totals moved)
 	exit(EXIT_REFUSED);
 }
 
-/* Memory is not what it should be: say what was found where. */
+/* Reports wrong memory and exits. */
 __attribute__((format(printf, 1, 2))) static inline _Noreturn void die_corrupt(const char *format, ...)
 {
 	va_list arguments;
@@ -103,8 +103,8 @@ static inline size_t bytes(size_t pages)
 }
 
 /*
- * Address space of our own, so that MAP_FIXED and MREMAP_FIXED inside it hit nobody. The page before it and
- * the one behind it are ours too and stay inaccessible: what is mapped inside cannot merge with a stranger.
+ * Reserves address space, so that MAP_FIXED and MREMAP_FIXED inside it replace nothing else. It
+ * includes an inaccessible page before and after, so that mappings inside do not merge with others.
  */
 static inline char *reserve(size_t pages)
 {
@@ -130,24 +130,27 @@ static inline void unmap(char *start, size_t pages)
 		die("munmap");
 }
 
-/* Pieces over a reservation, all writable for now; the holes are unmapped. */
-static inline void map_pieces(char *start, const struct piece *pieces, size_t count)
+/* Maps the parts over a reservation, all writable for now, and unmaps the gaps. */
+static inline void map_parts(char *start, const struct part *parts, size_t count)
 {
-	map_over(start, add_up(pieces, count).pages, PROT_READ | PROT_WRITE);
-	for (size_t i = 0; i < count; start += bytes(pieces[i++].pages))
-		if (pieces[i].prot == HOLE)
-			unmap(start, pieces[i].pages);
+	map_over(start, add_up(parts, count).pages, PROT_READ | PROT_WRITE);
+	for (size_t i = 0; i < count; start += bytes(parts[i++].pages))
+		if (parts[i].prot == GAP)
+			unmap(start, parts[i].pages);
 }
 
-/* Each piece gets its protection, and becomes a VMA of its own by it. */
-static inline void protect_pieces(char *start, const struct piece *pieces, size_t count)
+/* Sets the protection of each part, which makes it a VMA of its own. */
+static inline void protect_parts(char *start, const struct part *parts, size_t count)
 {
-	for (size_t i = 0; i < count; start += bytes(pieces[i++].pages))
-		if (pieces[i].prot != HOLE && mprotect(start, bytes(pieces[i].pages), pieces[i].prot) != 0)
+	for (size_t i = 0; i < count; start += bytes(parts[i++].pages))
+		if (parts[i].prot != GAP && mprotect(start, bytes(parts[i].pages), parts[i].prot) != 0)
 			die("mprotect");
 }
 
-/* ---- Probes: the kernel touches the page for us, so a bad address is an errno and not a crash. ---- */
+/*
+ * ---- Probes: system calls that access a page, so that a bad address is an error, not a crash.
+ * ----
+ */
 
 static inline bool is_mapped(const char *page)
 {
@@ -156,13 +159,13 @@ static inline bool is_mapped(const char *page)
 	return mincore((void *)page, 1, &resident) == 0;
 }
 
-/* A signal mask is read before the invalid `how` is rejected. 8 is the kernel's sizeof(sigset_t). */
+/* The kernel reads the mask before it rejects the invalid `how`. 8 is its sizeof(sigset_t). */
 static inline bool is_readable(const char *page)
 {
 	return syscall(SYS_rt_sigprocmask, -1, page, NULL, 8) == -1 && errno != EFAULT;
 }
 
-/* The current signal mask is stored there, and what it has overwritten put back. */
+/* The kernel stores the signal mask in the page, whose content is restored afterwards. */
 static inline bool is_writable(char *page)
 {
 	uint64_t kept;
@@ -197,7 +200,7 @@ static inline void expect_unmapped(const char *name, const char *start, size_t p
 			die_corrupt("%s: page %zu is still mapped", name, i);
 }
 
-/* ---- Contents: every 8-byte word tells its seed and its place. ---- */
+/* ---- Contents: every 8-byte word depends on a seed and its index. ---- */
 
 static inline uint64_t pattern_word(uint64_t seed, size_t index)
 {
@@ -235,31 +238,31 @@ static inline void expect_zeros(const char *name, const void *start, size_t leng
 		expect_word(name, i, words[i], 0);
 }
 
-/* Fills the readable pieces, each with a seed of its own; guards stay as they are. */
-static inline void fill_pieces(char *start, const struct piece *pieces, size_t count, uint64_t seed)
+/* Fills the readable parts, each with a seed of its own. */
+static inline void fill_parts(char *start, const struct part *parts, size_t count, uint64_t seed)
 {
-	for (size_t i = 0; i < count; start += bytes(pieces[i++].pages))
-		if (pieces[i].prot != HOLE && (pieces[i].prot & PROT_READ))
-			fill(start, bytes(pieces[i].pages), seed + i);
+	for (size_t i = 0; i < count; start += bytes(parts[i++].pages))
+		if (parts[i].prot != GAP && (parts[i].prot & PROT_READ))
+			fill(start, bytes(parts[i].pages), seed + i);
 }
 
-/* Where nothing but a reservation was, the holes of a moved layout must have left it alone. */
-static inline void expect_holes_reserved(char *start, const struct piece *pieces, size_t count)
+/* The reservation must still be mapped under the gaps of a moved layout. */
+static inline void expect_gaps_reserved(char *start, const struct part *parts, size_t count)
 {
-	for (size_t i = 0; i < count; start += bytes(pieces[i++].pages))
-		if (pieces[i].prot == HOLE)
-			expect_prot(pieces[i].name, start, pieces[i].pages, PROT_NONE);
+	for (size_t i = 0; i < count; start += bytes(parts[i++].pages))
+		if (parts[i].prot == GAP)
+			expect_prot(parts[i].name, start, parts[i].pages, PROT_NONE);
 }
 
-/* Protections as in the table, contents as fill_pieces left them. The holes are not looked at. */
-static inline void expect_pieces(char *start, const struct piece *pieces, size_t count, uint64_t seed)
+/* Checks protections and the contents that fill_parts wrote. Gaps are not checked. */
+static inline void expect_parts(char *start, const struct part *parts, size_t count, uint64_t seed)
 {
-	for (size_t i = 0; i < count; start += bytes(pieces[i++].pages)) {
-		if (pieces[i].prot == HOLE)
+	for (size_t i = 0; i < count; start += bytes(parts[i++].pages)) {
+		if (parts[i].prot == GAP)
 			continue;
-		expect_prot(pieces[i].name, start, pieces[i].pages, pieces[i].prot);
-		if (pieces[i].prot & PROT_READ)
-			expect_pattern(pieces[i].name, start, bytes(pieces[i].pages), seed + i);
+		expect_prot(parts[i].name, start, parts[i].pages, parts[i].prot);
+		if (parts[i].prot & PROT_READ)
+			expect_pattern(parts[i].name, start, bytes(parts[i].pages), seed + i);
 	}
 }
 

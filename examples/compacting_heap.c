@@ -1,17 +1,17 @@
 /*
- * A compacting heap. It stands for collectors and object stores that put a guard page behind every block
- * and give freed blocks back to the system. A large block at the front has died; everything behind it
- * slides down as it is, by one distance, so that one addition corrects every pointer.
+ * A compacting heap, like those of collectors and object stores that put a guard page after every
+ * block and unmap freed blocks. A large block at the front has died. Everything after it slides
+ * down by the same distance, so that one subtraction corrects every pointer.
  *
- *          room of the dead block            blocks b, guards g, holes
+ *          the dead block                    blocks b, guards g, holes
  *        |........................|b b|g|b|g|     |b b b|g|   |b|g|
  *
  *                 |   one mremap, MAYMOVE|FIXED   |
  *                 v                               v
- *        |b b|g|b|g|.....|b b b|g|...|b|g|........|  (given back)
+ *        |b b|g|b|g|.....|b b b|g|...|b|g|........|  (unmapped)
  *
- * Dots are address space the heap has reserved (PROT_NONE). Those under the holes' targets must stay, or
- * the next mmap of anybody may land inside the heap.
+ * Dots are reserved address space (PROT_NONE). Under the targets of the holes it must stay mapped,
+ * or the next mmap may be placed inside the heap.
  */
 #define _GNU_SOURCE
 #include "common.h"
@@ -19,26 +19,26 @@
 #define BLOCK(n, size) { "block " #n, size, PROT_READ | PROT_WRITE }
 #define GUARD(n) { "guard " #n, 1, PROT_NONE }
 
-static const struct piece survivors[] = {
-	BLOCK(0, 2), GUARD(0), BLOCK(1, 1), GUARD(1), { "hole", 3, HOLE },
-	BLOCK(2, 3), GUARD(2), { "hole", 2, HOLE }, BLOCK(3, 1), GUARD(3),
+static const struct part survivors[] = {
+	BLOCK(0, 2), GUARD(0), BLOCK(1, 1), GUARD(1), { "hole", 3, GAP },
+	BLOCK(2, 3), GUARD(2), { "hole", 2, GAP }, BLOCK(3, 1), GUARD(3),
 };
 
 enum { DEAD_BLOCK_PAGES = 20 };
 
-/* What a block starts with; the rest of it is the owner's. */
+/* The header of a block. */
 struct block {
 	struct block *next;
 	size_t pages;
 	char payload[];
 };
 
-static bool is_block(const struct piece *piece)
+static bool is_block(const struct part *part)
 {
-	return piece->prot == (PROT_READ | PROT_WRITE);
+	return part->prot == (PROT_READ | PROT_WRITE);
 }
 
-/* Builds the blocks of the table and returns the first one, the others linked to it in address order. */
+/* Builds the table's blocks, linked in address order, and returns the first one. */
 static struct block *populate(char *start)
 {
 	struct block *root = NULL, **link = &root;
@@ -57,7 +57,7 @@ static struct block *populate(char *start)
 	return root;
 }
 
-/* Every pointer still leads to where its block was: `distance` lower is where it is. */
+/* Lowers every pointer by the distance of the move. */
 static struct block *correct_pointers(struct block *root, size_t distance)
 {
 	struct block **link = &root;
@@ -69,23 +69,23 @@ static struct block *correct_pointers(struct block *root, size_t distance)
 	return root;
 }
 
-/* All that can be checked by the table alone. The links are not to be trusted before. */
-static void check_pieces(char *start)
+/* Checks the parts by the table. The links are checked later. */
+static void check_parts(char *start)
 {
 	for (size_t i = 0; i < COUNT(survivors); start += bytes(survivors[i++].pages)) {
-		const struct piece *piece = &survivors[i];
+		const struct part *part = &survivors[i];
 
-		if (piece->prot != HOLE)
-			expect_prot(piece->name, start, piece->pages, piece->prot);
-		if (is_block(piece)) {
+		if (part->prot != GAP)
+			expect_prot(part->name, start, part->pages, part->prot);
+		if (is_block(part)) {
 			const struct block *block = (struct block *)start;
 
-			expect_pattern(piece->name, block->payload, bytes(piece->pages) - sizeof *block, i);
+			expect_pattern(part->name, block->payload, bytes(part->pages) - sizeof *block, i);
 		}
 	}
 }
 
-/* Follows the links from block to block and returns how many there are. */
+/* Follows the links, and returns the number of blocks. */
 static size_t check_links(const struct block *block, const char *start)
 {
 	size_t blocks = 0;
@@ -94,12 +94,12 @@ static size_t check_links(const struct block *block, const char *start)
 		if (!is_block(&survivors[i]))
 			continue;
 		if ((const char *)block != start || block->pages != survivors[i].pages)
-			die_corrupt("block %zu: the link to it leads elsewhere", blocks);
+			die_corrupt("block %zu: the link to it is wrong", blocks);
 		block = block->next;
 		blocks++;
 	}
 	if (block)
-		die_corrupt("block %zu: it is the last one, but links to another", blocks - 1);
+		die_corrupt("block %zu: the last one links to another", blocks - 1);
 	return blocks;
 }
 
@@ -110,17 +110,17 @@ int main(void)
 	char *heap = reserve(DEAD_BLOCK_PAGES + moved.pages);
 	char *fragmented = heap + distance;
 
-	map_pieces(fragmented, survivors, COUNT(survivors));
+	map_parts(fragmented, survivors, COUNT(survivors));
 	struct block *root = populate(fragmented);
-	protect_pieces(fragmented, survivors, COUNT(survivors));
+	protect_parts(fragmented, survivors, COUNT(survivors));
 
 	if (mremap(fragmented, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, heap) != heap)
 		die_unmoved(moved);
 
-	check_pieces(heap);
-	expect_holes_reserved(heap, survivors, COUNT(survivors));
+	check_parts(heap);
+	expect_gaps_reserved(heap, survivors, COUNT(survivors));
 	size_t blocks = check_links(correct_pointers(root, distance), heap);
-	expect_unmapped("old place of the blocks", fragmented, moved.pages);
+	expect_unmapped("source of the blocks", fragmented, moved.pages);
 	printf("compacting_heap: slid %zu blocks with their guards and %zu holes, %zu pages, down by %d pages\n",
 	       blocks, moved.gaps, moved.pages, DEAD_BLOCK_PAGES);
 	return 0;

@@ -1,55 +1,55 @@
 /*
- * A move around somebody else's memory. It stands for restorers and loaders that put an image back to the
- * addresses it was made for, while the holes of the image are in use there: by a log, by a ring that is
- * shared with another process, by anything that cannot be anywhere else.
+ * A move around other mappings, as by a program that restores an image to its original addresses
+ * while the gaps of the image are in use there: by a log, by a ring that is shared with another
+ * process, by anything that cannot be moved.
  *
  *        |  a  |gap|    b    |    gap    | c |d|  gap  |      the image
  *           |           |                  |  |
  *           |   one mremap, MAYMOVE|FIXED  |  |
  *           v           v                  v  v
- *        |  a  |log|    b    |ring|empty | c |d| table |      its place
+ *        |  a  |log|    b    |ring|empty | c |d| table |      its destination
  *
- * Nothing that lies under a gap may be touched. Whoever asks an older kernel first and moves the segments
- * one by one when it refuses comes too late: before it answers EFAULT, it has unmapped the whole place.
+ * Mappings under a gap must stay. Trying the call first and moving segments one by one if it is
+ * refused is too late: before an older kernel returns EFAULT, it unmaps the whole destination.
  */
 #define _GNU_SOURCE
 #include "common.h"
 
-enum { SEGMENT_A, LOG_GAP, SEGMENT_B, RING_GAP, SEGMENT_C, SEGMENT_D, TABLE_GAP, PIECES };
+enum { SEGMENT_A, LOG_GAP, SEGMENT_B, RING_GAP, SEGMENT_C, SEGMENT_D, TABLE_GAP, PARTS };
 
-static const struct piece image[PIECES] = {
+static const struct part image[PARTS] = {
 	[SEGMENT_A] = { "segment a", 2, PROT_READ | PROT_WRITE },
-	[LOG_GAP] = { "gap under the log", 1, HOLE },
+	[LOG_GAP] = { "gap under the log", 1, GAP },
 	[SEGMENT_B] = { "segment b", 3, PROT_READ },
-	[RING_GAP] = { "gap under the ring", 2, HOLE },
+	[RING_GAP] = { "gap under the ring", 2, GAP },
 	[SEGMENT_C] = { "segment c", 1, PROT_READ | PROT_WRITE },
 	[SEGMENT_D] = { "segment d", 1, PROT_READ },
-	[TABLE_GAP] = { "gap under the table", 2, HOLE },
+	[TABLE_GAP] = { "gap under the table", 2, GAP },
 };
 
 enum { IMAGE_SEED = 100, LOG_SEED = 200, RING_SEED, TABLE_SEED };
 
-/* What lives in the gaps of the place: one page of log, one of ring and two of table. */
+/* The mappings under the gaps: one page of log, one of ring, two of table. */
 struct neighbours {
-	char *log; /* private and writable: lost for ever if it is unmapped */
+	char *log; /* private and writable: its content exists nowhere else */
 	char *ring; /* shared, its other view is the file */
-	char *empty; /* nothing at all, and nothing it shall stay */
+	char *empty; /* unmapped, and must stay so */
 	char *table; /* private and read-only, beyond the last segment */
 	int ring_file;
 };
 
-static char *piece_at(char *start, size_t piece)
+static char *part_at(char *start, size_t part)
 {
-	return start + bytes(add_up(image, piece).pages);
+	return start + bytes(add_up(image, part).pages);
 }
 
-static struct neighbours settle_neighbours(char *place)
+static struct neighbours settle_neighbours(char *target)
 {
 	struct neighbours settled = {
-		.log = piece_at(place, LOG_GAP),
-		.ring = piece_at(place, RING_GAP),
-		.empty = piece_at(place, RING_GAP) + bytes(1),
-		.table = piece_at(place, TABLE_GAP),
+		.log = part_at(target, LOG_GAP),
+		.ring = part_at(target, RING_GAP),
+		.empty = part_at(target, RING_GAP) + bytes(1),
+		.table = part_at(target, TABLE_GAP),
 		.ring_file = memfd_create("ring", MFD_CLOEXEC),
 	};
 	int flags = MAP_SHARED | MAP_FIXED;
@@ -72,7 +72,7 @@ static struct neighbours settle_neighbours(char *place)
 	return settled;
 }
 
-/* The other process copies the log to its own view of the ring, and ours must show it. */
+/* The other process copies the log to its view of the ring, and ours must show it. */
 static void check_ring_is_shared(const struct neighbours *settled)
 {
 	if (pwrite(settled->ring_file, settled->log, bytes(1), 0) != (ssize_t)bytes(1))
@@ -92,32 +92,32 @@ static void check_neighbours(const struct neighbours *settled)
 	expect_pattern("table", settled->table, bytes(2), TABLE_SEED);
 }
 
-/* A refused move should have left everything as it was. It did not, if the neighbours are gone. */
+/* A refused move should leave everything unchanged. Older kernels unmap the neighbours. */
 static _Noreturn void die_beside_neighbours(struct totals moved, const struct neighbours *settled)
 {
 	report_refused_move(moved, errno);
 	if (!is_mapped(settled->log) || !is_mapped(settled->ring) || !is_mapped(settled->table))
-		fprintf(stderr, "neighbour_under_gap: and the neighbours are lost: %s\n",
-			"the refused call has unmapped the place all the same");
+		fprintf(stderr, "neighbour_under_gap: the neighbours are lost: %s\n",
+			"the refused call unmapped the destination");
 	exit(EXIT_REFUSED);
 }
 
 int main(void)
 {
-	struct totals moved = add_up(image, PIECES);
+	struct totals moved = add_up(image, PARTS);
 	size_t length = bytes(moved.pages);
-	char *buffer = reserve(moved.pages), *place = reserve(moved.pages);
+	char *buffer = reserve(moved.pages), *target = reserve(moved.pages);
 
-	map_pieces(buffer, image, PIECES);
-	fill_pieces(buffer, image, PIECES, IMAGE_SEED);
-	protect_pieces(buffer, image, PIECES);
-	struct neighbours settled = settle_neighbours(place);
+	map_parts(buffer, image, PARTS);
+	fill_parts(buffer, image, PARTS, IMAGE_SEED);
+	protect_parts(buffer, image, PARTS);
+	struct neighbours settled = settle_neighbours(target);
 
-	if (mremap(buffer, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, place) != place)
+	if (mremap(buffer, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, target) != target)
 		die_beside_neighbours(moved, &settled);
 
 	check_neighbours(&settled);
-	expect_pieces(place, image, PIECES, IMAGE_SEED);
+	expect_parts(target, image, PARTS, IMAGE_SEED);
 	expect_unmapped("buffer of the image", buffer, moved.pages);
 	printf("neighbour_under_gap: moved %zu segments and %zu gaps, %zu pages, as one\n", moved.vmas, moved.gaps,
 	       moved.pages);

@@ -1,7 +1,7 @@
 /*
- * An arena with mixed protections, relocated as one. It stands for JIT compilers and image loaders: code
- * that reaches its constants and its variables relative to itself works anywhere, as long as all of it
- * moves by the same distance and every part keeps its protection.
+ * An arena with mixed protections, relocated by one call, as by JIT compilers and image loaders.
+ * Code that addresses its constants and variables relative to itself works anywhere, if all parts
+ * move by the same distance and keep their protections.
  *
  *        |code r-x|constants r--|  hole  |variables rw-|guard ---|
  *             |          |                      |           |
@@ -9,47 +9,47 @@
  *             v          v                      v           v
  *        |code r-x|constants r--|........|variables rw-|guard ---|
  *
- * The code is called at the old place and at the new one: each call adds a constant to a variable.
+ * The code runs before the move and after it. Each call adds a constant to a variable.
  */
 #define _GNU_SOURCE
 #include "common.h"
 
-enum { CODE, CONSTANTS, ALIGNMENT_HOLE, VARIABLES, GUARD, PIECES };
+enum { CODE, CONSTANTS, ALIGNMENT_HOLE, VARIABLES, GUARD, PARTS };
 
-static const struct piece arena[PIECES] = {
+static const struct part arena[PARTS] = {
 	[CODE] = { "code", 1, PROT_READ | PROT_EXEC },
 	[CONSTANTS] = { "constants", 1, PROT_READ },
-	[ALIGNMENT_HOLE] = { "hole", 1, HOLE },
+	[ALIGNMENT_HOLE] = { "hole", 1, GAP },
 	[VARIABLES] = { "variables", 2, PROT_READ | PROT_WRITE },
 	[GUARD] = { "guard", 1, PROT_NONE },
 };
 
 enum { STEP = 7, CALLS = 6, CODE_BYTES = 32 };
 
-/* The constants and the variables start with the word that the code uses; a pattern fills the rest. */
+/* Constants and variables start with the word that the code uses. A pattern fills the rest. */
 struct section {
 	uint32_t word, padding;
 	char rest[];
 };
 
-static size_t section_offset(size_t piece)
+static size_t section_offset(size_t part)
 {
-	return bytes(add_up(arena, piece).pages);
+	return bytes(add_up(arena, part).pages);
 }
 
-static struct section *section(char *start, size_t piece)
+static struct section *section(char *start, size_t part)
 {
-	return (struct section *)(start + section_offset(piece));
+	return (struct section *)(start + section_offset(part));
 }
 
-static size_t rest_bytes(size_t piece)
+static size_t rest_bytes(size_t part)
 {
-	return bytes(arena[piece].pages) - sizeof(struct section);
+	return bytes(arena[part].pages) - sizeof(struct section);
 }
 
 /*
- * Writes a function that does `return variable += constant;`. `constant` and `variable` are their distances
- * from the function.
+ * Writes the function `return variable += constant;`. `constant` and `variable` are distances from
+ * its start.
  */
 #if defined(__x86_64__)
 static char *emit(char *at, unsigned opcode, char *code, ptrdiff_t target)
@@ -101,7 +101,7 @@ static void write_code(char *code, ptrdiff_t constant, ptrdiff_t variable)
 #error "write_code() knows the instructions of x86-64 and AArch64 only"
 #endif
 
-/* The function for an arena that starts with it. Its bytes are the same wherever that arena lies. */
+/* The function at the start of an arena. Its bytes do not depend on the arena's address. */
 static void write_arena_code(char *code)
 {
 	write_code(code, (ptrdiff_t)section_offset(CONSTANTS), (ptrdiff_t)section_offset(VARIABLES));
@@ -111,15 +111,15 @@ static void build(char *start)
 {
 	struct section *constants = section(start, CONSTANTS), *variables = section(start, VARIABLES);
 
-	map_pieces(start, arena, PIECES);
+	map_parts(start, arena, PARTS);
 	write_arena_code(start);
 	constants->word = STEP;
 	fill(constants->rest, rest_bytes(CONSTANTS), CONSTANTS);
 	fill(variables->rest, rest_bytes(VARIABLES), VARIABLES);
-	protect_pieces(start, arena, PIECES);
+	protect_parts(start, arena, PARTS);
 }
 
-/* Runs the code where it lies now. It must go on where the calls before it have left the variable. */
+/* Runs the code at `start`. The variable must continue from the calls before. */
 static void run(char *start, uint32_t calls, uint32_t calls_before)
 {
 	uint32_t (*code)(void) = (uint32_t (*)(void))start;
@@ -134,18 +134,18 @@ static void run(char *start, uint32_t calls, uint32_t calls_before)
 	}
 }
 
-/* Before the code runs again: protections, and every byte that should not have changed. */
+/* Checks protections and contents before the code runs again. */
 static void check(char *start)
 {
 	char code[CODE_BYTES] = { 0 };
 
-	for (size_t i = 0; i < PIECES; i++)
-		if (arena[i].prot != HOLE)
+	for (size_t i = 0; i < PARTS; i++)
+		if (arena[i].prot != GAP)
 			expect_prot(arena[i].name, (char *)section(start, i), arena[i].pages, arena[i].prot);
-	expect_holes_reserved(start, arena, PIECES);
+	expect_gaps_reserved(start, arena, PARTS);
 	write_arena_code(code);
 	if (memcmp(start, code, sizeof code) != 0)
-		die_corrupt("code: it is not what was written");
+		die_corrupt("code: its bytes have changed");
 	expect_zeros("rest of the code's page", start + CODE_BYTES, bytes(arena[CODE].pages) - CODE_BYTES);
 	expect_pattern("constants", section(start, CONSTANTS)->rest, rest_bytes(CONSTANTS), CONSTANTS);
 	expect_pattern("variables", section(start, VARIABLES)->rest, rest_bytes(VARIABLES), VARIABLES);
@@ -153,7 +153,7 @@ static void check(char *start)
 
 int main(void)
 {
-	struct totals moved = add_up(arena, PIECES);
+	struct totals moved = add_up(arena, PARTS);
 	size_t length = bytes(moved.pages);
 	char *old = reserve(moved.pages), *new = reserve(moved.pages);
 
@@ -165,7 +165,7 @@ int main(void)
 
 	check(new);
 	run(new, CALLS, CALLS);
-	expect_unmapped("old place of the arena", old, moved.pages);
+	expect_unmapped("source of the arena", old, moved.pages);
 	printf("relocatable_arena: moved code, constants, variables and guard, %zu pages with %zu hole, as one\n",
 	       moved.pages, moved.gaps);
 	printf("relocatable_arena: the code ran %d times before and %d times after\n", CALLS, CALLS);

@@ -1,8 +1,8 @@
 /*
- * Moves of partial mappings from inside a signal handler. It stands for collectors, profilers and live
- * patchers that work on a timer's tick: whatever the program was doing, malloc included, stands still, and
- * there is one small alternate stack. Each tick evacuates the live window of one region, which starts in
- * the middle of the region's first mapping and ends in the middle of its last one.
+ * Moves of partial VMAs in a signal handler, as by collectors, profilers and live patchers that
+ * work on a timer's tick. The handler may interrupt anything, malloc included, and runs on a small
+ * alternate stack. Each tick evacuates the live window of one region, which starts inside the
+ * region's first VMA and ends inside its last one.
  *
  *                  window
  *               <---------->
@@ -10,9 +10,9 @@
  *               |    |        |
  *               |    |  one mremap a tick, MAYMOVE|FIXED
  *               v    v        v
- *             |head|log|...|tail|                 its place in to-space
+ *             |head|log|...|tail|                 its target in to-space
  *
- *        | he |                |il|guard|         what stays behind
+ *        | he |                |il|guard|         the rest of the region
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -25,36 +25,36 @@
 #define AT_MINSIGSTKSZ 51
 #endif
 
-static const struct piece region[] = {
+static const struct part region[] = {
 	{ "head", 4, PROT_READ | PROT_WRITE },
 	{ "log", 2, PROT_READ },
-	{ "gap", 1, HOLE },
+	{ "gap", 1, GAP },
 	{ "tail", 3, PROT_READ | PROT_WRITE },
 	{ "guard", 1, PROT_NONE },
 };
 
-/* The same as pieces: the window, and what stays in the region on either side of it. */
-static const struct piece window[] = {
+/* The window as parts. The region keeps a rest on either side of it. */
+static const struct part window[] = {
 	{ "evacuated head", 2, PROT_READ | PROT_WRITE },
 	{ "evacuated log", 2, PROT_READ },
-	{ "gap", 1, HOLE },
+	{ "gap", 1, GAP },
 	{ "evacuated tail", 2, PROT_READ | PROT_WRITE },
 };
 
 enum { STAY_BEFORE = 2, STAY_AFTER = 1 }; /* pages of head and of tail */
 enum { REGIONS = 100, TICK_MICROSECONDS = 200 };
 
-/* What SIGSTKSZ was when it was a constant. */
+/* The value of SIGSTKSZ when it was a constant. */
 #ifdef __aarch64__
 enum { CLASSIC_STACK = 16384 };
 #else
 enum { CLASSIC_STACK = 8192 };
 #endif
 
-/* Written by the handler only, read by main: the regions evacuated so far, and why it went no further. */
+/* Written by the handler, read by main: regions evacuated so far, and why it stopped. */
 static volatile sig_atomic_t evacuated, refused, off_stack;
 
-/* Set before the timer starts, constant from then on. */
+/* Constant after the timer has started. */
 static struct totals moved;
 static size_t window_length, window_start, region_length;
 static char *from_space, *to_space, *stack;
@@ -90,7 +90,7 @@ static void evacuate_one(int signal)
 	errno = interrupted_errno;
 }
 
-/* Of the classic size, or more where the processor's registers take half of that. reserve() leaves a guard page below. */
+/* Of the classic size, or more if the processor's registers take half of that. */
 static void prepare_stack(void)
 {
 	size_t frame = getauxval(AT_MINSIGSTKSZ);
@@ -119,11 +119,11 @@ static void prepare_spaces(void)
 	for (size_t i = 0; i < REGIONS; i++) {
 		char *start = from_space + i * region_length;
 
-		map_pieces(start, region, COUNT(region));
+		map_parts(start, region, COUNT(region));
 		fill(start, bytes(STAY_BEFORE), i);
-		fill_pieces(start + window_start, window, COUNT(window), REGIONS + i);
+		fill_parts(start + window_start, window, COUNT(window), REGIONS + i);
 		fill(start + window_start + window_length, bytes(STAY_AFTER), i);
-		protect_pieces(start, region, COUNT(region));
+		protect_parts(start, region, COUNT(region));
 	}
 }
 
@@ -144,7 +144,7 @@ static void start_ticking(void)
 	set_timer(TICK_MICROSECONDS);
 }
 
-/* Work that must not notice the ticks: the allocator is nearly always in the middle of something. */
+/* Work that the ticks must not disturb. They interrupt it inside the allocator most of the time. */
 static void work_until_evacuated(void)
 {
 	enum { KEPT = 16 };
@@ -166,18 +166,18 @@ static void work_until_evacuated(void)
 		free(kept[slot]);
 }
 
-/* Window and edges, each with its protection and its contents; nothing of the window at its old place. */
+/* Checks the moved window and the rest of the region, and that the source is unmapped. */
 static void check_region(size_t i)
 {
 	char *before = from_space + i * region_length, *after = window_of(i) + window_length;
 
 	expect_prot("head that stays", before, STAY_BEFORE, PROT_READ | PROT_WRITE);
 	expect_pattern("head that stays", before, bytes(STAY_BEFORE), i);
-	expect_unmapped("old place of the window", window_of(i), moved.pages);
+	expect_unmapped("source of the window", window_of(i), moved.pages);
 	expect_prot("tail that stays", after, STAY_AFTER, PROT_READ | PROT_WRITE);
 	expect_pattern("tail that stays", after, bytes(STAY_AFTER), i);
-	expect_pieces(home_of(i), window, COUNT(window), REGIONS + i);
-	expect_holes_reserved(home_of(i), window, COUNT(window));
+	expect_parts(home_of(i), window, COUNT(window), REGIONS + i);
+	expect_gaps_reserved(home_of(i), window, COUNT(window));
 }
 
 int main(void)

@@ -1,22 +1,23 @@
 /*
- * A snapshot by moving the pages away. It stands for metric stores, write-behind caches and collectors
- * that hand over what an interval has gathered and start the next one from zero: with MREMAP_DONTUNMAP
- * nothing is copied, the live mappings stay where they are and are empty.
+ * A snapshot that moves the pages away, as by metric stores, write-behind caches and collectors
+ * that hand over the counts of an interval and start the next one from zero. With MREMAP_DONTUNMAP
+ * nothing is copied, and the live VMAs stay mapped and are empty.
  *
- *   live      |shard|guard|  shard  |  gap  |shard|labels|      zeros from now on
+ *   live      |shard|guard|  shard  |  gap  |shard|labels|      zeros after the move
  *                |           |                |      |
  *                |  one mremap, MAYMOVE|FIXED|DONTUNMAP
  *                v           v                v      v
- *   snapshot  |shard|guard|  shard  |.......|shard|labels|      what was counted so far
+ *   snapshot  |shard|guard|  shard  |.......|shard|labels|      the counts
  *
- * All of it is private anonymous memory: Linux 5.7 to 5.12 can leave no other kind mapped.
+ * The memory is private and anonymous, since Linux 5.7 to 5.12 supports MREMAP_DONTUNMAP for no
+ * other kind.
  */
 #define _GNU_SOURCE
 #include "common.h"
 
-static const struct piece store[] = {
+static const struct part store[] = {
 	{ "shard 0", 2, PROT_READ | PROT_WRITE }, { "guard", 1, PROT_NONE },
-	{ "shard 1", 3, PROT_READ | PROT_WRITE }, { "gap", 2, HOLE },
+	{ "shard 1", 3, PROT_READ | PROT_WRITE }, { "gap", 2, GAP },
 	{ "shard 2", 1, PROT_READ | PROT_WRITE }, { "labels", 1, PROT_READ },
 };
 
@@ -25,7 +26,7 @@ enum { FIRST_INTERVAL = 10, SECOND_INTERVAL = 20 };
 static void expect_emptied(char *start)
 {
 	for (size_t i = 0; i < COUNT(store); start += bytes(store[i++].pages)) {
-		if (store[i].prot == HOLE) {
+		if (store[i].prot == GAP) {
 			expect_unmapped("live gap", start, store[i].pages);
 			continue;
 		}
@@ -35,7 +36,7 @@ static void expect_emptied(char *start)
 	}
 }
 
-/* The shards gather again, in memory of their own. */
+/* Counts again into the emptied shards. */
 static void count_on(char *start, uint64_t seed)
 {
 	for (size_t i = 0; i < COUNT(store); start += bytes(store[i++].pages))
@@ -52,18 +53,18 @@ int main(void)
 	int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
 	char *live = reserve(moved.pages), *snapshot = reserve(moved.pages);
 
-	map_pieces(live, store, COUNT(store));
-	fill_pieces(live, store, COUNT(store), FIRST_INTERVAL);
-	protect_pieces(live, store, COUNT(store));
+	map_parts(live, store, COUNT(store));
+	fill_parts(live, store, COUNT(store), FIRST_INTERVAL);
+	protect_parts(live, store, COUNT(store));
 
 	if (mremap(live, length, length, flags, snapshot) != snapshot)
 		die_unmoved(moved);
 
-	expect_pieces(snapshot, store, COUNT(store), FIRST_INTERVAL);
-	expect_holes_reserved(snapshot, store, COUNT(store));
+	expect_parts(snapshot, store, COUNT(store), FIRST_INTERVAL);
+	expect_gaps_reserved(snapshot, store, COUNT(store));
 	expect_emptied(live);
 	count_on(live, SECOND_INTERVAL);
-	expect_pieces(snapshot, store, COUNT(store), FIRST_INTERVAL);
+	expect_parts(snapshot, store, COUNT(store), FIRST_INTERVAL);
 	printf("snapshot: took %zu mappings, %zu pages, in one call; the live ones stayed and read as zeros\n",
 	       moved.vmas, moved.pages);
 	return 0;

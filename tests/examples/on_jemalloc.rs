@@ -1,5 +1,5 @@
-//! A Rust program whose allocator is jemalloc, linked in and exported for libc too: threads that keep, grow and drop
-//! collections, each with a mapping that it resizes in between; then a child process. Prints what came of it.
+//! A Rust program with jemalloc as its allocator, which also replaces libc's. Threads fill and drop
+//! collections and resize a mapping meanwhile; then it starts a child. Prints the results.
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::Command;
@@ -14,7 +14,7 @@ const THREADS: u64 = 4;
 const ROUNDS: u64 = 100_000;
 const PAGE: usize = 4096;
 
-/// A private mapping that is as long as it was asked to be last.
+/// A private mapping.
 struct Mapping {
     start: *mut u8,
     len: usize,
@@ -24,24 +24,24 @@ impl Mapping {
     fn new(mark: u8) -> Self {
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a mapping of its own, placed by the kernel.
+        // SAFETY: the kernel chooses a free address.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, -1, 0) };
         assert_ne!(start, libc::MAP_FAILED);
         let mapping = Self { start: start.cast(), len: PAGE };
-        // SAFETY: the first byte of a page that can be written.
+        // SAFETY: the first byte of a writable page.
         unsafe { mapping.start.write(mark) };
         mapping
     }
 
     fn resize(&mut self, len: usize) {
-        // SAFETY: the whole of this mapping, which nothing points into.
+        // SAFETY: the whole mapping, which nothing refers to.
         let start = unsafe { libc::mremap(self.start.cast(), self.len, len, libc::MREMAP_MAYMOVE) };
         assert_ne!(start, libc::MAP_FAILED);
         *self = Self { start: start.cast(), len };
     }
 
     fn mark(&self) -> u8 {
-        // SAFETY: the mapping is a page long at least, and readable.
+        // SAFETY: the mapping is readable and has at least a page.
         unsafe { self.start.read() }
     }
 }

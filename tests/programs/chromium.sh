@@ -1,5 +1,6 @@
-# A page that draws, allocates, grows memory and starts a worker, as the DOM that it comes to and as a picture. SANDBOX is
-# empty or --no-sandbox, FILTER the seccomp mode that the most confined of the browser's processes must have then.
+# Renders a page that draws, allocates, grows memory and starts a worker, as DOM and as a picture.
+# SANDBOX is empty or --no-sandbox, FILTER the strictest seccomp mode that the browser's processes
+# must have.
 browse() {
 	# shellcheck disable=SC2086
 	chromium-headless-shell $SANDBOX --headless --disable-gpu --disable-quic --no-first-run --disable-sync \
@@ -24,5 +25,5 @@ done
 wait $browser || { cat log; exit 1; }
 echo "seccomp $filter"
 [ "$filter" = "$FILTER" ]
-# Its head: what it is, how wide and how high. Fonts are drawn as the machine can.
+# Format, width and height. The pixels depend on the machine's fonts.
 head -c 24 picture.png | cksum

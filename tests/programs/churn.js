@@ -1,4 +1,4 @@
-// Workers with heaps of their own, memory of WebAssembly that grows, large buffers, a child process.
+// Workers with heaps of their own, growing WebAssembly memory, large buffers, a child process.
 const { Worker, isMainThread, parentPort, workerData } = require('worker_threads');
 const { execFileSync } = require('child_process');
 const zlib = require('zlib');

@@ -1,4 +1,4 @@
-# A buffer that is resized by mremap, a heap that is collected and compacted, threads, a fork, a child process.
+# A buffer resized by mremap, a heap that is collected and compacted, threads, a fork, a child.
 buffer = IO::Buffer.new(1 << 16)
 buffer.set_string("hello")
 12.times do |i|

@@ -1,4 +1,4 @@
-# One program under every collector of this virtual machine.
+# Runs a program under every collector of the virtual machine.
 javac Churn.java
 for collector in Serial Parallel G1 Shenandoah Z; do
 	if java -XX:+Use${collector}GC -version >/dev/null 2>&1; then

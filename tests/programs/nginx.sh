@@ -1,4 +1,5 @@
-# A daemon with two workers behind a socket in this directory: a file whole, packed and in pieces, while it is reloaded.
+# A daemon with two workers and a socket in this directory serves a file plain, compressed and by
+# ranges, during a reload.
 mkdir www
 seq 200000 >www/file
 cat >conf <<CONF

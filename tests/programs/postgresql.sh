@@ -1,4 +1,5 @@
-# A cluster of its own: pgbench by several clients, a table with an index, all through a socket in this directory.
+# A new cluster with a socket in this directory: pgbench with several clients, and a table with an
+# index.
 PATH=$(ls -d /usr/lib/postgresql/*/bin | tail -n 1):$PATH
 control() { pg_ctl -D data -w -t 300 "$@" >>log 2>&1 || { cat log server.log; exit 1; }; }
 

@@ -1,8 +1,7 @@
-//! The built things that a system test runs: the preload library, the analyzer, the example programs, the fixtures.
+//! Builds what the system tests run: the preload library, the analyzer, the examples, the fixtures.
 //!
-//! On a developer's machine they are built on first use, into `artifacts/` under cargo's target directory. In a
-//! guest there is no compiler: `MREMAP_ARTIFACTS` names a directory that was filled beforehand.
-//! Building is all this module does; it runs none of the programs.
+//! They are built at first use into `artifacts/` below cargo's target directory. A guest has no
+//! compiler: there `MREMAP_ARTIFACTS` names a directory that was filled before.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -16,38 +15,39 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// A directory with everything that was built.
+/// A directory of built files.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
-    /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `mremap-oracle`, `examples/` and `fixtures/`.
+    /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `mremap-oracle`, `examples/` and
+    /// `fixtures/`.
     pub root: PathBuf,
 }
 
-/// The flags that every C program here must compile with, silently.
+/// The flags of every C program, which must compile without a warning.
 const C_FLAGS: [&str; 7] = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
-/// Variables for the programs that build.
+/// Environment variables of cargo and the C compiler.
 type Environment = [(String, OsString)];
 
 impl Artifacts {
-    /// The artifacts of this process: those that `MREMAP_ARTIFACTS` names, or else freshly built ones.
+    /// The artifacts of this process: those in `MREMAP_ARTIFACTS`, or else new ones.
     ///
     /// # Panics
     ///
-    /// When something does not build. [`Artifacts::prepare`] returns the error instead.
+    /// A build fails. [`Artifacts::prepare`] returns the error instead.
     pub fn get() -> &'static Self {
         static ONCE: OnceLock<Artifacts> = OnceLock::new();
         ONCE.get_or_init(|| match Self::prepare() {
             Ok(artifacts) => artifacts,
-            Err(error) => panic!("the programs under test cannot be built: {error:#}"),
+            Err(error) => panic!("the tested programs cannot be built: {error:#}"),
         })
     }
 
-    /// Finds or builds the artifacts. Several processes may do this at once; one builds, the others wait for it.
+    /// Finds or builds the artifacts. If several processes do, one builds and the others wait.
     ///
     /// # Errors
     ///
-    /// When `MREMAP_ARTIFACTS` is not a directory, or when cargo or the C compiler fails.
+    /// `MREMAP_ARTIFACTS` is not a directory, or cargo or the C compiler fails.
     pub fn prepare() -> Result<Self> {
         if let Some(given) = env::var_os("MREMAP_ARTIFACTS") {
             let root = PathBuf::from(given);
@@ -62,12 +62,12 @@ impl Artifacts {
         Self::build(&[], &["mremap-shim", "mremap-analyzer", "mremap-examples", "mremap-oracle"])
     }
 
-    /// As [`Artifacts::prepare`], for another processor: the library, the examples and the fixtures, which is what tests need there. The variables
-    /// are for cargo; `CC` among them is the C compiler.
+    /// Builds the library, the examples and the fixtures for another processor. `CC` in the
+    /// environment is the C compiler.
     ///
     /// # Errors
     ///
-    /// When cargo or the C compiler fails.
+    /// Cargo or the C compiler fails.
     pub fn prepare_for_guests(environment: &Environment) -> Result<Self> {
         Self::build(environment, &["mremap-shim", "mremap-examples"])
     }
@@ -108,12 +108,12 @@ impl Artifacts {
         self.root.join("mremap-analyzer")
     }
 
-    /// The program that compares the shim with the kernel.
+    /// The program that compares the library with the kernel.
     pub fn oracle(&self) -> PathBuf {
         self.root.join("mremap-oracle")
     }
 
-    /// The example program `name`, whichever language it is written in.
+    /// The example program `name`, in C or Rust.
     pub fn example(&self, name: &str) -> PathBuf {
         self.root.join("examples").join(name)
     }
@@ -123,7 +123,8 @@ impl Artifacts {
         names(&self.root.join("examples"))
     }
 
-    /// What `tests/fixtures/NAME.c` compiled to; `lib*.c` is a shared library, so its name ends in `.so`.
+    /// The fixture of `tests/fixtures/NAME.c`. A shared library, `lib*.c`, has a name that ends in
+    /// `.so`.
     pub fn fixture(&self, name: &str) -> PathBuf {
         self.root.join("fixtures").join(name)
     }
@@ -154,7 +155,7 @@ fn target_directory(environment: &Environment) -> Result<PathBuf> {
     Ok(directory.into())
 }
 
-/// Waits until no other process builds. The lock ends with the file's last handle, however this process ends.
+/// Waits until no other process builds. Dropping the file unlocks it.
 fn lock(path: &Path) -> Result<File> {
     let file =
         File::create(path).with_context(|| format!("{}: cannot be created", path.display()))?;
@@ -162,7 +163,7 @@ fn lock(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Builds what is written in Rust; returns the names of the example programs among it.
+/// Builds the Rust packages; returns the names of the examples among them.
 fn build_rust(
     root: &Path,
     environment: &Environment,
@@ -196,7 +197,7 @@ fn build_rust(
     Ok(examples)
 }
 
-/// The executable or preload library that a message of cargo's announces.
+/// The executable or preload library in one of cargo's messages.
 fn products(message: &Value) -> Vec<PathBuf> {
     if message["reason"] != "compiler-artifact" {
         return Vec::new();
@@ -208,7 +209,7 @@ fn products(message: &Value) -> Vec<PathBuf> {
     executable.into_iter().chain(library).map(PathBuf::from).collect()
 }
 
-/// Compiles every C program of a folder, if there is such a folder; returns the names of the results.
+/// Compiles every C program of a folder that is out of date; returns the names of all results.
 fn build_c(sources: &Path, into: &Path, environment: &Environment) -> Result<BTreeSet<String>> {
     let mut built = BTreeSet::new();
     let files: Vec<PathBuf> = names(sources).iter().map(|name| sources.join(name)).collect();
@@ -235,7 +236,7 @@ fn compile(source: &Path, output: &Path, environment: &Environment) -> Result<()
     if has_extension(output, "so") {
         command.args(["-shared", "-fPIC"]);
     }
-    // Written beside and renamed: another process may be running the old one.
+    // Renamed when complete, since another process may run the old one.
     let fresh = output.with_extension("fresh");
     command.args(extra_flags(source)?).arg("-o").arg(&fresh).arg(source);
     let status = command.status().with_context(|| {
@@ -250,7 +251,7 @@ fn compile(source: &Path, output: &Path, environment: &Environment) -> Result<()
     fs::rename(&fresh, output).with_context(|| format!("{}: cannot be written", output.display()))
 }
 
-/// More flags for one program, from its first line when that reads `// cc: FLAGS`.
+/// A program's own flags, from a first line `// cc: FLAGS`.
 fn extra_flags(source: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(source)
         .with_context(|| format!("{}: cannot be read", source.display()))?;
@@ -259,10 +260,10 @@ fn extra_flags(source: &Path) -> Result<Vec<String>> {
     Ok(flags.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Copies a file unless the copy is there already: same length, same time of change.
+/// Copies a file, unless the copy has the same length and time of change.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let source = fs::metadata(from)
-        .with_context(|| format!("{}: cargo said it was built", from.display()))?;
+    let source =
+        fs::metadata(from).with_context(|| format!("{}: built, but missing", from.display()))?;
     let current = fs::metadata(to).ok();
     if current
         .is_some_and(|it| it.len() == source.len() && it.modified().ok() == source.modified().ok())
@@ -278,17 +279,16 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     write().with_context(|| format!("{}: cannot be copied to {}", from.display(), to.display()))
 }
 
-/// Removes what an earlier build left in a folder and this one no longer makes.
+/// Removes files of earlier builds.
 fn remove_others(directory: &Path, keep: &BTreeSet<String>) -> Result<()> {
     for name in names(directory).into_iter().filter(|name| !keep.contains(name)) {
         let path = directory.join(name);
-        fs::remove_file(&path)
-            .with_context(|| format!("{}: is stale, cannot be removed", path.display()))?;
+        fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
     }
     Ok(())
 }
 
-/// The names of a folder's regular files, sorted; none when there is no such folder.
+/// The names of a folder's regular files, sorted; none if the folder does not exist.
 fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let files = entries.filter(|entry| entry.path().is_file());

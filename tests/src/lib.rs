@@ -1,5 +1,5 @@
-//! What the system tests share. The tests themselves are in `tests/tests/`, one file for each thing they defend;
-//! the same executables run on this machine and, unchanged, in every guest kernel of `kernels.toml`.
+//! Helpers of the system tests in `tests/tests/`. The same executables run on this machine and in
+//! every guest kernel of `kernels.toml`.
 
 pub mod artifacts;
 pub mod need;

@@ -1,4 +1,4 @@
-//! Runs a program under the preload library, and reads back what it recorded.
+//! Runs a program under the preload library and reads its trace.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -9,13 +9,13 @@ use mremap_trace::{Header, Record, Slot, layout};
 
 use crate::artifacts::Artifacts;
 
-/// A program to be run under the preload library.
+/// A command under the preload library.
 pub struct Preload {
     command: Command,
 }
 
 impl Preload {
-    /// `program` under the library, with no settings.
+    /// Creates a command without settings.
     pub fn new(program: impl AsRef<Path>) -> Self {
         let mut command = Command::new(program.as_ref());
         command.env("LD_PRELOAD", Artifacts::get().shim());
@@ -41,7 +41,7 @@ impl Preload {
         self
     }
 
-    /// Preloads other libraries too, in front of ours or behind it.
+    /// Preloads other libraries, too, before and after ours.
     #[must_use]
     pub fn beside(mut self, before: &[&Path], behind: &[&Path]) -> Self {
         let shim = Artifacts::get().shim();
@@ -55,24 +55,24 @@ impl Preload {
         self
     }
 
-    /// The command, for what only `std` can say.
+    /// The command, for further changes.
     pub fn command(&mut self) -> &mut Command {
         &mut self.command
     }
 
-    /// Runs it to its end.
+    /// Runs it and returns its output.
     pub fn output(mut self) -> Output {
         self.command.output().unwrap_or_else(|error| panic!("{:?}: {error}", self.command))
     }
 
-    /// Runs it with a trace, and returns the one trace file's records too.
+    /// Runs it with a trace, which must be a single file.
     pub fn traced(self) -> (Output, Trace) {
         let (output, mut traces) = self.traced_with_children();
         assert_eq!(traces.len(), 1, "one process, one trace");
         (output, traces.remove(0))
     }
 
-    /// Runs it with a trace, and returns the records of every process that left a trace.
+    /// Runs it with a trace, and returns the traces of all processes.
     pub fn traced_with_children(self) -> (Output, Vec<Trace>) {
         let directory = tempfile::tempdir().expect("a directory for the trace");
         let output = self.setting("TRACE", directory.path()).output();
@@ -88,13 +88,14 @@ pub fn trace_files(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.expect("a file").path()).collect()
 }
 
-/// Every trace of a directory, all of them whole.
+/// Reads every trace of a directory. All must be complete.
 pub fn traces_in(directory: &Path) -> Vec<Trace> {
     let read = |path: &PathBuf| Trace::read(&read_trace_file(path));
     trace_files(directory).iter().map(read).collect()
 }
 
-/// The bytes of a trace as far as it has come. The file is as long as it may ever grow, with a hole at the end.
+/// Reads the used part of a trace. The file has its final size from the start, with a hole at its
+/// end.
 pub fn read_trace_file(path: &Path) -> Vec<u8> {
     let mut file = File::open(path).expect("the trace is readable");
     let mut bytes = Vec::new();
@@ -107,7 +108,7 @@ pub fn read_trace_file(path: &Path) -> Vec<u8> {
     bytes
 }
 
-/// A trace, read whole.
+/// The contents of a trace.
 pub struct Trace {
     /// Its header.
     pub header: Header,
@@ -116,14 +117,14 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads a trace that must be whole.
+    /// Reads a trace without torn records.
     pub fn read(bytes: &[u8]) -> Self {
         let (trace, torn) = Self::read_torn(bytes);
         assert_eq!(torn, 0, "no record is torn");
         trace
     }
 
-    /// Reads what a process left behind that was killed; also returns how many records it never finished.
+    /// Reads the trace of a killed process, and returns the number of torn records, too.
     pub fn read_torn(bytes: &[u8]) -> (Self, usize) {
         let (mut header, _) = Header::decode(bytes).expect("a header");
         let (mut records, mut torn, mut overwritten) = (Vec::new(), 0, 0);
@@ -153,18 +154,18 @@ impl Trace {
         self.records.iter().filter_map(call).collect()
     }
 
-    /// How many calls were recorded or, where they could not be, counted.
+    /// Number of recorded and lost calls.
     pub fn calls_and_losses(&self) -> u64 {
         self.calls().len() as u64 + self.header.lost()
     }
 }
 
-/// Whether this is a guest, which emulates its processor and so takes its time.
+/// Whether this is a guest, whose processor is emulated and slow.
 pub fn is_guest() -> bool {
     std::env::var_os("MREMAP_KERNEL").is_some()
 }
 
-/// Whether the kernel that runs has the multi-VMA move, asked without the library.
+/// Whether the running kernel has the multi-VMA move, tested without the library.
 pub fn kernel_moves_several_vmas() -> bool {
     let status = Command::new(Artifacts::get().example("compacting_heap"))
         .env_remove("LD_PRELOAD")
@@ -173,7 +174,7 @@ pub fn kernel_moves_several_vmas() -> bool {
     status.status.success()
 }
 
-/// Whether the running kernel has `PROCMAP_QUERY`, which came with 6.11.
+/// Whether the running kernel has `PROCMAP_QUERY`, new in 6.11.
 pub fn kernel_has_procmap_query() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel has a release");
     let mut numbers = release.split(|letter: char| !letter.is_ascii_digit());

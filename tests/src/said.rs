@@ -1,8 +1,8 @@
-//! What a program under test printed.
+//! The output of a tested program.
 
 use std::process::Output;
 
-/// Bytes as text, whatever they are.
+/// Bytes as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -11,7 +11,7 @@ pub fn text(bytes: &[u8]) -> String {
 ///
 /// # Panics
 ///
-/// When the fixture failed, or did not say so much.
+/// The fixture failed, or its last line has no number.
 pub fn calls_made(output: &Output) -> u64 {
     let said = text(&output.stdout);
     let words: Vec<&str> = said.lines().last().unwrap_or_default().split(' ').collect();
@@ -21,10 +21,10 @@ pub fn calls_made(output: &Output) -> u64 {
     }
 }
 
-/// Holds what a fixture said to what it must say, unless it said that something cannot be had here.
+/// Compares a fixture's output with `expected`, unless it printed `cannot: REASON`.
 ///
 /// # Panics
-/// It said something else, or ended otherwise than well.
+/// The output differs, or the fixture failed.
 pub fn assert_says(who: &str, expected: &str, run: &Output) {
     let said = text(&run.stdout);
     if said.starts_with("cannot: ") {

@@ -1,5 +1,6 @@
-//! Runs a shell script twice in an empty directory of its own, alone and under the preload library, for a user without
-//! privileges: what root may do hides what a sandbox forbids, and some servers refuse to serve root at all.
+//! Runs a shell script twice, each time in an empty directory: without the preload library, and
+//! under it. The user has no privileges, since root bypasses sandboxes, and some servers refuse to
+//! run as root.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -13,26 +14,26 @@ use tempfile::TempDir;
 use crate::artifacts::Artifacts;
 use crate::preload::trace_files;
 
-/// Seconds after which a script has hung, however busy the machine is.
+/// Time limit of a script, in seconds.
 const LIMIT: &str = "600";
 
-/// The user and group that are nobody's on Debian.
+/// The user and group id of nobody on Debian.
 const NOBODY: u32 = 65_534;
 
-/// A script, and what is needed to judge it.
+/// A script and its environment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Script<'a> {
-    /// What `sh -eu` runs. Whatever it prints must be the same twice.
+    /// The script, run by `sh -eu`. Its output must be the same in both runs.
     pub text: &'a str,
-    /// Files that lie in its directory: name and contents.
+    /// Files in its directory: name and contents.
     pub files: &'a [(&'a str, &'a str)],
-    /// Variables of its environment.
+    /// Environment variables.
     pub variables: &'a [(&'a str, &'a str)],
-    /// How the name of a program starts that it runs: one such must have been traced. (`php` may be `php8.2`.)
+    /// Prefix of the name of a program that must have been traced (`php` may be `php8.2`).
     pub program: &'a str,
 }
 
-/// How a script ended and what it said.
+/// Status and output of a script.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     status: ExitStatus,
@@ -41,7 +42,7 @@ struct Outcome {
 }
 
 impl Script<'_> {
-    /// The script must succeed, and come to the same with the library and without.
+    /// Runs the script in both ways. It must succeed, with equal output.
     pub fn check(&self) {
         let alone = self.run(false);
         assert!(alone.status.success(), "alone: {alone:#?}");
@@ -50,15 +51,15 @@ impl Script<'_> {
     }
 
     fn run(&self, under_library: bool) -> Outcome {
-        let place = Place::new(self.files);
-        let mut command = place.command(self.text);
+        let home = Home::new(self.files);
+        let mut command = home.command(self.text);
         command.envs(self.variables.iter().copied());
         if under_library {
-            place.preload(&mut command);
+            home.preload(&mut command);
         }
         let status = command.status().expect("timeout runs");
-        let traced = place.traced_programs();
-        let outcome = place.outcome(status);
+        let traced = home.traced_programs();
+        let outcome = home.outcome(status);
         assert_eq!(
             traced.iter().any(|name| name.starts_with(self.program)),
             under_library,
@@ -68,34 +69,34 @@ impl Script<'_> {
     }
 }
 
-/// The directory of one run: `work`, where the script starts, `traces` and the library, all readable for nobody.
-struct Place(TempDir);
+/// The directory of one run: `work`, where the script starts, `traces`, and a copy of the library.
+struct Home(TempDir);
 
-impl Place {
+impl Home {
     fn new(files: &[(&str, &str)]) -> Self {
-        let place = Self(tempfile::tempdir().expect("a directory"));
-        open_to_all(place.path());
+        let home = Self(tempfile::tempdir().expect("a directory"));
+        open_to_all(home.path());
         for name in ["work", "traces"] {
-            let directory = place.path().join(name);
+            let directory = home.path().join(name);
             fs::create_dir(&directory).expect("a directory");
             give_to_nobody(&directory);
         }
         for (name, contents) in files {
-            fs::write(place.path().join("work").join(name), contents).expect("a file");
+            fs::write(home.path().join("work").join(name), contents).expect("a file");
         }
-        // The built one may lie where only this user comes.
-        let library = place.path().join("libmremap_shim.so");
+        // Copied, since nobody may be unable to access the built one.
+        let library = home.path().join("libmremap_shim.so");
         fs::copy(Artifacts::get().shim(), &library).expect("a copy of the library");
         open_to_all(&library);
-        place
+        home
     }
 
     fn path(&self) -> &Path {
         self.0.path()
     }
 
-    /// `timeout` makes a process group, which ends as one. Output goes to files: a daemon left behind would keep pipes
-    /// open for ever.
+    /// `timeout` kills the whole process group. Output goes to files, since a daemon left behind
+    /// would keep a pipe open.
     fn command(&self, script: &str) -> Command {
         let work = self.path().join("work");
         let mut command = Command::new("timeout");
@@ -122,7 +123,7 @@ impl Place {
             .env("MREMAP_SHIM_TRACE", self.path().join("traces"));
     }
 
-    /// The names of the programs that have left a trace, which must be one.
+    /// The names of the traced programs.
     fn traced_programs(&self) -> Vec<String> {
         let name = |path: &std::path::PathBuf| {
             let bytes = fs::read(path).expect("the trace is readable");
@@ -136,15 +137,15 @@ impl Place {
 
     fn outcome(&self, status: ExitStatus) -> Outcome {
         let read = |name| {
-            let bytes = fs::read(self.path().join(name)).expect("what the script said");
-            // Its own directory has another name each time.
-            String::from_utf8_lossy(&bytes).replace(&self.path().display().to_string(), "PLACE")
+            let bytes = fs::read(self.path().join(name)).expect("the script's output");
+            // The directory's name differs between runs.
+            String::from_utf8_lossy(&bytes).replace(&self.path().display().to_string(), "HOME")
         };
         Outcome { status, stdout: read("stdout"), stderr: read("stderr") }
     }
 }
 
-/// A command of root's is run by nobody; anybody else's stays theirs.
+/// Makes root run a command as nobody. Other users run it themselves.
 pub fn as_nobody(command: &mut Command) {
     if is_root() {
         command.uid(NOBODY).gid(NOBODY);
@@ -161,6 +162,6 @@ fn open_to_all(path: &Path) {
 
 fn give_to_nobody(directory: &Path) {
     if is_root() {
-        chown(directory, Some(NOBODY), Some(NOBODY)).expect("root may give directories away");
+        chown(directory, Some(NOBODY), Some(NOBODY)).expect("root may change owners");
     }
 }

@@ -1,24 +1,36 @@
-//! Large programs that nobody here wrote, doing their own work: the same status and the same output without the library
-//! and with it (a trace, and every move emulated). `cargo xtask test --programs`.
+//! Large programs of others: Python's tests, SQLite, gcc, git, servers, virtual machines, a
+//! browser. Status and output must be the same without the library and under it, with a trace and
+//! every move emulated. `cargo xtask test --programs` runs them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::process::Command;
 
 use mremap_tests::need;
-use mremap_tests::script::Script;
+use mremap_tests::script::{Script, as_nobody};
+
+/// Checks a script, unless one of the programs (each with its package) is not installed.
+fn check(needed: &[(&str, &str)], script: Script<'_>) {
+    if needed.iter().all(|(program, package)| need::program(program, package).is_some()) {
+        script.check();
+    }
+}
+
+/// Whether a subdirectory of `directory` has this file.
+fn is_in_a_subdirectory(directory: &str, file: &str) -> bool {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().join(file)).any(|path| path.is_file())
+}
 
 #[test]
 #[ignore = "large; cargo xtask test --programs runs it"]
 fn pythons_own_tests_of_mmap_and_fork() {
-    let tests = fs::read_dir("/usr/lib").expect("a directory").flatten();
-    let has_tests = |path: &PathBuf| path.join("test/test_mmap.py").is_file();
-    if !tests.map(|entry| entry.path()).any(|path| has_tests(&path)) {
+    if !is_in_a_subdirectory("/usr/lib", "test/test_mmap.py") {
         return need::skip(
             "Python's own tests: apt-get install libpython3.N-testsuite, N as in python3 --version",
         );
     }
     let script = Script {
-        // The figures that it prints are times.
+        // The other numbers that it prints are times.
         text: "/usr/bin/python3 -m test test_mmap test_fork1 >log 2>&1 || { cat log; exit 1; }
                grep -c 'tests OK' log",
         program: "python3",
@@ -30,9 +42,6 @@ fn pythons_own_tests_of_mmap_and_fork() {
 #[test]
 #[ignore = "large; cargo xtask test --programs runs it"]
 fn sqlite_builds_and_vacuums_a_large_mapped_database() {
-    if need::program("sqlite3", "sqlite3").is_none() {
-        return;
-    }
     let script = Script {
         text: "sqlite3 -batch base 'PRAGMA mmap_size=1073741824; PRAGMA synchronous=OFF;
                CREATE TABLE t(id INTEGER PRIMARY KEY, v TEXT);
@@ -44,15 +53,12 @@ fn sqlite_builds_and_vacuums_a_large_mapped_database() {
         program: "sqlite3",
         ..Script::default()
     };
-    script.check();
+    check(&[("sqlite3", "sqlite3")], script);
 }
 
 #[test]
 #[ignore = "large; cargo xtask test --programs runs it"]
 fn gcc_compiles_the_same_file_to_the_same_program() {
-    if need::program("gcc", "gcc").is_none() {
-        return;
-    }
     let script = Script {
         text: "gcc -std=gnu11 -O3 -flto -pthread -o a.out signal_moves.c; cksum <a.out; ./a.out",
         files: &[
@@ -62,15 +68,12 @@ fn gcc_compiles_the_same_file_to_the_same_program() {
         program: "cc1",
         ..Script::default()
     };
-    script.check();
+    check(&[("gcc", "gcc")], script);
 }
 
 #[test]
 #[ignore = "large; cargo xtask test --programs runs it"]
-fn git_collects_its_garbage() {
-    if need::program("git", "git").is_none() {
-        return;
-    }
+fn git_collects_garbage() {
     let script = Script {
         text:
             "git init -q .; git config user.name n; git config user.email e@example.org; git config gc.auto 0
@@ -81,5 +84,122 @@ fn git_collects_its_garbage() {
         program: "git",
         ..Script::default()
     };
-    script.check();
+    check(&[("git", "git")], script);
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn postgresql_serves_several_clients() {
+    if !is_in_a_subdirectory("/usr/lib/postgresql", "bin/initdb") {
+        return need::skip("tests of PostgreSQL: apt-get install postgresql");
+    }
+    let text = include_str!("../programs/postgresql.sh");
+    Script { text, program: "postgres", ..Script::default() }.check();
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn redis_saves_in_the_background() {
+    let text = include_str!("../programs/redis.sh");
+    let script = Script { text, program: "redis-check-rdb", ..Script::default() };
+    check(&[("redis-server", "redis-server")], script);
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn nginx_serves_a_file_during_a_reload() {
+    let text = include_str!("../programs/nginx.sh");
+    let script = Script { text, program: "nginx", ..Script::default() };
+    check(&[("nginx", "nginx-light"), ("curl", "curl")], script);
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn java_under_each_of_its_collectors() {
+    let script = Script {
+        text: include_str!("../programs/java.sh"),
+        files: &[("Churn.java", include_str!("../programs/Churn.java"))],
+        program: "java",
+        ..Script::default()
+    };
+    check(&[("javac", "default-jdk-headless")], script);
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn node_with_workers_and_webassembly() {
+    let script = Script {
+        text: "node churn.js",
+        files: &[("churn.js", include_str!("../programs/churn.js"))],
+        program: "node",
+        ..Script::default()
+    };
+    check(&[("node", "nodejs")], script);
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn php_with_growing_blocks() {
+    let script = Script {
+        text: "php -n -d memory_limit=1G churn.php",
+        files: &[("churn.php", include_str!("../programs/churn.php"))],
+        program: "php",
+        ..Script::default()
+    };
+    check(&[("php", "php-cli")], script);
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn ruby_compacts_its_heap() {
+    let script = Script {
+        text: "ruby -W0 --disable-gems churn.rb",
+        files: &[("churn.rb", include_str!("../programs/churn.rb"))],
+        program: "ruby",
+        ..Script::default()
+    };
+    check(&[("ruby", "ruby")], script);
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn erlang_with_many_processes() {
+    let script = Script {
+        text: "erlc churn.erl; erl -noshell -s churn main || echo status $?",
+        files: &[("churn.erl", include_str!("../programs/churn.erl"))],
+        program: "beam.smp",
+        ..Script::default()
+    };
+    check(&[("erl", "erlang-base")], script);
+}
+
+/// Renders a page in Chromium; `filter` is the strictest seccomp mode that its processes must have.
+fn check_chromium(sandbox: &str, filter: &str) {
+    let script = Script {
+        text: include_str!("../programs/chromium.sh"),
+        files: &[("page.html", include_str!("../programs/page.html"))],
+        variables: &[("SANDBOX", sandbox), ("FILTER", filter)],
+        program: "chromium-headless-shell",
+    };
+    let browser = ("chromium-headless-shell", "chromium-headless-shell");
+    check(&[browser, ("pgrep", "procps")], script);
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn chromium_renders_a_page_in_its_sandbox() {
+    let mut unshare = Command::new("unshare");
+    as_nobody(unshare.args(["--user", "true"]));
+    if !unshare.status().is_ok_and(|status| status.success()) {
+        return need::skip(
+            "Chromium's sandbox: this machine forbids user namespaces; see user_namespaces(7)",
+        );
+    }
+    check_chromium("", "2");
+}
+
+#[test]
+#[ignore = "large; cargo xtask test --programs runs it"]
+fn chromium_renders_a_page_without_its_sandbox() {
+    check_chromium("--no-sandbox", "0");
 }

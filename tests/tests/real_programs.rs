@@ -1,5 +1,5 @@
-//! Programs that nobody here wrote and that call `mremap`: the same output, the same status and as many calls as without
-//! the library, whatever it does. How many calls there are, strace says.
+//! Programs of others that call `mremap`: output, status and number of calls must be the same
+//! without the library and under it, in every mode. strace counts the calls.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace};
 
-/// Calls of `mremap` in a log of `strace -f`: one line each, or two where another thread's came between.
+/// Counts the calls in a log of `strace -f`, where another thread may split a call into two lines.
 fn count_calls(log: &str) -> usize {
     log.lines().filter(|line| line.contains("mremap(")).count()
 }
 
-/// Runs a program under strace, and whatever `settings` say under the library; returns its calls of `mremap`.
+/// Runs a program under strace with environment variables; returns its number of calls.
 fn run_under_strace(
     strace: &Path,
     settings: &[(&str, &str)],
@@ -38,7 +38,7 @@ fn run_under_strace(
     (output, count_calls(&log))
 }
 
-/// As it runs by itself, in an empty directory of its own, with a trace.
+/// Runs a program with a trace in an empty directory.
 fn run_traced(mode: &str, program: &Path, arguments: &[&str]) -> (Output, Vec<Trace>) {
     let directory = tempfile::tempdir().expect("a directory");
     let mut run = Preload::new(program).args(arguments).setting("MODE", mode);
@@ -52,7 +52,7 @@ fn assert_same(got: &Output, expected: &Output, what: &str) {
     assert_eq!(got.stderr, expected.stderr, "{what}");
 }
 
-/// Runs a program alone, in every mode with a trace, and in `emulate` under strace; all must agree.
+/// Runs a program without the library, in every mode with a trace, and in `emulate` under strace.
 fn check(program: &Path, arguments: &[&str]) {
     let Some(strace) = need::program("strace", "strace") else {
         return;
@@ -75,8 +75,8 @@ fn check(program: &Path, arguments: &[&str]) {
         [("LD_PRELOAD", shim.to_str().expect("a path in UTF-8")), ("MREMAP_SHIM_MODE", "emulate")];
     let (output, calls_of_kernel) = run_under_strace(&strace, &settings, program, arguments);
     assert_same(&output, &alone, "emulate under strace");
-    // None of these programs moves anything to a place of its own choosing: all is passed through.
-    assert_eq!(calls_of_kernel, calls, "{name}: what the kernel got");
+    // None of these programs uses MREMAP_FIXED, so every call is forwarded.
+    assert_eq!(calls_of_kernel, calls, "{name}: calls that reached the kernel");
 }
 
 #[test]
@@ -92,7 +92,7 @@ for turn in reversed(range(12)):
     m.resize(4096 << turn)
 print(len(m), m[:5])
 ";
-    // Debian's own: what a version manager puts into PATH is a shell script.
+    // Not from PATH, where a version manager may have put a shell script.
     if let Some(python) = need::file("/usr/bin/python3", "python3") {
         check(&python, &["-S", "-c", script]);
     }
@@ -154,7 +154,7 @@ fn ruby_resizes_a_buffer() {
     }
 }
 
-/// The calls of the system between the two of `sched_yield` in a log of strace.
+/// The system calls between the two calls of `sched_yield` in a log of strace.
 fn calls_between_markers(log: &str) -> Vec<&str> {
     let markers: Vec<usize> = log
         .lines()
@@ -168,7 +168,7 @@ fn calls_between_markers(log: &str) -> Vec<&str> {
     log.lines().skip(first + 1).take(last - first - 1).collect()
 }
 
-/// Every system call of the counted thousand, with a trace or without.
+/// The system calls of a thousand calls of `mremap`, with a trace or without.
 fn calls_around(strace: &Path, traced: bool) -> Vec<String> {
     let directory = tempfile::tempdir().expect("a directory");
     let log: PathBuf = directory.path().join("strace.log");
@@ -187,7 +187,7 @@ fn calls_around(strace: &Path, traced: bool) -> Vec<String> {
 }
 
 #[test]
-fn a_call_passed_through_makes_no_other() {
+fn a_forwarded_call_makes_no_further_system_call() {
     let Some(strace) = need::program("strace", "strace") else {
         return;
     };

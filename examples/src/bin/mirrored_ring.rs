@@ -1,21 +1,21 @@
-//! A ring buffer whose memory is mapped twice in a row, so that a message that wraps round the end is
-//! still one slice. It stands for the buffers of audio servers, packet brokers and stream parsers. The
-//! ring moves to another place while messages are in it, one of them across the wrap.
+//! A ring buffer that is mapped twice in a row, so that a message across the end is still one
+//! slice, as in audio servers, packet brokers and stream parsers. The ring moves while it contains
+//! messages, one of them across the end.
 //!
 //! ```text
-//!        memfd           |tail of it ......... head|
+//!        memfd           |tail ............... head|
 //!
-//!        ring      |......... head|tail of it ......... head|tail of it|
-//!                  |  first view  |        second view      the same memory again
+//!        ring      |......... head|tail ............... head|tail ...........|
+//!                  |  first view  |        second view of the same memory
 //!                  |              |
 //!                  |  one mremap, MAYMOVE|FIXED, both views
 //!                  v              v
 //!        ring      |  first view  |  second view  |
 //! ```
 //!
-//! The two views are mappings of the same pages of one file, so the kernel cannot merge them. Moving them
-//! one after the other would leave a time in which no message could be read; moving only one of them
-//! would leave a ring that is no longer mirrored, which is what the checks look for.
+//! The two views map the same pages of one file, so the kernel cannot merge them. Moved one after
+//! the other, they would not be adjacent for a moment. If only one moved, the ring would not be
+//! mirrored any more, which the checks would find.
 
 use std::fs::File;
 use std::io;
@@ -25,7 +25,7 @@ use std::{ptr, slice};
 
 const RING_PAGES: usize = 4;
 const VIEWS: usize = 2;
-/// The most messages that are in the ring at a time.
+/// Number of messages in the ring, at most.
 const IN_FLIGHT: usize = 5;
 /// Enough to go round the ring several times.
 const MESSAGES: usize = 100;
@@ -70,11 +70,11 @@ fn run() -> Result<String, Failure> {
     ))
 }
 
-/// What ends the program early.
+/// Errors of the program.
 enum Failure {
-    /// The system refused something: exit status 1.
+    /// A system call was refused: exit status 1.
     Refused { call: String, error: io::Error },
-    /// The memory is not what it should be: exit status 2.
+    /// Memory is wrong: exit status 2.
     Corrupt(String),
 }
 
@@ -82,7 +82,7 @@ fn refused(call: &str) -> Failure {
     Failure::Refused { call: call.to_owned(), error: io::Error::last_os_error() }
 }
 
-/// The system's own words, as the C examples have them, and the remedy where there is one.
+/// The error as the C examples print it, with the remedy if there is one.
 fn explain(error: &io::Error) -> String {
     let words = error.to_string();
     let words = words.split(" (os error").next().unwrap_or_default();
@@ -94,15 +94,15 @@ fn explain(error: &io::Error) -> String {
 }
 
 fn page_size() -> usize {
-    // SAFETY: sysconf is a foreign function; it takes a number, returns a number and touches no memory of ours.
+    // SAFETY: sysconf takes and returns a number.
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
 
-/// Messages of bytes, each preceded by its length, in a buffer that follows itself in memory.
+/// Messages, each preceded by its length, in a buffer that is mapped twice.
 ///
-/// `base` starts `VIEWS * capacity` bytes that this ring owns; `base + i` and `base + capacity + i` are the
-/// same byte of the file. `read < capacity`, `used <= capacity`, and the `used` bytes from `read` on are
-/// messages. No slice is ever longer than `capacity`: it would hold the same byte twice.
+/// The ring owns `VIEWS * capacity` bytes at `base`; `base + i` and `base + capacity + i` are the
+/// same byte of the file. `read < capacity`, `used <= capacity`, and the `used` bytes from `read`
+/// on are messages. No slice is longer than `capacity`, or it would contain a byte twice.
 struct MirroredRing {
     base: *mut u8,
     capacity: usize,
@@ -110,7 +110,7 @@ struct MirroredRing {
     used: usize,
 }
 
-/// The length that precedes a message.
+/// Bytes of the length before a message.
 const HEADER: usize = size_of::<u32>();
 
 impl MirroredRing {
@@ -118,8 +118,8 @@ impl MirroredRing {
         let file = memory_file(capacity)?;
         let ring = Self { base: reserve(VIEWS * capacity)?, capacity, read: 0, used: 0 };
         for view in 0..VIEWS {
-            // SAFETY: the kernel replaces `capacity` bytes from here, all of them inside the reservation
-            // that `ring` owns and that nothing refers to yet.
+            // SAFETY: the mapping replaces `capacity` bytes inside the reservation that `ring` owns
+            // and that nothing refers to yet.
             let mapped = unsafe {
                 libc::mmap(
                     ring.base.add(view * capacity).cast(),
@@ -137,12 +137,12 @@ impl MirroredRing {
         Ok(ring)
     }
 
-    /// Moves both views, and whatever is in them, to other addresses.
+    /// Moves both views to another address.
     fn relocate(&mut self) -> Result<(), Failure> {
         let length = VIEWS * self.capacity;
         let target = reserve(length)?;
-        // SAFETY: only the kernel can move a mapping. The source is ours, and `&mut self` says that no slice
-        // of it is alive; the target is a reservation of the same length that was made for this.
+        // SAFETY: the source is ours, and by `&mut self` no slice of it is alive. The target is a
+        // new reservation of the same length.
         let moved = unsafe {
             libc::mremap(
                 self.base.cast(),
@@ -158,17 +158,17 @@ impl MirroredRing {
         }
         self.base = moved.cast();
         if moved != target.cast() {
-            return Err(Failure::Corrupt("mremap has put the ring somewhere else".to_owned()));
+            return Err(Failure::Corrupt("mremap moved the ring elsewhere".to_owned()));
         }
         Ok(())
     }
 
-    /// Whether the messages in flight go round the end of the buffer.
+    /// Whether the messages cross the end of the buffer.
     fn wraps(&self) -> bool {
         self.read + self.used > self.capacity
     }
 
-    /// False when there is no room.
+    /// Appends a message. Returns false if there is no room.
     fn push(&mut self, message: &[u8]) -> bool {
         let needed = HEADER + message.len();
         if self.used + needed > self.capacity {
@@ -181,46 +181,46 @@ impl MirroredRing {
         true
     }
 
-    /// The oldest message, in place: one slice, wherever it lies. `None` when its length cannot be right.
+    /// The oldest message, as one slice. `None` if its length is impossible.
     fn front(&self) -> Option<&[u8]> {
         let (header, rest) = self.filled().split_first_chunk::<HEADER>()?;
         rest.get(..u32::from_ne_bytes(*header) as usize)
     }
 
-    /// Forgets the oldest message, which is `length` bytes long.
+    /// Removes the oldest message, which is `length` bytes long.
     fn pop_front(&mut self, length: usize) {
         self.read = (self.read + HEADER + length) % self.capacity;
         self.used -= HEADER + length;
     }
 
     fn filled(&self) -> &[u8] {
-        // SAFETY: raw memory becomes a slice here, as no collection can be mirrored. It lies within the two
-        // views, since `read < capacity` and `used <= capacity`, and `&self` keeps it from changing.
+        // SAFETY: the bytes are within the two views, since `read < capacity` and `used <=
+        // capacity`, and `&self` keeps them from changing.
         unsafe { slice::from_raw_parts(self.base.add(self.read), self.used) }
     }
 
-    /// The `length` bytes behind the messages; the caller has seen that there are so many.
+    /// The `length` free bytes after the messages.
     fn room(&mut self, length: usize) -> &mut [u8] {
         assert!(self.used + length <= self.capacity, "the ring has no room for {length} bytes");
         let start = (self.read + self.used) % self.capacity;
-        // SAFETY: as in `filled`: `start < capacity` and `length <= capacity` stay within the two views, and
-        // `&mut self` says that this is the only slice of them.
+        // SAFETY: the bytes are within the two views, since `start < capacity` and `length <=
+        // capacity`, and by `&mut self` this is the only slice of them.
         unsafe { slice::from_raw_parts_mut(self.base.add(start), length) }
     }
 
-    /// Whatever is written through one view must appear in the other.
+    /// Checks that writes through one view appear in the other.
     fn expect_mirrored(&mut self) -> Result<(), Failure> {
         let length = VIEWS * self.capacity;
         let mut resident = vec![0_u8; length / page_size()];
-        // SAFETY: mincore is a foreign function; it reads no memory of ours and writes one byte a page.
+        // SAFETY: mincore writes one byte a page to `resident`, which has as many.
         if unsafe { libc::mincore(self.base.cast(), length, resident.as_mut_ptr()) } != 0 {
             return Err(Failure::Corrupt("part of the ring is not mapped".to_owned()));
         }
         for here in 0..length {
             let there = (here + self.capacity) % length;
-            // SAFETY: both addresses lie within the views, which are mapped as mincore has just said, and
-            // `&mut self` says that no slice of them is alive. They are one byte of the file under two
-            // addresses: volatile accesses make the compiler write the one before it reads the other.
+            // SAFETY: both addresses are within the mapped views, and by `&mut self` no slice of
+            // them is alive. They are the same byte of the file, so volatile accesses keep the
+            // compiler from reordering them.
             let seen = unsafe {
                 let (here, there) = (self.base.add(here), self.base.add(there));
                 let kept = here.read_volatile();
@@ -230,8 +230,7 @@ impl MirroredRing {
                 seen == !kept && there.read_volatile() == kept
             };
             if !seen {
-                let found =
-                    format!("what is written at offset {here} does not appear at offset {there}");
+                let found = format!("a write at offset {here} does not appear at offset {there}");
                 return Err(Failure::Corrupt(found));
             }
         }
@@ -241,30 +240,29 @@ impl MirroredRing {
 
 impl Drop for MirroredRing {
     fn drop(&mut self) {
-        // SAFETY: only munmap gives memory back that mmap gave. The views are ours, and nothing borrows them
-        // any more. It can fail only for arguments that are no mapping, and there is nobody to tell then.
+        // SAFETY: the views are ours, and nothing borrows them any more.
         unsafe { libc::munmap(self.base.cast(), VIEWS * self.capacity) };
     }
 }
 
-/// A file of that length without a name.
+/// Creates a memfd of this length.
 fn memory_file(length: usize) -> Result<File, Failure> {
     // SAFETY: the name is a C string that outlives the call.
     let descriptor = unsafe { libc::memfd_create(c"mirrored_ring".as_ptr(), libc::MFD_CLOEXEC) };
     if descriptor == -1 {
         return Err(refused("memfd_create"));
     }
-    // SAFETY: the descriptor was opened a line ago, and nobody else knows it.
+    // SAFETY: the descriptor was just opened and has no other owner.
     let file = unsafe { File::from_raw_fd(descriptor) };
     file.set_len(length as u64)
         .map_err(|error| Failure::Refused { call: "ftruncate".to_owned(), error })?;
     Ok(file)
 }
 
-/// Address space of our own, so that placing something inside it hits nobody.
+/// Reserves address space, so that mappings placed inside replace nothing else.
 fn reserve(length: usize) -> Result<*mut u8, Failure> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: the kernel chooses an address that is free, so no memory of anybody changes.
+    // SAFETY: the kernel chooses a free address, so no other memory changes.
     let start = unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_NONE, flags, -1, 0) };
     if start == libc::MAP_FAILED {
         return Err(refused("mmap of a reservation"));
@@ -272,24 +270,22 @@ fn reserve(length: usize) -> Result<*mut u8, Failure> {
     Ok(start.cast())
 }
 
-/// Where the ring was, there must be nothing: `mincore` of a page that is not mapped fails.
+/// Checks that the ring's old range is unmapped: there `mincore` fails.
 fn expect_unmapped(former: *mut u8, length: usize) -> Result<(), Failure> {
     for page in 0..length / page_size() {
         let mut resident = 0_u8;
-        // SAFETY: mincore is a foreign function; it looks at no memory of ours, and writes one byte for one page.
+        // SAFETY: mincore writes one byte for one page.
         let answer = unsafe {
             libc::mincore(former.wrapping_add(page * page_size()).cast(), 1, &raw mut resident)
         };
         if answer == 0 {
-            return Err(Failure::Corrupt(format!(
-                "page {page} of the ring is still at its old place"
-            )));
+            return Err(Failure::Corrupt(format!("page {page} of the old ring is still mapped")));
         }
     }
     Ok(())
 }
 
-/// Numbered messages of varying lengths, which must come out as they went in and in the same order.
+/// Numbered messages of varying lengths, received in the order in which they were sent.
 #[derive(Default)]
 struct Traffic {
     sent: usize,
@@ -297,7 +293,7 @@ struct Traffic {
 }
 
 impl Traffic {
-    /// Sends `count` messages, and receives as many as it takes to keep `IN_FLIGHT` of them in the ring.
+    /// Sends `count` messages, and receives so many that at most `IN_FLIGHT` are in the ring.
     fn pass(&mut self, ring: &mut MirroredRing, count: usize) -> Result<(), Failure> {
         for _ in 0..count {
             if self.in_flight() == IN_FLIGHT {
@@ -325,7 +321,7 @@ impl Traffic {
         let wanted = message(number, ring.capacity);
         let Some(found) = ring.front() else {
             return Err(Failure::Corrupt(format!(
-                "message {number} says it is longer than all that was sent"
+                "message {number} is longer than everything in the ring"
             )));
         };
         if found.len() != wanted.len() {
@@ -348,7 +344,7 @@ impl Traffic {
     }
 }
 
-/// The contents of a message follow from its number. `IN_FLIGHT` of them always fit, and nearly fill the ring.
+/// The contents of message `number`. `IN_FLIGHT` messages always fit, and nearly fill the ring.
 fn message(number: usize, capacity: usize) -> Vec<u8> {
     let longest = capacity / IN_FLIGHT - HEADER;
     let length = longest - number * 37 % (longest / 8);
