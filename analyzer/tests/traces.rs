@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
-use mremap_trace::{ChunkHeader, ClaimWord, Header, Keep, Outcome, Under};
+use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
+use mremap_trace::{ChunkHeader, ClaimWord, Header, Keep, Outcome, Record, Stack, Summary, Under};
 use tempfile::TempDir;
 
 mod common;
@@ -161,6 +161,55 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
         assert!(stderr(&output).contains(&expected), "{name}: {}", stderr(&output));
         assert_eq!(stdout(&output).lines().count(), calls.unwrap_or(0), "{name}");
     }
+}
+
+/// Threads 1 to 3 share the first chunk, where thread 1's move is interrupted by calls of others. Its second part and
+/// the summary are in a chunk of its own.
+#[test]
+fn reads_chunks_that_threads_share() {
+    let resize = |ticks| call(Outcome::PassedThrough, ticks, 1, 0x1000);
+    let stack = |of| Record::Stack(Stack { call: of, first: 1, count: 1, frames: [of.into(); 6] });
+    let shared = vec![
+        Record::Thread(1),
+        call(Outcome::Emulated, 3_000, 20, NEW as i64),
+        Record::Thread(2),
+        resize(3_100),
+        Record::Thread(3),
+        resize(3_200),
+        Record::Thread(1),
+        part(2, 0, 8, 0),
+        Record::Thread(2),
+        stack(4),
+    ];
+    let summary = Summary { call: 2, parts: 2, bytes: 10 * PAGE, ..Summary::default() };
+    let own = vec![part(2, 18, 20, 0), Record::Summary(summary), stack(2), resize(3_300)];
+    let mut bytes = trace_of_threads(&header(42, 2), &[(9, shared), (1, own)]);
+    bytes[layout::header::VERSION] = layout::VERSION_SHARED as u8;
+    // A thread takes a chunk of its own later.
+    let claims = HEADER_SIZE + CHUNK_SIZE + layout::chunk::CLAIMS;
+    bytes[claims..claims + 8].copy_from_slice(&ClaimWord::new(1, 5).0.to_ne_bytes());
+    let directory = TempDir::new().unwrap();
+    let path = write(&directory, "shared.mremap", &bytes);
+    let file = path.to_str().unwrap();
+
+    for follow in [&[][..], &["--follow"]] {
+        let events = analyzer(&[&["events", "--json", file], follow].concat());
+        let read = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let events: Vec<_> = stdout(&events).lines().map(read).collect();
+        let tids: Vec<_> = events.iter().map(|event| &event["tid"]).collect();
+        assert_eq!(tids, [1, 2, 3, 1], "{follow:?}");
+        assert_eq!(events[0]["parts"], 2, "{follow:?}: {}", events[0]);
+        let frames = |event: &serde_json::Value| event["stack"].as_array().map_or(0, Vec::len);
+        let stacks = if follow.is_empty() { [1, 1, 0, 0] } else { [0; 4] };
+        assert_eq!(events.iter().map(frames).collect::<Vec<_>>(), stacks);
+        assert_eq!(events[0]["part_list"].as_array().map(Vec::len), Some(2), "{follow:?}");
+    }
+    let report = analyzer(&["report", "--json", file]);
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!((&report["calls"], &report["moves"]["bytes"]), (&4.into(), &(10 * PAGE).into()));
+    let one = stdout(&analyzer(&["report", "--json", "--tid", "1", file]));
+    let one: serde_json::Value = serde_json::from_str(&one).unwrap();
+    assert_eq!((&one["calls"], &one["moves"]["bytes"]), (&2.into(), &(10 * PAGE).into()));
 }
 
 /// A process killed while it gave up its oldest chunk: each of that chunk's two calls is shown or counted.

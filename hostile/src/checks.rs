@@ -10,7 +10,7 @@ use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS};
 use mremap_trace::{ChunkHeader, Header, Record, Slot};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::load::{Calls, Index, Tail, Traces, Visitor, in_order, open, scan};
+use crate::load::{Calls, Index, Run, Tail, Traces, Visitor, in_order, open, scan};
 
 /// Bytes of a file beyond which nothing new can happen.
 const LONGEST: usize = HEADER_SIZE + 16 * CHUNK_SIZE;
@@ -101,7 +101,7 @@ fn read(path: &Path) {
 struct Counter(u64);
 
 impl Visitor for Counter {
-    fn chunk(&mut self, _place: u32, _header: &ChunkHeader) {}
+    fn run(&mut self, _run: &Run) {}
 
     fn calls(&mut self, calls: &Calls<'_>) {
         assert_eq!(calls.iter().count(), calls.len());

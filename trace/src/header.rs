@@ -81,6 +81,11 @@ pub struct Header {
     pub lost_no_space: u64,
     /// Calls not recorded because somebody had truncated the file.
     pub lost_truncated: u64,
+    /// Calls not recorded because the mapping could not grow: a limit on address space or on locked memory, or
+    /// another mapping behind it.
+    pub lost_no_memory: u64,
+    /// Calls not recorded because a seccomp filter of their thread may forbid to allocate space.
+    pub lost_filtered: u64,
     /// A later reading of ticks and `CLOCK_MONOTONIC`, which gives the length of a tick. `None`
     /// before the first, and while a reading is being stored.
     pub later: Option<(u64, u64)>,
@@ -113,6 +118,8 @@ impl Header {
             .saturating_add(self.lost_overwritten)
             .saturating_add(self.lost_no_space)
             .saturating_add(self.lost_truncated)
+            .saturating_add(self.lost_no_memory)
+            .saturating_add(self.lost_filtered)
     }
 
     /// Chunks that the file has room for.
@@ -164,7 +171,7 @@ impl Header {
         ]
     }
 
-    fn large_numbers(&self) -> [(usize, u64); 14] {
+    fn large_numbers(&self) -> [(usize, u64); 16] {
         let (later_ticks, later_ns) = self.later.unwrap_or_default();
         [
             (at::CAPACITY, self.capacity),
@@ -181,6 +188,8 @@ impl Header {
             (at::LATER_CHECK, later_ticks ^ later_ns),
             (at::PID_NAMESPACE, self.pid_namespace),
             (at::START_TIME, self.start_time),
+            (at::LOST_NO_MEMORY, self.lost_no_memory),
+            (at::LOST_FILTERED, self.lost_filtered),
         ]
     }
 
@@ -216,6 +225,8 @@ impl Header {
                 .then_some((later_ticks, later_ns)),
             pid_namespace: large(at::PID_NAMESPACE),
             start_time: large(at::START_TIME),
+            lost_no_memory: large(at::LOST_NO_MEMORY),
+            lost_filtered: large(at::LOST_FILTERED),
         }
     }
 }
@@ -237,16 +248,20 @@ fn check(bytes: &[u8]) -> Result<(), DecodeError> {
     if bytes.len() < layout::HEADER_SIZE {
         return Err(wrong(bytes.len(), "the file ends inside the header"));
     }
-    let is_other = |&(offset, value): &(usize, u32)| u32_at(bytes, offset) != Some(value);
+    let is_other = |&(offset, value): &(usize, u32)| {
+        let found = u32_at(bytes, offset);
+        let is_shared = offset == at::VERSION && found == Some(layout::VERSION_SHARED);
+        found != Some(value) && !is_shared
+    };
     match GEOMETRY.into_iter().find(is_other) {
         None => Ok(()),
         Some((at::BYTE_ORDER, _)) => {
             Err(wrong(at::BYTE_ORDER, "recorded in the other byte order, or damaged"))
         }
         Some((at::VERSION, _)) => {
-            Err(wrong(at::VERSION, "a format version this build does not read (it reads 1)"))
+            Err(wrong(at::VERSION, "a format version this build does not read (it reads 1 and 2)"))
         }
-        Some((offset, _)) => Err(wrong(offset, "a size that version 1 does not have")),
+        Some((offset, _)) => Err(wrong(offset, "a size that versions 1 and 2 do not have")),
     }
 }
 

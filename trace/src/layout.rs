@@ -8,8 +8,10 @@
 
 /// First eight bytes of every trace.
 pub const MAGIC: [u8; 8] = *b"MREMAPTR";
-/// The version this crate writes, and the only one it reads.
+/// The version of a trace in which every chunk is filled by one thread.
 pub const VERSION: u32 = 1;
+/// The version of a trace that has a chunk shared by threads. Nothing else differs.
+pub const VERSION_SHARED: u32 = 2;
 /// Written in the recording machine's byte order, so a reader can tell it.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 /// Bytes before the first chunk.
@@ -70,6 +72,10 @@ pub mod header {
     pub const PID_NAMESPACE: usize = 184;
     /// Field 22 of `/proc/PID/stat`: when the process started; 0 if unknown.
     pub const START_TIME: usize = 192;
+    /// Calls not recorded because the mapping could not grow.
+    pub const LOST_NO_MEMORY: usize = 200;
+    /// Calls not recorded because a seccomp filter may forbid to allocate space.
+    pub const LOST_FILTERED: usize = 208;
     /// Text fields: a little `u16` length in the file's byte order, then the bytes.
     pub const SHIM_VERSION: (usize, usize) = (256, 62);
     pub const KERNEL: (usize, usize) = (320, 126);

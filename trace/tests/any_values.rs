@@ -69,7 +69,7 @@ fn contexts() -> impl Strategy<Value = Record> {
     let counts = (0..=20_u8, 0..=FRAMES_PER_RECORD as u16);
     let values = any::<([u32; 2], u16, [u64; 6], [u8; 20])>();
     let level = prop::sample::select(&Level::ALL);
-    (0..4, counts, level, values).prop_map(
+    (0..5, counts, level, values).prop_map(
         |(kind, (build_id_len, count), level, ([call, len], first, frames, build_id))| match kind {
             0 => Record::Module(Module {
                 start: frames[0],
@@ -81,7 +81,8 @@ fn contexts() -> impl Strategy<Value = Record> {
                 since: frames[3] & LOW_56,
             }),
             1 => Record::Message(Message { level, text_len: len, ticks: frames[0] }),
-            2 => Record::Stack(Stack { call, first, count, frames }),
+            2 => Record::Thread(call),
+            3 => Record::Stack(Stack { call, first, count, frames }),
             _ => Record::StackWords(StackWords { call, first, count, entries: frames }),
         },
     )
@@ -113,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn headers(small in any::<[u32; 11]>(), large in any::<[u64; 12]>(), boot_id in any::<[u8; 16]>(), argv in any::<Vec<u8>>()) {
+    fn headers(small in any::<[u32; 11]>(), large in any::<[u64; 14]>(), boot_id in any::<[u8; 16]>(), argv in any::<Vec<u8>>()) {
         let header = Header {
             page_size: small[0],
             pid: small[1],
@@ -139,6 +140,8 @@ proptest! {
             later: (large[9] != 0).then_some((large[9], large[0])),
             pid_namespace: large[10],
             start_time: large[11],
+            lost_no_memory: large[12],
+            lost_filtered: large[13],
         };
         let text = HeaderText { argv: &argv, exe: b"/bin/true", ..HeaderText::default() };
         let mut bytes = vec![0; layout::HEADER_SIZE];

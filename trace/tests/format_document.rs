@@ -66,6 +66,7 @@ fn every_tag_is_documented() {
         (Record::Message(Message::default()), "message of the shim's own"),
         (Record::Stack(Stack::default()), "stack"),
         (Record::StackWords(StackWords::default()), "words of a stack"),
+        (Record::Thread(1), "thread"),
         (Record::Padding, "padding"),
         (Record::Text([0; layout::TEXT_PER_SLOT]), "text"),
     ] {

@@ -62,6 +62,7 @@ fn every_record_survives_the_round_trip() {
             entries: [StackWords::entry(255, 1 << 55), StackWords::entry(1, 7), 0, 0, 0, 0],
         }),
         Record::Text([b'x'; layout::TEXT_PER_SLOT]),
+        Record::Thread(u32::MAX),
         Record::Padding,
     ];
     for record in records {

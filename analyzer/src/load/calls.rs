@@ -52,6 +52,11 @@ impl<'a> Calls<'a> {
         Call::decode(&words(slot))
     }
 
+    /// Those in the slots that a mask picks.
+    pub fn within(&self, picked: u64) -> Self {
+        Self { mask: self.mask & picked, ..*self }
+    }
+
     /// Those that failed.
     pub fn failed(&self) -> Self {
         Self { mask: self.mask & self.failed, ..*self }
@@ -75,6 +80,11 @@ impl<'a> Calls<'a> {
             }
             left &= u64::MAX.checked_shl(end).unwrap_or(0);
         }
+    }
+
+    /// A slot of the chunk, whatever it holds.
+    pub fn slot(&self, index: u32) -> Option<&'a [u8; SLOT_SIZE]> {
+        self.slots.get(index as usize)
     }
 
     /// All slots, whatever stands in them.

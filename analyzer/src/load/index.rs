@@ -3,31 +3,42 @@
 
 use std::collections::HashMap;
 
-use mremap_trace::ChunkHeader;
-
 use super::calls::Calls;
 use super::process::Process;
-use super::scan::{Visitor, scan};
+use super::scan::{Run, Visitor, scan};
 use super::survey::Traces;
 
-/// A begun chunk.
+/// A thread's records in one chunk.
 #[derive(Clone, Copy)]
-pub struct Entry {
-    /// Its place in the file.
-    pub place: u32,
+struct Entry {
+    /// The chunk's place in the file.
+    place: u32,
     tid: u32,
-    /// Its number; where the last records are kept, places hold numbers of several laps.
+    /// Number of the chunk; where the last records are kept, places hold numbers of several laps.
     number: u32,
     /// The place of the chunk its thread filled next; its own when there is none.
-    pub next: u32,
+    next: u32,
     calls: u32,
     /// Wall clock of its earliest call, nanoseconds.
     first: u64,
 }
 
+impl Entry {
+    /// Takes the records that the same thread has in the same chunk, if `later` are.
+    fn merge(&mut self, later: &Self) -> bool {
+        let is_same = (self.place, self.tid) == (later.place, later.tid);
+        if is_same {
+            self.calls += later.calls;
+            self.first = self.first.min(later.first);
+        }
+        is_same
+    }
+}
+
 /// Chunks by file, and by time.
 #[derive(Default)]
 pub struct Index {
+    /// By place and thread.
     files: Vec<Vec<Entry>>,
     /// Moment, file, place.
     pub(super) by_time: Vec<(u64, u32, u32)>,
@@ -51,25 +62,32 @@ impl Index {
         traces.take_found(found);
         let mut index = Self { by_time: Vec::new(), calls: 0, files };
         for (file, entries) in index.files.iter_mut().enumerate() {
+            let by_place = |entry: &Entry| (entry.place, entry.tid);
+            entries.sort_unstable_by_key(by_place);
+            entries.dedup_by(|later, entry| entry.merge(later));
             let mut later: HashMap<u32, u32> = HashMap::new();
             entries.sort_unstable_by_key(|entry| entry.number);
             for entry in entries.iter_mut().rev() {
                 entry.next = later.insert(entry.tid, entry.place).unwrap_or(entry.place);
             }
-            entries.sort_unstable_by_key(|entry| entry.place);
-            let with_calls = entries.iter().filter(|entry| entry.calls > 0);
-            index.by_time.extend(with_calls.map(|entry| (entry.first, file as u32, entry.place)));
+            entries.sort_unstable_by_key(by_place);
+            for chunk in entries.chunk_by(|one, other| one.place == other.place) {
+                let with_calls = chunk.iter().filter(|entry| entry.calls > 0);
+                let first = with_calls.map(|entry| entry.first).min();
+                let place = chunk.first().map_or(0, |entry| entry.place);
+                index.by_time.extend(first.map(|first| (first, file as u32, place)));
+            }
             index.calls += entries.iter().map(|entry| u64::from(entry.calls)).sum::<u64>();
         }
         index.by_time.sort_unstable();
         index
     }
 
-    /// The chunk that a chunk's thread filled next.
-    pub fn next_of_thread(&self, file: usize, place: u32) -> Option<u32> {
+    /// The chunk that a thread filled after the one at a place.
+    pub fn next_of_thread(&self, file: usize, place: u32, tid: u32) -> Option<u32> {
         let entries = self.files.get(file)?;
-        let at = entries.binary_search_by_key(&place, |entry| entry.place).ok()?;
-        entries.get(at).map(|entry| entry.next).filter(|next| *next != place)
+        let at = entries.binary_search_by_key(&(place, tid), |entry| (entry.place, entry.tid));
+        entries.get(at.ok()?).map(|entry| entry.next).filter(|next| *next != place)
     }
 }
 
@@ -85,28 +103,16 @@ impl<'a> Surveyor<'a> {
 }
 
 impl Visitor for Surveyor<'_> {
-    fn chunk(&mut self, place: u32, header: &ChunkHeader) {
-        self.entries.push(Entry {
-            place,
-            tid: header.tid,
-            number: header.number,
-            next: place,
-            calls: 0,
-            first: u64::MAX,
-        });
+    fn run(&mut self, run: &Run) {
+        let Run { place, number, tid } = *run;
+        self.entries.push(Entry { place, tid, number, next: place, calls: 0, first: u64::MAX });
     }
 
     fn calls(&mut self, calls: &Calls<'_>) {
-        if let Some(entry) = self.entries.last_mut() {
+        let first = calls.iter().map(|(_, call)| call.ticks).min();
+        if let (Some(entry), Some(first)) = (self.entries.last_mut(), first) {
             entry.calls = calls.len() as u32;
-            let ticks = calls.iter().map(|(_, call)| call.ticks);
-            entry.first = ticks.min().unwrap_or(u64::MAX);
-        }
-    }
-
-    fn end_of_chunk(&mut self) {
-        if let Some(entry) = self.entries.last_mut().filter(|entry| entry.calls > 0) {
-            entry.first = self.process.wall_clock(entry.first);
+            entry.first = self.process.wall_clock(first);
         }
     }
 }

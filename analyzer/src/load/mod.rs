@@ -26,6 +26,6 @@ pub use index::Index;
 pub use notes::NamedModule;
 pub use ordered::{Met, in_order};
 pub use process::Process;
-pub use scan::{Visitor, scan};
+pub use scan::{Run, Visitor, scan};
 pub use survey::{Traces, open};
 pub use tail::Tail;

@@ -53,8 +53,13 @@ pub fn in_order(
     let mut number = 0;
     while let Some(next) = merge.next() {
         number += 1;
-        let met =
-            Met { number, process: next.process, of: next.of, tid: next.tid, call: &next.call };
+        let met = Met {
+            number,
+            process: next.process,
+            of: next.of,
+            tid: next.taken.tid,
+            call: &next.taken.call,
+        };
         if wanted(&met) && take(next.process, next.event(number, index))?.is_break() {
             break;
         }
@@ -64,9 +69,16 @@ pub fn in_order(
 
 /// A chunk whose calls are being handed on.
 struct Open {
+    /// Latest first.
+    calls: Vec<OpenCall>,
+}
+
+struct OpenCall {
+    slot: u32,
     tid: u32,
-    /// Latest first; whether a stack follows.
-    calls: Vec<(u32, Call, bool)>,
+    call: Call,
+    /// Whether a stack follows.
+    has_stack: bool,
 }
 
 /// The chunks that are open at a moment, by their next call.
@@ -107,22 +119,14 @@ impl<'a> Merge<'a> {
             };
             let taken = chunk.calls.pop();
             // The chunk stays in the heap, by its next call.
-            if let Some((_, call, _)) = chunk.calls.last() {
+            if let Some(OpenCall { call, .. }) = chunk.calls.last() {
                 *top = Reverse((process.wall_clock(call.ticks), file, place, at));
             } else {
                 PeekMut::pop(top);
                 self.free.push(at);
             }
-            if let Some((slot, call, has_stack)) = taken {
-                return Some(Next {
-                    process,
-                    of: file as usize,
-                    tid: chunk.tid,
-                    place,
-                    slot,
-                    call,
-                    has_stack,
-                });
+            if let Some(taken) = taken {
+                return Some(Next { process, of: file as usize, place, taken });
             }
         }
     }
@@ -146,7 +150,7 @@ impl<'a> Merge<'a> {
         let at = self.free.pop().unwrap_or(self.open.len());
         let calls = self.open.get_mut(at).map(|old| std::mem::take(&mut old.calls));
         let chunk = open_chunk(process, place, calls.unwrap_or_default());
-        let Some((_, call, _)) = chunk.calls.last() else {
+        let Some(OpenCall { call, .. }) = chunk.calls.last() else {
             return;
         };
         self.heap.push(Reverse((process.wall_clock(call.ticks), file, place, at)));
@@ -161,44 +165,52 @@ impl<'a> Merge<'a> {
 struct Next<'a> {
     process: &'a Process,
     of: usize,
-    tid: u32,
     place: u32,
-    slot: u32,
-    call: Call,
-    has_stack: bool,
+    taken: OpenCall,
 }
 
 impl Next<'_> {
     /// The whole of it.
     fn event(&self, number: u64, index: &Index) -> Event {
-        let mut event = Event::new(number, self.of, self.tid, self.call);
-        event.slot = slot_number(self.place, self.slot);
-        if self.has_stack || may_have_parts(self.process, &event.call) {
-            assemble(self.process, index, self.place, self.slot, &mut event);
+        let OpenCall { slot, tid, call, has_stack } = self.taken;
+        let mut event = Event::new(number, self.of, tid, call);
+        event.slot = slot_number(self.place, slot);
+        if has_stack || may_have_parts(self.process, &event.call) {
+            assemble(self.process, index, self.place, slot, &mut event);
         }
         event
     }
 }
 
-fn open_chunk(process: &Process, place: u32, mut calls: Vec<(u32, Call, bool)>) -> Open {
+fn open_chunk(process: &Process, place: u32, mut calls: Vec<OpenCall>) -> Open {
     let bytes = process.source.chunk(place);
     calls.clear();
-    for (slot, record) in records(&bytes, 1) {
-        match (record, calls.last_mut()) {
-            (Record::Call(call), _) => calls.push((slot, call, false)),
-            (Record::Stack(stack), Some(last)) => {
-                last.2 |= u64::from(stack.call) == slot_number(place, last.0);
+    let mut has_stacks = false;
+    for (slot, tid, record) in records(&bytes, 1) {
+        match record {
+            Record::Call(call) => calls.push(OpenCall { slot, tid, call, has_stack: false }),
+            Record::Stack(stack) => {
+                let owner = calls.iter_mut().rev().find(|open| open.tid == tid);
+                if let Some(open) = owner
+                    && slot_number(place, open.slot) == u64::from(stack.call)
+                {
+                    (open.has_stack, has_stacks) = (true, true);
+                }
             }
             _ => {}
         }
     }
-    // The stack of a chunk's last call may stand in its thread's next chunk.
-    let has_stacks = calls.iter().any(|(_, _, has_stack)| *has_stack);
-    if let Some(last) = calls.last_mut() {
-        last.2 |= has_stacks;
+    // The stack of a thread's last call here may be in its next chunk.
+    if has_stacks {
+        for at in 0..calls.len() {
+            let (call, later) = calls.split_at_mut(at + 1);
+            if let [.., call] = call {
+                call.has_stack |= later.iter().all(|later| later.tid != call.tid);
+            }
+        }
     }
-    calls.sort_by_key(|(slot, call, _)| Reverse((call.ticks, *slot)));
-    Open { tid: ChunkHeader::decode(&bytes).map_or(0, |chunk| chunk.tid), calls }
+    calls.sort_by_key(|open| Reverse((open.call.ticks, open.slot)));
+    Open { calls }
 }
 
 /// A slot's file-wide number.
@@ -206,12 +218,18 @@ fn slot_number(place: u32, slot: u32) -> u64 {
     u64::from(place) * u64::from(SLOTS_PER_CHUNK) + u64::from(slot)
 }
 
-fn records(bytes: &[u8], from: u32) -> impl Iterator<Item = (u32, Record)> {
-    let claimed = ChunkHeader::decode(bytes).map_or(0, |chunk| chunk.valid_slots());
+/// The records of a chunk from a slot on, each with its slot and its thread.
+fn records(bytes: &[u8], from: u32) -> impl Iterator<Item = (u32, u32, Record)> {
+    let header = ChunkHeader::decode(bytes);
+    let (claimed, mut tid) = header.map_or((0, 0), |chunk| (chunk.valid_slots(), chunk.tid));
     let slots = bytes.as_chunks::<SLOT_SIZE>().0;
-    let claimed = slots.iter().zip(0..).take(claimed as usize).skip(from as usize);
-    claimed.filter_map(|(slot, index)| match Record::decode(words(slot)) {
-        Slot::Complete(record) => Some((index, record)),
+    let claimed = slots.iter().zip(0..).take(claimed as usize).skip(1);
+    claimed.filter_map(move |(slot, index)| match Record::decode(words(slot)) {
+        Slot::Complete(Record::Thread(owner)) => {
+            tid = owner;
+            None
+        }
+        Slot::Complete(record) if index >= from => Some((index, tid, record)),
         _ => None,
     })
 }
@@ -231,7 +249,7 @@ fn push<T>(pieces: &mut Vec<T>, piece: T) {
     }
 }
 
-/// Parts, gaps and summary follow the call in its thread's chunks.
+/// Parts, gaps and summary follow the call among its thread's records.
 fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut Event) {
     let number = event.slot as u32;
     let (mut place, mut from) = (place, slot + 1);
@@ -239,7 +257,10 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
     loop {
         let bytes = process.source.chunk(place);
         let mut met = from > 1;
-        for (_, record) in records(&bytes, from) {
+        for (_, tid, record) in records(&bytes, from) {
+            if tid != event.tid {
+                continue;
+            }
             match record {
                 // The stack comes last, right behind the summary.
                 Record::Call(_) if complete => {
@@ -268,7 +289,7 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
                 _ => {}
             }
         }
-        let next = index.next_of_thread(event.process, place);
+        let next = index.next_of_thread(event.process, place, event.tid);
         let (true, Some(next)) = (met, next) else {
             event.sort_pieces();
             return;

@@ -19,16 +19,25 @@ const WINDOW: u32 = 64;
 /// Chunks of one piece of work: 32 MiB.
 const PIECE: u32 = 8192;
 
+/// Slots of one chunk in a row, filled by one thread: mostly all of the chunk.
+#[derive(Clone, Copy)]
+pub struct Run {
+    /// Position of the chunk in the file. A slot's file-wide number is `place * 64 + index`.
+    pub place: u32,
+    /// Number of the chunk.
+    pub number: u32,
+    /// The thread.
+    pub tid: u32,
+}
+
 /// Who wants records.
 pub trait Visitor: Send {
-    /// The records that follow are of this chunk. A slot's file-wide number is `place * 64 + index`.
-    fn chunk(&mut self, place: u32, header: &ChunkHeader);
+    /// The records that follow are of this run.
+    fn run(&mut self, run: &Run);
     /// All its calls.
     fn calls(&mut self, calls: &Calls<'_>);
     /// A summary, part, gap or stack of it, in the order of slots; `calls` are the chunk's calls.
     fn record(&mut self, _record: &Record, _calls: &Calls<'_>) {}
-    /// The chunk has ended.
-    fn end_of_chunk(&mut self) {}
 }
 
 struct Piece {
@@ -180,21 +189,52 @@ fn take_chunk(
     if header.is_void() {
         return;
     }
-    visitor.chunk(place, &header);
     let claimed = header.valid_slots().min(whole);
     // Slot 0 is the chunk's header.
-    let claimed = u64::MAX.checked_shr(u64::BITS - claimed).unwrap_or(0) & !1;
-    let calls = Calls::among(slots, claimed);
-    if calls.mask() != 0 {
-        visitor.calls(&calls);
-    }
-    for index in Bits(claimed & !calls.mask()) {
-        if let Some(slot) = slots.get(index as usize) {
-            take_slot(process, (place, index), (slot, &calls), visitor, found);
+    let mut left = u64::MAX.checked_shr(u64::BITS - claimed).unwrap_or(0) & !1;
+    let calls = Calls::among(slots, left);
+    let mut run = Run { place, number: header.number, tid: header.tid };
+    for index in Bits(left & !calls.mask()) {
+        if let Some(tid) = slots.get(index as usize).and_then(thread_of) {
+            let before = left & ((1 << index) - 1);
+            if before != 0 {
+                take_run(process, &run, &calls, before, visitor, found);
+            }
+            left &= !before & !(1 << index);
+            run.tid = tid;
         }
     }
+    take_run(process, &run, &calls, left, visitor, found);
     found.notes.end_of_text();
-    visitor.end_of_chunk();
+}
+
+/// The thread id in a slot that says whose the next records are.
+fn thread_of(slot: &[u8; SLOT_SIZE]) -> Option<u32> {
+    match Record::decode(words(slot)) {
+        Slot::Complete(Record::Thread(tid)) => Some(tid),
+        _ => None,
+    }
+}
+
+/// The slots of a run, by their mask: its calls, then those that hold something else.
+fn take_run(
+    process: &Process,
+    run: &Run,
+    calls: &Calls<'_>,
+    claimed: u64,
+    visitor: &mut impl Visitor,
+    found: &mut Found,
+) {
+    visitor.run(run);
+    let own = calls.within(claimed);
+    if own.mask() != 0 {
+        visitor.calls(&own);
+    }
+    for index in Bits(claimed & !own.mask()) {
+        if let Some(slot) = calls.slot(index) {
+            take_slot(process, (run.place, index), (slot, calls), visitor, found);
+        }
+    }
 }
 
 /// A slot that holds no call.

@@ -22,6 +22,8 @@ const PATIENCE: u32 = 3;
 struct Open {
     number: u32,
     next_slot: u32,
+    /// The thread of the next slot, if a record has named it.
+    tid: Option<u32>,
 }
 
 /// Parts and gaps that came before their call was final.
@@ -87,7 +89,7 @@ impl Tail {
             return;
         }
         let first = self.known_chunks.max(chunks.saturating_sub(MOST_OPEN as u32));
-        self.open.extend((first..chunks).map(|number| Open { number, next_slot: 1 }));
+        self.open.extend((first..chunks).map(|number| Open { number, next_slot: 1, tid: None }));
         self.known_chunks = chunks;
         self.process.chunks =
             chunks.min(u32::try_from(self.process.header.positions()).unwrap_or(u32::MAX));
@@ -122,7 +124,10 @@ impl Tail {
                 Slot::Complete(Record::Call(call)) if call.outcome == Outcome::Begun && alive => {
                     return Some(chunk);
                 }
-                Slot::Complete(record) => self.take(number, header.tid, &record, of, events),
+                Slot::Complete(Record::Thread(tid)) => chunk.tid = Some(tid),
+                Slot::Complete(record) => {
+                    self.take(number, chunk.tid.unwrap_or(header.tid), &record, of, events);
+                }
                 Slot::Torn | Slot::Unknown(_) => {}
             }
             chunk.next_slot += 1;

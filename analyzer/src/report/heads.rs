@@ -133,6 +133,11 @@ fn write_losses(process: &Process, style: &TextStyle, out: &mut dyn Write) -> Re
         (header.lost_overwritten, "overwritten by later calls; raise MREMAP_SHIM_TRACE_SIZE"),
         (header.lost_no_space, "no space left on the file system"),
         (header.lost_truncated, "another process truncated the trace"),
+        (
+            header.lost_no_memory,
+            "the trace's mapping could not grow; raise RLIMIT_AS or RLIMIT_MEMLOCK",
+        ),
+        (header.lost_filtered, "a seccomp filter may forbid to allocate space for the trace"),
     ];
     for (calls, why) in losses.into_iter().filter(|(calls, _)| *calls > 0) {
         let text = format!("NOT RECORDED: {} ({why})", counted(calls, "call"));

@@ -149,6 +149,8 @@ fn process(process: &Process) -> Value {
         "lost_overwritten": header.lost_overwritten,
         "lost_no_space": header.lost_no_space,
         "lost_truncated": header.lost_truncated,
+        "lost_no_memory": header.lost_no_memory,
+        "lost_filtered": header.lost_filtered,
         "keep": header.keep.map(Keep::name),
         "forked_from": (header.forked_from > 0).then_some(header.forked_from),
         "chunks_never_begun": process.found.unbegun,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 use mremap_trace::layout::SLOTS_PER_CHUNK;
-use mremap_trace::{Call, ChunkHeader, Outcome, Record, Summary};
+use mremap_trace::{Call, Outcome, Record, Summary};
 
 use super::bytes::Bytes;
 use super::chains::Chains;
@@ -15,7 +15,7 @@ use super::sites::Sites;
 use super::tallies::{LARGE, Tallies};
 use super::timeline::{Bin, Timeline};
 use super::times::Times;
-use crate::load::{Calls, Process, Visitor};
+use crate::load::{Calls, Process, Run, Visitor};
 use crate::model::{Filter, Why};
 
 /// Threads kept apart; calls of further ones count for thread 0.
@@ -161,12 +161,12 @@ impl<'a> Counter<'a> {
 }
 
 impl Visitor for Counter<'_> {
-    fn chunk(&mut self, place: u32, header: &ChunkHeader) {
-        if header.tid != self.tid {
+    fn run(&mut self, run: &Run) {
+        if run.tid != self.tid {
             self.stats.add_thread(self.tid, &self.thread);
             self.thread = ThreadStats::default();
         }
-        (self.place, self.tid, self.number) = (place, header.tid, header.number);
+        (self.place, self.tid, self.number) = (run.place, run.tid, run.number);
     }
 
     fn calls(&mut self, calls: &Calls<'_>) {

@@ -17,7 +17,8 @@ def read(data):
     assert data[:8] == b"MREMAPTR", "no trace"
     order = "<" if data[12:16] == b"\4\3\2\1" else ">"
     number = lambda offset, kind="I": struct.unpack_from(order + kind, data, offset)[0]
-    assert [number(at) for at in (8, 12, 16, 20, 24)] == [1, 0x01020304, HEADER, CHUNK, SLOT]
+    assert number(8) in (1, 2)
+    assert [number(at) for at in (12, 16, 20, 24)] == [0x01020304, HEADER, CHUNK, SLOT]
     positions = (number(32, "Q") - HEADER) // CHUNK
     found = {"pid": number(40), "forked_from": number(148), "host": text(data, 448, order)}
     found |= {"exe": text(data, 576, order), "arguments": data[4674 : 4674 + number(4672, "H")].decode().split("\0")[:-1]}
@@ -51,6 +52,8 @@ def read(data):
                 found["parts"] += low[1]
                 found["gaps"] += high[1]
                 found["bytes"] += words[2]
+            elif tag == 25:
+                tid = low[0]
             elif tag == 23:
                 found["frames"] += high[0] >> 16
             elif tag in (19, 22):

@@ -27,6 +27,8 @@ pub enum Record {
     Message(Message),
     Stack(Stack),
     StackWords(StackWords),
+    /// Thread id of the records that follow in this chunk, up to the next record of this kind.
+    Thread(u32),
     /// Text of the record before it.
     Text([u8; TEXT_PER_SLOT]),
     /// Left empty on purpose: the next record did not fit in the chunk.
@@ -54,6 +56,7 @@ mod tag {
     pub const MESSAGE: u8 = 22;
     pub const STACK: u8 = 23;
     pub const STACK_WORDS: u8 = 24;
+    pub const THREAD: u8 = 25;
 }
 
 impl Record {
@@ -69,6 +72,7 @@ impl Record {
             Self::Message(message) => message.encode(),
             Self::Stack(stack) => stack.encode(),
             Self::StackWords(words) => words.encode(),
+            Self::Thread(tid) => [u64::from(*tid), 0, 0, 0, 0, 0, 0, commit(tag::THREAD, 0)],
             Self::Text(text) => context::encode_text(text),
             Self::Padding => [0, 0, 0, 0, 0, 0, 0, commit(tag::PADDING, 0)],
         }
@@ -90,6 +94,7 @@ impl Record {
             tag::MESSAGE => Self::Message(Message::decode(words)),
             tag::STACK => Self::Stack(Stack::decode(words)),
             tag::STACK_WORDS => Self::StackWords(StackWords::decode(words)),
+            tag::THREAD => Self::Thread(words[0] as u32),
             unknown => return Slot::Unknown(unknown),
         })
     }
