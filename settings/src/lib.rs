@@ -1,15 +1,17 @@
 //! The settings of the preload library, each defined once. The library parses them with this crate,
-//! `mremap-analyzer run` and `doctor` make their options and checks from it, and README's table is tested
-//! against it.
+//! `mremap-analyzer run` and `doctor` make their options and checks from it, and README's table is
+//! tested against it.
 //!
-//! Every setting is an environment variable. A value that cannot be used is reported and replaced by the default.
+//! Every setting is an environment variable. A value that cannot be used is reported and replaced
+//! by the default.
 #![no_std]
 #![forbid(unsafe_code)]
 
 /// What the names of all settings begin with.
 pub const PREFIX: &str = "MREMAP_SHIM_";
 
-/// The variable that names the library file for `mremap-analyzer`. The library itself does not read it.
+/// The variable that names the library file for `mremap-analyzer`. The library itself does not read
+/// it.
 pub const LIBRARY: &str = "MREMAP_SHIM_LIBRARY";
 
 /// One setting.
@@ -41,6 +43,7 @@ pub enum Id {
     Programs,
     Libc,
     VmaSource,
+    Seccomp,
 }
 
 /// The values of a setting.
@@ -146,8 +149,8 @@ pub static STACK: Setting = Setting {
     default: Some("0"),
 };
 
-/// Which processes are recorded. The first process replaces `0` by `0:PID` with its own process id, which
-/// tells its children that they are left out; see [`Recorded::parse`].
+/// Which processes are recorded. The first process replaces `0` by `0:PID` with its own process id,
+/// which tells its children that they are left out; see [`Recorded::parse`].
 pub static CHILDREN: Setting = Setting {
     id: Id::Children,
     name: "MREMAP_SHIM_CHILDREN",
@@ -197,8 +200,24 @@ pub static VMA_SOURCE: Setting = Setting {
     default: Some("auto"),
 };
 
+/// What a seccomp filter that was there before `exec` admits.
+pub static SECCOMP: Setting = Setting {
+    id: Id::Seccomp,
+    name: "MREMAP_SHIM_SECCOMP",
+    help: "What a seccomp filter that was there before the program admits",
+    values: Values::Words(&[
+        Word {
+            word: "auto",
+            meaning: "a container's admits all calls of this library; any other mremap and mmap alone, \
+                      so there is no trace",
+        },
+        Word { word: "trust", meaning: "all calls of this library" },
+    ]),
+    default: Some("auto"),
+};
+
 /// All settings, in the order of the documentation.
-pub static ALL: [&Setting; 10] = [
+pub static ALL: [&Setting; 11] = [
     &MODE,
     &TRACE,
     &TRACE_SIZE,
@@ -209,6 +228,7 @@ pub static ALL: [&Setting; 10] = [
     &PROGRAMS,
     &LIBC,
     &VMA_SOURCE,
+    &SECCOMP,
 ];
 
 /// The setting of an environment variable, given by its whole name.
@@ -222,7 +242,8 @@ pub fn is_known(name: &[u8]) -> bool {
 }
 
 impl Setting {
-    /// Parses a value. Returns the index of a word, the number, or 0 for any text; `None` for a bad value.
+    /// Parses a value. Returns the index of a word, the number, or 0 for any text; `None` for a bad
+    /// value.
     pub fn parse(&self, value: &[u8]) -> Option<u64> {
         match self.values {
             Values::Words(words) => {
@@ -244,8 +265,8 @@ impl Setting {
         }
     }
 
-    /// Says which values the setting takes and which one is used instead of a bad one, as in
-    /// " must be calls or vmas; using calls". Text comes in pieces because the library cannot allocate.
+    /// Says which values the setting takes and which one is used instead of a bad one, as in " must
+    /// be calls or vmas; using calls". Text comes in pieces because the library cannot allocate.
     pub fn complain(&self, mut push: impl FnMut(&'static str)) {
         push(" must be ");
         match self.values {

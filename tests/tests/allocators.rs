@@ -1,5 +1,5 @@
-//! In programs whose `malloc` is not libc's, however it came there: preloaded in front of the library or behind it, linked
-//! in, or part of the program, which exports it. Handlers move while the allocator is in the middle of something.
+//! Programs whose `malloc` is not libc's: preloaded before the library or behind it, linked as a
+//! library, or part of the program. Signal handlers call `mremap` in the middle of an allocation.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,20 +10,20 @@ use mremap_tests::preload::{Preload, Trace};
 use mremap_trace::Record;
 use object::{Object as _, ObjectSymbol as _};
 
-/// The programs: their source, their arguments, and how many calls they make.
+/// Source, arguments and number of calls of each program.
 const PROGRAMS: [(&str, &[&str], u64); 3] = [
     ("examples/signal_moves.c", &[], 100),
     ("tests/fixtures/children.c", &["fork", "2"], 16),
     ("tests/fixtures/small_stacks.c", &[], 20),
 ];
 
-/// Where Debian keeps libraries for this architecture.
+/// A library in Debian's directory for this architecture.
 fn library(name: &str, package: &str) -> Option<PathBuf> {
     let directory = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     need::file(&format!("{directory}/{name}"), package)
 }
 
-/// The program that `source` has become.
+/// The program built from `source`.
 fn built(source: &str) -> PathBuf {
     let artifacts = Artifacts::get();
     let name = stem(source);
@@ -34,7 +34,7 @@ fn stem(source: &str) -> &str {
     Path::new(source).file_stem().and_then(|name| name.to_str()).expect("a source has a name")
 }
 
-/// Runs it with every move emulated; all its calls must be in its traces.
+/// Runs a program with every move emulated. All its calls must be in its traces.
 fn check(run: Preload, arguments: &[&str], calls: u64, what: &str) -> Vec<Trace> {
     let (output, traces) = run.args(arguments).setting("MODE", "emulate").traced_with_children();
     assert!(output.status.success(), "{what}: {output:?}");
@@ -44,7 +44,7 @@ fn check(run: Preload, arguments: &[&str], calls: u64, what: &str) -> Vec<Trace>
 }
 
 #[test]
-fn that_are_preloaded_in_front_or_behind() {
+fn works_with_preloaded_allocators_before_and_behind() {
     let allocators = [
         ("libjemalloc.so.2", "libjemalloc2"),
         ("libmimalloc.so.2.0", "libmimalloc2.0"),
@@ -72,7 +72,7 @@ fn compile_with(allocator: &Path, source: &str, into: &Path) -> Option<PathBuf> 
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let status = Command::new(compiler)
         .args(["-std=gnu11", "-O2", "-pthread"])
-        // Also where the program itself never asks for memory: libc does.
+        // Link the allocator even if the program itself never allocates: libc does.
         .args(["-Wl,--no-as-needed", "-Wl,--undefined=malloc", "-o"])
         .args([&program, &repository.join(source), &allocator.to_path_buf()])
         .args(["-lstdc++", "-lm"])
@@ -88,7 +88,8 @@ fn exports_malloc(program: &Path) -> bool {
     file.dynamic_symbols().any(|symbol| symbol.name() == Ok("malloc") && symbol.is_definition())
 }
 
-/// Whether a trace names a library, of which a linked program may load another version's file.
+/// Whether a trace names a library, whatever its version: the loader resolves links to a versioned
+/// file.
 fn names_module(trace: &Trace, library: &str) -> bool {
     let stem = library.split('.').next().unwrap_or(library);
     let of_record = |record: &Record| match record {
@@ -100,7 +101,7 @@ fn names_module(trace: &Trace, library: &str) -> bool {
 }
 
 #[test]
-fn that_are_linked_in_or_part_of_the_program() {
+fn works_with_linked_allocators() {
     let allocators = [
         ("libjemalloc.so", "libjemalloc-dev"),
         ("libjemalloc.a", "libjemalloc-dev"),
@@ -124,18 +125,18 @@ fn that_are_linked_in_or_part_of_the_program() {
             } else {
                 names_module(&traces[0], name)
             };
-            assert!(is_in_use, "{source} has the malloc of {name}");
+            assert!(is_in_use, "{source} uses the malloc of {name}");
         }
     }
 }
 
 #[test]
-fn that_fill_and_fence_what_they_give() {
+fn works_with_debugging_allocators() {
     for (name, package) in [
         ("libtcmalloc_minimal_debug.so.4", "libgoogle-perftools-dev"),
         ("libefence.so.0", "electric-fence"),
     ] {
-        // Electric Fence lies where libraries of one architecture once did.
+        // Electric Fence is in /usr/lib itself.
         let file = Path::new("/usr/lib").join(name);
         let found = Some(file).filter(|file| file.exists());
         let Some(allocator) = found.or_else(|| library(name, package)) else {
@@ -147,7 +148,7 @@ fn that_fill_and_fence_what_they_give() {
     }
 }
 
-/// Builds the example of this crate that has jemalloc in it.
+/// Builds the example of this crate that contains jemalloc.
 fn build_on_jemalloc() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -164,15 +165,15 @@ fn build_on_jemalloc() -> PathBuf {
         let path = message["executable"].as_str()?;
         path.ends_with("/on_jemalloc").then(|| PathBuf::from(path))
     });
-    executable.expect("cargo says where it is")
+    executable.expect("cargo prints its path")
 }
 
 #[test]
 #[ignore = "jemalloc has to be built; cargo xtask test --programs runs it"]
-fn that_a_rust_program_brings_along() {
+fn works_with_the_jemalloc_of_a_rust_program() {
     const RESIZES: u64 = 4 * 1000;
     let program = build_on_jemalloc();
-    assert!(exports_malloc(&program), "jemalloc is there for libc, too");
+    assert!(exports_malloc(&program), "libc uses jemalloc, too");
     let alone = Command::new(&program).env_remove("LD_PRELOAD").output().expect("the example runs");
     assert!(alone.status.success(), "{alone:?}");
     for mode in ["auto", "emulate"] {

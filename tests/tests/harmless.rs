@@ -1,5 +1,6 @@
-//! The library in places where a careless one hangs, crashes or changes what the program does. Each fixture checks its
-//! own memory, and its last line says how many calls it made: all of them must be in the traces.
+//! Situations in which a careless library hangs, crashes or changes what the program does. Each
+//! fixture checks its own memory and prints how many calls it made; all of them must be in the
+//! traces.
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
@@ -8,10 +9,10 @@ use mremap_tests::said::{calls_made, text};
 
 const MODES: [&str; 2] = ["auto", "emulate"];
 
-/// What `confined.c` says with when the machine does not let it confine itself.
+/// Exit status of `confined.c` when it may not confine itself on this machine.
 const NOT_PERMITTED: i32 = 77;
 
-/// Runs a fixture in every mode, without a trace and with one; every call must be accounted for.
+/// Runs a fixture in every mode, untraced and traced. Every call must be recorded or counted.
 fn check_fixture(name: &str, arguments: &[&str]) {
     let program = Artifacts::get().fixture(name);
     for mode in MODES {
@@ -27,24 +28,24 @@ fn check_fixture(name: &str, arguments: &[&str]) {
 }
 
 #[test]
-fn before_constructors_and_after_main() {
+fn works_before_constructors_and_after_main() {
     check_fixture("early_and_late", &[]);
 }
 
 #[test]
-fn calls_before_the_library_is_loaded_are_counted() {
+fn counts_calls_before_its_constructor() {
     let (_, trace) = Preload::new(Artifacts::get().fixture("early_and_late")).traced();
     assert_eq!(trace.header.lost_early, 4, "the four calls from .preinit_array");
 }
 
 #[test]
-fn on_the_smallest_stacks() {
+fn works_on_the_smallest_stacks() {
     check_fixture("small_stacks", &[]);
 }
 
 #[test]
-fn in_children_of_every_kind() {
-    // An emulated processor takes its time to load a program: those that do not exec will do there.
+fn works_in_children_of_every_kind() {
+    // Programs load slowly on an emulated processor, so guests run the kinds that do not exec.
     let kinds = ["fork", "vfork", "clone", "daemon", "fork-exec", "between", "vfork-exec", "spawn"];
     for kind in &kinds[..if is_guest() { 2 } else { 8 }] {
         check_fixture("children", &[kind, "2"]);
@@ -52,18 +53,18 @@ fn in_children_of_every_kind() {
 }
 
 #[test]
-fn in_constructors_and_threads_while_libraries_come_and_go() {
+fn works_in_constructors_and_threads_while_libraries_come_and_go() {
     let plugin = Artifacts::get().fixture("libmoving_plugin.so");
     check_fixture("plugins", &[plugin.to_str().expect("a path in UTF-8")]);
 }
 
 #[test]
-fn nothing_of_the_hosts_is_called_from_inside_the_hook() {
+fn calls_no_function_of_the_host_in_the_hook() {
     check_fixture("no_outside_calls", &[]);
 }
 
 #[test]
-fn with_memory_that_is_dirty_wherever_malloc_gives_it() {
+fn works_with_memory_that_malloc_fills() {
     for mode in MODES {
         let mut run = Preload::new(Artifacts::get().example("signal_moves")).setting("MODE", mode);
         run.command().env("MALLOC_PERTURB_", "165");
@@ -73,7 +74,7 @@ fn with_memory_that_is_dirty_wherever_malloc_gives_it() {
     }
 }
 
-/// Fails when the fixture does; a machine that does not let it confine itself is a reason to skip.
+/// Runs `confined.c`, which gives something up and then moves. Skipped where it may not do so.
 fn check_confined(way: &str, mode: &str) {
     let directory = tempfile::tempdir().expect("a directory for the trace");
     for traced in [false, true] {
@@ -94,7 +95,7 @@ fn check_confined(way: &str, mode: &str) {
 }
 
 #[test]
-fn after_the_program_has_given_things_up() {
+fn works_after_the_program_has_given_things_up() {
     for way in
         ["chroot", "setuid", "unshare", "close-range", "no-descriptors", "no-proc", "seccomp-errno"]
     {
@@ -105,8 +106,13 @@ fn after_the_program_has_given_things_up() {
 }
 
 #[test]
-fn under_a_filter_that_kills_for_any_strange_call() {
-    for way in ["seccomp-kill", "seccomp-kill-by-number", "seccomp-kill-by-number-of-prctl"] {
+fn survives_a_filter_that_kills_for_any_other_call() {
+    for way in [
+        "seccomp-kill",
+        "seccomp-kill-by-number",
+        "seccomp-kill-by-number-of-prctl",
+        "seccomp-kill-before-exec",
+    ] {
         for mode in MODES {
             check_confined(way, mode);
         }
@@ -114,8 +120,8 @@ fn under_a_filter_that_kills_for_any_strange_call() {
 }
 
 #[test]
-fn in_a_child_that_a_signal_handler_forked() {
-    // Each child of an emulated processor takes its time.
+fn works_in_a_child_that_a_signal_handler_forked() {
+    // Forks are slow on an emulated processor.
     let forks = if is_guest() { "10" } else { "300" };
     for mode in ["passthrough", "auto", "emulate"] {
         for detail in ["calls", "vmas"] {
@@ -136,7 +142,7 @@ fn in_a_child_that_a_signal_handler_forked() {
 }
 
 #[test]
-fn in_a_child_whose_first_call_is_a_move() {
+fn works_in_a_child_whose_first_call_is_a_move() {
     for mode in MODES {
         let (output, traces) = Preload::new(Artifacts::get().fixture("first_move_in_child"))
             .setting("MODE", mode)
@@ -146,7 +152,7 @@ fn in_a_child_whose_first_call_is_a_move() {
     }
 }
 
-/// The depths that `stack_depth.c` measured, each with its name.
+/// The depths of stack that `stack_depth.c` measured, by name.
 fn stack_depths(mode: &str, source: &str, detail: Option<&str>) -> Vec<(String, u64)> {
     let directory = tempfile::tempdir().expect("a directory for the trace");
     let mut run = Preload::new(Artifacts::get().fixture("stack_depth"))
@@ -157,8 +163,8 @@ fn stack_depths(mode: &str, source: &str, detail: Option<&str>) -> Vec<(String, 
     }
     let output = run.output();
     assert!(output.status.success(), "{mode}, {source}: {output:?}");
-    let said = text(&output.stdout);
-    let depths = said.lines().map(|line| {
+    let printed = text(&output.stdout);
+    let depths = printed.lines().map(|line| {
         let (name, depth) = line.split_once(' ').expect("a name and a depth");
         (name.to_owned(), depth.parse().expect("a depth"))
     });
@@ -166,7 +172,7 @@ fn stack_depths(mode: &str, source: &str, detail: Option<&str>) -> Vec<(String, 
 }
 
 #[test]
-fn the_hook_uses_little_stack() {
+fn uses_little_stack() {
     const PASSING: u64 = 2048;
     const MOVING: u64 = 6144;
     for mode in MODES {

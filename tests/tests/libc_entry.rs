@@ -1,5 +1,6 @@
-//! What the preload library takes for libc's `mremap`, held to a disassembler and to the libc of this machine: nothing
-//! but that function, and no way into the bytes that give way to a jump.
+//! The code that the preload library patches in libc, checked with a disassembler and against the
+//! libc of this machine: it is `mremap` and nothing else, and no branch leads into the bytes that a
+//! jump replaces.
 #![cfg(target_arch = "x86_64")]
 
 #[path = "../../shim/src/hooks/libc_calls/shape.rs"]
@@ -11,16 +12,16 @@ use std::fs;
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Register};
 use mremap_tests::need;
 use object::{Object as _, ObjectSymbol as _};
-use shape::{ENDBR64, Piece, SHAPES, place_for_jump};
+use shape::{Bytes, ENDBR64, SHAPES, jump_offset};
 
 /// Bytes of a jump.
 const JUMP: u64 = 5;
 
-/// A function of this shape, everything at the same distance from it.
-fn code_at_distance(shape: &[Piece], distance: i32) -> Vec<u8> {
-    let bytes = shape.iter().flat_map(|piece| match piece {
-        Piece::Code(bytes) => bytes.to_vec(),
-        Piece::Distance => distance.to_le_bytes().to_vec(),
+/// The code of a function of this shape, with `distance` for all distances.
+fn code_at_distance(shape: &[Bytes], distance: i32) -> Vec<u8> {
+    let bytes = shape.iter().flat_map(|bytes| match bytes {
+        Bytes::Code(exact) => exact.to_vec(),
+        Bytes::Distance => distance.to_le_bytes().to_vec(),
     });
     bytes.collect()
 }
@@ -35,7 +36,7 @@ fn instructions(code: &[u8]) -> Vec<Instruction> {
 }
 
 #[test]
-fn each_shape_is_a_whole_function_with_one_system_call_and_no_way_into_its_first_bytes() {
+fn shapes_are_whole_functions_with_one_system_call_and_no_branch_under_the_jump() {
     for shape in SHAPES {
         let code = code_at_distance(shape, 0x1234_5678);
         let found = instructions(&code);
@@ -48,7 +49,7 @@ fn each_shape_is_a_whole_function_with_one_system_call_and_no_way_into_its_first
             )
         }) {
             let target = branch.near_branch_target();
-            assert!(starts.contains(&target), "{branch} leads into an instruction, or away");
+            assert!(starts.contains(&target), "{branch} leads outside, or into an instruction");
             assert!(target >= JUMP, "{branch} leads under the jump");
         }
         assert!(
@@ -75,12 +76,12 @@ fn each_shape_is_a_whole_function_with_one_system_call_and_no_way_into_its_first
         );
         let last = found.last().expect("an instruction");
         let ends = last.flow_control() == FlowControl::Return || last.is_call_near();
-        assert!(ends, "{last} runs on behind its end");
+        assert!(ends, "{last} continues behind the end");
     }
 }
 
 #[test]
-fn distances_are_those_of_whole_operands() {
+fn distances_are_whole_operands() {
     for shape in SHAPES {
         let [near, far] =
             [0x10, 0x7654_3210].map(|distance| instructions(&code_at_distance(shape, distance)));
@@ -97,34 +98,34 @@ fn distances_are_those_of_whole_operands() {
     }
 }
 
-/// How many bytes of a function may be changed without its being refused.
-fn bytes_that_do_not_matter(code: &[u8]) -> usize {
+/// How many bytes of a function can change while it stays known.
+fn bytes_that_may_differ(code: &[u8]) -> usize {
     let accepted = |index: &usize| {
         let mut changed = code.to_vec();
         changed[*index] ^= 0x10;
-        place_for_jump(&changed).is_some()
+        jump_offset(&changed).is_some()
     };
     (0..code.len()).filter(accepted).count()
 }
 
 #[test]
-fn any_other_byte_makes_it_unknown() {
+fn any_other_byte_makes_a_function_unknown() {
     for shape in SHAPES {
         let code = code_at_distance(shape, 77);
-        let distances = shape.iter().filter(|piece| matches!(piece, Piece::Distance)).count();
-        assert_eq!(place_for_jump(&code), Some(0));
-        assert_eq!(bytes_that_do_not_matter(&code), 4 * distances);
+        let distances = shape.iter().filter(|bytes| matches!(bytes, Bytes::Distance)).count();
+        assert_eq!(jump_offset(&code), Some(0));
+        assert_eq!(bytes_that_may_differ(&code), 4 * distances);
         let enforced = [ENDBR64, &code].concat();
-        assert_eq!(place_for_jump(&enforced), Some(ENDBR64.len()), "behind the mark of a target");
+        assert_eq!(jump_offset(&enforced), Some(ENDBR64.len()), "behind endbr64");
         for end in 0..code.len() {
-            assert_eq!(place_for_jump(&code[..end]), None, "cut at {end}");
+            assert_eq!(jump_offset(&code[..end]), None, "cut at {end}");
         }
-        assert!(code.len() + ENDBR64.len() <= shape::ROOM);
+        assert!(code.len() + ENDBR64.len() <= shape::LONGEST);
     }
 }
 
 #[test]
-fn the_libc_of_this_machine_is_known_and_its_other_functions_are_not() {
+fn knows_mremap_and_no_other_function_of_this_libc() {
     let Some(path) = need::file("/lib/x86_64-linux-gnu/libc.so.6", "libc6") else {
         return;
     };
@@ -135,7 +136,7 @@ fn the_libc_of_this_machine_is_known_and_its_other_functions_are_not() {
         .filter(|symbol| symbol.is_definition() && symbol.kind() == object::SymbolKind::Text)
         .filter(|symbol| {
             let start = symbol.address() as usize;
-            bytes.get(start..start + shape::ROOM).and_then(place_for_jump).is_some()
+            bytes.get(start..start + shape::LONGEST).and_then(jump_offset).is_some()
         })
         .map(|symbol| symbol.name().expect("a name"))
         .collect();

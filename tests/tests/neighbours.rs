@@ -1,5 +1,6 @@
-//! Beside other libraries that take libc's calls for themselves: profilers, sanitizers, relays. Both sides must see every
-//! call that is theirs, and the program must not notice either. (Allocators have a file of their own.)
+//! Other libraries that interpose libc's functions: profilers, sanitizers, wrappers of `dlsym`.
+//! Both sides must see every call, and the program must run as without them. (`allocators.rs` has
+//! the allocators.)
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace};
 use mremap_tests::said::text;
 
-/// Where Debian keeps libraries for this architecture.
+/// A library in Debian's directory for this architecture.
 fn library(name: &str, package: &str) -> Option<PathBuf> {
     let directory = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     need::file(&format!("{directory}/{name}"), package)
@@ -22,7 +23,7 @@ fn assert_same_calls(output: &Output, traces: &[Trace], calls: u64, what: &str) 
     assert_eq!(seen, calls, "{what}: {output:?}");
 }
 
-/// The calls in memusage's line `mremap|  N  ...`, which is coloured.
+/// The number of calls in memusage's line `mremap|  N  ...`, which is coloured.
 fn calls_in_table(table: &str) -> Option<u64> {
     let (_, figures) = table.split_once("mremap|")?;
     let figures = figures.strip_prefix("\u{1b}[0m").unwrap_or(figures);
@@ -30,7 +31,7 @@ fn calls_in_table(table: &str) -> Option<u64> {
 }
 
 #[test]
-fn the_profiler_of_glibc_sees_every_call_too_in_front_and_behind() {
+fn glibcs_profiler_sees_every_call_before_and_behind_us() {
     let Some(memusage) = library("libmemusage.so", "libc6") else {
         return;
     };
@@ -47,7 +48,8 @@ fn the_profiler_of_glibc_sees_every_call_too_in_front_and_behind() {
     }
 }
 
-/// An example compiled with a sanitizer, and that sanitizer's library; nothing where the compiler has none.
+/// An example compiled with a sanitizer, and that sanitizer's library. `None` where the compiler
+/// lacks it.
 fn sanitized(directory: &Path, sanitizer: &str, runtime: &str) -> Option<(PathBuf, PathBuf)> {
     let compiler = need::program("gcc", "gcc")?;
     let output = Command::new(&compiler)
@@ -73,7 +75,7 @@ fn sanitized(directory: &Path, sanitizer: &str, runtime: &str) -> Option<(PathBu
 }
 
 #[test]
-fn sanitized_programs_run_when_their_library_comes_first() {
+fn sanitized_programs_run_with_their_library_first() {
     let directory = tempfile::tempdir().expect("a directory");
     for (sanitizer, runtime) in
         [("address", "libasan.so"), ("thread", "libtsan.so"), ("leak", "liblsan.so")]
@@ -92,7 +94,7 @@ fn sanitized_programs_run_when_their_library_comes_first() {
 }
 
 #[test]
-fn a_tool_that_relays_dlsym() {
+fn works_with_a_library_that_wraps_dlsym() {
     let relay = Artifacts::get().fixture("libdlsym_relay.so");
     let relay = relay.as_path();
     for (before, behind) in [(vec![relay], vec![]), (vec![], vec![relay])] {
@@ -101,6 +103,6 @@ fn a_tool_that_relays_dlsym() {
             .setting("MODE", "emulate")
             .beside(&before, &behind)
             .traced_with_children();
-        assert_same_calls(&output, &traces, 16, "a relay of dlsym");
+        assert_same_calls(&output, &traces, 16, "a wrapper of dlsym");
     }
 }

@@ -1,4 +1,7 @@
-//! `syscall`, `ioctl`, `prctl`, `mmap` and `shmat` on 64-bit Arm; see the module above.
+//! The hooks that are left by a jump, for 64-bit Arm. The module above says what they look for.
+//!
+//! They are entered with arguments in x0 to x7, and change nothing but x8, x16, x17 and the flags,
+//! none of which a C function has to preserve.
 
 use core::arch::naked_asm;
 
@@ -9,242 +12,181 @@ use super::{
 use crate::hooks::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
 use crate::hooks::real::{IOCTL, MMAP, MMAP64, PRCTL, SHMAT, SYSCALL};
 
-/// `long syscall(long number, …)`. The kernel looks at the lower half of the number.
-///
-/// # Safety
-/// As for libc's.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn syscall() {
-    naked_asm!(
-        "hint #34", // bti c
-        "cmp w0, #{mremap}",
-        "b.eq {mremap_by_number}",
-        "mov w16, #{seccomp}",
-        "cmp w0, w16",
-        "b.eq {set_seccomp_by_number}",
-        "mov w16, #{userfaultfd}",
-        "cmp w0, w16",
-        "b.eq 3f",
-        "cmp w0, #{mmap}",
-        "b.eq 4f",
-        "cmp w0, #{shmat}",
-        "b.eq 4f",
-        "cmp w0, #{io_setup}",
-        "b.eq 4f",
-        "cmp w0, #{prctl}",
-        "b.eq 5f",
-        "cmp w0, #{ioctl}",
-        "b.eq 6f",
-        "2:",
-        "adrp x16, {next}",
-        "ldr x16, [x16, :lo12:{next}]",
-        "cbz x16, {by_itself}",
-        "br x16",
-        "3:",
-        "mov w17, #1",
-        "adrp x16, {userfaultfd_made}",
-        "add x16, x16, :lo12:{userfaultfd_made}",
-        "strb w17, [x16]",
-        "b 2b",
-        "4:",
-        "mov w17, #{file_mapped_anew}",
-        "adrp x16, {files}",
-        "add x16, x16, :lo12:{files}",
-        "strb w17, [x16]",
-        "b 2b",
-        "5:",
-        "cmp w1, #{pr_set_seccomp}",
-        "b.eq {set_seccomp_by_number_of_prctl}",
-        "b 2b",
-        "6:",
-        "mov w16, #{new_userfaultfd}",
-        "cmp w2, w16",
-        "b.eq 3b",
-        "b 2b",
-        mremap = const libc::SYS_mremap,
-        mremap_by_number = sym mremap_by_number,
-        seccomp = const libc::SYS_seccomp,
-        set_seccomp_by_number = sym set_seccomp_by_number,
-        userfaultfd = const libc::SYS_userfaultfd,
-        mmap = const libc::SYS_mmap,
-        shmat = const libc::SYS_shmat,
-        io_setup = const libc::SYS_io_setup,
-        prctl = const libc::SYS_prctl,
-        pr_set_seccomp = const libc::PR_SET_SECCOMP,
-        set_seccomp_by_number_of_prctl = sym set_seccomp_by_number_of_prctl,
-        ioctl = const libc::SYS_ioctl,
-        new_userfaultfd = const USERFAULTFD_IOC_NEW,
-        files = sym FILES,
-        file_mapped_anew = const FILE_MAPPED_ANEW,
-        userfaultfd_made = sym USERFAULTFD_MADE,
-        next = sym SYSCALL,
-        by_itself = sym syscall_by_itself,
-    );
-}
-
-/// `int ioctl(int fd, unsigned long request, …)`.
-///
-/// # Safety
-/// As for libc's.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn ioctl() {
-    naked_asm!(
-        "hint #34", // bti c
-        "mov w16, #{new_userfaultfd}",
-        "cmp w1, w16",
-        "b.eq 3f",
-        "2:",
-        "adrp x16, {next}",
-        "ldr x16, [x16, :lo12:{next}]",
-        "cbz x16, 4f",
-        "br x16",
-        "3:",
-        "mov w17, #1",
-        "adrp x16, {userfaultfd_made}",
-        "add x16, x16, :lo12:{userfaultfd_made}",
-        "strb w17, [x16]",
-        "b 2b",
-        // Before our constructor: as `syscall(SYS_ioctl, …)`.
-        "4:",
-        "mov x3, x2",
-        "mov x2, x1",
-        "mov x1, x0",
-        "mov x0, #{ioctl}",
-        "b {by_itself}",
-        new_userfaultfd = const USERFAULTFD_IOC_NEW,
-        userfaultfd_made = sym USERFAULTFD_MADE,
-        next = sym IOCTL,
-        ioctl = const libc::SYS_ioctl,
-        by_itself = sym syscall_by_itself,
-    );
-}
-
-/// `int prctl(int option, …)`.
-///
-/// # Safety
-/// As for libc's.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn prctl() {
-    naked_asm!(
-        "hint #34", // bti c
-        "cmp w0, #{pr_set_seccomp}",
-        "b.eq {set_seccomp}",
-        "adrp x16, {next}",
-        "ldr x16, [x16, :lo12:{next}]",
-        "cbz x16, 2f",
-        "br x16",
-        // Before our constructor: as `syscall(SYS_prctl, …)`.
-        "2:",
-        "mov x5, x4",
-        "mov x4, x3",
-        "mov x3, x2",
-        "mov x2, x1",
-        "mov x1, x0",
-        "mov x0, #{prctl}",
-        "b {by_itself}",
-        pr_set_seccomp = const libc::PR_SET_SECCOMP,
-        set_seccomp = sym set_seccomp,
-        next = sym PRCTL,
-        prctl = const libc::SYS_prctl,
-        by_itself = sym syscall_by_itself,
-    );
-}
-
-/// `void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)`, under both of
-/// its names.
-macro_rules! hook_mmap {
-    ($name:ident, $next:ident) => {
+/// Exports a function that runs `checks` and jumps to the real one, at label 2. Before our
+/// constructor the real one is not known: `early` makes the system call instead.
+macro_rules! hook {
+    (
+        $name:ident: checks [$($check:literal)*] early [$($early:literal)*]
+        real $real:ident, $($operands:tt)*
+    ) => {
         /// # Safety
-        /// As for libc's.
+        /// As for the function of this name in libc.
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         pub(super) unsafe extern "C" fn $name() {
             naked_asm!(
                 "hint #34", // bti c
-                "tst w3, #{map_anonymous}",
-                "b.ne 2f",
-                "mov w17, #{file_mapped_anew}",
-                "adrp x16, {files}",
-                "add x16, x16, :lo12:{files}",
-                "strb w17, [x16]",
+                $($check,)*
                 "2:",
-                "adrp x16, {next}",
-                "ldr x16, [x16, :lo12:{next}]",
+                "adrp x16, {real}",
+                "ldr x16, [x16, :lo12:{real}]",
                 "cbz x16, 3f",
                 "br x16",
-                // Before our constructor: as `syscall(SYS_mmap, …)`.
                 "3:",
-                "mov x6, x5",
-                "mov x5, x4",
-                "mov x4, x3",
-                "mov x3, x2",
-                "mov x2, x1",
-                "mov x1, x0",
-                "mov x0, #{mmap}",
-                "b {by_itself}",
-                map_anonymous = const libc::MAP_ANONYMOUS,
-                files = sym FILES,
-                file_mapped_anew = const FILE_MAPPED_ANEW,
-                next = sym $next,
-                mmap = const libc::SYS_mmap,
-                by_itself = sym syscall_by_itself,
+                $($early,)*
+                real = sym $real,
+                $($operands)*
             );
         }
     };
 }
 
+// long syscall(long number, …). The kernel takes the number from the lower half of the register.
+hook! { syscall:
+    checks [
+        "cmp w0, #{mremap}"
+        "b.eq {mremap_by_number}"
+        "mov w16, #{seccomp}"
+        "cmp w0, w16"
+        "b.eq {set_seccomp_by_number}"
+        "mov w16, #{userfaultfd}"
+        "cmp w0, w16"
+        "b.eq 4f"
+        "cmp w0, #{mmap}"
+        "b.eq 5f"
+        "cmp w0, #{shmat}"
+        "b.eq 5f"
+        "cmp w0, #{io_setup}"
+        "b.eq 5f"
+        "cmp w0, #{prctl}"
+        "b.eq 6f"
+        "cmp w0, #{ioctl}"
+        "b.ne 2f"
+        "mov w16, #{new_userfaultfd}"
+        "cmp w2, w16"
+        "b.ne 2f"
+        "4:"
+        "mov w17, #1"
+        "adrp x16, {userfaultfd_made}"
+        "add x16, x16, :lo12:{userfaultfd_made}"
+        "strb w17, [x16]"
+        "b 2f"
+        "5:"
+        "mov w17, #{file_mapped_anew}"
+        "adrp x16, {files}"
+        "add x16, x16, :lo12:{files}"
+        "strb w17, [x16]"
+        "b 2f"
+        "6:"
+        "cmp w1, #{pr_set_seccomp}"
+        "b.eq {set_seccomp_by_number_of_prctl}"
+    ]
+    early [
+        "mov w8, w0"
+        "mov x0, x1"
+        "mov x1, x2"
+        "mov x2, x3"
+        "mov x3, x4"
+        "mov x4, x5"
+        "mov x5, x6"
+        "b {enter_kernel}"
+    ]
+    real SYSCALL,
+    mremap = const libc::SYS_mremap,
+    mremap_by_number = sym mremap_by_number,
+    seccomp = const libc::SYS_seccomp,
+    set_seccomp_by_number = sym set_seccomp_by_number,
+    userfaultfd = const libc::SYS_userfaultfd,
+    mmap = const libc::SYS_mmap,
+    shmat = const libc::SYS_shmat,
+    io_setup = const libc::SYS_io_setup,
+    prctl = const libc::SYS_prctl,
+    pr_set_seccomp = const libc::PR_SET_SECCOMP,
+    set_seccomp_by_number_of_prctl = sym set_seccomp_by_number_of_prctl,
+    ioctl = const libc::SYS_ioctl,
+    new_userfaultfd = const USERFAULTFD_IOC_NEW,
+    files = sym FILES,
+    file_mapped_anew = const FILE_MAPPED_ANEW,
+    userfaultfd_made = sym USERFAULTFD_MADE,
+    enter_kernel = sym enter_kernel,
+}
+
+// int ioctl(int fd, unsigned long request, …)
+hook! { ioctl:
+    checks [
+        "mov w16, #{new_userfaultfd}"
+        "cmp w1, w16"
+        "b.ne 2f"
+        "mov w17, #1"
+        "adrp x16, {userfaultfd_made}"
+        "add x16, x16, :lo12:{userfaultfd_made}"
+        "strb w17, [x16]"
+    ]
+    early ["mov w8, #{number}" "b {enter_kernel}"]
+    real IOCTL,
+    new_userfaultfd = const USERFAULTFD_IOC_NEW,
+    userfaultfd_made = sym USERFAULTFD_MADE,
+    number = const libc::SYS_ioctl,
+    enter_kernel = sym enter_kernel,
+}
+
+// int prctl(int option, …)
+hook! { prctl:
+    checks ["cmp w0, #{pr_set_seccomp}" "b.eq {set_seccomp}"]
+    early ["mov w8, #{number}" "b {enter_kernel}"]
+    real PRCTL,
+    pr_set_seccomp = const libc::PR_SET_SECCOMP,
+    set_seccomp = sym set_seccomp,
+    number = const libc::SYS_prctl,
+    enter_kernel = sym enter_kernel,
+}
+
+// void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)
+macro_rules! hook_mmap {
+    ($name:ident, $real:ident) => {
+        hook! { $name:
+            checks [
+                "tst w3, #{anonymous}"
+                "b.ne 2f"
+                "mov w17, #{file_mapped_anew}"
+                "adrp x16, {files}"
+                "add x16, x16, :lo12:{files}"
+                "strb w17, [x16]"
+            ]
+            early ["mov w8, #{number}" "b {enter_kernel}"]
+            real $real,
+            anonymous = const libc::MAP_ANONYMOUS,
+            files = sym FILES,
+            file_mapped_anew = const FILE_MAPPED_ANEW,
+            number = const libc::SYS_mmap,
+            enter_kernel = sym enter_kernel,
+        }
+    };
+}
 hook_mmap!(mmap, MMAP);
 hook_mmap!(mmap64, MMAP64);
 
-/// `void *shmat(int id, const void *address, int flags)`.
-///
-/// # Safety
-/// As for libc's.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C" fn shmat() {
-    naked_asm!(
-        "hint #34", // bti c
-        "mov w17, #{file_mapped_anew}",
-        "adrp x16, {files}",
-        "add x16, x16, :lo12:{files}",
-        "strb w17, [x16]",
-        "adrp x16, {next}",
-        "ldr x16, [x16, :lo12:{next}]",
-        "cbz x16, 2f",
-        "br x16",
-        // Before our constructor: as `syscall(SYS_shmat, …)`.
-        "2:",
-        "mov x3, x2",
-        "mov x2, x1",
-        "mov x1, x0",
-        "mov x0, #{shmat}",
-        "b {by_itself}",
-        files = sym FILES,
-        file_mapped_anew = const FILE_MAPPED_ANEW,
-        next = sym SHMAT,
-        shmat = const libc::SYS_shmat,
-        by_itself = sym syscall_by_itself,
-    );
+// void *shmat(int id, const void *address, int flags)
+hook! { shmat:
+    checks [
+        "mov w17, #{file_mapped_anew}"
+        "adrp x16, {files}"
+        "add x16, x16, :lo12:{files}"
+        "strb w17, [x16]"
+    ]
+    early ["mov w8, #{number}" "b {enter_kernel}"]
+    real SHMAT,
+    files = sym FILES,
+    file_mapped_anew = const FILE_MAPPED_ANEW,
+    number = const libc::SYS_shmat,
+    enter_kernel = sym enter_kernel,
 }
 
-/// What libc's `syscall` does, for calls that come before our constructor has found libc's.
-///
-/// # Safety
-/// As for libc's.
+/// Makes the system call whose number is in x8 with the arguments of a C function, and returns as
+/// one: on failure it sets errno and returns -1.
 #[unsafe(naked)]
-unsafe extern "C" fn syscall_by_itself() {
+unsafe extern "C" fn enter_kernel() {
     naked_asm!(
-        "mov w8, w0",
-        "mov x0, x1",
-        "mov x1, x2",
-        "mov x2, x3",
-        "mov x3, x4",
-        "mov x4, x5",
-        "mov x5, x6",
         "svc #0",
         "cmn x0, #4095",
         "b.cs 2f",

@@ -1,10 +1,10 @@
-//! What the program has done that makes VMAs worth a closer look than two cheap questions give. The hooks
-//! leave the marks; a fork's child inherits them with the mappings.
+//! What the program has done that makes VMAs worth a closer look than two cheap questions give. The
+//! hooks leave the marks; a fork's child inherits them with the mappings.
 //!
-//! Registration with userfaultfd shows in `smaps` alone, which is too dear for processes that never made a
-//! userfaultfd. A mapping whose driver places it itself shows by its name alone, which means a look into
-//! `/proc`; memory needs none, and a process that has mapped no file since the last look has nothing new to
-//! be found.
+//! Registration with userfaultfd shows in `smaps` alone, which is too dear for processes that never
+//! made a userfaultfd. A mapping whose driver places it itself shows by its name alone, which means
+//! a look into `/proc`; memory needs none, and a process that has mapped no file since the last
+//! look has nothing new to be found.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -59,14 +59,15 @@ pub(crate) fn userfaultfd_made() -> bool {
     USERFAULTFD_MADE.load(Ordering::Relaxed)
 }
 
-/// Whether every file mapping of this process answers the questions of bisection. Files mapped since the last
-/// look are not looked at.
+/// Whether every file mapping of this process answers the questions of bisection. Files mapped
+/// since the last look are not looked at.
 pub(crate) fn every_file_answers() -> bool {
     FILES.load(Ordering::Relaxed) == ALL_ANSWER
 }
 
-/// Whether the kernel's own code and data, which answer no question, may lie in a range that is being moved. They
-/// lie near the address that the auxiliary vector names, until somebody moves them.
+/// Whether the kernel's own code and data, which answer no question, may lie in a range that is
+/// being moved. They lie near the address that the auxiliary vector names, until somebody moves
+/// them.
 pub(crate) fn may_concern_vdso(moved: Range) -> bool {
     const REACH: u64 = 1 << 18;
     static MOVED: AtomicBool = AtomicBool::new(false);
@@ -79,8 +80,8 @@ pub(crate) fn may_concern_vdso(moved: Range) -> bool {
     MOVED.load(Ordering::Relaxed)
 }
 
-/// Whether the VMAs of a move need their names. `look` looks at every file mapping of this process; it is asked
-/// when that is likely to spare later moves more than it costs now.
+/// Whether the VMAs of a move need their names. `look` looks at every file mapping of this process;
+/// it is asked when that is likely to spare later moves more than it costs now.
 pub(crate) fn names_matter(look: impl FnOnce() -> Files) -> bool {
     match FILES.load(Ordering::Relaxed) {
         ALL_ANSWER | ALL_MOVABLE => false,

@@ -1,10 +1,18 @@
-//! The exported names. `mremap` translates a C call, delegates, and translates the answer back; it decides
-//! nothing.
+//! The exported functions: where a call comes in, and where it goes.
 //!
-//! `syscall`, `ioctl`, `prctl`, `mmap` and `shmat` are naked functions that jump on to the real one, registers, stack and
-//! errno as they were, so that `vfork`, `clone` with a new stack and variadic arguments see no frame of ours.
-//! Four things are looked at on the way: `syscall(SYS_mremap, …)` turns off to its hook; whatever makes a
-//! userfaultfd, maps a file or a segment of shared memory, or installs a seccomp filter leaves a mark.
+//! ```text
+//!  mremap(…) ────────────────┐
+//!  syscall(SYS_mremap, …) ───┼─▶ dispatch ─┬─▶ Real::forward      not recorded, not emulated: most calls
+//!  realloc in a patched libc ┘             ├─▶ record             recorded, then forwarded unchanged
+//!                                          └─▶ emulate::handle    a MREMAP_FIXED call
+//!
+//!  prctl(PR_SET_SECCOMP, …), syscall(SYS_seccomp, …) ─▶ install_filter ─▶ the real function
+//!  syscall, ioctl, mmap, shmat ─▶ leave a mark (evidence) ─▶ jump to the real function
+//! ```
+//!
+//! Hooks of the last row, and the others for all other arguments, are naked functions. They leave
+//! registers, stack and errno as they were, so that `vfork`, `clone` with a new stack and variadic
+//! arguments work.
 
 pub(crate) mod evidence;
 pub(crate) mod libc_calls;
@@ -14,10 +22,10 @@ use core::ffi::{c_int, c_void};
 
 use mremap_plan::{Flags, Request};
 
-use self::real::Next;
+use self::real::Real;
 use crate::emulate;
 use crate::emulate::capability;
-use crate::process::seccomp;
+use crate::process::seccomp::{self, Scope};
 use crate::recording;
 use crate::recording::return_address;
 use crate::recording::ring;
@@ -29,32 +37,32 @@ mod naked;
 /// `_IO(0xAA, 0x00)` of `include/uapi/linux/userfaultfd.h`: an ioctl on `/dev/userfaultfd`.
 const USERFAULTFD_IOC_NEW: i32 = 0xaa00;
 
-// The fifth parameter is read from its register whether or not the caller gave one: on the ABIs this is
-// built for an argument of a variadic call arrives where a fixed one would. It is only passed on.
+// The fifth argument of a variadic call is in the register of a fixed one. It is read whether or
+// not the caller gave one, and only passed on.
 redhook::hook! {
     unsafe fn mremap(old: *mut c_void, old_len: usize, new_len: usize, flags: c_int, new: *mut c_void)
         -> *mut c_void => mremap_hook {
-        enter(request(old, old_len, new_len, flags, new), Next::Mremap)
+        dispatch(request(old, old_len, new_len, flags, new), Real::Mremap)
     }
 }
 
-/// Where libc's `mremap` is made to jump to, by `libc_calls`.
+/// Address that libc's `mremap` jumps to once `libc_calls` has patched it.
 pub(crate) fn entry_for_libc() -> usize {
-    (mremap_by_libc as *const ()).addr()
+    (mremap_in_libc as *const ()).addr()
 }
 
-unsafe extern "C" fn mremap_by_libc(
+unsafe extern "C" fn mremap_in_libc(
     old: *mut c_void,
     old_len: usize,
     new_len: usize,
     flags: c_int,
     new: *mut c_void,
 ) -> *mut c_void {
-    enter(request(old, old_len, new_len, flags, new), Next::Kernel)
+    dispatch(request(old, old_len, new_len, flags, new), Real::Kernel)
 }
 
 #[inline(always)]
-#[allow(clippy::inline_always)] // it stays in registers
+#[allow(clippy::inline_always)] // keeps the arguments in registers
 fn request(
     old: *mut c_void,
     old_len: usize,
@@ -71,8 +79,8 @@ fn request(
     }
 }
 
-/// Whether one of the exported functions is at an address.
-pub(crate) fn are_at(address: *const c_void) -> bool {
+/// Whether `address` is that of an exported function.
+pub(crate) fn is_own(address: *const c_void) -> bool {
     let own: [*const c_void; 7] = [
         mremap::mremap as *const c_void,
         naked::syscall as *const c_void,
@@ -85,7 +93,7 @@ pub(crate) fn are_at(address: *const c_void) -> bool {
     own.contains(&address)
 }
 
-/// `syscall(SYS_mremap, …)`, where `syscall` jumps with the registers as they were.
+/// `syscall(SYS_mremap, …)`, reached by a jump from `syscall`.
 unsafe extern "C" fn mremap_by_number(
     _number: i64,
     old: u64,
@@ -94,93 +102,128 @@ unsafe extern "C" fn mremap_by_number(
     flags: u64,
     new: u64,
 ) -> *mut c_void {
-    // The kernel takes a whole word of flags and knows none of the upper half.
-    let upper_half_is_sign = flags as i64 == i64::from(flags as i32) || flags >> 32 == 0;
-    let flags = if upper_half_is_sign { flags as u32 } else { flags as u32 | 1 << 31 };
+    // The kernel takes 64 bits of flags and refuses the upper ones; a sign extension is of an int.
+    let fits = flags as i64 == i64::from(flags as i32) || flags >> 32 == 0;
+    let flags = if fits { flags as u32 } else { flags as u32 | 1 << 31 };
     let request = Request { old, old_len, new_len, flags: Flags(flags), new };
-    enter(request, Next::Syscall)
+    dispatch(request, Real::Syscall)
 }
 
-/// `prctl(PR_SET_SECCOMP, …)`.
+/// Nearly every call of nearly every program ends here, with nothing to decide and nothing to
+/// record.
+#[inline(always)]
+#[allow(clippy::inline_always)] // keeps the request in registers
+fn dispatch(request: Request, real: Real) -> *mut c_void {
+    let is_forwarded = emulate::passes_through(&request);
+    if is_forwarded && !ring::is_wanted() {
+        return real.forward(&request);
+    }
+    let Request { old, old_len, new_len, flags, new } = request;
+    if is_forwarded {
+        record(old, old_len, new_len, flags, new, real)
+    } else {
+        handle(old, old_len, new_len, flags, new, real)
+    }
+}
+
+/// Forwards and records a call. Takes what registers hold, so that the exported function ends in a
+/// jump here: it stores nothing, and its return address is the first that [`return_address::find`]
+/// meets.
+#[inline(never)]
+fn record(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, real: Real) -> *mut c_void {
+    let request = Request { old, old_len, new_len, flags, new };
+    if real.has_come_back(&request) {
+        return real.forward(&request);
+    }
+    recording::pass_through(&request, real, return_address::find())
+}
+
+/// Handles a call that may have to be emulated.
+#[inline(never)]
+fn handle(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, real: Real) -> *mut c_void {
+    let request = Request { old, old_len, new_len, flags, new };
+    if real.has_come_back(&request) {
+        return real.forward(&request);
+    }
+    real::to_c(emulate::serve(&request, real, return_address::find()))
+}
+
+/// `prctl(PR_SET_SECCOMP, mode, program)`, reached by a jump from `prctl`.
 unsafe extern "C" fn set_seccomp(
     option: c_int,
     mode: usize,
-    filter: usize,
+    program: usize,
     fourth: usize,
     fifth: usize,
 ) -> c_int {
-    filtered_by(|| real::prctl(option, [mode, filter, fourth, fifth]) as isize) as c_int
+    Filter::of_prctl(mode, program)
+        .install(|| real::prctl(option, [mode, program, fourth, fifth]) as isize) as c_int
 }
 
-/// `syscall(SYS_seccomp, …)`.
-unsafe extern "C" fn set_seccomp_by_number(
-    number: isize,
-    operation: u32,
-    flags: usize,
-    arguments: usize,
-) -> isize {
-    const SECCOMP_SET_MODE_FILTER: u32 = 1;
-    let ask = || real::syscall(number, [operation as usize, flags, arguments]);
-    if operation <= SECCOMP_SET_MODE_FILTER { filtered_by(ask) } else { ask() }
-}
-
-/// `syscall(SYS_prctl, PR_SET_SECCOMP, …)`.
+/// `syscall(SYS_prctl, PR_SET_SECCOMP, mode, program)`, reached by a jump from `syscall`.
 unsafe extern "C" fn set_seccomp_by_number_of_prctl(
     number: isize,
     option: usize,
     mode: usize,
-    filter: usize,
+    program: usize,
 ) -> isize {
-    filtered_by(|| real::syscall(number, [option, mode, filter]))
+    Filter::of_prctl(mode, program).install(|| real::syscall(number, [option, mode, program]))
 }
 
-/// The program is about to install a filter: now is the last time for what it may forbid.
-fn filtered_by(install: impl FnOnce() -> isize) -> isize {
-    if !seccomp::is_filtered() {
-        capability::of_kernel();
-        ring::prepare_for_filter();
-    }
-    let result = install();
-    if result >= 0 {
-        seccomp::mark();
-    }
-    result
-}
-
-/// Nearly every call of nearly every program ends here: nothing to decide, nothing to record.
-#[inline(always)]
-#[allow(clippy::inline_always)] // the request stays in registers on this way
-fn enter(request: Request, next: Next) -> *mut c_void {
-    let goes_on = emulate::passes_through(&request);
-    if goes_on && !ring::is_wanted() {
-        return next.forward(&request);
-    }
-    let Request { old, old_len, new_len, flags, new } = request;
-    if goes_on {
-        record(old, old_len, new_len, flags, new, next)
-    } else {
-        serve(old, old_len, new_len, flags, new, next)
+/// `syscall(SYS_seccomp, operation, flags, program)`, reached by a jump from `syscall`.
+unsafe extern "C" fn set_seccomp_by_number(
+    number: isize,
+    operation: u32,
+    flags: usize,
+    program: usize,
+) -> isize {
+    let install = || real::syscall(number, [operation as usize, flags, program]);
+    match operation {
+        0 | 1 => Filter::of_seccomp(operation, flags, program).install(install),
+        _ => install(),
     }
 }
 
-/// A call that goes on as it is and is recorded. Takes what registers hold, so that the exported function is left
-/// by a jump: nothing of the call is stored for it, and its return address is the first that [`return_address::find`]
-/// meets.
-#[inline(never)]
-fn record(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Next) -> *mut c_void {
-    let request = Request { old, old_len, new_len, flags, new };
-    if next.has_come_back(&request) {
-        return next.forward(&request);
-    }
-    recording::pass_through(&request, next, return_address::find())
+/// A seccomp filter that the program is about to install.
+struct Filter {
+    scope: Scope,
+    /// A filter at null asks the kernel what it supports. The call fails.
+    is_probe: bool,
+    /// Success is a file descriptor. Without one it is 0, and a positive result is the id of a
+    /// thread that could not be synchronized.
+    returns_descriptor: bool,
 }
 
-/// A call that may have to be carried out here.
-#[inline(never)]
-fn serve(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, next: Next) -> *mut c_void {
-    let request = Request { old, old_len, new_len, flags, new };
-    if next.has_come_back(&request) {
-        return next.forward(&request);
+impl Filter {
+    fn of_prctl(mode: usize, program: usize) -> Self {
+        let is_probe = mode == libc::SECCOMP_MODE_FILTER as usize && program == 0;
+        Self { scope: Scope::Thread, is_probe, returns_descriptor: false }
     }
-    real::to_c(emulate::serve(&request, next, return_address::find()))
+
+    /// `operation` is `SECCOMP_SET_MODE_STRICT`, 0, or `SECCOMP_SET_MODE_FILTER`, 1.
+    fn of_seccomp(operation: u32, flags: usize, program: usize) -> Self {
+        let has = |flag: core::ffi::c_ulong| flags & flag as usize != 0;
+        Self {
+            scope: if has(libc::SECCOMP_FILTER_FLAG_TSYNC) {
+                Scope::Process
+            } else {
+                Scope::Thread
+            },
+            is_probe: operation == 1 && program == 0,
+            returns_descriptor: has(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER),
+        }
+    }
+
+    /// Calls `install`. What the filter may forbid later is done before.
+    fn install(self, install: impl FnOnce() -> isize) -> isize {
+        if !self.is_probe && !seccomp::is_filtered() {
+            capability::of_kernel();
+            ring::prepare_for_filter();
+        }
+        let result = install();
+        if result == 0 || result > 0 && self.returns_descriptor {
+            seccomp::mark(self.scope);
+        }
+        result
+    }
 }

@@ -1,8 +1,10 @@
-//! The functions behind ours: what a program would have called without this library.
+//! The real functions: those that the program would call without this library. Another preloaded
+//! library may be between us and libc.
 //!
-//! Found by `dlsym` at load, since `dlsym` may allocate. It is a weak symbol of libc's oldest version: before
-//! glibc 2.34 it lives in libdl, which this library would rather not load. A process without libdl has no
-//! other tool behind us either (each would need `dlsym` itself), and there the kernel is next.
+//! `dlsym` finds them once, at load, because it may allocate. It is a weak symbol: before glibc
+//! 2.34 it is part of libdl, which this library does not load. A process without libdl has no other
+//! library between us and libc, since that would need `dlsym` too, and calls go to the kernel
+//! directly. Symbol versions are those of the oldest glibc; musl ignores them.
 
 use core::arch::global_asm;
 use core::ffi::{CStr, c_char, c_int, c_long, c_void};
@@ -29,12 +31,12 @@ global_asm!(".weak mremap_shim_dlsym", ".weak mremap_shim_dlopen");
 type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
-/// libc's prototypes, variadic as they are, so that the register that counts vector arguments is right.
+// libc's prototypes. Variadic, so that the register that counts vector arguments is set.
 type Mremap = unsafe extern "C" fn(*mut c_void, usize, usize, c_int, ...) -> *mut c_void;
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
 type Prctl = unsafe extern "C" fn(c_int, ...) -> c_int;
 
-/// Each is null until [`resolve`] has found it.
+// Null until `resolve` has found them, and where libc has no such function.
 pub(crate) static MREMAP: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static SYSCALL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static IOCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
@@ -43,8 +45,9 @@ pub(crate) static MMAP: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut()
 pub(crate) static MMAP64: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static SHMAT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Finds them all. At load. `are_ours_at` says of an address whether it is that of a function this library exports.
-pub(crate) fn resolve(are_ours_at: impl Fn(*const c_void) -> bool) {
+/// Finds the real functions. Called once, at load. `is_own` tells this library's exported functions
+/// from others.
+pub(crate) fn resolve(is_own: impl Fn(*const c_void) -> bool) {
     let Some(dlsym) = dlsym() else { return };
     let functions: [(&AtomicPtr<c_void>, &CStr); 7] = [
         (&MREMAP, c"mremap"),
@@ -56,25 +59,26 @@ pub(crate) fn resolve(are_ours_at: impl Fn(*const c_void) -> bool) {
         (&SHMAT, c"shmat"),
     ];
     for (function, name) in functions {
-        // SAFETY: the name is a C string; RTLD_NEXT asks for the symbol after this library's own.
+        // SAFETY: the name is a C string; RTLD_NEXT searches the libraries after this one.
         let found = unsafe { dlsym(libc::RTLD_NEXT, name.as_ptr()) };
-        // Where another tool relays `dlsym`, "next" counts from that tool, and may be this library itself.
-        if !are_ours_at(found) {
+        // A library that wraps `dlsym` makes "next" count from itself, and may find our own
+        // function.
+        if !is_own(found) {
             function.store(found, Ordering::Release);
         }
     }
-    // By default search, not behind us: a program may have a copy of the variable, which then is the one in use.
+    // Not RTLD_NEXT: a program may have a copy of the variable, which is then the one in use.
     // SAFETY: the name is a C string.
     let found = unsafe { dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
     thread::SINGLE_THREADED.store(found, Ordering::Relaxed);
 }
 
-/// The address of a weak symbol, null where there is none.
+/// Address of a weak symbol, or null.
 macro_rules! address_of_weak {
     ($symbol:literal) => {{
         let found: *const c_void;
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: reads the word where the loader put the address.
+        // SAFETY: reads the entry of the global offset table that the loader has filled in.
         unsafe {
             core::arch::asm!(
                 concat!("mov {}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
@@ -83,7 +87,7 @@ macro_rules! address_of_weak {
             );
         }
         #[cfg(target_arch = "aarch64")]
-        // SAFETY: reads the word where the loader put the address.
+        // SAFETY: reads the entry of the global offset table that the loader has filled in.
         unsafe {
             core::arch::asm!(
                 concat!("adrp {0}, :got:", $symbol),
@@ -98,20 +102,21 @@ macro_rules! address_of_weak {
 
 fn dlsym() -> Option<Dlsym> {
     let found = address_of_weak!("mremap_shim_dlsym");
-    // SAFETY: null or the address of `dlsym`, and null is `None`.
+    // SAFETY: null, which is `None`, or the address of `dlsym`.
     unsafe { core::mem::transmute(found) }
 }
 
 fn dlopen() -> Option<Dlopen> {
     let found = address_of_weak!("mremap_shim_dlopen");
-    // SAFETY: null or the address of `dlopen`, and null is `None`.
+    // SAFETY: null, which is `None`, or the address of `dlopen`.
     unsafe { core::mem::transmute(found) }
 }
 
-/// Where libc's own `mremap` is, whoever stands in front of it. At load.
+/// Address of libc's own `mremap`, whatever else is preloaded. At load only. musl takes the name
+/// for its own.
 pub(crate) fn mremap_of_libc() -> Option<*const c_void> {
     let (dlopen, dlsym) = (dlopen()?, dlsym()?);
-    // SAFETY: both names are C strings; libc is there already, and never goes.
+    // SAFETY: both names are C strings; libc is loaded already and stays.
     let found = unsafe {
         let libc = dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
         if libc.is_null() {
@@ -122,16 +127,17 @@ pub(crate) fn mremap_of_libc() -> Option<*const c_void> {
     (!found.is_null()).then_some(found.cast_const())
 }
 
-/// Calls do not go to libc's `mremap` any more, which will lead back to us.
-pub(crate) fn leave_out_libc(entry: usize) {
-    let next = MREMAP.load(Ordering::Acquire);
-    if next.is_null() || next.addr() == entry {
-        MREMAP.store(by_itself as *mut c_void, Ordering::Release);
+/// Forwards calls to the kernel instead of libc's `mremap`, whose code at `entry` now leads back to
+/// us.
+pub(crate) fn bypass_libc(entry: usize) {
+    let real = MREMAP.load(Ordering::Acquire);
+    if real.is_null() || real.addr() == entry {
+        MREMAP.store(mremap_of_kernel as *mut c_void, Ordering::Release);
     }
 }
 
-/// What libc's `mremap` does.
-unsafe extern "C" fn by_itself(
+/// Does what libc's `mremap` does.
+unsafe extern "C" fn mremap_of_kernel(
     old: *mut c_void,
     old_len: usize,
     new_len: usize,
@@ -147,30 +153,33 @@ unsafe extern "C" fn by_itself(
     }))
 }
 
-/// The way a call came, and goes on.
+/// The function that a call is forwarded to: the real one of the hook it came through.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// `mremap(…)`.
+pub(crate) enum Real {
+    /// The call came through `mremap(…)`.
     Mremap,
-    /// `syscall(SYS_mremap, …)`.
+    /// The call came through `syscall(SYS_mremap, …)`.
     Syscall,
-    /// libc's own entry, which was made to jump here: a call of libc's, or one that a library behind us passes on.
-    /// Nobody is next but the kernel.
+    /// The call came through libc's patched `mremap`: one of libc's own, or one that a library
+    /// behind us forwards.
     Kernel,
 }
 
-impl Next {
-    /// Passes a call on to whoever is next, as it came; answers as C functions do.
+/// The former name, which `emulate` and `recording` still use.
+pub(crate) use Real as Next;
+
+impl Real {
+    /// Forwards a call unchanged. Returns as a C function does, with errno set on failure.
     #[inline]
     pub(crate) fn forward(self, request: &Request) -> *mut c_void {
         let (old, old_len, new_len) =
             (request.old as usize, request.old_len as usize, request.new_len as usize);
-        let next = match self {
+        let real = match self {
             Self::Mremap => MREMAP.load(Ordering::Acquire),
             Self::Syscall => SYSCALL.load(Ordering::Acquire),
-            Self::Kernel => by_itself as *mut c_void,
+            Self::Kernel => mremap_of_kernel as *mut c_void,
         };
-        if next.is_null() {
+        if real.is_null() {
             return forward_early(
                 request.old,
                 request.old_len,
@@ -179,26 +188,26 @@ impl Next {
                 request.new,
             );
         }
-        // SAFETY: `next` came from `dlsym` for this name, so it is a function of this type; the arguments
-        // are the program's own, and so is what they do to its memory.
+        // SAFETY: `dlsym` found `real` by this name, so it is a function of this type. The
+        // arguments are the program's own, and so is what they do to its memory.
         unsafe {
             match self {
                 Self::Mremap | Self::Kernel => {
-                    let next: Mremap = core::mem::transmute(next);
+                    let real: Mremap = core::mem::transmute(real);
                     let (old, new) = (old as *mut c_void, request.new as *mut c_void);
-                    next(old, old_len, new_len, request.flags.0 as c_int, new)
+                    real(old, old_len, new_len, request.flags.0 as c_int, new)
                 }
                 Self::Syscall => {
-                    let next: Syscall = core::mem::transmute(next);
+                    let real: Syscall = core::mem::transmute(real);
                     let flags = u64::from(request.flags.0);
-                    next(libc::SYS_mremap, old, old_len, new_len, flags, request.new) as *mut c_void
+                    real(libc::SYS_mremap, old, old_len, new_len, flags, request.new) as *mut c_void
                 }
             }
         }
     }
 
-    /// [`Self::forward`] of a call that is recorded. A library behind us may make a `syscall` of it, or go to libc's
-    /// entry, which is the same call still.
+    /// [`Self::forward`] for a recorded call. A library behind us may turn it into a `syscall`, or call libc's
+    /// patched `mremap`: [`Self::has_come_back`] then recognizes it, so that it is recorded once.
     #[inline]
     pub(crate) fn forward_marked(self, request: &Request) -> *mut c_void {
         let thread = thread::current();
@@ -208,29 +217,31 @@ impl Next {
         answer
     }
 
-    /// The same, with the errno in the result.
+    /// [`Self::forward_marked`], returning the address or the errno.
     #[inline]
     pub(crate) fn call(self, request: &Request) -> sys::Result {
         result_of(self.forward_marked(request))
     }
 
-    /// False before our constructor, when a call goes to the kernel straight away.
+    /// False before our constructor, when calls go to the kernel directly.
     pub(crate) fn is_known(self) -> bool {
-        let next = match self {
+        let real = match self {
             Self::Mremap => &MREMAP,
             Self::Syscall => &SYSCALL,
             Self::Kernel => return true,
         };
-        !next.load(Ordering::Relaxed).is_null()
+        !real.load(Ordering::Relaxed).is_null()
     }
 
-    /// Whether a call is the one that this thread has passed on already, come back by another door.
+    /// Whether this thread is forwarding the same call already, which has come back through another
+    /// hook.
     pub(crate) fn has_come_back(self, request: &Request) -> bool {
         self != Self::Mremap && thread::current().passed_on.get() == mark_of(request)
     }
 }
 
-/// Before our constructor. Takes what registers hold: a [`Request`] would be put on the stack of every call.
+/// Forwards a call that came before our constructor. Takes what registers hold: a reference to the
+/// [`Request`] would put it on the stack of every call.
 #[cold]
 #[inline(never)]
 fn forward_early(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64) -> *mut c_void {
@@ -238,8 +249,8 @@ fn forward_early(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64) -
     to_c(sys::mremap(&Request { old, old_len, new_len, flags, new }))
 }
 
-/// Tells a call from what a handler may do meanwhile well enough; never 0. Without the fifth argument, of which
-/// others pass on as much as they know.
+/// Identifies a call well enough to tell it from those of a signal handler meanwhile. Never 0. The
+/// fifth argument is left out, since not every library forwards it.
 #[inline]
 fn mark_of(request: &Request) -> u64 {
     let lengths = request.old_len.wrapping_mul(2).wrapping_add(request.new_len.wrapping_mul(4));
@@ -254,51 +265,53 @@ pub(crate) fn result_of(answer: *mut c_void) -> sys::Result {
 
 #[cold]
 fn last_errno() -> Errno {
-    // SAFETY: libc's errno of this thread, always there.
+    // SAFETY: this thread's errno, which libc keeps for as long as the thread runs.
     let errno = unsafe { *libc::__errno_location() };
-    // A tool behind us may fail without saying why.
+    // A library behind us may fail without setting errno.
     Errno(if errno == 0 { libc::ENOMEM } else { errno })
 }
 
-/// The next `prctl`, for a call that is not on its way through assembly.
+/// Calls the real `prctl`.
 pub(crate) fn prctl(option: c_int, arguments: [usize; 4]) -> c_int {
     let [second, third, fourth, fifth] = arguments;
-    let next = PRCTL.load(Ordering::Acquire);
-    if next.is_null() {
+    let real = PRCTL.load(Ordering::Acquire);
+    if real.is_null() {
         let numbered = [option as usize, second, third, fourth, fifth];
         return sys::by_number(libc::SYS_prctl, numbered).map_or_else(fail, |result| result as isize)
             as c_int;
     }
-    // SAFETY: `next` came from `dlsym` for this name; the arguments are the program's own.
+    // SAFETY: `dlsym` found `real` by this name; the arguments are the program's own.
     unsafe {
-        let next: Prctl = core::mem::transmute(next);
-        next(option, second, third, fourth, fifth)
+        let real: Prctl = core::mem::transmute(real);
+        real(option, second, third, fourth, fifth)
     }
 }
 
-/// The next `syscall`, likewise.
+/// Calls the real `syscall`.
 pub(crate) fn syscall(number: isize, arguments: [usize; 3]) -> isize {
     let [first, second, third] = arguments;
-    let next = SYSCALL.load(Ordering::Acquire);
-    if next.is_null() {
+    let real = SYSCALL.load(Ordering::Acquire);
+    if real.is_null() {
         let arguments = [first, second, third, 0, 0];
         return sys::by_number(number as c_long, arguments)
             .map_or_else(fail, |result| result as isize);
     }
-    // SAFETY: `next` came from `dlsym` for this name; the arguments are the program's own.
+    // SAFETY: `dlsym` found `real` by this name; the arguments are the program's own.
     unsafe {
-        let next: Syscall = core::mem::transmute(next);
-        next(number as c_long, first, second, third) as isize
+        let real: Syscall = core::mem::transmute(real);
+        real(number as c_long, first, second, third) as isize
     }
 }
 
+/// Sets errno and returns -1.
 fn fail(errno: Errno) -> isize {
-    // SAFETY: libc's errno of this thread, always there.
+    // SAFETY: this thread's errno, which libc keeps for as long as the thread runs.
     unsafe { *libc::__errno_location() = errno.0 };
     -1
 }
 
-/// The kernel's answer as libc gives it: errno is set on failure and left alone on success.
+/// Converts the kernel's result to that of a C function. Sets errno on failure and leaves it alone
+/// on success.
 pub(crate) fn to_c(result: sys::Result) -> *mut c_void {
     match result {
         Ok(address) => address as *mut c_void,

@@ -1,4 +1,4 @@
-//! What there is of addresses here: the size of a page, and where user space ends.
+//! Page size, and the end of user space.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,23 +14,24 @@ pub(crate) fn page_size() -> u64 {
     if known != 0 {
         return known as u64;
     }
-    // SAFETY: reads the auxiliary vector, which is there before any code of the program runs.
+    // SAFETY: no preconditions. The auxiliary vector is complete before any code of the program
+    // runs.
     let page = unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize;
     PAGE_SIZE.store(page, Ordering::Relaxed);
     page as u64
 }
 
-/// Every `TASK_SIZE` of this architecture is at least this.
+/// The smallest `TASK_SIZE` of this architecture.
 pub(crate) const SMALLEST_TASK_SIZE: u64 =
     if cfg!(target_arch = "x86_64") { (1 << 47) - 4096 } else { 1 << 36 };
 
-/// What is true of every kernel of this architecture.
+/// The smallest address space that this architecture has.
 pub(crate) fn smallest() -> AddressSpace {
     AddressSpace { page_size: page_size(), task_size: SMALLEST_TASK_SIZE }
 }
 
-/// The limits that a request is judged by. Only a destination near or beyond the smallest `TASK_SIZE`
-/// makes us ask the kernel for its own.
+/// The address space to judge a request by. The kernel's own `TASK_SIZE` matters, and is probed,
+/// only when the destination ends beyond the smallest one.
 pub(crate) fn for_request(request: &Request) -> AddressSpace {
     let space = smallest();
     let len = space.page_align(request.new_len);
@@ -39,7 +40,8 @@ pub(crate) fn for_request(request: &Request) -> AddressSpace {
         return space;
     }
     let at = |start, len| sys::mmap_of_no_type(start, len);
-    // `ENOMEM` is also what the kernel says about every address once there are as many mappings as may be.
+    // At the map-count limit the kernel answers `ENOMEM` for every address: compare with one below
+    // the limit.
     let is_beyond = match at(request.new & !(space.page_size - 1), len) {
         Errno(libc::EEXIST | libc::EINVAL | libc::EAGAIN) => false,
         Errno(libc::ENOMEM) => {

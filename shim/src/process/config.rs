@@ -13,6 +13,7 @@ static VMA_SOURCE: AtomicU8 = AtomicU8::new(VmaSource::Auto as u8);
 static TRACE_DETAIL: AtomicU8 = AtomicU8::new(Detail::Calls as u8);
 static STACK_DEPTH: AtomicU8 = AtomicU8::new(0);
 static LIBC: AtomicU8 = AtomicU8::new(0);
+static TRUSTS_FILTERS: AtomicBool = AtomicBool::new(false);
 static LEAVES_CHILDREN_OUT: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn mode() -> Mode {
@@ -48,6 +49,11 @@ pub(crate) fn patches_libc() -> bool {
     LIBC.load(Ordering::Relaxed) != 0
 }
 
+/// Whether a seccomp filter that was there before `exec` admits all calls of this library.
+pub(crate) fn trusts_filters() -> bool {
+    TRUSTS_FILTERS.load(Ordering::Relaxed)
+}
+
 /// Where and how much to record.
 #[derive(Clone, Copy)]
 pub(crate) struct TraceSettings<'a> {
@@ -72,8 +78,8 @@ impl<'a> TraceSettings<'a> {
         recorded: Recorded::All,
     };
 
-    /// Takes a variable of the environment, `NAME=value`. For a bad value the default stays, and `complain`
-    /// is called with a line for the user.
+    /// Takes a variable of the environment, `NAME=value`. For a bad value the default stays, and
+    /// `complain` is called with a line for the user.
     pub(crate) fn take(&mut self, variable: &'a [u8], complain: impl FnOnce(&str)) {
         let Some(equals) = variable.iter().position(|&byte| byte == b'=') else { return };
         let (name, value) = (&variable[..equals], &variable[equals + 1..]);
@@ -92,6 +98,7 @@ impl<'a> TraceSettings<'a> {
             Id::TraceDetail => TRACE_DETAIL.store(number as u8, Ordering::Relaxed),
             Id::Stack => STACK_DEPTH.store(number as u8, Ordering::Relaxed),
             Id::Libc => LIBC.store(number as u8, Ordering::Relaxed),
+            Id::Seccomp => TRUSTS_FILTERS.store(number != 0, Ordering::Relaxed),
             Id::Children => {}
             Id::Trace => self.directory = value,
             Id::Programs => self.programs = value,
@@ -120,9 +127,7 @@ fn complain_of(setting: &Setting, value: &[u8], complain: impl FnOnce(&str)) {
     let mut line = Text::<256>::EMPTY;
     line.push(setting.name.as_bytes());
     line.push(b"=");
-    for &byte in value.iter().take(64) {
-        line.push(&[if byte.is_ascii_graphic() || byte == b' ' { byte } else { b'?' }]);
-    }
+    line.push_printable(value.get(..64).unwrap_or(value));
     setting.complain(|piece| line.push(piece.as_bytes()));
-    complain(core::str::from_utf8(line.get()).unwrap_or(setting.name));
+    complain(line.as_str());
 }

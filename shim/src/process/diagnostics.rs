@@ -1,8 +1,8 @@
-//! What the shim has to say about itself: `tracing` events, handed to a subscriber of ours that neither
-//! allocates nor locks, and puts them into the trace; warnings at load go to stderr, too.
+//! Messages about the library itself, as `tracing` events. The subscriber puts them into the trace,
+//! and warnings on stderr too. It neither allocates nor locks.
 //!
-//! The events are made by hand and given to the subscriber directly. `tracing`'s own macros register each
-//! callsite with a global list first, which locks, allocates, and may panic: none of it belongs in a host.
+//! Events are made by hand and given to the subscriber directly. The macros of `tracing` register
+//! each callsite in a global list first, which locks, allocates and can panic.
 
 use tracing::callsite::{Callsite, Identifier};
 use tracing::field::{Field, FieldSet, Value, Visit};
@@ -17,6 +17,7 @@ use crate::sys;
 use crate::sys::text::Text;
 
 const STDERR: i32 = 2;
+const NAME: &[u8] = b"mremap-shim: ";
 const FIELDS: &[&str] = &["message", "detail", "number"];
 
 struct Site(&'static Metadata<'static>);
@@ -48,12 +49,12 @@ macro_rules! kind_of_event {
 kind_of_event!(WARNING, WARNING_SITE, Level::WARN);
 kind_of_event!(INFORMATION, INFORMATION_SITE, Level::INFO);
 
-/// Something is not as the user wanted it: on stderr, and in the trace if there is one. At load only.
-pub(crate) fn warn(message: &str, detail: &str, number: Option<i64>) {
-    send(&WARNING, message, detail, number);
+/// Reports on stderr and in the trace that something is not as the user asked. At load only.
+pub(crate) fn warn(message: &str) {
+    send(&WARNING, message, "", None);
 }
 
-/// Something the shim decided: in the trace.
+/// Records a decision of the library in the trace.
 pub(crate) fn inform(message: &str, detail: &str, number: Option<i64>) {
     send(&INFORMATION, message, detail, number);
 }
@@ -74,16 +75,19 @@ impl Subscriber for Diagnostics {
 
     fn event(&self, event: &Event<'_>) {
         let mut line = Line(Text::EMPTY);
-        let warning = *event.metadata().level() == Level::WARN;
-        line.0.push(b"mremap-shim: ");
-        let named = line.0.len;
+        let is_warning = *event.metadata().level() == Level::WARN;
+        line.0.push(NAME);
         event.record(&mut line);
         ring::append_message(
-            if warning { mremap_trace::Level::Warning } else { mremap_trace::Level::Information },
+            if is_warning {
+                mremap_trace::Level::Warning
+            } else {
+                mremap_trace::Level::Information
+            },
             clock::ticks(),
-            line.0.get().get(named..).unwrap_or(&[]),
+            line.0.get().get(NAME.len()..).unwrap_or(&[]),
         );
-        if warning {
+        if is_warning {
             line.0.push(b"\n");
             let _ = sys::write(STDERR, line.0.get());
         }
@@ -98,11 +102,35 @@ impl Subscriber for Diagnostics {
     fn exit(&self, _: &Id) {}
 }
 
-/// A line being written.
+/// Appends the meaning of an errno that a file operation returns, as in "No space left on device
+/// (ENOSPC)".
+pub(crate) fn push_errno<const ROOM: usize>(line: &mut Text<ROOM>, errno: i32) {
+    let meaning: &[u8] = match errno {
+        libc::EPERM => b"Operation not permitted (EPERM)",
+        libc::ENOENT => b"No such file or directory (ENOENT)",
+        libc::EIO => b"Input/output error (EIO)",
+        libc::ENOMEM => b"Cannot allocate memory (ENOMEM)",
+        libc::EACCES => b"Permission denied (EACCES)",
+        libc::ENOTDIR => b"Not a directory (ENOTDIR)",
+        libc::EINVAL => b"Invalid argument (EINVAL)",
+        libc::EMFILE => b"Too many open files (EMFILE)",
+        libc::EFBIG => b"File too large (EFBIG)",
+        libc::ENOSPC => b"No space left on device (ENOSPC)",
+        libc::EROFS => b"Read-only file system (EROFS)",
+        libc::EDQUOT => b"Disk quota exceeded (EDQUOT)",
+        _ => {
+            line.push(b"errno ");
+            return line.push_number(u64::from(errno.unsigned_abs()));
+        }
+    };
+    line.push(meaning);
+}
+
+/// The line that an event becomes.
 struct Line(Text<512>);
 
-// Every kind of value is named, although three are sent: the default methods format with `core::fmt`, whose
-// code for numbers can panic.
+// All methods are here, though three are used: the default ones format with `core::fmt`, whose code
+// for numbers can panic.
 impl Visit for Line {
     fn record_str(&mut self, _: &Field, value: &str) {
         self.0.push(value.as_bytes());

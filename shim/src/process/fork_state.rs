@@ -1,31 +1,32 @@
-//! What a fork's child must not inherit: it finds these pages zeroed (`MADV_WIPEONFORK`, Linux 4.14), and so can tell
-//! itself from its parent without a system call, whatever another thread of the parent was doing.
+//! State that a child of `fork` must not inherit. The kernel zeroes these pages in the child
+//! (`MADV_WIPEONFORK`, Linux 4.14), so that it knows without a system call that it is one, whatever
+//! other threads of the parent did.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::sys;
 use crate::sys::cell::LARGEST_PAGE;
 
-/// Return addresses remembered, each in the one place its bits give it.
+/// Slots for return addresses that are known, indexed by their bits.
 const CALLERS: usize = 512;
-/// A program that keeps on making code is not followed for ever.
+/// Ranges of code found after load. A program that keeps on making code is not followed further.
 const MOST_CODE: usize = 64;
 
 #[repr(C, align(65536))]
 pub(crate) struct WipedOnFork {
-    /// Thread that moves parts, marked while others sleep; 0 when none does. See `exclusive`.
+    /// The thread that holds the move lock; 0 for none. See `emulate::move_lock`.
     pub(crate) owner: AtomicU32,
-    /// Number of the open trace; 0 before there is one. See `ring`.
+    /// Epoch of the open trace; 0 before it is opened. See `recording::ring`.
     pub(crate) trace_epoch: AtomicU32,
-    /// Return addresses whose code is in the trace, or need not be. See `callers`.
+    /// Return addresses whose module need not be looked up. See `recording::caller_modules`.
     pub(crate) callers_seen: [AtomicU64; CALLERS],
-    /// Where code was found after load: pairs of start and end, as many as `code_count` says.
+    /// `[start, end)` of code found after load; `code_count` of them are valid.
     pub(crate) code_found: [[AtomicU64; 2]; MOST_CODE],
     pub(crate) code_count: AtomicU32,
     _rest: [u8; LARGEST_PAGE - 12 - 8 * CALLERS - 16 * MOST_CODE],
 }
 
-// The whole of the pages that are wiped is ours, on kernels of every page size.
+// The wiped pages hold nothing else, whatever the page size.
 const _: () = assert!(size_of::<WipedOnFork>() == LARGEST_PAGE);
 
 pub(crate) static WIPED: WipedOnFork = WipedOnFork {
@@ -39,7 +40,7 @@ pub(crate) static WIPED: WipedOnFork = WipedOnFork {
 
 static IS_ADVISED: AtomicBool = AtomicBool::new(false);
 
-/// Tells the kernel about [`WIPED`]; false when it will not have it.
+/// Has the kernel wipe [`WIPED`] on fork. Returns false if it cannot.
 pub(crate) fn advise() -> bool {
     if IS_ADVISED.load(Ordering::Relaxed) {
         return true;

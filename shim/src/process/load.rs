@@ -1,16 +1,18 @@
-//! What happens once, when the library is loaded: read the settings, find the next `mremap`, open the trace.
+//! Runs once, when the library is loaded: finds the real functions, reads the settings, opens the
+//! trace.
 
-use core::ffi::{CStr, c_char, c_int};
+use core::ffi::{CStr, c_char};
 
-use mremap_settings::Recorded;
+use mremap_settings::{Recorded, TRACE};
 
-use crate::emulate::mapping_limit;
+use crate::emulate::{capability, mapping_limit};
 use crate::hooks;
 use crate::hooks::libc_calls::{self, Refusal};
 use crate::hooks::real;
 use crate::process::config::{self, TraceSettings};
-use crate::process::diagnostics;
+use crate::process::diagnostics::{inform, push_errno, warn};
 use crate::process::fork_state;
+use crate::process::seccomp;
 use crate::recording::clock;
 use crate::recording::identity;
 use crate::recording::ring;
@@ -20,45 +22,59 @@ use crate::sys::text::Text;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static ON_LOAD: unsafe extern "C" fn(c_int, *const *const c_char, *mut *const c_char) = on_load;
+static ON_LOAD: unsafe extern "C" fn() = on_load;
 
-/// glibc passes `main`'s three arguments to every constructor.
-unsafe extern "C" fn on_load(
-    _: c_int,
-    arguments: *const *const c_char,
-    environment_array: *mut *const c_char,
-) {
-    real::resolve(hooks::are_at);
-    fork_state::advise();
+unsafe extern "C" {
+    /// libc's variable. glibc also passes it to constructors; musl passes nothing.
+    static mut environ: *mut *const c_char;
+}
+
+unsafe extern "C" fn on_load() {
+    real::resolve(hooks::is_own);
+    // SAFETY: libc sets the variable before it runs constructors, and there is one thread.
+    let environment = unsafe { environ };
+    read_settings(environment, |_| {});
+    if !config::trusts_filters() {
+        seccomp::detect();
+    }
     mapping_limit::keep_spare();
-    // SAFETY: reads the auxiliary vector.
-    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+    if seccomp::is_filtered() {
+        // The trial makes no system call but those that the loader has just made. Later none may be
+        // safe.
+        capability::of_kernel();
         return;
     }
-    // SAFETY: the loader's own null-terminated arrays of C strings.
-    let (arguments, environment) =
-        unsafe { (strings(arguments), strings(environment_array.cast_const())) };
-    let mut trace = TraceSettings::NONE;
-    for variable in environment {
-        trace.take(variable, |complaint| diagnostics::warn(complaint, "", None));
-    }
-    // SAFETY: the one call; the arrays are the loader's.
-    let concerns_us =
-        trace.directory.is_empty() || unsafe { open(&trace, arguments, environment_array) };
-    if concerns_us && config::patches_libc() {
+    fork_state::advise();
+    // Again, now that bad values can be reported.
+    let trace = read_settings(environment, warn);
+    // SAFETY: the one call. The array is the loader's own.
+    let is_recorded = trace.directory.is_empty() || unsafe { open(&trace, environment) };
+    if is_recorded && config::patches_libc() {
         redirect_libc();
     }
 }
 
-/// Opens the trace, if this process is one to be recorded; else false.
+/// Reads the settings. A secure-execution process has none.
+fn read_settings(
+    environment: *mut *const c_char,
+    complain: impl Fn(&str),
+) -> TraceSettings<'static> {
+    let mut trace = TraceSettings::NONE;
+    // SAFETY: no preconditions.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
+        // SAFETY: an array of C strings that ends with a null pointer; the loader's own.
+        for variable in unsafe { strings(environment.cast_const()) } {
+            trace.take(variable, &complain);
+        }
+    }
+    trace
+}
+
+/// Opens the trace. Returns false if this process is not to be recorded.
 ///
 /// # Safety
-/// Called once. `environment` is null or ended by a null pointer, and nobody else uses it now.
-unsafe fn open(
-    trace: &TraceSettings<'_>,
-    arguments: impl Iterator<Item = &'static [u8]>,
-    environment: *mut *const c_char,
-) -> bool {
+/// Called once. `environment` is null or ends with a null pointer, and nobody else uses it now.
+unsafe fn open(trace: &TraceSettings<'_>, environment: *mut *const c_char) -> bool {
     if !trace.concerns_process(sys::pid()) {
         return false;
     }
@@ -68,73 +84,87 @@ unsafe fn open(
     }
     clock::choose();
     // SAFETY: this is the one call, and the trace is opened after it.
-    unsafe { identity::gather(trace.directory, arguments) };
+    unsafe { identity::gather(trace.directory) };
     if !trace.concerns_program(identity::exe()) {
         return false;
     }
     if let Err(error) = ring::open(trace) {
-        complain(&error);
+        complain(&error, trace.directory);
     }
     true
 }
 
 fn redirect_libc() {
     match libc_calls::redirect() {
-        Ok(()) => diagnostics::inform("libc's own calls of mremap are seen", "", None),
+        Ok(()) => inform("libc's own calls of mremap are seen", "", None),
         Err(Refusal { why, errno }) => {
-            diagnostics::warn(
-                "libc's own calls of mremap are not seen: ",
-                why,
-                errno.map(i64::from),
-            );
+            let mut line = Text::<256>::EMPTY;
+            line.push(b"libc's own calls of mremap are not seen: ");
+            line.push(why.as_bytes());
+            if let Some(errno) = errno {
+                line.push(b": ");
+                push_errno(&mut line, errno);
+            }
+            warn(line.as_str());
         }
     }
 }
 
-fn complain(error: &OpenError) {
-    let (why, errno) = match *error {
-        OpenError::NoWipeOnFork => ("this kernel has no MADV_WIPEONFORK (Linux 4.14)", None),
-        OpenError::NameTooLong => ("the name of the directory is too long", None),
-        OpenError::File(errno) => (
-            "cannot make a file in the directory of MREMAP_SHIM_TRACE, errno ",
-            Some(i64::from(errno)),
-        ),
-        OpenError::Space(errno) => (
-            "no room for a file in the directory of MREMAP_SHIM_TRACE, errno ",
-            Some(i64::from(errno)),
-        ),
-    };
-    diagnostics::warn("no trace: ", why, errno);
+fn complain(error: &OpenError, directory: &[u8]) {
+    let mut line = Text::<400>::EMPTY;
+    line.push(b"no trace: ");
+    match *error {
+        OpenError::NoWipeOnFork => {
+            line.push(b"this kernel has no MADV_WIPEONFORK (Linux 4.14)");
+        }
+        OpenError::NameTooLong => {
+            line.push(TRACE.name.as_bytes());
+            line.push(b" is longer than a path may be");
+        }
+        OpenError::File(errno) => {
+            line.push(b"cannot create a file in ");
+            line.push_printable(directory);
+            line.push(b": ");
+            push_errno(&mut line, errno);
+        }
+        OpenError::Space(errno) => {
+            line.push(b"no room for a file in ");
+            line.push_printable(directory);
+            line.push(b": ");
+            push_errno(&mut line, errno);
+        }
+    }
+    warn(line.as_str());
 }
 
-/// Makes `MREMAP_SHIM_CHILDREN=0` name this process, so that its children know that they are left out, and
-/// programs it executes in its place know that they are recorded.
+/// Makes `MREMAP_SHIM_CHILDREN=0` name this process, so that its children know that they are left
+/// out, and programs it executes in its place know that they are recorded.
 ///
 /// # Safety
-/// `environment` is null or ended by a null pointer, and nobody else uses it now.
+/// Called once. `environment` is null or ends with a null pointer, and nobody else uses it now.
 unsafe fn name_process_to_children(environment: *mut *const c_char) {
     const NAME: &[u8] = b"MREMAP_SHIM_CHILDREN=";
     static mut VARIABLE: Text<48> = Text::EMPTY;
     let variable = &raw mut VARIABLE;
-    // SAFETY: called once, at load, and no other code refers to it. It is not written again.
+    // SAFETY: this is the one call, and no other code refers to the variable.
     let variable = unsafe { &mut *variable };
     variable.push(NAME);
     variable.push(b"0:");
     variable.push_number(u64::from(sys::pid()));
     // SAFETY: by the contract above.
-    let pointers = unsafe { strings(environment.cast_const()) }.count();
-    for index in 0..pointers {
-        // SAFETY: not beyond the array's null pointer.
-        let pointer = unsafe { &mut *environment.add(index) };
-        // SAFETY: each one before it is a C string.
-        if unsafe { CStr::from_ptr(*pointer) }.to_bytes().starts_with(NAME) {
-            *pointer = (&raw const variable.bytes).cast();
+    let count = unsafe { strings(environment.cast_const()) }.count();
+    for index in 0..count {
+        // SAFETY: `index` is below that of the null pointer.
+        let entry = unsafe { &mut *environment.add(index) };
+        // SAFETY: every entry before the null pointer is a C string.
+        if unsafe { CStr::from_ptr(*entry) }.to_bytes().starts_with(NAME) {
+            *entry = (&raw const variable.bytes).cast();
         }
     }
 }
 
 /// # Safety
-/// `array` is null, or an array of C strings ended by a null pointer, both there for ever.
+/// `array` is null, or an array of C strings that ends with a null pointer. Both stay valid.
 unsafe fn strings(array: *const *const c_char) -> impl Iterator<Item = &'static [u8]> {
     let mut next = array;
     core::iter::from_fn(move || {

@@ -1,4 +1,5 @@
-//! What is known of this process: its settings, its threads, the filters it is under, and what a fork wipes.
+//! The process: its settings, threads, seccomp filters, address space, and the state that a fork
+//! resets.
 
 pub(crate) mod address_space;
 pub(crate) mod config;

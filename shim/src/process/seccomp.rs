@@ -1,20 +1,107 @@
-//! Whether this process has put itself under a seccomp filter. A strict one kills for a system call the
-//! program itself never made, so under a filter the hook makes none but `mremap` and `mmap`: VMAs are found by
-//! bisection, signals are not blocked, and the trace lives on the space it has.
+//! Seccomp filters. A strict one kills for a system call that the program itself never makes, so a
+//! filtered thread makes none in the hook but `mremap` and `mmap`: VMAs are found by probing,
+//! signals are not blocked, and the trace does not grow.
 //!
-//! A filter that was there before the program started lets through what every program does while it is
-//! loaded, files opened and signals blocked among it; only one that came later has to be feared. It comes
-//! through `prctl` or `syscall`, whose hooks call [`mark`].
+//! A filter belongs to one thread, or to all with `SECCOMP_FILTER_FLAG_TSYNC`. Threads and
+//! processes inherit it from the thread that makes them. It is installed by `prctl` or `seccomp`,
+//! whose hooks call [`mark`], or was there before `exec`, which [`detect`] finds at load.
+//!
+//! ```text
+//!                            INSTALLED
+//!            nobody          ON_A_THREAD               ON_ALL
+//!  this    ┌──────────────┬─────────────────────────┬──────────┐
+//!  thread  │ not filtered │ filtered if it installed│ filtered │
+//!          │              │ one, or is seen first   │          │
+//!          └──────────────┴─────────────────────────┴──────────┘
+//! ```
+//!
+//! A thread that is seen for the first time after a filter was installed may have inherited it.
+//! Nothing that such a filter must admit could tell, so the thread counts as filtered.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
-static IS_FILTERED: AtomicBool = AtomicBool::new(false);
+use mremap_settings::parse_number;
 
-pub(crate) fn is_filtered() -> bool {
-    IS_FILTERED.load(Ordering::Relaxed)
+use crate::process::thread::{self, Standing};
+use crate::sys;
+
+/// The threads that a filter applies to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Scope {
+    /// The one that installs it, and those that it makes later.
+    Thread = 1,
+    /// All of the process.
+    Process = 2,
 }
 
-/// The filter is there, and stays in all that this process forks.
-pub(crate) fn mark() {
-    IS_FILTERED.store(true, Ordering::Relaxed);
+/// The widest [`Scope`] of the filters installed so far; 0 for no filter.
+static INSTALLED: AtomicU8 = AtomicU8::new(0);
+
+/// Whether the calling thread may be filtered.
+pub(crate) fn is_filtered() -> bool {
+    let standing = &thread::current().standing;
+    match INSTALLED.load(Ordering::Relaxed) {
+        0 => {
+            standing.set(Standing::Free);
+            false
+        }
+        1 => standing.get() != Standing::Free,
+        _ => true,
+    }
+}
+
+/// The calling thread has installed a filter.
+pub(crate) fn mark(scope: Scope) {
+    thread::current().standing.set(Standing::Filtered);
+    INSTALLED.fetch_max(scope as u8, Ordering::Relaxed);
+}
+
+/// Looks for a filter that was there before `exec`. Called once, at load, with the system calls
+/// that the loader has just made: `openat`, `read`, `close`.
+///
+/// The filter of a container is not counted: its runtime makes it for any program, and refuses with
+/// an errno. It is known by process 1 of the container having as many filters, or by being the only
+/// one of process 1.
+pub(crate) fn detect() {
+    let Some(own) = Status::read(c"/proc/self/status") else { return };
+    if own.mode == 0 {
+        return;
+    }
+    let is_of_container = match own.pid {
+        1 => own.filters == 1,
+        _ => Status::read(c"/proc/1/status")
+            .is_some_and(|first| first.mode == own.mode && first.filters == own.filters),
+    };
+    if !is_of_container {
+        INSTALLED.store(Scope::Process as u8, Ordering::Relaxed);
+    }
+}
+
+/// What `/proc/PID/status` says of a process and its filters.
+struct Status {
+    pid: u64,
+    /// 0 without a filter.
+    mode: u64,
+    /// 1 before Linux 5.9, which does not tell.
+    filters: u64,
+}
+
+impl Status {
+    fn read(path: &core::ffi::CStr) -> Option<Self> {
+        let mut text = [0; 4096];
+        let fd = sys::open(path, libc::O_RDONLY, 0).ok()?;
+        let len = sys::read(fd, &mut text);
+        sys::close(fd);
+        let text = text.get(..len.ok()?)?;
+        let field = |name: &[u8]| {
+            let mut lines = text.split(|&byte| byte == b'\n');
+            lines.find_map(|line| parse_number(line.strip_prefix(name)?))
+        };
+        Some(Self {
+            pid: field(b"Pid:\t")?,
+            mode: field(b"Seccomp:\t")?,
+            filters: field(b"Seccomp_filters:\t").unwrap_or(1),
+        })
+    }
 }

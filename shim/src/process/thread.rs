@@ -1,37 +1,51 @@
-//! The few bytes each thread has of its own: its number, and which chunk of the trace it fills.
+//! Thread-local storage: the chunk of the trace that a thread fills, its id, and whether it is
+//! filtered.
 //!
-//! Initial-exec thread-local storage, reached by two instructions: no call to `__tls_get_addr`, which may
-//! allocate at a thread's first access, and no destructor. Stable Rust's `thread_local!` gives neither, hence
-//! the assembly. A library that is loaded with its program always has room for it.
+//! The model is initial-exec, which takes two instructions. The general one calls `__tls_get_addr`,
+//! which may allocate at a thread's first access. `thread_local!` has neither this model nor a type
+//! without destructor, hence the assembly. A library that is loaded with the program always gets
+//! its space.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use mremap_trace::layout::{SLOT_WORDS, SLOTS_PER_CHUNK};
 
-use crate::process::seccomp;
-use crate::sys;
-
-/// A chunk of the trace where it is mapped.
+/// A mapped chunk of the trace.
 pub(crate) type Slots = [[AtomicU64; SLOT_WORDS]; SLOTS_PER_CHUNK as usize];
 
-/// A thread's bytes; zero when the thread starts, and copied by `fork`.
+/// Storage of one thread. All zeros when the thread starts; copied by `fork`.
 #[repr(C)]
 pub(crate) struct Thread {
-    /// The chunk this thread fills, if there is one.
+    /// The chunk that this thread fills.
     pub(crate) chunk: Cell<Option<&'static Slots>>,
-    /// Number of the chunk.
+    /// The number of that chunk.
     pub(crate) number: Cell<u32>,
-    /// Number of the trace that the rest belongs to; 0 for none.
+    /// Epoch of the trace that the chunk and `tid` belong to; 0 for none.
     pub(crate) epoch: Cell<u32>,
-    /// The thread's number, asked for once a trace.
+    /// The thread id.
     pub(crate) tid: Cell<u32>,
-    /// Mark of the call that this thread has passed on and that has not returned; 0 for none.
+    /// What `process::seccomp` knows of this thread.
+    pub(crate) standing: Cell<Standing>,
+    /// Mark of the call that this thread is forwarding; 0 for none. See `hooks::real`.
     pub(crate) passed_on: Cell<u64>,
 }
 
-/// In the place of a thread's number that must not be asked for.
-const UNKNOWN_TID: u32 = u32::MAX;
+/// Whether a thread is under a seccomp filter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Standing {
+    /// The thread has not been seen.
+    #[allow(dead_code)] // what zeroed storage holds
+    Unknown = 0,
+    /// No filter was installed when the thread was first seen.
+    Free = 1,
+    /// The thread has installed a filter.
+    Filtered = 2,
+}
+
+/// Recorded instead of a thread id when `gettid` is not allowed.
+pub(crate) const UNKNOWN_TID: u32 = u32::MAX;
 
 core::arch::global_asm!(
     ".pushsection .tbss.mremap_shim_thread,\"awT\",%nobits",
@@ -46,13 +60,13 @@ core::arch::global_asm!(
     size = const size_of::<Thread>(),
 );
 
-/// The calling thread's bytes. They must stay with the thread, whence no `Send` or `Sync`.
+/// The calling thread's storage.
 #[inline]
 pub(crate) fn current() -> &'static Thread {
     let thread: *const Thread;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: reads the thread pointer and the symbol's offset from it; the loader has filled in the latter.
-    // Neither changes while a function runs (`nomem`), so that one look serves it.
+    // SAFETY: reads the thread pointer and the symbol's offset from it, which the loader has filled
+    // in. Neither changes while a function runs (`nomem`).
     unsafe {
         core::arch::asm!(
             "mov {thread}, qword ptr [rip + mremap_shim_thread@GOTTPOFF]",
@@ -62,7 +76,8 @@ pub(crate) fn current() -> &'static Thread {
         );
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: reads the thread pointer and the symbol's offset from it; the loader has filled in the latter.
+    // SAFETY: reads the thread pointer and the symbol's offset from it, which the loader has filled
+    // in.
     unsafe {
         core::arch::asm!(
             "mrs {thread}, tpidr_el0",
@@ -74,36 +89,34 @@ pub(crate) fn current() -> &'static Thread {
             options(nostack, pure, nomem),
         );
     }
-    // SAFETY: the symbol is `size_of::<Thread>()` zeroed bytes of this thread's, aligned to 16, there for as
-    // long as the thread is; zeros are a `Thread`, and no other thread refers to them.
+    // SAFETY: the symbol is `size_of::<Thread>()` bytes of this thread, zeroed at first, aligned to
+    // 16 and valid as long as the thread runs. Zeros are a `Thread`. It is not `Sync`, so no other
+    // thread refers to it.
     unsafe { &*thread }
 }
 
-/// glibc's `__libc_single_threaded` (since 2.32): not 0 while the process has but one thread. Null where libc does
-/// not tell.
+/// glibc's `__libc_single_threaded` (since 2.32): not 0 while the process has one thread. Null in
+/// other libcs.
 pub(crate) static SINGLE_THREADED: AtomicPtr<core::ffi::c_void> =
     AtomicPtr::new(core::ptr::null_mut());
 
-/// Whether no other thread of this process is there. libc does not know threads that it did not make.
+/// Whether the process has one thread, as far as libc knows: it does not count threads made by a
+/// raw `clone`.
 pub(crate) fn is_the_only_one() -> bool {
     let known = SINGLE_THREADED.load(Ordering::Relaxed).cast::<u8>();
-    // SAFETY: null, or libc's variable of this name, a byte that is there for ever. Volatile: libc writes it.
+    // SAFETY: null, or libc's variable of this name, a byte that stays. Volatile because libc
+    // writes it.
     !known.is_null() && unsafe { known.read_volatile() } != 0
 }
 
-/// The calling thread's number. A trace's first record asks for it; a fork's child begins another trace.
-pub(crate) fn tid_in(epoch: u32) -> u32 {
+/// The calling thread's id, if it has recorded anything in this epoch. A child of `fork` is in
+/// another one.
+pub(crate) fn known_tid(epoch: u32) -> Option<u32> {
     let thread = current();
-    if thread.epoch.get() == epoch {
-        thread.tid.get()
-    } else if seccomp::is_filtered() {
-        UNKNOWN_TID
-    } else {
-        sys::tid()
-    }
+    (thread.epoch.get() == epoch).then(|| thread.tid.get())
 }
 
-/// A number that no other thread has now, and that costs no system call; never 0.
+/// Identifies the calling thread among those that run, without a system call. Never 0.
 pub(crate) fn own_number() -> u32 {
     ((&raw const *current()).addr() >> 4) as u32 | 1 << 30
 }

@@ -6,9 +6,9 @@ use core::ffi::{CStr, c_int, c_void};
 use mremap_trace::{HeaderText, Module};
 
 use crate::recording::return_address;
-use crate::sys;
 use crate::sys::cell::SyncCell;
 use crate::sys::text::Text;
+use crate::sys::{self, OpenFile};
 
 const MOST_MODULES: usize = 256;
 const PATH_ROOM: usize = 256;
@@ -63,7 +63,7 @@ fn identity() -> &'static Identity {
 ///
 /// # Safety
 /// Must be called once, at load, before any other function of this file.
-pub(crate) unsafe fn gather<'a>(directory: &[u8], arguments: impl Iterator<Item = &'a [u8]>) {
+pub(crate) unsafe fn gather(directory: &[u8]) {
     // SAFETY: the only reference, by the contract above.
     let identity = unsafe { &mut *IDENTITY.get() };
     if directory.first() != Some(&b'/')
@@ -78,9 +78,11 @@ pub(crate) unsafe fn gather<'a>(directory: &[u8], arguments: impl Iterator<Item 
         Ok(len) => identity.exe.len = len,
         Err(_) => identity.exe.push(executed_path()),
     }
-    for argument in arguments {
-        identity.argv.push(argument);
-        identity.argv.push(b"\0");
+    // musl passes no arguments to constructors.
+    if let Ok(read) =
+        OpenFile::open(c"/proc/self/cmdline").and_then(|file| file.read(&mut identity.argv.bytes))
+    {
+        identity.argv.len = read;
     }
     if let Some(names) = sys::uname() {
         identity.kernel.push(c_bytes(&names.release));

@@ -80,11 +80,6 @@ fn map_anonymous(address: usize, len: usize, protection: i32, flags: i32) -> Res
     call!(mmap, address, len, protection, flags, -1i32, 0)
 }
 
-/// Maps zeros at an address of the kernel's choice.
-pub(crate) fn map_zeros(len: usize) -> Result {
-    map_anonymous(0, len, libc::PROT_READ | libc::PROT_WRITE, 0)
-}
-
 /// Maps zeros over memory that the caller owns.
 pub(crate) fn map_zeros_over(address: usize, len: usize) -> Result {
     let flags = libc::MAP_FIXED | libc::MAP_NORESERVE;
@@ -200,6 +195,12 @@ impl OpenFile {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | if over.is_some() { libc::MAP_FIXED } else { 0 };
         call!(mmap, over.unwrap_or(0), len, protection, flags, self.0, 0)
+    }
+
+    /// Maps `len` bytes from `offset`, writable, without writing to the file.
+    pub(crate) fn map_private(&self, len: usize, offset: usize) -> Result {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        call!(mmap, 0, len, protection, libc::MAP_PRIVATE, self.0, offset)
     }
 
     pub(crate) fn read(&self, into: &mut [u8]) -> Result {

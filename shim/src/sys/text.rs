@@ -16,12 +16,24 @@ impl<const ROOM: usize> Text<ROOM> {
         self.bytes.get(..self.len).unwrap_or(&[])
     }
 
+    /// The bytes as text; empty if they are not UTF-8.
+    pub(crate) fn as_str(&self) -> &str {
+        core::str::from_utf8(self.get()).unwrap_or("")
+    }
+
     pub(crate) fn push(&mut self, more: &[u8]) {
         for &byte in more {
             if let Some(place) = self.bytes.get_mut(self.len) {
                 *place = byte;
                 self.len += 1;
             }
+        }
+    }
+
+    /// Pushes ASCII that can be printed, and `?` for every other byte.
+    pub(crate) fn push_printable(&mut self, more: &[u8]) {
+        for &byte in more {
+            self.push(&[if matches!(byte, b' '..=b'~') { byte } else { b'?' }]);
         }
     }
 

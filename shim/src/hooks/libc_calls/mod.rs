@@ -1,24 +1,27 @@
-//! `MREMAP_SHIM_LIBC=patch`: the calls that libc makes to itself. Its `realloc` calls `mremap` by an address within
-//! libc, which no preloaded name stands in front of; so the function at that address is made to jump to our hook.
+//! `MREMAP_SHIM_LIBC=patch`: the calls that libc makes to itself. Its `realloc` calls `mremap` by
+//! an internal address, which a preloaded symbol does not change. So the function at that address
+//! is made to jump to our hook.
 //!
-//! At load, and only where the whole function is one that is known ([`shape`]) and no other thread is there. The page
-//! it lies in is copied, changed and made executable elsewhere, then moved over the old one by one `mremap`: libc's
-//! code is there at every moment, no page is ever writable and executable, and a system that lets nobody make
-//! code (`SELinux`, `PR_SET_MDWE`) says so before anything has changed. It stays for the life of the process, as the
-//! library does.
+//! This happens at load, while there is one thread, and only to a function whose whole code is
+//! known ([`shape`]). A page from libc's file is mapped elsewhere, changed, made executable, and
+//! moved over the page in use by one `mremap`. So libc's code is mapped at every moment, no page is
+//! ever writable and executable, and a system that forbids new code (`SELinux`, `PR_SET_MDWE`)
+//! refuses before anything has changed. The patch stays until exit.
 //!
-//! What jumps here goes to the kernel from here, never to a function that could lead back ([`Next::Kernel`]).
+//! Calls that arrive here are forwarded to the kernel ([`Real::Kernel`]), since any function could
+//! lead back.
 //!
-//! [`Next::Kernel`]: crate::hooks::real::Next::Kernel
+//! [`Real::Kernel`]: crate::hooks::real::Real::Kernel
 
 mod shape;
 
+use core::ffi::{CStr, c_int, c_void};
+
 use crate::hooks;
 use crate::hooks::real;
-use crate::sys::probe::{OneVma, is_one_vma};
 use crate::sys::{self, Errno, OpenFile};
 
-/// Why libc was left as it is.
+/// Why libc was not patched.
 pub(crate) struct Refusal {
     pub(crate) why: &'static str,
     pub(crate) errno: Option<i32>,
@@ -29,14 +32,14 @@ impl Refusal {
         Self { why, errno: None }
     }
 
-    fn of(why: &'static str) -> impl FnOnce(Errno) -> Self {
+    fn failed(why: &'static str) -> impl FnOnce(Errno) -> Self {
         move |failed| Self { why, errno: Some(failed.0) }
     }
 }
 
 const PAGE: usize = 4096;
 
-/// `jmp` and its distance.
+/// Bytes of a `jmp` with its 32-bit distance.
 const JUMP_SIZE: usize = 5;
 
 /// Makes libc's `mremap` jump to our hook.
@@ -45,64 +48,141 @@ pub(crate) fn redirect() -> Result<(), Refusal> {
         return Err(Refusal::because("only libc's code for x86-64 is known"));
     }
     let entry = real::mremap_of_libc()
-        .filter(|&found| !hooks::are_at(found))
+        .filter(|&found| !hooks::is_own(found))
         .ok_or_else(|| Refusal::because("libc's mremap cannot be found"))?
         .addr();
-    let place = entry + place_for_jump(entry)?;
-    let jump = jump_between(place, hooks::entry_for_libc())?;
-    // One that is in the middle of the function would come back to half an instruction.
+    let libc = Module::containing(entry)
+        .ok_or_else(|| Refusal::because("libc's mremap cannot be found"))?;
+    // SAFETY: libc's code is mapped as its headers say, and readable; `code_at` stays within its
+    // segment.
+    let code = unsafe { libc.code_at(entry) };
+    let offset = shape::jump_offset(code)
+        .ok_or_else(|| Refusal::because("the code of libc's mremap is unknown"))?;
+    let jump_at = entry + offset;
+    let jump = jump_between(jump_at, hooks::entry_for_libc())?;
+    // A thread inside the function would return into the middle of the jump.
     if !is_only_thread() {
         return Err(Refusal::because("other threads may be running already"));
     }
-    let page = place & !(PAGE - 1);
-    if place + JUMP_SIZE > page + PAGE {
-        return Err(Refusal::because("libc's mremap lies across two pages"));
+    let page = jump_at & !(PAGE - 1);
+    if jump_at + JUMP_SIZE > page + PAGE {
+        return Err(Refusal::because("libc's mremap crosses a page"));
     }
-    replace_page(page, place - page, jump)?;
-    real::leave_out_libc(entry);
+    replace_page(&libc, page, jump_at - page, jump)?;
+    real::bypass_libc(entry);
     Ok(())
 }
 
-fn place_for_jump(entry: usize) -> Result<usize, Refusal> {
-    let unknown = || Refusal::because("libc's mremap is none that this library knows");
-    let page = entry & !(PAGE - 1);
-    if is_one_vma(page as u64, (entry - page + shape::ROOM) as u64) != OneVma::Yes {
-        return Err(unknown());
-    }
-    // SAFETY: the kernel has just said that so much is mapped there, and libc's functions can be read.
-    let code = unsafe { core::slice::from_raw_parts(entry as *const u8, shape::ROOM) };
-    shape::place_for_jump(code).ok_or_else(unknown)
+/// An executable segment of a loaded library.
+struct Module {
+    path: &'static CStr,
+    start: usize,
+    end: usize,
+    /// Offset of `start` in the file.
+    offset: usize,
 }
 
-fn jump_between(place: usize, target: usize) -> Result<[u8; JUMP_SIZE], Refusal> {
-    let distance = target.wrapping_sub(place + JUMP_SIZE) as isize;
+impl Module {
+    fn containing(address: usize) -> Option<Self> {
+        let mut search = Search { address, found: None };
+        // SAFETY: the callback has the type that the loader calls, and `search` outlives the call.
+        unsafe { libc::dl_iterate_phdr(Some(search_module), (&raw mut search).cast()) };
+        search.found
+    }
+
+    /// The code at `address`, at most as long as the longest function that is known.
+    ///
+    /// # Safety
+    /// The segment contains `address` and is readable.
+    unsafe fn code_at(&self, address: usize) -> &'static [u8] {
+        let len = shape::LONGEST.min(self.end - address);
+        // SAFETY: by the contract above; a segment stays mapped.
+        unsafe { core::slice::from_raw_parts(address as *const u8, len) }
+    }
+}
+
+struct Search {
+    address: usize,
+    found: Option<Module>,
+}
+
+unsafe extern "C" fn search_module(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: the loader passes a valid description, and the `Search` that was given to it.
+    let (info, search) = unsafe { (&*info, &mut *data.cast::<Search>()) };
+    // SAFETY: the module's own table of program headers.
+    let headers =
+        unsafe { core::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let segment = headers.iter().find_map(|header| {
+        let start = (info.dlpi_addr + header.p_vaddr) as usize;
+        let end = start + header.p_filesz as usize;
+        let is_code = header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0;
+        (is_code && (start..end).contains(&search.address)).then_some((
+            start,
+            end,
+            header.p_offset as usize,
+        ))
+    });
+    let Some((start, end, offset)) = segment else { return 0 };
+    if !info.dlpi_name.is_null() {
+        // SAFETY: the loader's name of a module that stays loaded.
+        let path = unsafe { CStr::from_ptr(info.dlpi_name) };
+        search.found = Some(Module { path, start, end, offset });
+    }
+    1
+}
+
+fn jump_between(from: usize, to: usize) -> Result<[u8; JUMP_SIZE], Refusal> {
+    let distance = to.wrapping_sub(from + JUMP_SIZE) as isize;
     let [first, second, third, fourth] = i32::try_from(distance)
-        .map_err(|_| Refusal::because("libc lies too far away for a jump"))?
+        .map_err(|_| Refusal::because("libc is too far away for a jump"))?
         .to_le_bytes();
     Ok([0xe9, first, second, third, fourth])
 }
 
-/// False also where `/proc` does not tell.
+/// False where `/proc` is missing.
 fn is_only_thread() -> bool {
     OpenFile::open_directory(c"/proc/self/task")
         .and_then(|tasks| tasks.links())
         .is_ok_and(|links| links == 3)
 }
 
-fn replace_page(page: usize, offset: usize, jump: [u8; JUMP_SIZE]) -> Result<(), Refusal> {
-    let copy = sys::map_zeros(PAGE).map_err(Refusal::of("no memory, errno "))?;
-    // SAFETY: `copy` is a page that nobody else knows; `page` is one of libc's code, which the kernel said is mapped
-    // where the function is, and a mapping has whole pages. The jump lies within it.
-    unsafe {
-        core::ptr::copy_nonoverlapping(page as *const u8, copy as *mut u8, PAGE);
-        ((copy + offset) as *mut [u8; JUMP_SIZE]).write(jump);
+/// Replaces a page of libc's code by the same page of its file with a jump at `offset`. The page
+/// must be as in the file: a difference is a breakpoint, whose instruction must not be copied, or
+/// another library's patch.
+fn replace_page(
+    libc: &Module,
+    page: usize,
+    offset: usize,
+    jump: [u8; JUMP_SIZE],
+) -> Result<(), Refusal> {
+    let in_file = (page - (libc.start & !(PAGE - 1))) + (libc.offset & !(PAGE - 1));
+    let copy = OpenFile::open(libc.path)
+        .and_then(|file| file.map_private(PAGE, in_file))
+        .map_err(Refusal::failed("libc's file cannot be mapped"))?;
+    let patched = patch(copy, page, offset, jump);
+    if patched.is_err() {
+        sys::unmap(copy, PAGE);
+    }
+    patched
+}
+
+fn patch(copy: usize, page: usize, offset: usize, jump: [u8; JUMP_SIZE]) -> Result<(), Refusal> {
+    // SAFETY: a page of libc's code, mapped and readable, and a page that nothing else refers to. A
+    // file that is truncated meanwhile would fault here as it does in libc's own pages.
+    let (code, copied) =
+        unsafe { (&*(page as *const [u8; PAGE]), &mut *(copy as *mut [u8; PAGE])) };
+    if code != copied {
+        return Err(Refusal::because("libc's code in memory differs from its file"));
+    }
+    for (byte, new) in copied.iter_mut().skip(offset).zip(jump) {
+        *byte = new;
     }
     sys::mprotect(copy, PAGE, libc::PROT_READ | libc::PROT_EXEC)
-        .map_err(Refusal::of("no code may be made here, errno "))
-        .and_then(|_| {
-            sys::move_over(copy, PAGE, page)
-                .map_err(Refusal::of("libc's code may not be replaced, errno "))
-        })
-        .inspect_err(|_| sys::unmap(copy, PAGE))
-        .map(|_| ())
+        .map_err(Refusal::failed("no code may be made here"))?;
+    sys::move_over(copy, PAGE, page).map_err(Refusal::failed("libc's code may not be replaced"))?;
+    Ok(())
 }

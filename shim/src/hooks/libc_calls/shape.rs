@@ -1,29 +1,29 @@
-//! What libc's `mremap` looks like on x86-64, byte for byte: the whole function, so that nothing of it is left to
-//! guessing. Pure; the tests hold it to a disassembler.
+//! The code of libc's `mremap` on x86-64, as far as it is known: whole functions, byte for byte.
+//! Pure; the tests check it with a disassembler.
 
-/// A stretch of a function's code.
+/// Some bytes of a function.
 #[derive(Clone, Copy)]
-pub enum Piece {
-    /// These bytes.
+pub enum Bytes {
+    /// Exactly these.
     Code(&'static [u8]),
-    /// Four bytes that say how far away something is: each build has its own.
+    /// Any four: a distance relative to the instruction, which differs between builds.
     Distance,
 }
 
-use Piece::{Code, Distance};
+use Bytes::{Code, Distance};
 
-/// A library built for control-flow enforcement begins every function so.
+/// First instruction of every function in a library built for control-flow enforcement.
 pub const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
 
-/// Made from a list of system calls (`sysdeps/unix/syscalls.list`), as every glibc before 2.41 has it.
-const STUB: &[Piece] = &[
+/// glibc before 2.41: generated from `sysdeps/unix/syscalls.list`.
+const STUB: &[Bytes] = &[
     Code(b"\x49\x89\xca"),             // mov r10, rcx
     Code(b"\xb8\x19\x00\x00\x00"),     // mov eax, 25
     Code(b"\x0f\x05"),                 // syscall
     Code(b"\x48\x3d\x01\xf0\xff\xff"), // cmp rax, -4095
     Code(b"\x73\x01"),                 // jae +1
     Code(b"\xc3"),                     // ret
-    Code(b"\x48\x8b\x0d"),             // mov rcx, errno's place
+    Code(b"\x48\x8b\x0d"),             // mov rcx, errno's offset
     Distance,
     Code(b"\xf7\xd8"),         // neg eax
     Code(b"\x64\x89\x01"),     // mov fs:[rcx], eax
@@ -31,8 +31,8 @@ const STUB: &[Piece] = &[
     Code(b"\xc3"),             // ret
 ];
 
-/// `sysdeps/unix/sysv/linux/mremap.c` of 2.41 and of what took it over from there, compiled with a stack protector.
-const COMPILED: &[Piece] = &[
+/// glibc 2.41 and backports: `sysdeps/unix/sysv/linux/mremap.c`, compiled with a stack protector.
+const COMPILED: &[Bytes] = &[
     Code(b"\x48\x83\xec\x58"),                     // sub rsp, 88
     Code(b"\x4c\x89\x44\x24\x40"),                 // mov [rsp + 64], r8
     Code(b"\x64\x48\x8b\x04\x25\x28\x00\x00\x00"), // mov rax, fs:[40]
@@ -61,13 +61,13 @@ const COMPILED: &[Piece] = &[
     Code(b"\x48\x8d\x44\x24\x20"),                 // lea rax, [rsp + 32]
     Code(b"\x48\x89\x44\x24\x10"),                 // mov [rsp + 16], rax
     Code(b"\xeb\xb7"),                             // jmp -73
-    TO_FAILURES,
-    Code(b"\x48\x8b\x05"), // mov rax, errno's place
+    PADDING,
+    Code(b"\x48\x8b\x05"), // mov rax, errno's offset
     Distance,
     INVALID,
     Code(b"\xeb\xa9"),     // jmp -87
     Code(b"\x90"),         // nop
-    Code(b"\x48\x8b\x15"), // mov rdx, errno's place
+    Code(b"\x48\x8b\x15"), // mov rdx, errno's offset
     Distance,
     FAILED,
     Code(b"\xeb\x93"), // jmp -109
@@ -76,7 +76,7 @@ const COMPILED: &[Piece] = &[
 ];
 
 /// The same by a later compiler.
-const COMPILED_LATER: &[Piece] = &[
+const COMPILED_LATER: &[Bytes] = &[
     Code(b"\x48\x83\xec\x58"),                     // sub rsp, 88
     Code(b"\x4c\x89\x44\x24\x40"),                 // mov [rsp + 64], r8
     Code(b"\x64\x48\x8b\x04\x25\x28\x00\x00\x00"), // mov rax, fs:[40]
@@ -105,13 +105,13 @@ const COMPILED_LATER: &[Piece] = &[
     Code(b"\x48\x8d\x44\x24\x20"),                 // lea rax, [rsp + 32]
     Code(b"\x48\x89\x44\x24\x10"),                 // mov [rsp + 16], rax
     Code(b"\xeb\xb4"),                             // jmp -76
-    TO_FAILURES,
-    Code(b"\x48\x8b\x05"), // mov rax, errno's place
+    PADDING,
+    Code(b"\x48\x8b\x05"), // mov rax, errno's offset
     Distance,
     INVALID,
     Code(b"\xeb\xa9"),     // jmp -87
     Code(b"\x90"),         // nop
-    Code(b"\x48\x8b\x15"), // mov rdx, errno's place
+    Code(b"\x48\x8b\x15"), // mov rdx, errno's offset
     Distance,
     FAILED,
     Code(b"\xeb\x93"), // jmp -109
@@ -120,32 +120,32 @@ const COMPILED_LATER: &[Piece] = &[
 ];
 
 /// nop
-const TO_FAILURES: Piece = Code(b"\x66\x0f\x1f\x44\x00\x00");
+const PADDING: Bytes = Code(b"\x66\x0f\x1f\x44\x00\x00");
 /// mov dword fs:[rax], EINVAL; mov rax, -1
-const INVALID: Piece = Code(b"\x64\xc7\x00\x16\x00\x00\x00\x48\xc7\xc0\xff\xff\xff\xff");
+const INVALID: Bytes = Code(b"\x64\xc7\x00\x16\x00\x00\x00\x48\xc7\xc0\xff\xff\xff\xff");
 /// neg eax; mov fs:[rdx], eax; mov rax, -1
-const FAILED: Piece = Code(b"\xf7\xd8\x64\x89\x02\x48\xc7\xc0\xff\xff\xff\xff");
+const FAILED: Bytes = Code(b"\xf7\xd8\x64\x89\x02\x48\xc7\xc0\xff\xff\xff\xff");
 
-/// Every function known.
-pub const SHAPES: [&[Piece]; 3] = [STUB, COMPILED, COMPILED_LATER];
+/// All known functions.
+pub const SHAPES: [&[Bytes]; 3] = [STUB, COMPILED, COMPILED_LATER];
 
-/// No function known is longer.
-pub const ROOM: usize = 192;
+/// Length of the longest known function, with [`ENDBR64`], rounded up.
+pub const LONGEST: usize = 192;
 
-/// Where in a function, given with what follows it, the first five bytes may give way to a jump; `None` when it is
-/// not one of those known.
-pub fn place_for_jump(code: &[u8]) -> Option<usize> {
-    let (place, body) = match code.strip_prefix(ENDBR64) {
+/// Offset at which a jump can replace the first instructions of a function, which `code` begins
+/// with. `None` when the function is not a known one.
+pub fn jump_offset(code: &[u8]) -> Option<usize> {
+    let (offset, body) = match code.strip_prefix(ENDBR64) {
         Some(body) => (ENDBR64.len(), body),
         None => (0, code),
     };
-    SHAPES.iter().any(|shape| begins_with(body, shape)).then_some(place)
+    SHAPES.iter().any(|shape| begins_with(body, shape)).then_some(offset)
 }
 
-fn begins_with(mut code: &[u8], shape: &[Piece]) -> bool {
-    shape.iter().all(|piece| {
-        let rest = match piece {
-            Code(bytes) => code.strip_prefix(*bytes),
+fn begins_with(mut code: &[u8], shape: &[Bytes]) -> bool {
+    shape.iter().all(|bytes| {
+        let rest = match bytes {
+            Code(exact) => code.strip_prefix(*exact),
             Distance => code.get(4..),
         };
         code = rest.unwrap_or(&[]);

@@ -11,8 +11,9 @@ use super::{file, space};
 use crate::emulate::move_lock::Exclusive;
 use crate::process::config::TraceSettings;
 use crate::process::fork_state::WIPED;
-use crate::process::thread;
+use crate::process::{seccomp, thread};
 use crate::recording::identity;
+use crate::sys;
 
 /// Where the last records are kept, this many positions are tried before a record is given up.
 const MOST_TRIES: u32 = 64;
@@ -62,7 +63,8 @@ fn claim_in_new_chunk(slots: u32) -> Result<Claim, Loss> {
         _ => {}
     }
     let base = BASE.load(Ordering::Acquire);
-    let tid = thread::tid_in(epoch);
+    let tid = thread::known_tid(epoch)
+        .unwrap_or_else(|| if seccomp::is_filtered() { thread::UNKNOWN_TID } else { sys::tid() });
     for _ in 0..MOST_TRIES {
         let (position, number) = space::reserve(base)?;
         // SAFETY: `reserve` gives positions inside the mapping whose space is there.
