@@ -11,11 +11,6 @@ use anyhow::{Context, Result, bail};
 
 use crate::repo;
 
-/// Coverage for libFuzzer: edge counters and traced comparisons.
-const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg=fuzzing";
-
 /// A target, its corpus, and the length limit of its inputs.
 struct Target {
     name: &'static str,
@@ -27,11 +22,11 @@ struct Target {
 const TRACE: u32 = 40 << 10;
 
 const TARGETS: [Target; 5] = [
-    Target::new("load", "hostile/corpus", TRACE),
-    Target::new("decode", "hostile/corpus", TRACE),
-    Target::new("maps_line", "plan/fuzz/seeds/maps_line", 4096),
-    Target::new("procmap_reply", "plan/fuzz/seeds/procmap_reply", 4096),
-    Target::new("walk", "plan/fuzz/seeds/walk", 4096),
+    Target::new("load", "trace", TRACE),
+    Target::new("decode", "trace", TRACE),
+    Target::new("maps_line", "maps_line", 4096),
+    Target::new("procmap_reply", "procmap_reply", 4096),
+    Target::new("walk", "walk", 4096),
 ];
 
 /// Which targets to run, and how long.
@@ -59,37 +54,22 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             bail!("{name}: no such target; the targets are {}", names.join(", "));
         }
     }
-    let host = host()?;
-    for workspace in ["fuzz", "plan/fuzz"] {
-        repo::run(&mut build(workspace, &host))
-            .context("libFuzzer's runtime needs a C++ compiler")?;
-    }
+    repo::run(&mut build()).context("libFuzzer's runtime needs a C++ compiler")?;
     let is_wanted = |target: &&Target| {
         options.targets.is_empty() || options.targets.iter().any(|name| name == target.name)
     };
     for target in TARGETS.iter().filter(is_wanted) {
-        println!("{}: {}", target.name, target.run(&host, options.seconds)?);
+        println!("{}: {}", target.name, target.run(options.seconds)?);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn build(workspace: &str, host: &str) -> Command {
+fn build() -> Command {
     let mut command = repo::cargo();
-    // With an explicit target, cargo does not instrument build scripts and macros.
     command
-        .args(["build", "--quiet", "--bins", "--target", host])
-        .arg("--target-dir")
-        .arg(directory())
-        .current_dir(repo::root().join(workspace))
-        .env("RUSTFLAGS", INSTRUMENTED);
+        .args(["build", "--quiet", "--package", "mremap-fuzz", "--features", "libfuzzer", "--bins"])
+        .env("RUSTC_WORKSPACE_WRAPPER", repo::root().join("fuzz/instrument"));
     command
-}
-
-/// The compiler's host triple.
-fn host() -> Result<String> {
-    let version = repo::capture(Command::new("rustc").arg("-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).context("rustc -vV names no host")
 }
 
 fn directory() -> PathBuf {
@@ -108,8 +88,8 @@ impl Target {
 
     /// Runs the target and returns libFuzzer's last status line. A finding is an error with its
     /// output.
-    fn run(&self, host: &str, seconds: u32) -> Result<String> {
-        let mut command = self.command(host, seconds)?;
+    fn run(&self, seconds: u32) -> Result<String> {
+        let mut command = self.command(seconds)?;
         let output = command.output().with_context(|| format!("{}: cannot be run", self.name))?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
@@ -119,15 +99,15 @@ impl Target {
         Ok(last.unwrap_or("no input was run").trim().to_owned())
     }
 
-    fn command(&self, host: &str, seconds: u32) -> Result<Command> {
+    fn command(&self, seconds: u32) -> Result<Command> {
         let found = directory().join("corpus").join(self.name);
         let artifacts = directory().join("artifacts").join(self.name);
         make(&found)?;
         make(&artifacts)?;
-        let mut command = Command::new(directory().join(host).join("debug").join(self.name));
+        let mut command = Command::new(repo::root().join("target/debug").join(self.name));
         command
             .arg(found)
-            .arg(repo::root().join(self.corpus))
+            .arg(repo::root().join("fuzz/corpus").join(self.corpus))
             .arg(format!("-max_len={}", self.longest))
             .arg(format!("-max_total_time={seconds}"))
             .arg("-timeout=10")

@@ -20,7 +20,6 @@ const NOT_YET: &[&str] = &[
     "docs",
     "examples",
     "fuzz",
-    "hostile",
     "plan",
     "settings",
     "shim",

@@ -1,15 +1,15 @@
-//! Where a change to a trace may matter.
+//! Which bytes of a trace to mutate.
 
 use std::ops::Range;
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_PER_CHUNK};
 
-/// The header's numbers, and the beginnings of its short texts.
+/// The header's numbers, and the start of its short texts.
 const HEAD: usize = 640;
 
-/// A part of a trace of `len` bytes that is worth changing by itself, by a random number: mostly a slot, since most
-/// bytes of a short trace are the header's room for text. The whole of what is too short for a slot.
-pub fn piece(random: u64, len: usize) -> Range<usize> {
+/// Picks a range of a trace of `len` bytes by a random number: mostly one slot, because four fifths of
+/// a short trace are the header's texts. Returns the whole if it has no chunk.
+pub fn range_to_mutate(random: u64, len: usize) -> Range<usize> {
     let chunks = len.saturating_sub(HEADER_SIZE) / CHUNK_SIZE;
     if chunks == 0 {
         return 0..len;

@@ -1,4 +1,4 @@
-//! The promises.
+//! Checks of the trace format's decoder and of the analyzer's reader.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -6,21 +6,20 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use mremap_analyzer::load::{Calls, Index, Run, Tail, Traces, Visitor, in_order, open, scan};
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS};
 use mremap_trace::{ChunkHeader, Header, Record, Slot};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::load::{Calls, Index, Run, Tail, Traces, Visitor, in_order, open, scan};
-
-/// Bytes of a file beyond which nothing new can happen.
+/// Longer files cover nothing more.
 const LONGEST: usize = HEADER_SIZE + 16 * CHUNK_SIZE;
 
-/// The format's own reading: no panic, and what was understood survives being written again.
+/// Checks that decoding succeeds or fails without a panic, and that decoded values survive encoding.
 pub fn decode(bytes: &[u8]) {
     if let Ok((header, text)) = Header::decode(bytes) {
         let mut again = vec![0; HEADER_SIZE];
         header.encode(&text, &mut again);
-        assert_eq!(Header::decode(&again), Ok((header, text)), "a header read, written and read");
+        assert_eq!(Header::decode(&again), Ok((header, text)), "the header after encoding");
     }
     if let Some(chunk) = ChunkHeader::decode(bytes) {
         assert!(chunk.slots(bytes).count() < CHUNK_SIZE / SLOT_SIZE);
@@ -32,45 +31,45 @@ pub fn decode(bytes: &[u8]) {
         }
         if let Slot::Complete(record) = Record::decode(words) {
             let again = Record::decode(record.encode());
-            assert_eq!(again, Slot::Complete(record), "a record read, written and read");
+            assert_eq!(again, Slot::Complete(record), "the record after encoding");
         }
     }
 }
 
-/// A file in memory, which is twenty times as fast as one on a disk.
-struct Memory {
+/// A file in memory: twenty times as fast as one on a disk.
+struct MemoryFile {
     file: File,
     path: PathBuf,
 }
 
-impl Memory {
+impl MemoryFile {
     fn new() -> Self {
-        let file =
-            File::from(memfd_create("trace", MemfdFlags::CLOEXEC).expect("a file in memory"));
+        let file = File::from(memfd_create("trace", MemfdFlags::CLOEXEC).expect("memfd_create"));
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         Self { file, path }
     }
 }
 
 thread_local! {
-    /// The file that bytes are put into, and used again.
-    static FILE: Memory = Memory::new();
+    /// Reused for every input.
+    static FILE: MemoryFile = MemoryFile::new();
 }
 
-/// The analyzer's reading: no panic, no call counted twice or forgotten, whichever way the file is read.
+/// Checks that the analyzer reads a file without a panic, and counts the same calls by a scan, by its
+/// index and in the order of time.
 pub fn load(bytes: &[u8]) {
     let bytes = bytes.get(..LONGEST).unwrap_or(bytes);
-    FILE.with(|Memory { file, path }| {
-        file.set_len(0).expect("cut");
-        file.write_all_at(bytes, 0).expect("written");
+    FILE.with(|MemoryFile { file, path }| {
+        file.set_len(0).expect("the file can be emptied");
+        file.write_all_at(bytes, 0).expect("the file can be written");
         read(path);
     });
 }
 
 fn read(path: &Path) {
-    let mut traces = open(&[path.to_owned()]).expect("the file is there");
+    let mut traces = open(&[path.to_owned()]).expect("the file exists");
     if traces.processes.is_empty() {
-        assert!(!traces.damage().is_empty(), "no trace, and no word why");
+        assert!(!traces.damage().is_empty(), "an unreadable trace has a reason");
         return;
     }
     let index = Index::build(&mut traces);
@@ -85,12 +84,12 @@ fn read(path: &Path) {
             events += 1;
             assert_eq!(event.number, events);
             let moment = process.wall_clock(event.call.ticks);
-            assert!(moment >= last, "events in the order of time");
+            assert!(moment >= last, "events are in the order of time");
             last = moment;
             Ok(ControlFlow::Continue(()))
         },
     )
-    .expect("nothing is written");
+    .expect("the callback returns no error");
     assert_eq!(events, index.calls, "events, and calls by the index");
     if let Some(mut tail) = Tail::open(path) {
         let followed = tail.poll(0).len() + tail.poll(0).len();

@@ -1,5 +1,4 @@
-//! What each fuzz target does with its bytes. Here, apart from libFuzzer, so that a stable compiler runs the same
-//! over kept and random inputs: `plan/tests/fuzz_targets.rs`.
+//! Checks of the planner's parsers and of its walk.
 
 use std::convert::Infallible;
 
@@ -9,7 +8,7 @@ use mremap_plan::{
     AddressSpace, Flags, Judgement, Move, Plan, Range, Request, Step, Vma, VmaSource, maps,
 };
 
-/// Any bytes as a line of maps: read without a panic, and what is read holds together.
+/// Checks that a line of maps is parsed without a panic into something that is in it.
 pub fn maps_line(line: &[u8]) {
     let _ = maps::flags_name_userfaultfd(line);
     if let Some(parsed) = maps::parse_line(line) {
@@ -18,7 +17,7 @@ pub fn maps_line(line: &[u8]) {
     }
 }
 
-/// Any reply of `PROCMAP_QUERY`, with any name: judged without a panic.
+/// Checks that a reply of `PROCMAP_QUERY` with any name is read without a panic.
 pub fn procmap_reply(bytes: &[u8]) {
     type Reply<'a> = (u64, u64, u64, u64, u32, u32, &'a [u8]);
     let Ok((start, end, flags, inode, major, size, name)) =
@@ -33,8 +32,8 @@ pub fn procmap_reply(bytes: &[u8]) {
     assert_eq!((vma.range.start, vma.range.end), (start, end));
 }
 
-/// Any request over any VMAs, even ones no kernel would show: the walk ends, goes forward, and hands out nothing
-/// outside the range.
+/// Checks that a walk over any VMAs, even ones that no kernel reports, ends, only advances, and
+/// returns nothing outside the range.
 pub fn walk(bytes: &[u8]) {
     type Input = (u64, u64, u64, u32, u64, Vec<(u64, u64)>);
     let Ok((old, old_len, new_len, flags, new, vmas)) =
@@ -44,25 +43,25 @@ pub fn walk(bytes: &[u8]) {
     };
     let request = Request { old, old_len, new_len, flags: Flags(flags), new };
     let space = AddressSpace { page_size: 4096, task_size: (1 << 47) - 4096 };
-    if let Judgement::Move(wanted) = request.judge(space) {
-        walk_over(wanted, &vmas);
+    if let Judgement::Move(requested) = request.judge(space) {
+        walk_over(requested, &vmas);
     }
 }
 
-fn walk_over(wanted: Move, vmas: &[(u64, u64)]) {
-    let (mut plan, mut source) = (Plan::new(wanted), Any(vmas.iter(), Vma::default()));
-    let mut at = wanted.source.start;
+fn walk_over(requested: Move, vmas: &[(u64, u64)]) {
+    let (mut plan, mut source) = (Plan::new(requested), Listed(vmas.iter(), Vma::default()));
+    let mut at = requested.source.start;
     for _ in 0..2 * vmas.len() + 4 {
         let Ok(step) = plan.next_step(&mut source);
         at = match step {
             Step::Gap(gap) => {
                 assert_eq!(gap.start, at);
-                assert!(gap.end <= wanted.source.end && !gap.is_empty());
+                assert!(gap.end <= requested.source.end && !gap.is_empty());
                 gap.end
             }
             Step::Part(part) => {
                 assert_eq!(part.start, at);
-                assert!(part.end <= wanted.source.end && !part.is_empty());
+                assert!(part.end <= requested.source.end && !part.is_empty());
                 assert!(!part.intersect(plan.vma().range).is_empty());
                 part.end
             }
@@ -72,9 +71,10 @@ fn walk_over(wanted: Move, vmas: &[(u64, u64)]) {
     panic!("the walk does not end");
 }
 
-struct Any<'a>(std::slice::Iter<'a, (u64, u64)>, Vma);
+/// The VMAs of a list in its order, whatever is probed.
+struct Listed<'a>(std::slice::Iter<'a, (u64, u64)>, Vma);
 
-impl VmaSource for Any<'_> {
+impl VmaSource for Listed<'_> {
     type Error = Infallible;
 
     fn next_vma(&mut self, _from: u64, _until: u64) -> Result<Option<&Vma>, Infallible> {

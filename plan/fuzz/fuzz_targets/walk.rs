@@ -1,8 +1,0 @@
-//! See `bodies::walk`.
-#![no_main]
-
-#[allow(dead_code)] // the other targets' bodies
-#[path = "../bodies.rs"]
-mod bodies;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::walk(bytes));
