@@ -1,25 +1,30 @@
-//! The preload library: `mremap` of Linux 6.17 for programs on older kernels, and a record of every call.
+//! The preload library: gives programs on older kernels the `mremap` of Linux 6.17, and records
+//! every call.
 //!
-//! The path of one call, which is also the order of the modules:
-//! `hooks` translates the C call and asks `moves` what to do with it; a move on a kernel without the
-//! multi-VMA move (`capability`) is carried out part by part while `exclusive` keeps handlers and
-//! siblings out, each VMA found by `discover` and cut by `mremap_plan`; `record` hands what happened to
-//! `ring`, the mapped trace file. `load` runs once, when the library is loaded.
+//! ```text
+//!  hooks      translates a C call, notes what makes a closer look at VMAs necessary
+//!    |
+//!  emulate    forwards the call, refuses it, or moves part by part under a lock
+//!    |   \
+//!    |   discover   finds the VMAs of the range; mremap_plan cuts them into parts and gaps
+//!    |
+//!  recording  writes the call, its parts and its gaps to the mapped trace file
 //!
-//! What is absent on purpose: allocation, `dlsym`, output and locks that a signal or a fork could leave
-//! held, anywhere below `hooks`; libc functions below `moves`, except the clock, which is the vDSO's.
+//!  process    the process: load, settings, threads, forks, seccomp filters
+//!  sys        system calls, and probes made of them
+//! ```
+//!
+//! Nothing below `hooks` allocates, prints, calls `dlsym`, or takes a lock that a signal or a fork
+//! could leave held. Nothing below `emulate` calls libc, except for the clock of the vDSO. No code
+//! can panic.
 #![no_std]
 
-// redhook's macro names `::std`; nothing else here does.
+// Named by redhook's macro, and by nothing else.
 extern crate std;
 
-mod hooks;
-
-mod emulate;
-
 mod discover;
-
-mod recording;
-
+mod emulate;
+mod hooks;
 mod process;
+mod recording;
 mod sys;

@@ -1,12 +1,12 @@
-//! Whether this kernel has the multi-VMA move: found by trying it once, on pages of our own, at the first
-//! move. Version numbers do not tell, since vendors backport.
+//! Whether this kernel moves several VMAs in one call. Tried at the first move, on pages of this
+//! library: vendors backport, so that the version number does not tell.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Range, Request};
 pub(crate) use mremap_trace::Capability;
 
-use crate::emulate::move_lock::Exclusive;
+use crate::emulate::move_lock::MoveLock;
 use crate::process::diagnostics;
 use crate::recording::ring;
 use crate::sys::cell::{LARGEST_PAGE, OwnPages};
@@ -18,16 +18,16 @@ static TRIED: AtomicBool = AtomicBool::new(false);
 /// Pages to try on.
 static PAGES: OwnPages<{ 6 * LARGEST_PAGE }> = OwnPages::new();
 
-/// What this kernel can do, tried on the first call. A trial that failed for another reason (the limit on
-/// mappings) leaves [`Capability::Unknown`]: emulating is right on every kernel.
+/// What this kernel can do; the first call tries. A trial that fails for another reason, such as
+/// the limit on mappings, leaves [`Capability::Unknown`]: emulation is right on every kernel.
 pub(crate) fn of_kernel() -> Capability {
-    match found() {
+    match known() {
         Capability::Unknown => try_once(),
-        found => found,
+        known => known,
     }
 }
 
-fn found() -> Capability {
+fn known() -> Capability {
     Capability::from_raw(FOUND.load(Ordering::Relaxed).into()).unwrap_or_default()
 }
 
@@ -36,14 +36,11 @@ fn found() -> Capability {
 ///  | r--     |  rw-     |   --->   | r--     |  rw-     |
 /// ```
 fn try_once() -> Capability {
-    let _exclusive = Exclusive::enter();
-    let found = found();
-    if found != Capability::Unknown {
-        return found;
-    }
-    // Once: a trial that failed half-way may have left a hole, where something of the program's lies by now.
-    if TRIED.swap(true, Ordering::Relaxed) {
-        return Capability::Unknown;
+    let _lock = MoveLock::acquire();
+    // Only once: a trial that failed half-way may have left a hole, where the program has mapped
+    // something since.
+    if known() != Capability::Unknown || TRIED.swap(true, Ordering::Relaxed) {
+        return known();
     }
     let first = PAGES.start() + LARGEST_PAGE;
     if sys::mprotect(first, LARGEST_PAGE, libc::PROT_READ).is_err() {
@@ -58,23 +55,20 @@ fn try_once() -> Capability {
         new: (first + 3 * LARGEST_PAGE) as u64,
     });
     restore(first);
-    let capability = match tried {
-        Ok(_) => Capability::MultiVma,
-        Err(Errno::EFAULT) => Capability::OneVma,
+    let (capability, message) = match tried {
+        Ok(_) => (
+            Capability::MultiVma,
+            "this kernel moves several VMAs in one mremap: nothing to emulate",
+        ),
+        Err(Errno::EFAULT) => (
+            Capability::OneVma,
+            "this kernel moves one VMA at a time: moves of several are emulated",
+        ),
         Err(_) => return Capability::Unknown,
     };
     FOUND.store(capability as u8, Ordering::Relaxed);
     ring::note_capability(capability);
-    diagnostics::inform(
-        match capability {
-            Capability::MultiVma => {
-                "this kernel moves several VMAs in one mremap: nothing to emulate"
-            }
-            _ => "this kernel moves one VMA at a time: moves of several are emulated",
-        },
-        "",
-        None,
-    );
+    diagnostics::inform(message, "", None);
     capability
 }
 
@@ -86,8 +80,8 @@ fn restore(first: usize) {
     }
 }
 
-/// Where the trial is made. For an instant there was a hole in it, so that something of the program's may lie there
-/// since.
+/// Where the trial is made. For an instant there was a hole in it, so that the program may have
+/// mapped something there since.
 pub(crate) fn trial_pages() -> Range {
     let start = PAGES.start() as u64;
     Range { start, end: start + size_of_val(&PAGES) as u64 }

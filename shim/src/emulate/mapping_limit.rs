@@ -1,9 +1,9 @@
-//! The limit on a process's mappings (`vm.max_map_count`). The kernel looks at it once, before a move, and wants
-//! room for more than a move needs; our moves meet it once for each part. So that one which was let in is not
-//! stopped half-way where the kernel would have gone on, two mappings are kept that can be given up.
+//! The limit on a process's mappings (`vm.max_map_count`). The kernel checks it once before a move,
+//! with room to spare; an emulated move meets it at each part. Two mappings are kept that can be
+//! given up, so that a move which the kernel would have let in does not stop half-way.
 //!
 //! ```text
-//!   | rw- | r-- | rw- | r-- | rw- |    the library's own memory; two mappings fewer once the middle is r--, too
+//!   | rw- | r-- | rw- | r-- | rw- |    two mappings fewer once the middle is r--
 //! ```
 
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -21,8 +21,9 @@ const KEPT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 static STATE: AtomicU8 = AtomicU8::new(NOT_KEPT);
 
-/// Sets the two mappings apart. Early, while there is room; for good. Mapped anew, since what was ever written,
-/// and then forked, merges with nothing; and all of it readable, since leak checkers read it.
+/// Sets the two mappings apart, at load, while there is room. The pages are mapped anew, since
+/// memory that was written and then forked would not merge; and readable, since leak checkers read
+/// them.
 pub(crate) fn keep_spare() {
     let mapped = sys::map_untouched(SPARE.start(), size_of_val(&SPARE));
     if mapped.is_ok() {
@@ -36,11 +37,11 @@ fn take_spare() {
     }
 }
 
-/// A part of a move that was let in could not be moved: gives the spare mappings up, if the limit is why. Whether
-/// it is worth another try. Only while moves are exclusive.
+/// Gives the spare mappings up if the limit is why a part could not be moved. True when the part is
+/// worth another try. Only under the move lock.
 #[cold]
 pub(crate) fn make_room() -> bool {
-    // Under a filter nothing is called that could end the program.
+    // A filter might kill for `mprotect`.
     let made = !seccomp::is_filtered() && is_reached() && protect_middle(libc::PROT_READ);
     if made {
         STATE.store(GIVEN_UP, Ordering::Relaxed);
@@ -48,9 +49,9 @@ pub(crate) fn make_room() -> bool {
     made
 }
 
-/// A part moves next. Once at the limit, its target is unmapped before: so has the kernel by the time when it
-/// looks at its limit for a part, which is two mappings further than it wants to see before a move. Where the
-/// part fails then, so would the kernel's.
+/// Unmaps the target of the next part once the spare mappings are given up. The kernel's own move
+/// has unmapped it, too, when it checks the limit for a part; where the part fails then, so would
+/// the kernel's.
 #[inline]
 pub(crate) fn prepare(target: Range) {
     if STATE.load(Ordering::Relaxed) == GIVEN_UP {
@@ -58,7 +59,7 @@ pub(crate) fn prepare(target: Range) {
     }
 }
 
-/// The move is over: takes them back, if there is room.
+/// Takes the spare mappings back after a move, if there is room.
 pub(crate) fn take_back_spare() {
     if STATE.load(Ordering::Relaxed) == GIVEN_UP {
         STATE.store(NOT_KEPT, Ordering::Relaxed);
@@ -66,9 +67,10 @@ pub(crate) fn take_back_spare() {
     }
 }
 
-/// Whether the kernel would refuse any move for the limit. Asked by a move that can never be: a range of our
-/// own that no VMA holds, which is found out after the limit was looked at (`mremap_to` before 6.17,
-/// `do_mremap` since). Without `FIXED` it unmaps nothing either.
+/// Whether the kernel would refuse any move because of the limit. Tries a move that can never
+/// succeed: its source is a range of our own that no VMA holds, which the kernel finds out after it
+/// has checked the limit (`mremap_to` before 6.17, `do_mremap` since). Without `MREMAP_FIXED` it
+/// unmaps nothing.
 #[cold]
 pub(crate) fn is_reached() -> bool {
     const FOUR_GIB: u64 = 1 << 32;

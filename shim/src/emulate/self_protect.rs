@@ -1,5 +1,5 @@
-//! What this process has of ours: the library's own mappings and the trace. A program that moved them, or
-//! moved something over them, would end in the middle of its call.
+//! Protects the memory of this library and its trace: a program that moved them, or something over
+//! them, would crash in the middle of its call.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,16 +8,16 @@ use mremap_plan::{Move, Range};
 use crate::emulate::capability;
 use crate::recording::ring;
 
-// Sound to name: the linker puts it at the library's first byte, where its headers are.
+// The linker puts this symbol at the library's first byte, where its ELF header is.
 unsafe extern "C" {
     #[link_name = "__ehdr_start"]
     static HEADER: libc::Elf64_Ehdr;
 }
 
-/// The library's first address behind its last segment; 0 until it was asked for.
+/// The end of the library's last segment; 0 until it is first needed.
 static END: AtomicU64 = AtomicU64::new(0);
 
-/// Whether a move would take this library or the trace away, or replace them.
+/// Whether a move would take away or replace memory of this library or of its trace.
 pub(crate) fn is_touched_by(wanted: &Move) -> bool {
     let target = Range { start: wanted.destination, end: wanted.destination + wanted.len };
     let library = library();
@@ -41,7 +41,7 @@ fn library() -> Range {
 
 /// Bytes from the first segment to the end of the last.
 fn loaded_len() -> u64 {
-    // SAFETY: the library's own headers, which stand in its first segment as long as it is loaded.
+    // SAFETY: the library's own headers lie in its first segment for as long as it is loaded.
     let segments = unsafe {
         let first = (&raw const HEADER).byte_add(HEADER.e_phoff as usize);
         core::slice::from_raw_parts(first.cast::<libc::Elf64_Phdr>(), usize::from(HEADER.e_phnum))

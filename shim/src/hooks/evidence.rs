@@ -8,11 +8,6 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use mremap_plan::{Backing, Range, Vma};
-
-use crate::process::address_space::page_size;
-use crate::sys::probe::{OneVma, is_one_vma};
-
 /// Written by the hooks of `syscall` and `ioctl`, as a byte.
 pub(crate) static USERFAULTFD_MADE: AtomicBool = AtomicBool::new(false);
 
@@ -23,26 +18,10 @@ pub(crate) static FILES: AtomicU8 = AtomicU8::new(FILE_MAPPED_ANEW);
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Files {
-    /// All may move with others, and answer the questions of bisection.
-    AllAnswer = 0,
     /// All may move with others.
     AllMovable = 4,
     /// Some are placed by their drivers, or nobody can tell.
     SomePlacedByDriver = 3,
-}
-impl Files {
-    /// What is true of these and one more.
-    pub(crate) fn and(self, file: &Vma) -> Self {
-        if file.backing == Backing::PlacedByDriver || self == Self::SomePlacedByDriver {
-            Self::SomePlacedByDriver
-        } else if self == Self::AllMovable
-            || is_one_vma(file.range.start, page_size()) == OneVma::No
-        {
-            Self::AllMovable
-        } else {
-            Self::AllAnswer
-        }
-    }
 }
 
 /// A file was mapped since the last look. The loader has done so before anybody else.
@@ -51,7 +30,6 @@ pub(crate) const FILE_MAPPED_ANEW: u8 = 1;
 const WORTH_A_LOOK: u8 = 2;
 /// A look is being taken, or was when this process was forked.
 const LOOKING: u8 = 5;
-const ALL_ANSWER: u8 = Files::AllAnswer as u8;
 const ALL_MOVABLE: u8 = Files::AllMovable as u8;
 const SOME_PLACED_BY_DRIVER: u8 = Files::SomePlacedByDriver as u8;
 
@@ -59,32 +37,11 @@ pub(crate) fn userfaultfd_made() -> bool {
     USERFAULTFD_MADE.load(Ordering::Relaxed)
 }
 
-/// Whether every file mapping of this process answers the questions of bisection. Files mapped
-/// since the last look are not looked at.
-pub(crate) fn every_file_answers() -> bool {
-    FILES.load(Ordering::Relaxed) == ALL_ANSWER
-}
-
-/// Whether the kernel's own code and data, which answer no question, may lie in a range that is
-/// being moved. They lie near the address that the auxiliary vector names, until somebody moves
-/// them.
-pub(crate) fn may_concern_vdso(moved: Range) -> bool {
-    const REACH: u64 = 1 << 18;
-    static MOVED: AtomicBool = AtomicBool::new(false);
-    // SAFETY: reads the auxiliary vector.
-    let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
-    let near = Range { start: vdso.saturating_sub(REACH), end: vdso.saturating_add(REACH) };
-    if vdso != 0 && !near.intersect(moved).is_empty() {
-        MOVED.store(true, Ordering::Relaxed);
-    }
-    MOVED.load(Ordering::Relaxed)
-}
-
 /// Whether the VMAs of a move need their names. `look` looks at every file mapping of this process;
 /// it is asked when that is likely to spare later moves more than it costs now.
 pub(crate) fn names_matter(look: impl FnOnce() -> Files) -> bool {
     match FILES.load(Ordering::Relaxed) {
-        ALL_ANSWER | ALL_MOVABLE => false,
+        ALL_MOVABLE => false,
         known @ (WORTH_A_LOOK | LOOKING) => {
             // Before the look: a file mapped meanwhile marks anew.
             let unmarked =

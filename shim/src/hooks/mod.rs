@@ -145,7 +145,7 @@ fn handle(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64, real: Re
     if real.has_come_back(&request) {
         return real.forward(&request);
     }
-    real::to_c(emulate::serve(&request, real, return_address::find()))
+    real::to_c(emulate::handle(&request, real, return_address::find()))
 }
 
 /// `prctl(PR_SET_SECCOMP, mode, program)`, reached by a jump from `prctl`.

@@ -67,10 +67,6 @@ pub(crate) fn resolve(is_own: impl Fn(*const c_void) -> bool) {
             function.store(found, Ordering::Release);
         }
     }
-    // Not RTLD_NEXT: a program may have a copy of the variable, which is then the one in use.
-    // SAFETY: the name is a C string.
-    let found = unsafe { dlsym(libc::RTLD_DEFAULT, c"__libc_single_threaded".as_ptr()) };
-    thread::SINGLE_THREADED.store(found, Ordering::Relaxed);
 }
 
 /// Address of a weak symbol, or null.

@@ -7,7 +7,7 @@
 //! its space.
 
 use core::cell::Cell;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::AtomicU64;
 
 use mremap_trace::layout::{SLOT_WORDS, SLOTS_PER_CHUNK};
 
@@ -93,20 +93,6 @@ pub(crate) fn current() -> &'static Thread {
     // 16 and valid as long as the thread runs. Zeros are a `Thread`. It is not `Sync`, so no other
     // thread refers to it.
     unsafe { &*thread }
-}
-
-/// glibc's `__libc_single_threaded` (since 2.32): not 0 while the process has one thread. Null in
-/// other libcs.
-pub(crate) static SINGLE_THREADED: AtomicPtr<core::ffi::c_void> =
-    AtomicPtr::new(core::ptr::null_mut());
-
-/// Whether the process has one thread, as far as libc knows: it does not count threads made by a
-/// raw `clone`.
-pub(crate) fn is_the_only_one() -> bool {
-    let known = SINGLE_THREADED.load(Ordering::Relaxed).cast::<u8>();
-    // SAFETY: null, or libc's variable of this name, a byte that stays. Volatile because libc
-    // writes it.
-    !known.is_null() && unsafe { known.read_volatile() } != 0
 }
 
 /// The calling thread's id, if it has recorded anything in this epoch. A child of `fork` is in

@@ -1,13 +1,13 @@
-//! System calls, one wrapper each, made without libc: its symbols may be interposed by others, and it
-//! sets errno. Every wrapper returns the kernel's value, or the [`Errno`].
+//! System calls, one wrapper each, made without libc: its symbols may be interposed by others, and
+//! it sets errno. Every wrapper returns the kernel's value, or the [`Errno`].
 //!
-//! # Safety
-//! Each `unsafe` block is one system call instruction. A wrapper passes only pointers to memory that it
-//! borrows for the call, or addresses whose owner its documentation names.
+//! # Safety Each `unsafe` block is one system call instruction. A wrapper passes only pointers to
+//! memory that it borrows for the call, or addresses whose owner its documentation names.
 
 pub(crate) mod cell;
 pub(crate) mod decimal;
 pub(crate) mod probe;
+pub(crate) mod proc_maps;
 pub(crate) mod text;
 #[cfg(not(debug_assertions))]
 mod unwinder;
@@ -50,8 +50,8 @@ macro_rules! call {
     }};
 }
 
-/// `mremap`, with the arguments of the program or of the plan that was made for it. No reference of this
-/// library points into the mappings that it moves or replaces.
+/// `mremap`, with the arguments of the program or of the plan that was made for it. No reference of
+/// this library points into the mappings that it moves or replaces.
 #[inline]
 pub(crate) fn mremap(request: &Request) -> Result {
     let Request { old, old_len, new_len, flags: Flags(flags), new } = *request;
@@ -66,9 +66,10 @@ pub(crate) fn by_number(number: c_long, arguments: [usize; 5]) -> Result {
     from_raw(unsafe { raw_syscall!(number, first, second, third, fourth, fifth) })
 }
 
-/// `mmap` of a mapping type that does not exist, which never maps anything. The errno tells whether it could
-/// have: `EEXIST`, something is mapped in the range; `ENOMEM`, the range ends beyond `TASK_SIZE`; `EINVAL`,
-/// it is free. The order of these checks in `do_mmap` is the same from 5.10 to 7.x.
+/// `mmap` of a mapping type that does not exist, which never maps anything. The errno tells whether
+/// it could have: `EEXIST`, something is mapped in the range; `ENOMEM`, the range ends beyond
+/// `TASK_SIZE`; `EINVAL`, it is free. The order of these checks in `do_mmap` is the same from 5.10
+/// to 7.x.
 pub(crate) fn mmap_of_no_type(address: u64, len: u64) -> Errno {
     const NO_TYPE: i32 = libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_ANONYMOUS;
     call!(mmap, address, len, libc::PROT_NONE, NO_TYPE, -1i32, 0).err().unwrap_or(Errno(0))
@@ -92,8 +93,8 @@ pub(crate) fn map_zeros_if_free(address: usize, len: usize) {
     let _ = map_anonymous(address, len, protection, libc::MAP_FIXED_NOREPLACE);
 }
 
-/// Maps zeros that can only be read over memory that the caller owns. `MAP_NORESERVE` keeps the VMA from
-/// merging with its neighbours.
+/// Maps zeros that can only be read over memory that the caller owns. `MAP_NORESERVE` keeps the VMA
+/// from merging with its neighbours.
 pub(crate) fn map_untouched(address: usize, len: usize) -> Result {
     map_anonymous(address, len, libc::PROT_READ, libc::MAP_FIXED | libc::MAP_NORESERVE)
 }
@@ -189,8 +190,8 @@ impl OpenFile {
         call!(pwrite64, self.0, bytes.as_ptr(), bytes.len(), offset)
     }
 
-    /// Maps the first `len` bytes, shared and writable: where the kernel likes, or at the address `over`,
-    /// whose mappings the caller must own.
+    /// Maps the first `len` bytes, shared and writable: where the kernel likes, or at the address
+    /// `over`, whose mappings the caller must own.
     pub(crate) fn map(&self, len: usize, over: Option<usize>) -> Result {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | if over.is_some() { libc::MAP_FIXED } else { 0 };

@@ -1,5 +1,9 @@
-//! The questions that change nothing, so that no `/proc`, no descriptor and no new system call is needed: a growth
-//! in place that can never succeed ([`is_one_vma`], [`ends_at`]), and an `mmap` that never maps ([`is_free`]).
+//! Probes: system calls that cannot succeed, whose errno describes the address space. They change
+//! nothing and need no `/proc`, no descriptor, and no system call but `mremap` and `mmap`.
+//!
+//! - A growth in place to an impossible length tells whether one VMA holds a range
+//!   ([`is_one_vma`]).
+//! - An `mmap` of a mapping type that does not exist tells whether a range is free ([`is_free`]).
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -8,18 +12,19 @@ use mremap_plan::{Flags, Request};
 use crate::process::address_space::{SMALLEST_TASK_SIZE, page_size};
 use crate::sys::{self, Errno};
 
-/// Answer of [`is_one_vma`].
+/// What [`is_one_vma`] found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OneVma {
     Yes,
-    /// Crosses a boundary, starts unmapped, or is a kind of VMA that always answers so (`[vvar]`, device
-    /// memory).
+    /// The range crosses a boundary or starts unmapped, or the VMA is of a kind for which the
+    /// kernel always says so: `[vvar]`, `[vdso]`, device memory.
     No,
-    /// Starts in a sealed VMA (`mseal`), which answers nothing else.
+    /// The range starts in a VMA sealed by `mseal`, and no more can be found out.
     Sealed,
 }
 
-/// Lengths just below each `TASK_SIZE` of this architecture, largest first: nothing can ever grow to them.
+/// Lengths just below each `TASK_SIZE` of this architecture, largest first: no VMA can grow to
+/// them.
 #[cfg(target_arch = "x86_64")]
 const IMPOSSIBLE_LENGTHS: [u64; 2] = [(1 << 56) - 65536, (1 << 47) - 65536];
 #[cfg(not(target_arch = "x86_64"))]
@@ -32,79 +37,28 @@ const IMPOSSIBLE_LENGTHS: [u64; 6] = [
     (1 << 36) - 65536,
 ];
 
-/// Index of the length this kernel does not call silly (`EINVAL`, since 6.17, when above `TASK_SIZE`).
+/// Index of the largest length below this kernel's `TASK_SIZE`. Since 6.17 longer ones are
+/// `EINVAL`.
 static LENGTH: AtomicU8 = AtomicU8::new(0);
 
-/// The errno of a growth to one of the impossible lengths; none when there is no such length.
-fn growth(start: u64, len: u64, index: u8) -> Option<i32> {
-    let result = sys::mremap(&Request {
-        old: start,
-        old_len: len,
-        new_len: *IMPOSSIBLE_LENGTHS.get(usize::from(index))?,
-        flags: Flags(0),
-        new: 0,
-    });
-    Some(result.err().map_or(0, |errno| errno.0))
-}
-
-/// Asks to grow `[start, start + len)` in place to a length that cannot be. `ENOMEM` (`EAGAIN` for locked
-/// memory) comes after the check that one VMA holds the range, `EFAULT` from it: `vma_to_resize` before
-/// 6.17, `check_prep_vma` since.
+/// Whether one VMA holds `[start, start + len)`, by growing it in place to a length that cannot be.
+/// The kernel checks the range first: `EFAULT` comes from there, `ENOMEM` (`EAGAIN` for locked
+/// memory) from behind it (`vma_to_resize` before 6.17, `check_prep_vma` since).
 pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
     let mut index = LENGTH.load(Ordering::Relaxed);
-    while let Some(errno) = growth(start, len, index) {
-        match errno {
-            libc::ENOMEM | libc::EAGAIN => {
+    while let Some(&new_len) = IMPOSSIBLE_LENGTHS.get(usize::from(index)) {
+        let request = Request { old: start, old_len: len, new_len, flags: Flags(0), new: 0 };
+        match sys::mremap(&request) {
+            Err(Errno(libc::ENOMEM | libc::EAGAIN)) => {
                 LENGTH.store(index, Ordering::Relaxed);
                 return OneVma::Yes;
             }
-            libc::EINVAL => index += 1,
-            libc::EPERM => return OneVma::Sealed,
+            Err(Errno(libc::EINVAL)) => index += 1,
+            Err(Errno(libc::EPERM)) => return OneVma::Sealed,
             _ => return OneVma::No,
         }
     }
     OneVma::No
-}
-
-/// Questions asked in one move, and how many they were.
-#[derive(Default)]
-pub(crate) struct Asked(u32);
-
-impl Asked {
-    pub(crate) fn count(&self) -> u32 {
-        self.0
-    }
-
-    /// Whether one VMA holds a range, one that answers and can be moved.
-    pub(crate) fn is_one_vma(&mut self, start: u64, len: u64) -> bool {
-        self.0 += 1;
-        is_one_vma(start, len) == OneVma::Yes
-    }
-
-    /// What answers in the page at `start`.
-    pub(crate) fn what_is_at(&mut self, start: u64) -> OneVma {
-        self.0 += 1;
-        is_one_vma(start, page_size())
-    }
-
-    /// [`ends_at`]
-    pub(crate) fn ends_at(&mut self, end: u64) -> bool {
-        self.0 += 1;
-        ends_at(end)
-    }
-
-    /// [`is_free`]
-    #[inline]
-    pub(crate) fn is_free(&mut self, start: u64, len: u64) -> Result<bool, Errno> {
-        self.0 += 1;
-        is_free(start, len)
-    }
-}
-
-/// Whether no VMA that answers such questions reaches from the page below `end` to the page behind it.
-fn ends_at(end: u64) -> bool {
-    let page = page_size();
-    growth(end - page, 2 * page, LENGTH.load(Ordering::Relaxed)) == Some(libc::EFAULT)
 }
 
 /// Whether something is mapped in the page at `address`.
@@ -113,26 +67,28 @@ pub(crate) fn is_mapped(address: u64) -> bool {
 }
 
 /// Whether nothing is mapped in a range that ends below `TASK_SIZE`.
+///
+/// # Errors
+/// `mmap` failed for another reason: a sandbox refuses it.
 #[inline]
-fn is_free(start: u64, len: u64) -> Result<bool, Errno> {
-    let Errno(errno) = sys::mmap_of_no_type(start, len);
-    if errno == libc::EINVAL {
-        Ok(true)
-    } else if errno == libc::EEXIST {
-        Ok(false)
-    } else {
-        is_free_by_pages(start, len)
+pub(crate) fn is_free(start: u64, len: u64) -> sys::Result<bool> {
+    match sys::mmap_of_no_type(start, len) {
+        Errno::EINVAL => Ok(true),
+        Errno(libc::EEXIST) => Ok(false),
+        _ => is_free_by_pages(start, len),
     }
 }
 
-/// Where `mmap` gives no such answer. Below `mmap_min_addr` nobody without the right may ask it; few pages lie there.
+/// The same below `mmap_min_addr`, where `mmap` is refused before it looks at the range. Few pages
+/// lie there.
 #[cold]
 #[inline(never)]
-fn is_free_by_pages(mut start: u64, mut len: u64) -> Result<bool, Errno> {
+fn is_free_by_pages(mut start: u64, mut len: u64) -> sys::Result<bool> {
     let page = page_size();
     while len != 0 {
         match sys::mmap_of_no_type(start, len) {
             Errno(libc::EEXIST) => return Ok(false),
+            // `EAGAIN`: the range is free, and too large to be locked as `mlockall` wants it.
             Errno(libc::EINVAL | libc::EAGAIN) => return Ok(true),
             Errno(libc::EPERM | libc::EACCES) => {
                 if is_one_vma(start, page) != OneVma::No {
@@ -141,17 +97,17 @@ fn is_free_by_pages(mut start: u64, mut len: u64) -> Result<bool, Errno> {
                 start += page;
                 len -= page;
             }
-            failed => return Err(failed),
+            errno => return Err(errno),
         }
     }
     Ok(true)
 }
 
-/// `TASK_SIZE` is this much above the length that nothing can grow to.
+/// `TASK_SIZE` is this much above the impossible length that belongs to it.
 const ABOVE_IMPOSSIBLE_LENGTH: u64 =
     if cfg!(target_arch = "x86_64") { 65536 - 4096 } else { 65536 };
 
-/// `end`, or `TASK_SIZE` where that is lower: nothing is mapped behind it, and `mmap` cannot be asked there.
+/// The lower of `end` and `TASK_SIZE`: nothing is mapped above, and [`is_free`] cannot probe there.
 #[inline]
 pub(crate) fn below_task_size(end: u64) -> u64 {
     if end <= SMALLEST_TASK_SIZE { end } else { end.min(task_size().unwrap_or(end)) }

@@ -1,9 +1,10 @@
 //! Keeps `libgcc_s` out of the host: a library less to load, and nothing here ever unwinds.
 //!
-//! redhook links std, whose panic machinery names the unwinder. The linker drops that machinery, since this
-//! library has no code that can panic, but by then it has already decided to need libgcc_s. Names of our own
-//! stand in for the unwinder's; nothing that could call them is left. A link that fails with "relocation against
-//! absolute symbol _Unwind_Resume" says that some code here can panic again.
+//! redhook links std, whose panic machinery names the unwinder. The linker drops that machinery,
+//! since this library has no code that can panic, but by then it has already decided to need
+//! libgcc_s. Names of our own stand in for the unwinder's; nothing that could call them is left. A
+//! link that fails with "relocation against absolute symbol _Unwind_Resume" says that some code
+//! here can panic again.
 
 macro_rules! stand_in_for {
     ($($name:literal)*) => {

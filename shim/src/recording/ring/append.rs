@@ -8,7 +8,7 @@ use mremap_trace::{Level, Message, Module, Record};
 use super::chunk::{Chunk, Claim};
 use super::state::{BASE, Loss, NONE, PINNED, POSITIONS, TRUNCATED, counter, is_wanted};
 use super::{file, space};
-use crate::emulate::move_lock::Exclusive;
+use crate::emulate::move_lock::MoveLock;
 use crate::process::config::TraceSettings;
 use crate::process::fork_state::WIPED;
 use crate::process::{seccomp, thread};
@@ -89,7 +89,7 @@ fn claim_in_new_chunk(slots: u32) -> Result<Claim, Loss> {
 
 /// The first record of a fork's child.
 fn open_in_child() -> u32 {
-    let _exclusive = Exclusive::enter();
+    let _lock = MoveLock::acquire();
     let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
     if epoch != 0 {
         return epoch;

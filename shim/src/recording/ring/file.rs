@@ -27,7 +27,7 @@ static LAST_PID: AtomicU32 = AtomicU32::new(0);
 /// Bytes for one process.
 static SIZE: AtomicU64 = AtomicU64::new(0);
 
-/// The directory of the traces, once it was opened. Used at load and by threads that hold `Exclusive`.
+/// The directory of the traces, once it was opened. Used at load and by threads that hold `MoveLock`.
 static DIRECTORY: SyncCell<Option<FileId>> = SyncCell::new(None);
 
 /// Why there will be no trace.
@@ -55,7 +55,7 @@ pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Opens the trace of a fork's child, or says that there will be none: then false. By the thread that holds `Exclusive`.
+/// Opens the trace of a fork's child, or says that there will be none: then false. By the thread that holds `MoveLock`.
 pub(super) fn open_in_child() -> bool {
     EARLY.store(0, Ordering::Relaxed);
     let is_open = config::records_children() && !seccomp::is_filtered() && create().is_ok();
@@ -69,7 +69,7 @@ pub(super) fn open_in_child() -> bool {
 fn create() -> Result<(), OpenError> {
     let now = clock::now();
     let pid = sys::pid();
-    // SAFETY: at load, or called by the thread that holds `Exclusive`.
+    // SAFETY: at load, or called by the thread that holds `MoveLock`.
     unsafe { name::choose(pid, now.monotonic_ns) };
     let directory = open_directory()?;
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
@@ -91,7 +91,7 @@ fn open_directory() -> Result<OpenFile, OpenError> {
     let path = identity::directory().ok_or(OpenError::NameTooLong)?;
     let directory = OpenFile::open_directory(path).map_err(|failed| OpenError::File(failed.0))?;
     let id = directory.id().map_err(|failed| OpenError::File(failed.0))?;
-    // SAFETY: at load, or called by the thread that holds `Exclusive`.
+    // SAFETY: at load, or called by the thread that holds `MoveLock`.
     let known = unsafe { &mut *DIRECTORY.get() };
     if *known.get_or_insert(id) != id {
         return Err(OpenError::File(libc::ENOENT));

@@ -15,7 +15,7 @@ static NAME: SyncCell<Text<ROOM>> = SyncCell::new(Text::EMPTY);
 /// Names the trace of a process `NAME.PID.NANOSECONDS.mremap`, as no other process of this boot can be.
 ///
 /// # Safety
-/// Called at load, or by the thread that holds `Exclusive`; the name before is not in use any more.
+/// Called at load, or by the thread that holds `MoveLock`; the name before is not in use any more.
 pub(super) unsafe fn choose(pid: u32, monotonic_ns: u64) {
     let exe = identity::exe();
     let base = exe.rsplit(|&byte| byte == b'/').next().unwrap_or(&[]);

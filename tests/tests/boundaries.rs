@@ -1,4 +1,4 @@
-//! How VMAs lay in earlier moves is what the next ones are guessed by: where that is right, and where it is wrong.
+//! Boundaries of VMAs are found in every layout, and nothing beside the range is touched meanwhile.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use mremap_tests::said::{assert_says, text};
 use mremap_trace::{FoundBy, Record};
 
 #[test]
-fn layouts_arrive_as_they_were_whatever_was_moved_before() {
+fn moves_every_layout_intact() {
     for (source, threads, others) in [
         ("auto", "0", "0"),
         ("auto", "1", "0"),
@@ -29,8 +29,7 @@ fn layouts_arrive_as_they_were_whatever_was_moved_before() {
 }
 
 #[test]
-fn what_is_dear_to_ask_for_is_read_from_proc_and_nothing_else_is() {
-    let by_proc = if kernel_has_procmap_query() { FoundBy::Query } else { FoundBy::Maps };
+fn moves_each_vma_as_one_part_and_queries_only_what_is_expensive_to_probe() {
     let mode = if kernel_moves_several_vmas() { "emulate" } else { "auto" };
     let (output, trace) =
         Preload::new(Artifacts::get().fixture("layouts")).setting("MODE", mode).traced();
@@ -43,20 +42,20 @@ fn what_is_dear_to_ask_for_is_read_from_proc_and_nothing_else_is() {
     let parts: Vec<String> = summaries.iter().map(|summary| summary.parts.to_string()).collect();
     let vmas = text(&output.stdout);
     assert_eq!(parts, vmas.lines().collect::<Vec<_>>(), "a part for each VMA");
-    let sources_of = |parts: u32| {
+    let methods_of = |parts: u32| {
         let moves = summaries.iter().filter(move |summary| summary.parts == parts);
         moves.map(|summary| summary.source).collect::<Vec<_>>()
     };
-    // Names are looked at until all files have been seen.
-    let of_few = sources_of(2);
-    assert!(of_few[2..].iter().all(|&source| source == FoundBy::Bisect), "{of_few:?}");
-    // Those of a range that is moved again are remembered.
-    assert_eq!(sources_of(330), [by_proc, FoundBy::Bisect, FoundBy::Bisect]);
+    // The first moves check the names of the files that the loader has mapped.
+    let of_few = methods_of(2);
+    assert!(of_few[2..].iter().all(|&method| method == FoundBy::Bisect), "{of_few:?}");
+    let of_many = if kernel_has_procmap_query() { FoundBy::Query } else { FoundBy::Bisect };
+    assert_eq!(methods_of(330), [of_many; 3]);
 }
 
-/// Runs a rule of `tests/fixtures/guessed.c`: natively where the kernel has the feature, then emulated.
+/// Runs a rule of `tests/fixtures/boundaries.c`: natively where the kernel has the feature, then emulated.
 fn check(rule: &str, expected: &str) {
-    let program = Artifacts::get().fixture("guessed");
+    let program = Artifacts::get().fixture("boundaries");
     if kernel_moves_several_vmas() {
         let native = Command::new(&program).arg(rule).env_remove("LD_PRELOAD").output();
         assert_says("natively", expected, &native.expect("the fixture runs"));
@@ -72,21 +71,21 @@ fn check(rule: &str, expected: &str) {
 }
 
 /// ```text
-///   | rw 4 | r 4 | rw 2 | no addresses any more
-///                       | somebody else's          where it goes
+///   | rw 4 | r 4 | rw 2 | end of all addresses
+///                       | somebody else's          at the destination
 /// ```
 #[test]
-fn a_guess_is_cut_where_addresses_end() {
+fn the_end_of_all_addresses_ends_the_last_vma() {
     check("beyond_all_addresses", "moved, under it kept\n");
 }
 
 /// ```text
-///   | rw 4 | no addresses any more
+///   | rw 4 | end of all addresses
 /// ```
 #[test]
-fn a_vma_that_ends_where_addresses_do_is_moved_in_one_piece() {
+fn moves_a_vma_at_the_end_of_all_addresses_as_one_part() {
     check("last_of_all_addresses", "moved\n");
-    let (output, trace) = Preload::new(Artifacts::get().fixture("guessed"))
+    let (output, trace) = Preload::new(Artifacts::get().fixture("boundaries"))
         .args(&["last_of_all_addresses"])
         .setting("MODE", "emulate")
         .setting("VMA_SOURCE", "bisect")
@@ -100,10 +99,10 @@ fn a_vma_that_ends_where_addresses_do_is_moved_in_one_piece() {
 
 /// ```text
 ///   | rw 768 | r 768 | huge 512 | rw 256 |
-///                                        | somebody else's     where it goes
+///                                        | somebody else's     at the destination
 /// ```
 #[test]
-fn nothing_behind_the_destination_is_lost_to_a_huge_page() {
+fn huge_pages_cost_nothing_behind_the_destination() {
     let _huge_pages = HugePages::set_apart();
     // Huge pages can be moved since 5.16.
     let is_before = std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| kernel == "5.10");
@@ -130,10 +129,10 @@ impl Drop for HugePages {
 }
 
 #[test]
-fn another_threads_moves_change_nothing_of_what_is_known() {
+fn moves_of_another_thread_do_not_disturb_a_move() {
     check("other_thread", "moved\n");
     let directory = tempfile::tempdir().expect("a directory for the traces");
-    let run = Preload::new(Artifacts::get().fixture("guessed"))
+    let run = Preload::new(Artifacts::get().fixture("boundaries"))
         .args(&["other_thread"])
         .setting("MODE", "emulate")
         .setting("VMA_SOURCE", "bisect")
@@ -144,6 +143,6 @@ fn another_threads_moves_change_nothing_of_what_is_known() {
 }
 
 #[test]
-fn a_handlers_moves_change_nothing_of_what_is_known() {
+fn moves_of_a_handler_do_not_disturb_a_move() {
     check("handler", "moved, the handler too\n");
 }

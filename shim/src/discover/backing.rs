@@ -1,7 +1,9 @@
-//! What a name alone does not tell: ramfs places its own mappings, the other file systems without a block device
-//! (tmpfs, overlayfs, btrfs, NFS) do not; and a private mapping of the device that `/dev/zero` is may go by any path.
-//! The list of mounts tells file systems apart by their devices. None but a local one is asked itself: on a mount whose
-//! server is gone that would last for ever, with signals blocked.
+//! Which file mappings may not move with others, beyond what their names show: those on ramfs,
+//! which places its own mappings as tmpfs, overlayfs, btrfs and NFS do not, and private ones of
+//! `/dev/zero` by any path.
+//!
+//! The mount table tells file systems apart by their device. A path is resolved only on a local
+//! file system: a server that does not answer would block the move, with signals blocked.
 
 use core::ffi::CStr;
 
@@ -14,31 +16,31 @@ const MOUNTS: &CStr = c"/proc/thread-self/mountinfo";
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
 /// Major and minor number of `/dev/zero`.
 const ZERO_DEVICE: Device = (1, 5);
-/// Longest path asked about.
+/// Longest path that is resolved.
 const PATH_ROOM: usize = 256;
 
-/// What is to be known of a file system.
+/// What matters of a file system.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSystem {
     Ramfs,
     /// Answers at once, and may hold device files.
     Local,
-    /// Or mounted nowhere (memfd, hugetlbfs).
+    /// Others, and those that are not mounted (memfd, hugetlbfs).
     Other,
 }
 
-/// What was asked last: files that are moved together mostly lie together.
-#[derive(Clone, Copy)]
-pub(super) struct Mounts {
+/// Finds what stands behind file mappings. Remembers the last file system, since files that are
+/// moved together mostly lie together.
+pub(super) struct Backings {
     last: Option<(Device, FileSystem)>,
 }
 
-impl Mounts {
+impl Backings {
     pub(super) const fn new() -> Self {
         Self { last: None }
     }
 
-    /// Settles the backing of a mapping that shows this device and this path.
+    /// The backing of a VMA that shows this device and this path.
     pub(super) fn settle(&mut self, vma: &Vma, device: Device, path: &[u8]) -> Backing {
         let may_be_ramfs = vma.backing == Backing::UnnumberedFile;
         let may_be_zero =
@@ -48,7 +50,7 @@ impl Mounts {
         }
         let is_placed = match self.file_system(device) {
             FileSystem::Ramfs => may_be_ramfs,
-            FileSystem::Local => may_be_zero && is_zero(path),
+            FileSystem::Local => may_be_zero && is_zero_device(path),
             FileSystem::Other => false,
         };
         if is_placed { Backing::PlacedByDriver } else { Backing::Movable }
@@ -58,7 +60,7 @@ impl Mounts {
         match self.last {
             Some((last, known)) if last == device => known,
             _ => {
-                let found = look_up(device);
+                let found = find_file_system(device);
                 self.last = Some((device, found));
                 found
             }
@@ -66,10 +68,10 @@ impl Mounts {
     }
 }
 
-/// Whether a path is that of the device that `/dev/zero` is. A file that is gone cannot be asked.
+/// Whether a path leads to the device of `/dev/zero`. A deleted file has no path.
 #[cold]
-#[inline(never)] // its buffer stays off the stack of whoever asks for no file
-fn is_zero(path: &[u8]) -> bool {
+#[inline(never)] // its buffer stays off the stack of moves of memory
+fn is_zero_device(path: &[u8]) -> bool {
     let mut text = [0; PATH_ROOM];
     if path.ends_with(b" (deleted)") || path.len() >= text.len() {
         return false;
@@ -82,7 +84,7 @@ fn is_zero(path: &[u8]) -> bool {
 
 #[cold]
 #[inline(never)] // likewise
-fn look_up(device: Device) -> FileSystem {
+fn find_file_system(device: Device) -> FileSystem {
     let Ok(file) = OpenFile::open(MOUNTS) else {
         return FileSystem::Other;
     };
@@ -106,7 +108,7 @@ fn file_system_of(name: &[u8]) -> FileSystem {
         [b"devtmpfs", b"tmpfs", b"overlay", b"ext4", b"ext3", b"ext2", b"xfs", b"btrfs", b"f2fs"];
     match name {
         b"ramfs" => FileSystem::Ramfs,
-        // What a kernel starts from, on memory of either kind.
+        // The kernel's first file system is a tmpfs or a ramfs.
         b"rootfs" if sys::file_system(c"/") == Ok(RAMFS_MAGIC) => FileSystem::Ramfs,
         _ if LOCAL.contains(&name) => FileSystem::Local,
         _ => FileSystem::Other,

@@ -1,0 +1,106 @@
+//! `/proc/PID/maps` of this process, read as text or by `PROCMAP_QUERY`.
+
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use mremap_plan::procmap::ProcmapQuery;
+
+use crate::sys::{self, OpenFile};
+
+/// `/proc/self` is empty once the leading thread has exited; this is not.
+const MAPS: &CStr = c"/proc/thread-self/maps";
+/// The same with details, for which the kernel walks page tables.
+const SMAPS: &CStr = c"/proc/thread-self/smaps";
+
+const UNTRIED: u8 = 0;
+const WORKS: u8 = 1;
+const FAILS: u8 = 2;
+/// Whether this kernel has `PROCMAP_QUERY` (6.11), and a sandbox lets it through.
+static QUERY: AtomicU8 = AtomicU8::new(UNTRIED);
+
+/// Whether it is worth opening `maps` for a query.
+pub(crate) fn query_may_work() -> bool {
+    QUERY.load(Ordering::Relaxed) != FAILS
+}
+
+/// An open `maps` or `smaps`.
+pub(crate) struct MapsFile(OpenFile);
+
+impl MapsFile {
+    pub(crate) fn open() -> sys::Result<Self> {
+        OpenFile::open(MAPS).map(Self)
+    }
+
+    pub(crate) fn open_smaps() -> sys::Result<Self> {
+        OpenFile::open(SMAPS).map(Self)
+    }
+
+    /// Whether [`Self::query`] works, tried once in a process.
+    pub(crate) fn has_query(&self) -> bool {
+        if QUERY.load(Ordering::Relaxed) == UNTRIED {
+            let works = self.query(&mut ProcmapQuery::at_or_above(0, 0, 0)).is_ok();
+            QUERY.store(if works { WORKS } else { FAILS }, Ordering::Relaxed);
+        }
+        QUERY.load(Ordering::Relaxed) == WORKS
+    }
+
+    /// Fills in the reply. `ENOENT`: there is no such VMA.
+    pub(crate) fn query(&self, query: &mut ProcmapQuery) -> sys::Result {
+        self.0.procmap_query(query)
+    }
+}
+
+/// Bytes that one read takes.
+const READ_ROOM: usize = 768;
+/// The columns of a line take 73 bytes. The rest is for the beginning of a path, which is all that
+/// matters.
+const LINE_ROOM: usize = 320;
+
+/// The lines of a maps file, from its start.
+pub(crate) struct Lines {
+    read: [u8; READ_ROOM],
+    filled: usize,
+    taken: usize,
+    line: [u8; LINE_ROOM],
+}
+
+impl Lines {
+    pub(crate) const fn new() -> Self {
+        Self { read: [0; READ_ROOM], filled: 0, taken: 0, line: [0; LINE_ROOM] }
+    }
+
+    /// Drops what has been read: another file follows.
+    pub(crate) fn restart(&mut self) {
+        (self.filled, self.taken) = (0, 0);
+    }
+
+    /// The read buffer, for callers that read no text and are short of stack.
+    pub(crate) fn buffer(&mut self) -> &mut [u8] {
+        &mut self.read
+    }
+
+    /// The next line, cut to its first 320 bytes; `None` at the end of the file.
+    pub(crate) fn next(&mut self, file: &MapsFile) -> sys::Result<Option<&[u8]>> {
+        let mut len = 0;
+        loop {
+            if self.taken == self.filled {
+                self.filled = file.0.read(&mut self.read)?.min(READ_ROOM);
+                self.taken = 0;
+                if self.filled == 0 {
+                    return Ok(None);
+                }
+            }
+            while self.taken < self.filled {
+                let byte = self.read.get(self.taken).copied().unwrap_or(b'\n');
+                self.taken += 1;
+                if byte == b'\n' {
+                    return Ok(self.line.get(..len));
+                }
+                if let Some(place) = self.line.get_mut(len) {
+                    *place = byte;
+                    len += 1;
+                }
+            }
+        }
+    }
+}
