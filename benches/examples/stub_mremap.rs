@@ -1,10 +1,10 @@
-//! An `mremap` that returns at once, to be preloaded behind the preload library: what remains of a call's
-//! cost is the hook's own.
+//! An `mremap` that returns at once. Preloaded after the preload library, it leaves the hook's own
+//! cost.
 
 use std::ffi::{c_int, c_void};
 
-/// Says that the move was made, or that nothing had to be done. The fifth argument is in its register whether
-/// or not the caller gave one.
+/// Returns the address of success. The fifth argument's register is read even if the caller passed
+/// none.
 #[unsafe(no_mangle)]
 pub extern "C" fn mremap(
     old: *mut c_void,

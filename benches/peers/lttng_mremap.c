@@ -1,5 +1,7 @@
-/* The peer of the preload library: every mremap as an event of LTTng-UST, with the same fields and the same two
- * looks at the CPU's counter. */
+/*
+ * A peer of the preload library: records every mremap as an event of LTTng-UST, with the same fields
+ * and two reads of the CPU's counter.
+ */
 #define _GNU_SOURCE
 #define LTTNG_UST_TRACEPOINT_CREATE_PROBES
 #define LTTNG_UST_TRACEPOINT_DEFINE

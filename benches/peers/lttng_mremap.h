@@ -1,4 +1,4 @@
-/* The tracepoint of lttng_mremap.c: the fields of a call's record. */
+/* The tracepoint of lttng_mremap.c, with the fields of a call's record. */
 #undef LTTNG_UST_TRACEPOINT_PROVIDER
 #define LTTNG_UST_TRACEPOINT_PROVIDER mremap_bench
 

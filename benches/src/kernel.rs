@@ -1,5 +1,5 @@
-//! `mremap` by every way that is compared: through the program's own symbol (which a preload library
-//! interposes), through libc's function whoever interposes it, and as a bare system call.
+//! The compared calls of `mremap`: by symbol, which a preload library interposes, by libc's own
+//! function, and as a bare system call. Also the system calls of the methods to find VMAs.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::path::Path;
@@ -8,25 +8,25 @@ use anyhow::{Context as _, Result};
 use mremap_plan::procmap::{PROCMAP_QUERY, ProcmapQuery};
 use syscalls::{Sysno, raw_syscall};
 
-/// Flags of every move here.
+/// Flags of a move.
 const MOVE: i32 = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
 
-/// libc's prototype.
+/// The type of libc's function.
 type Mremap = unsafe extern "C" fn(*mut c_void, usize, usize, c_int, ...) -> *mut c_void;
 
-/// A way to call `mremap`.
+/// How `mremap` is called.
 #[derive(Clone, Copy, Debug)]
-pub enum Way {
-    /// As any program: by symbol.
+pub enum Call {
+    /// By symbol, like any program.
     Symbol,
-    /// libc's own function.
+    /// By libc's own function.
     Libc(Mremap),
     /// The system call instruction, inlined.
     Inline,
 }
 
-impl Way {
-    /// libc's own function, found behind whatever is preloaded.
+impl Call {
+    /// libc's own function, whatever is preloaded.
     ///
     /// # Panics
     /// The process has no `libc.so.6`.
@@ -34,18 +34,18 @@ impl Way {
         Self::of_loaded(c"libc.so.6").expect("this process has a libc.so.6 with an mremap")
     }
 
-    /// The function of a preloaded library.
+    /// A preloaded library's function.
     ///
     /// # Errors
-    /// It is not loaded, or has no `mremap`.
+    /// The library is not loaded, or has no `mremap`.
     pub fn of_library(library: &Path) -> Result<Self> {
         let name = CString::new(library.as_os_str().as_encoded_bytes())?;
         Self::of_loaded(&name)
-            .with_context(|| format!("{}: not preloaded, or without mremap", library.display()))
+            .with_context(|| format!("{}: not preloaded, or has no mremap", library.display()))
     }
 
     fn of_loaded(library: &CStr) -> Option<Self> {
-        // SAFETY: both names are C strings; the library is loaded already and stays so.
+        // SAFETY: both names are C strings; the library stays loaded.
         let found = unsafe {
             let handle = libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
             if handle.is_null() {
@@ -53,7 +53,7 @@ impl Way {
             }
             libc::dlsym(handle, c"mremap".as_ptr())
         };
-        // SAFETY: the symbol of this name is a function of this type.
+        // SAFETY: `mremap` is a function of this type.
         (!found.is_null())
             .then(|| Self::Libc(unsafe { std::mem::transmute::<*mut c_void, Mremap>(found) }))
     }
@@ -61,18 +61,18 @@ impl Way {
     /// Moves `[old, old + len)` to `new`.
     ///
     /// # Panics
-    /// The kernel refused.
+    /// The kernel refused the move.
     #[inline]
     pub fn move_range(self, old: usize, len: usize, new: usize) {
         let result = self.call(old, len, len, MOVE, new);
         assert!(result == new as isize, "moving {len} bytes from {old:#x} to {new:#x}: {result}");
     }
 
-    /// `mremap`: an address, or -1 or minus the errno.
+    /// Calls `mremap`. Returns an address, or -1 (by a function) or `-errno` (inline).
     #[inline]
     pub fn call(self, old: usize, old_len: usize, new_len: usize, flags: i32, new: usize) -> isize {
         let (from, to) = (old as *mut c_void, new as *mut c_void);
-        // SAFETY: the mappings belong to the bench, which keeps no reference into them.
+        // SAFETY: the bench owns the mappings and keeps no reference into them.
         unsafe {
             match self {
                 Self::Symbol => libc::mremap(from, old_len, new_len, flags, to) as isize,
@@ -85,13 +85,13 @@ impl Way {
     }
 }
 
-/// Opens this process's maps. To be closed with [`close`].
+/// Opens this process's maps, for [`close`].
 ///
 /// # Panics
 /// There is no `/proc`.
 pub fn open_maps() -> i32 {
     let path = c"/proc/thread-self/maps";
-    // SAFETY: lends a C string.
+    // SAFETY: passes a C string.
     let fd =
         unsafe { raw_syscall!(Sysno::openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDONLY, 0) }
             as i32;
@@ -99,17 +99,17 @@ pub fn open_maps() -> i32 {
     fd
 }
 
-/// Closes a descriptor that a function of this module opened.
+/// Closes a descriptor of this module.
 pub fn close(fd: i32) {
     // SAFETY: the bench's own descriptor.
     unsafe { raw_syscall!(Sysno::close, fd) };
 }
 
-/// Start and end of the VMA at `address` or next above it; its name goes to `name`, if there is room for one.
+/// Start and end of the VMA at `address` or next above it. Its name is written to `name`.
 pub fn vma_at_or_above(fd: i32, address: usize, name: &mut [u8]) -> Option<(usize, usize)> {
-    let place = if name.is_empty() { 0 } else { name.as_mut_ptr().addr() as u64 };
-    let mut query = ProcmapQuery::at_or_above(address as u64, place, name.len() as u32);
-    // SAFETY: lends the query, and the name's room through it.
+    let name_at = if name.is_empty() { 0 } else { name.as_mut_ptr().addr() as u64 };
+    let mut query = ProcmapQuery::at_or_above(address as u64, name_at, name.len() as u32);
+    // SAFETY: the kernel writes to the query and to the name's buffer.
     let failed = unsafe { raw_syscall!(Sysno::ioctl, fd, PROCMAP_QUERY, &raw mut query) } as isize;
     (failed == 0).then_some((query.vma_start as usize, query.vma_end as usize))
 }
@@ -124,9 +124,9 @@ pub fn is_free(start: usize, len: usize) -> bool {
     answer == -(libc::EINVAL as isize)
 }
 
-/// Reads on in a file; `None` at its end.
+/// Reads the next bytes of a file; `None` at its end.
 pub fn read(fd: i32, into: &mut [u8]) -> Option<&[u8]> {
-    // SAFETY: lends the buffer.
+    // SAFETY: the kernel writes to the buffer.
     let count = unsafe { raw_syscall!(Sysno::read, fd, into.as_mut_ptr(), into.len()) } as isize;
     usize::try_from(count).ok().filter(|&count| count > 0).map(|count| &into[..count])
 }

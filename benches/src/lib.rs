@@ -1,16 +1,17 @@
-//! What the measured programs (`src/bin/`) share, and what is made of their figures.
+//! The library of the measuring programs (`src/bin/`), and the suites that run them.
 //!
-//! A measured program runs its variants in turns and prints one [`rounds::Series`] for each: a figure a
-//! round, so that the figures of one round, taken within milliseconds of each other, can be divided by one
-//! another. The [`suites`] run the programs and make rows of a [`table`] of their figures; [`results`] keeps it.
+//! A program runs its variants in turns and prints a [`rounds::Series`] for each, with one figure a
+//! round. The figures of one round are taken within milliseconds, so that their ratio is
+//! meaningful. The [`suites`] make rows of a [`table`] from the figures; [`results`] keeps the
+//! table.
 
 pub mod clock;
 pub mod kernel;
 pub mod layout;
 pub mod limited;
+pub mod methods;
 pub mod rounds;
 pub mod stepping;
-pub mod strategies;
 
 pub mod results;
 pub mod stats;

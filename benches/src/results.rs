@@ -1,4 +1,4 @@
-//! Results that are kept: one JSON file and one table for each run, named by its date.
+//! Keeps results: a JSON file and a table for each run, named by its date.
 
 use std::fs;
 use std::path::Path;
@@ -9,28 +9,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::table::{self, Row};
 
-/// What one run came to, and on what machine.
+/// The results of a run, and its machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
-    /// When, in UTC.
+    /// Date and time in UTC.
     pub date: String,
-    /// The CPU's model and how many there are.
+    /// Model and number of CPUs.
     pub cpu: String,
-    /// The kernel's release.
+    /// Release of the kernel.
     pub kernel: String,
-    /// Load average of the last minute, at start and end: how noisy it was.
+    /// Load average of the last minute, at start and end.
     pub load: (f64, f64),
-    /// Whether rounds were cut short.
+    /// Whether it was a run with fewer rounds.
     pub is_quick: bool,
     /// The table.
     pub rows: Vec<Row>,
 }
 
 impl Results {
-    /// A run that begins now.
+    /// Begins a run.
     ///
     /// # Errors
-    /// `/proc` does not say what machine this is.
+    /// `/proc` cannot be read.
     pub fn begin(is_quick: bool) -> Result<Self> {
         let read =
             |path: &str| fs::read_to_string(path).with_context(|| format!("{path}: unreadable"));
@@ -47,7 +47,7 @@ impl Results {
         })
     }
 
-    /// The table, headed by what it was measured on, beside `last`.
+    /// The table, with the machine in its head, and the medians of `last`.
     pub fn render(&self, last: Option<&Self>) -> String {
         let compared = last.map_or(String::new(), |last| format!("; last: {}", last.date));
         format!(
@@ -65,13 +65,13 @@ impl Results {
     /// Ends the run.
     ///
     /// # Errors
-    /// `/proc` does not say what the load is.
+    /// `/proc` cannot be read.
     pub fn end(mut self) -> Result<Self> {
         self.load.1 = load()?;
         Ok(self)
     }
 
-    /// Keeps the run in `directory` and returns its table.
+    /// Writes the run to `directory` and returns its table.
     ///
     /// # Errors
     /// The directory cannot be read or written.
@@ -90,10 +90,10 @@ impl Results {
     }
 }
 
-/// The last results on the same CPU and kernel that have a row of every suite of `new`'s.
+/// The last results of the same CPU and kernel that have every suite of `new`.
 fn last(directory: &Path, new: &Results) -> Result<Option<Results>> {
     fs::create_dir_all(directory)
-        .with_context(|| format!("{}: cannot be made", directory.display()))?;
+        .with_context(|| format!("{}: cannot be created", directory.display()))?;
     let entries =
         fs::read_dir(directory).with_context(|| format!("{}: unreadable", directory.display()))?;
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
@@ -104,9 +104,9 @@ fn last(directory: &Path, new: &Results) -> Result<Option<Results>> {
     let json = paths.iter().rev().filter(|path| path.extension().is_some_and(|it| it == "json"));
     let parsed = json
         .filter_map(|path| serde_json::from_str::<Results>(&fs::read_to_string(path).ok()?).ok());
-    let mut alike =
+    let mut comparable =
         parsed.filter(|old| (&old.cpu, &old.kernel) == (&new.cpu, &new.kernel) && has_suites(old));
-    Ok(alike.next())
+    Ok(comparable.next())
 }
 
 fn load() -> Result<f64> {

@@ -1,21 +1,21 @@
-//! Variants in turns: every round measures each of them once, in an order that changes from round to round.
+//! Measures variants in turns: each round measures every variant once, in a changing order.
 
 use serde::{Deserialize, Serialize};
 
-/// The figures of one variant, one a round.
+/// The figures of a variant, one a round.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Series {
     /// The variant's name.
     pub name: String,
-    /// Its figures, in ns for one call unless the program says otherwise.
+    /// Its figures, by default in ns for one call.
     pub figures: Vec<f64>,
 }
 
-/// A variant: its name, and what measures it once.
+/// A variant: its name, and a function that measures it once.
 pub type Variant<'a> = (String, Box<dyn FnMut() -> f64 + 'a>);
 
-/// Runs every variant once unmeasured, then `rounds` rounds. Odd rounds go backwards, so that no variant
-/// always runs in the shadow of the same neighbour.
+/// Runs every variant once without measuring, then `rounds` rounds. Odd rounds go backwards, so
+/// that no variant always follows the same one.
 pub fn run(rounds: usize, variants: &mut [Variant<'_>]) -> Vec<Series> {
     let mut series: Vec<Series> = variants
         .iter()
@@ -34,7 +34,7 @@ pub fn run(rounds: usize, variants: &mut [Variant<'_>]) -> Vec<Series> {
     series
 }
 
-/// Prints the series for whoever started this program.
+/// Prints the series as JSON.
 ///
 /// # Panics
 /// stdout cannot be written.

@@ -1,24 +1,24 @@
-//! Medians and spreads, of ratios and differences taken round by round.
+//! Medians and quartiles of ratios and differences, taken round by round.
 
 use serde::{Deserialize, Serialize};
 
 use crate::rounds::Series;
 
-/// What many figures of one thing come to.
+/// The summary of many figures.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Summary {
-    /// Half of the figures are below.
+    /// Median.
     pub median: f64,
-    /// A quarter of them is below.
+    /// First quartile.
     pub low: f64,
-    /// A quarter of them is above.
+    /// Third quartile.
     pub high: f64,
-    /// How many figures.
+    /// Number of figures.
     pub rounds: usize,
 }
 
 impl Summary {
-    /// Of some figures; not-a-number when there are none.
+    /// Summarises figures; NaN if there are none.
     pub fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_by(f64::total_cmp);
         let at = |part: f64| {
@@ -30,13 +30,13 @@ impl Summary {
         Self { median: at(0.5), low: at(0.25), high: at(0.75), rounds: figures.len() }
     }
 
-    /// Of one figure that does not vary.
+    /// Summarises a single figure.
     pub fn exact(figure: f64) -> Self {
         Self::of(vec![figure])
     }
 }
 
-/// The figures of one name.
+/// The figures of the series with this name.
 ///
 /// # Panics
 /// No series has this name.
@@ -60,7 +60,7 @@ mod tests {
     use super::Summary;
 
     #[test]
-    fn quartiles_lie_between_figures() {
+    fn interpolates_quartiles() {
         let summary = Summary::of(vec![4.0, 1.0, 3.0, 2.0]);
         assert_eq!((summary.low, summary.median, summary.high), (1.75, 2.5, 3.25));
     }

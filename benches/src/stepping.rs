@@ -1,29 +1,27 @@
-//! Counts the instructions of one stretch of a program by stepping through it: exact, the same on a busy
-//! machine as on an idle one, and on the real kernel. Valgrind counts too, but answers `mremap` itself, so
-//! that the paths counted would be others.
-//!
-//! The program marks the stretch's two ends with [`mark`].
+//! Counts the instructions between two [`mark`]s of a program by single-stepping: exactly, also on
+//! a busy machine. Valgrind would not do, since it emulates `mremap` itself.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-/// The signal that marks; never delivered.
+/// The signal of a mark, never delivered.
 const MARK: i32 = libc::SIGUSR1;
 
-/// One end of the stretch. Nothing happens in a program that is not stepped through: it is killed.
+/// Marks the start or the end. Without the tracer the program is killed.
 pub fn mark() {
-    // SAFETY: a signal to ourselves, which the tracer swallows.
+    // SAFETY: raises a signal that the tracer suppresses.
     unsafe { libc::raise(MARK) };
 }
 
-/// Runs a command; returns the instructions between its first two marks, the marks' own included.
+/// Runs a command and returns the instructions between its first two marks, including the marks'
+/// own.
 ///
 /// # Errors
 /// It cannot be run or traced, or ends before its second mark.
 pub fn count(command: &mut Command) -> Result<u64> {
-    // SAFETY: one system call between fork and exec, async-signal-safe.
+    // SAFETY: one async-signal-safe system call between fork and exec.
     unsafe {
         command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
             0 => Ok(()),
@@ -33,7 +31,7 @@ pub fn count(command: &mut Command) -> Result<u64> {
     let child = command.spawn().context("a measured program cannot be run")?;
     let pid = child.id() as libc::pid_t;
     let result = count_in(pid);
-    // SAFETY: our own child, stopped or a zombie; nobody else waits for it.
+    // SAFETY: our child, stopped or a zombie, which nothing else waits for.
     unsafe {
         libc::kill(pid, libc::SIGKILL);
         libc::waitpid(pid, std::ptr::null_mut(), 0);
@@ -44,8 +42,8 @@ pub fn count(command: &mut Command) -> Result<u64> {
 fn count_in(pid: libc::pid_t) -> Result<u64> {
     let mut signal = stopped_by(pid)?;
     while signal != MARK {
-        let passed_on = if signal == libc::SIGTRAP { 0 } else { signal };
-        resume(pid, libc::PTRACE_CONT, passed_on)?;
+        let delivered = if signal == libc::SIGTRAP { 0 } else { signal };
+        resume(pid, libc::PTRACE_CONT, delivered)?;
         signal = stopped_by(pid)?;
     }
     let mut instructions = 0;
@@ -60,7 +58,7 @@ fn count_in(pid: libc::pid_t) -> Result<u64> {
 }
 
 fn resume(pid: libc::pid_t, how: libc::c_uint, signal: i32) -> Result<()> {
-    // SAFETY: our own stopped child.
+    // SAFETY: our stopped child.
     if unsafe { libc::ptrace(how, pid, 0, signal) } != 0 {
         return Err(std::io::Error::last_os_error()).context("ptrace");
     }
@@ -69,7 +67,7 @@ fn resume(pid: libc::pid_t, how: libc::c_uint, signal: i32) -> Result<()> {
 
 fn stopped_by(pid: libc::pid_t) -> Result<i32> {
     let mut status = 0;
-    // SAFETY: waits for our own child.
+    // SAFETY: waits for our child.
     if unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {
         return Err(std::io::Error::last_os_error()).context("waitpid");
     }

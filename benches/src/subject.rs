@@ -1,4 +1,4 @@
-//! Runs the measured programs, with the preload library or without, and reads their figures.
+//! Runs the measuring programs, with the preload library or without it, and reads their figures.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,26 +8,26 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::rounds::Series;
 
-/// What is measured, and how thoroughly.
+/// The built files, and the settings of a run.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// The preload library.
     pub shim: PathBuf,
     /// The analyzer.
     pub analyzer: PathBuf,
-    /// The library that stands behind the preload library and does nothing.
+    /// The library whose `mremap` returns at once.
     pub stub: PathBuf,
-    /// A Python that has `DuckDB`, where one can be had.
+    /// A Python with `DuckDB`, if it could be installed.
     pub python: PathBuf,
-    /// Where the measured programs are.
+    /// Directory of the measuring programs.
     pub programs: PathBuf,
-    /// Where traces go, on the file system of the build.
+    /// Directory of traces, on the file system of the build.
     pub scratch: PathBuf,
-    /// Fewer and shorter rounds: to see whether everything runs.
+    /// Whether to run fewer rounds.
     pub is_quick: bool,
 }
 
-/// What is preloaded, and its settings without `MREMAP_SHIM_`.
+/// Preloaded libraries, and settings.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     preload: Vec<PathBuf>,
@@ -35,14 +35,14 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Adds a library, behind those that are there.
+    /// Appends a library.
     #[must_use]
     pub fn preload(mut self, library: &Path) -> Self {
         self.preload.push(library.to_owned());
         self
     }
 
-    /// Adds a setting.
+    /// Adds the setting `MREMAP_SHIM_NAME`.
     #[must_use]
     pub fn set(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.settings
@@ -50,7 +50,7 @@ impl Setup {
         self
     }
 
-    /// Applies it to a command.
+    /// Applies the setup to a command.
     pub fn apply(&self, command: &mut Command) {
         command.env_remove("LD_PRELOAD");
         if !self.preload.is_empty() {
@@ -62,30 +62,30 @@ impl Setup {
 }
 
 impl Subject {
-    /// The preload library alone, without a setting.
+    /// The preload library without settings.
     pub fn shim(&self) -> Setup {
         Setup::default().preload(&self.shim)
     }
 
-    /// A directory for traces that goes away with the value.
+    /// Creates a directory for traces, removed on drop.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn trace_directory(&self) -> Result<tempfile::TempDir> {
         std::fs::create_dir_all(&self.scratch)
-            .with_context(|| format!("{}: cannot be made", self.scratch.display()))?;
+            .with_context(|| format!("{}: cannot be created", self.scratch.display()))?;
         Ok(tempfile::tempdir_in(&self.scratch)?)
     }
 
-    /// Rounds of a suite that takes `rounds` when there is time.
+    /// The number of rounds: `rounds`, or fewer in a quick run.
     pub fn rounds(&self, rounds: usize) -> usize {
         if self.is_quick { 9 } else { rounds }
     }
 
-    /// Runs a measured program to its end.
+    /// Runs a measuring program and returns its figures.
     ///
     /// # Errors
-    /// It fails, with what it said.
+    /// The program fails, with its stderr.
     pub fn run(&self, program: &str, arguments: &[String], setup: &Setup) -> Result<Vec<Series>> {
         let mut command = Command::new(self.programs.join(program));
         command.args(arguments);
@@ -103,12 +103,12 @@ impl Subject {
     }
 }
 
-/// The figures in what a measured program printed.
+/// Parses a measuring program's output.
 ///
 /// # Errors
-/// There are none.
+/// It has no figures.
 pub fn parse(output: &str) -> Result<Vec<Series>> {
     let line = output.lines().map(str::trim).find(|line| line.starts_with('['));
-    let line = line.with_context(|| format!("a measured program printed no figures: {output}"))?;
-    serde_json::from_str(line).context("a measured program's figures are no JSON")
+    let line = line.with_context(|| format!("a measuring program printed no figures: {output}"))?;
+    serde_json::from_str(line).context("a measuring program's figures are not JSON")
 }

@@ -1,4 +1,4 @@
-//! One line of the table: what was measured against what, the goal, and whether it was met.
+//! The rows of the table: what was measured relative to what, the goal, and whether it was met.
 
 use std::fmt::Write as _;
 
@@ -6,36 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::Summary;
 
-/// Where a figure must arrive.
+/// The goal of a figure.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Goal {
-    /// Not above.
+    /// An upper limit.
     AtMost(f64),
-    /// Not below.
+    /// A lower limit.
     AtLeast(f64),
-    /// Nowhere: measured to explain another row.
+    /// No goal: the figure explains another row.
     None,
 }
 
-/// One figure and what it is held against.
+/// A figure and what it is compared with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
-    /// The suite it comes from.
+    /// Its suite.
     pub suite: String,
     /// What was measured.
     pub what: String,
-    /// Against what.
+    /// What it is relative to.
     pub against: String,
-    /// Unit of the figures: `x` for a ratio.
+    /// Its unit: `x` for a ratio.
     pub unit: String,
-    /// Where it must arrive.
+    /// The goal.
     pub goal: Goal,
-    /// Where it arrived.
+    /// The measured figures.
     pub measured: Summary,
 }
 
 impl Row {
-    /// A row.
+    /// Creates a row without figures and goal.
     pub fn new(suite: &str, what: impl Into<String>, against: impl Into<String>) -> Self {
         Self {
             suite: suite.to_owned(),
@@ -47,7 +47,7 @@ impl Row {
         }
     }
 
-    /// Its figures and their unit.
+    /// Sets the unit and the figures.
     #[must_use]
     pub fn measured(mut self, unit: &str, figures: Vec<f64>) -> Self {
         unit.clone_into(&mut self.unit);
@@ -55,14 +55,14 @@ impl Row {
         self
     }
 
-    /// Its goal.
+    /// The goal.
     #[must_use]
     pub fn goal(mut self, goal: Goal) -> Self {
         self.goal = goal;
         self
     }
 
-    /// Whether the goal was met: judged by the median, and said to be `near` when the goal lies within the spread.
+    /// Whether the median meets the goal; `near` if the goal is between the quartiles.
     pub fn verdict(&self) -> &'static str {
         let (met, limit) = match self.goal {
             Goal::AtMost(limit) => (self.measured.median <= limit, limit),
@@ -88,7 +88,7 @@ impl Row {
     }
 }
 
-/// The rows as text, with the last results' medians beside them where they have the row too.
+/// The rows as text, with the medians of the same rows in `last`.
 pub fn render(rows: &[Row], last: &[Row]) -> String {
     let mut text = String::new();
     let _ = writeln!(
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_decides_and_the_spread_is_named() {
+    fn judges_by_the_median_and_names_the_spread() {
         assert_eq!(verdict(Goal::AtMost(2.0), &[1.0, 1.1, 1.2]), "met");
         assert_eq!(verdict(Goal::AtMost(2.0), &[1.0, 1.9, 2.9]), "met (near)");
         assert_eq!(verdict(Goal::AtMost(2.0), &[1.0, 2.1, 2.2]), "missed (near)");

@@ -1,4 +1,4 @@
-//! Large programs of others: Python's tests, SQLite, gcc, git, servers, virtual machines, a
+//! Large programs of others: Python's tests, `SQLite`, gcc, git, servers, virtual machines, a
 //! browser. Status and output must be the same without the library and under it, with a trace and
 //! every move emulated. `cargo xtask test --programs` runs them.
 

@@ -189,7 +189,7 @@ fn runs_here(subject: &Subject) -> Result<Vec<Vec<Series>>> {
 fn pack(subject: &Subject) -> Result<guest::Packed> {
     let mut guest = Guest { timeout: Duration::from_mins(5), ..Guest::default() };
     guest.add(&subject.shim, GUEST_SHIM);
-    for program in ["bench-moves", "bench-questions"] {
+    for program in ["bench-moves", "bench-probes"] {
         guest.add(subject.programs.join(program), format!("/{program}"));
     }
     for run in guests::runs() {

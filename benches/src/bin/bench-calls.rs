@@ -1,5 +1,5 @@
-//! What a call that is passed through costs: a resize to the size that is there, by symbol (which a preload
-//! library interposes) and past every preload library, in turns. In ns for a call, of each thread's CPU time.
+//! Measures forwarded calls, no-op resizes: by symbol, which a preload library interposes, and past
+//! every preload library, in turns. In ns of each thread's CPU time for a call.
 
 use std::path::PathBuf;
 use std::sync::Barrier;
@@ -8,26 +8,26 @@ use std::thread;
 use anyhow::Result;
 use clap::Parser;
 use mremap_benches::clock;
-use mremap_benches::kernel::Way;
+use mremap_benches::kernel::Call;
 use mremap_benches::layout::{Layout, PAGE, Pattern, Shape};
 use mremap_benches::rounds::{self, Variant};
 
-/// How many calls, by how many threads.
+/// Number of calls and threads.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Threads that call at the same time.
+    /// Number of threads that call at the same time.
     #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Calls of each thread for one figure.
     #[arg(long, default_value_t = 20_000)]
     calls: usize,
-    /// Rounds.
+    /// Number of rounds.
     #[arg(long, default_value_t = 21)]
     rounds: usize,
-    /// Wall-clock time instead: for tools that stop the program, and work while it stands.
+    /// Measure wall-clock time: for tools that stop the program.
     #[arg(long)]
     wall: bool,
-    /// `direct` is the `mremap` of this preloaded library instead of libc's.
+    /// `direct` calls the `mremap` of this preloaded library instead of libc's.
     #[arg(long)]
     stub: Option<PathBuf>,
 }
@@ -35,40 +35,40 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let direct = match &options.stub {
-        Some(library) => Way::of_library(library)?,
-        None => Way::libc(),
+        Some(library) => Call::of_library(library)?,
+        None => Call::libc(),
     };
-    // A VMA for each thread: they have nothing in common but the address space.
+    // Each thread has a VMA of its own.
     let layout = Layout::new(Shape {
         vmas: options.threads,
         pages: 2,
         gap_pages: 1,
-        pattern: Pattern::Alike,
+        pattern: Pattern::Equal,
         is_touched: true,
     })?;
     let mut variants: Vec<Variant<'_>> = Vec::new();
-    for (name, way) in [("symbol", Way::Symbol), ("direct", direct)] {
+    for (name, call) in [("symbol", Call::Symbol), ("direct", direct)] {
         let (layout, options) = (&layout, &options);
-        variants.push((name.to_owned(), Box::new(move || measure(layout, way, options))));
+        variants.push((name.to_owned(), Box::new(move || measure(layout, call, options))));
     }
     let series = rounds::run(options.rounds, &mut variants);
     rounds::print(&series);
     Ok(())
 }
 
-/// ns for one call, the mean over the threads.
-fn measure(layout: &Layout, way: Way, options: &Options) -> f64 {
+/// ns for one call, the mean of the threads.
+fn measure(layout: &Layout, call: Call, options: &Options) -> f64 {
     let start = Barrier::new(options.threads);
     let start = &start;
     let now = if options.wall { clock::monotonic_ns } else { clock::thread_cpu_ns };
     let work = move |index: usize| {
-        let place = layout.place() + index * layout.stride();
-        // The first call of a thread finds a place for its records; it is not one among many.
-        way.call(place, 2 * PAGE, 2 * PAGE, 0, 0);
+        let start_of_vma = layout.start() + index * layout.stride();
+        // A thread's first call claims a chunk of the trace.
+        call.call(start_of_vma, 2 * PAGE, 2 * PAGE, 0, 0);
         start.wait();
         let before = now();
         for _ in 0..options.calls {
-            std::hint::black_box(way.call(place, 2 * PAGE, 2 * PAGE, 0, 0));
+            std::hint::black_box(call.call(start_of_vma, 2 * PAGE, 2 * PAGE, 0, 0));
         }
         (now() - before) as f64 / options.calls as f64
     };

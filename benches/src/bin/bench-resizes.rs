@@ -1,11 +1,11 @@
-//! Resizes mappings in place, which one and to what drawn at random: calls as a program makes them, for a trace.
+//! Resizes random mappings in place to random sizes, for a trace of typical calls.
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use mremap_benches::kernel::Way;
+use mremap_benches::kernel::Call;
 use mremap_benches::layout::{Layout, PAGE, Pattern, Shape};
 
-/// How many calls.
+/// Number of calls.
 #[derive(Debug, Parser)]
 struct Options {
     #[arg(long, default_value_t = 200_000)]
@@ -13,7 +13,7 @@ struct Options {
 }
 
 const MAPPINGS: usize = 64;
-/// Pages that each may grow to, with as many behind it.
+/// The largest size in pages; as many pages after each mapping are free.
 const MOST_PAGES: usize = 64;
 
 fn main() -> Result<()> {
@@ -22,7 +22,7 @@ fn main() -> Result<()> {
         vmas: MAPPINGS,
         pages: 1,
         gap_pages: MOST_PAGES,
-        pattern: Pattern::Alike,
+        pattern: Pattern::Equal,
         is_touched: false,
     })?;
     let mut pages = [1; MAPPINGS];
@@ -34,9 +34,9 @@ fn main() -> Result<()> {
         random ^= random << 17;
         let (which, wanted) =
             (random as usize % MAPPINGS, 1 + (random >> 32) as usize % MOST_PAGES);
-        let place = layout.place() + which * layout.stride();
-        let answer = Way::Symbol.call(place, pages[which] * PAGE, wanted * PAGE, 0, 0);
-        ensure!(answer == place as isize, "a resize in place was refused");
+        let start = layout.start() + which * layout.stride();
+        let result = Call::Symbol.call(start, pages[which] * PAGE, wanted * PAGE, 0, 0);
+        ensure!(result == start as isize, "a resize in place was refused");
         pages[which] = wanted;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The analyzer's exports in turns with each other and with babeltrace2 over the exported CTF.
+//! The analyzer's exports, in turns with babeltrace2 over the exported CTF.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +17,7 @@ const CALLS: usize = 1_000_000;
 const ROUNDS: usize = 9;
 const FORMATS: [&str; 6] = ["jsonl", "csv", "parquet", "chrome", "ctf", "folded"];
 
-/// The rows of each format and of babeltrace2, or why there are none.
+/// The rows of each format and of babeltrace2, or the reason why they are missing.
 pub fn rows(subject: &Subject) -> Vec<(&'static str, Result<Vec<Row>>)> {
     let directory = subject.trace_directory();
     let made = report::trace(subject, CALLS).and_then(|trace| Ok((trace, directory?)));
@@ -27,7 +27,7 @@ pub fn rows(subject: &Subject) -> Vec<(&'static str, Result<Vec<Row>>)> {
     }
 }
 
-/// What is measured: its name, and what takes so many seconds.
+/// A measurement: its name, and a function that returns seconds.
 type Timed<'a> = (&'static str, Box<dyn Fn() -> Result<f64> + 'a>);
 
 fn in_turns(
@@ -46,7 +46,7 @@ fn in_turns(
     }
     timed.push((BABELTRACE, Box::new(|| babeltrace(&at("ctf")))));
     let mut found = Vec::new();
-    // Once each, so that what is not here or fails is left out, with its reason.
+    // Run each once, to leave out what fails.
     timed.retain(|(name, measure)| match measure() {
         Ok(_) => true,
         Err(error) => {
@@ -72,7 +72,7 @@ fn in_turns(
 const BABELTRACE: &str = "babeltrace2";
 
 fn speed(name: &str, calls: usize, seconds: &[f64]) -> Result<Vec<Row>> {
-    ensure!(seconds.iter().all(|seconds| seconds.is_finite()), "failed once");
+    ensure!(seconds.iter().all(|seconds| seconds.is_finite()), "a run failed");
     let millions = calls as f64 / 1e6;
     let figures = seconds.iter().map(|seconds| millions / seconds).collect();
     let row = |what: String| Row::new(SUITE, what, "").measured("M/s", figures);
@@ -85,16 +85,13 @@ fn speed(name: &str, calls: usize, seconds: &[f64]) -> Result<Vec<Row>> {
 
 fn parquet_size(parquet: &Path, calls: usize) -> Result<Vec<Row>> {
     let bytes = size(parquet)? as f64 / calls as f64;
-    Ok(vec![
-        Row::new(SUITE, "Parquet of a call, all of it drawn at random", "")
-            .measured("B", vec![bytes]),
-    ])
+    Ok(vec![Row::new(SUITE, "Parquet of a call with random fields", "").measured("B", vec![bytes])])
 }
 
-/// Seconds of an export.
+/// Runs an export and returns its seconds.
 ///
 /// # Errors
-/// The analyzer fails, or takes too long.
+/// The analyzer fails or exceeds the limit.
 pub(super) fn export(subject: &Subject, format: &str, trace: &Path, target: &Path) -> Result<f64> {
     if target.is_dir() {
         std::fs::remove_dir_all(target)
@@ -105,7 +102,7 @@ pub(super) fn export(subject: &Subject, format: &str, trace: &Path, target: &Pat
     wall(&mut command)
 }
 
-/// Seconds that babeltrace2 takes to count the events.
+/// Counts the events by babeltrace2 and returns its seconds.
 fn babeltrace(ctf: &Path) -> Result<f64> {
     let mut command = Command::new(BABELTRACE);
     command.arg(ctf).args(["--component", "sink.utils.counter"]);
@@ -118,10 +115,10 @@ fn wall(command: &mut Command) -> Result<f64> {
     Ok((clock::monotonic_ns() - before) as f64 / 1e9)
 }
 
-/// Bytes of all files below a directory.
+/// The size of all files below a directory in bytes.
 ///
 /// # Errors
-/// One cannot be read.
+/// A file cannot be read.
 pub(super) fn size(directory: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(directory)? {

@@ -1,5 +1,5 @@
-//! Instructions of the hook's paths, held against `benches/instructions.toml`: what grows shows, however busy
-//! the machine.
+//! Instructions of the hook's paths, compared with `benches/instructions.toml`. They show a growth
+//! on a busy machine, too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,19 +13,19 @@ use crate::subject::{Setup, Subject};
 use crate::table::{Goal, Row};
 
 const SUITE: &str = "instructions";
-/// How much a path may grow before its recorded figure has to be changed.
+/// A path may grow by this factor before its recorded count must be changed.
 pub const MOST_GROWTH: f64 = 1.10;
 
 /// Counts by path.
 pub type Counts = BTreeMap<String, u64>;
 
-/// A path's name, its call and setup, and the setup and call that it is counted above.
+/// A path's name, its call and setup, and the setup and call that are subtracted.
 type HookPath<'a> = (&'a str, &'a [&'a str], Setup, &'a Setup, &'a [&'a str]);
 
-/// Counts every path, each above the same program's call without the library.
+/// Counts every path, minus the same call without the library.
 ///
 /// # Errors
-/// A measured program fails, or may not be traced.
+/// A measuring program fails or cannot be traced.
 pub fn counts(subject: &Subject) -> Result<Counts> {
     let directory = subject.trace_directory()?;
     let stub = Setup::default().preload(&subject.stub);
@@ -38,7 +38,7 @@ pub fn counts(subject: &Subject) -> Result<Counts> {
     let gaps = ["move", "--vmas=17", "--gap-pages=1"].as_slice();
     let resize = ["resize"].as_slice();
     let nothing = Setup::default();
-    // What the call costs without the library: the stub's, or nothing (the program's own loop is the same).
+    // The call without the library is the stub's, or the bare one.
     let paths: [HookPath<'_>; 9] = [
         ("passed-through", resize, stubbed.clone(), &stub, resize),
         ("passed-through-traced", resize, traced(&stubbed), &stub, resize),
@@ -66,7 +66,7 @@ fn count(subject: &Subject, arguments: &[&str], setup: &Setup) -> Result<u64> {
     stepping::count(&mut command).with_context(|| format!("bench-hook {}", arguments.join(" ")))
 }
 
-/// The rows, held against the recorded counts.
+/// The rows, compared with the recorded counts.
 pub fn rows(counts: &Counts, recorded: &Counts) -> Vec<Row> {
     let row = |(name, &count): (&String, &u64)| {
         let row =
@@ -79,12 +79,12 @@ pub fn rows(counts: &Counts, recorded: &Counts) -> Vec<Row> {
     counts.iter().map(row).collect()
 }
 
-/// What is wrong with the counts: paths that grew, paths without a record, records without a path.
+/// Paths that grew, paths without a record, and records without a path.
 pub fn complaints(counts: &Counts, recorded: &Counts) -> Vec<String> {
     let mut complaints = Vec::new();
     for (name, &count) in counts {
         match recorded.get(name) {
-            None => complaints.push(format!("{name}: {count} instructions, none recorded")),
+            None => complaints.push(format!("{name}: {count} instructions, not recorded")),
             Some(&known) if count as f64 > known as f64 * MOST_GROWTH => {
                 complaints.push(format!("{name}: {count} instructions, {known} recorded"));
             }
@@ -92,7 +92,7 @@ pub fn complaints(counts: &Counts, recorded: &Counts) -> Vec<String> {
         }
     }
     for name in recorded.keys().filter(|name| !counts.contains_key(*name)) {
-        complaints.push(format!("{name}: recorded, but no such path is counted"));
+        complaints.push(format!("{name}: recorded, but not counted"));
     }
     complaints
 }
@@ -100,7 +100,7 @@ pub fn complaints(counts: &Counts, recorded: &Counts) -> Vec<String> {
 /// Reads the recorded counts: `name = count` lines, `#` comments.
 ///
 /// # Errors
-/// The file cannot be read, or a line is none of these.
+/// The file cannot be read or parsed.
 pub fn read(path: &Path) -> Result<Counts> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("{}: unreadable", path.display()))?;
@@ -119,9 +119,9 @@ pub fn read(path: &Path) -> Result<Counts> {
 /// The file cannot be written.
 pub fn write(path: &Path, counts: &Counts) -> Result<()> {
     let mut text = String::from(
-        "# User-space instructions that the preload library adds to one call, by path; the program is release,\n\
-         # x86-64. CI fails when one grows by more than 10 %: record it anew in the commit that makes it grow\n\
-         # (cargo xtask bench instructions --record), and say there why.\n",
+        "# User-space instructions that the preload library adds to one call, by path (release, x86-64).\n\
+         # CI fails if a path grows by more than 10 %. The commit that makes it grow must record it\n\
+         # (cargo xtask bench instructions --record), and say why.\n",
     );
     for (name, count) in counts {
         let _ = writeln!(text, "{name} = {count}");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenth_more_passes_and_a_little_above_it_does_not() {
+    fn permits_a_growth_of_a_tenth() {
         let recorded = counts(&[("path", 100)]);
         assert!(complaints(&counts(&[("path", 110)]), &recorded).is_empty());
         assert_eq!(
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_and_its_record_come_and_go_together() {
+    fn requires_a_record_for_every_path() {
         let (one, other) = (counts(&[("one", 1)]), counts(&[("other", 1)]));
         assert_eq!(complaints(&one, &other).len(), 2);
     }

@@ -1,5 +1,5 @@
-//! LTTng-UST as a peer: a wrapper library that makes an event of every `mremap` (`benches/peers`), a session that
-//! takes them.
+//! LTTng-UST as a peer: a session, and a wrapper library that records every `mremap`
+//! (`benches/peers`).
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use crate::subject::Subject;
 
 const SESSION: &str = "mremap-bench";
 
-/// A session that is being recorded, and the wrapper to preload. Ends with the value.
+/// A recording session and the wrapper to preload. The session ends on drop.
 pub struct Session {
     directory: tempfile::TempDir,
     daemon: Child,
@@ -23,10 +23,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Compiles the wrapper and begins a session.
+    /// Compiles the wrapper and starts a session.
     ///
     /// # Errors
-    /// `LTTng`, its headers or a C compiler is not here, or a session is refused.
+    /// `LTTng`, its headers or a C compiler is missing, or the session is refused.
     pub fn begin(subject: &Subject) -> Result<Self> {
         let directory = subject.trace_directory()?;
         let wrapper = compile(directory.path())?;
@@ -43,7 +43,7 @@ impl Session {
 
     fn start(&self) -> Result<()> {
         let output = format!("--output={}", self.directory.path().join("trace").display());
-        // The daemon takes a moment until it answers.
+        // The daemon needs a moment to start.
         let created = (0..50).any(|_| {
             thread::sleep(Duration::from_millis(100));
             self.lttng(&["create", SESSION, &output]).is_ok()
@@ -63,7 +63,7 @@ impl Session {
         Ok(())
     }
 
-    /// Bytes of the events taken so far; none would mean that nothing was measured.
+    /// Bytes of the recorded events. Zero means that nothing was measured.
     ///
     /// # Errors
     /// The session cannot be stopped and started again.
@@ -78,7 +78,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let _ = self.lttng(&["destroy", SESSION]);
-        // SAFETY: our own child, not waited for yet; it ends its consumers itself.
+        // SAFETY: our child, not waited for yet. It ends its consumers itself.
         unsafe { libc::kill(self.daemon.id() as libc::pid_t, libc::SIGTERM) };
         if !matches!(self.daemon.wait_timeout(Duration::from_secs(10)), Ok(Some(_))) {
             limited::end(&mut self.daemon);

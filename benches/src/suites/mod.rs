@@ -1,4 +1,4 @@
-//! One module a group of rows. Each runs what it needs in turns and returns its rows; none judges another's.
+//! The suites, a module each. They run the measuring programs and return rows.
 
 pub mod calls;
 mod exports;

@@ -1,4 +1,4 @@
-//! What other tools add to the same call, where they are installed.
+//! What other tools add to a call, if they are installed.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,20 +13,20 @@ use crate::subject::{Setup, Subject, parse};
 use crate::table::Row;
 
 pub(super) const SUITE: &str = "peers";
-/// Runs of each tool; figures of each variant in one run.
+/// Runs of each tool, and rounds of a run.
 const PROCESSES: usize = 9;
 const ROUNDS: usize = 5;
 const MEMUSAGE: [&str; 2] =
     ["/usr/lib/x86_64-linux-gnu/libmemusage.so", "/usr/lib/aarch64-linux-gnu/libmemusage.so"];
-/// What is measured against.
+/// What peers are relative to.
 const BARE: &str = "bare mremap";
 
-/// A tool that traces from outside the program: it stops it, or makes the kernel write down what it does.
+/// A tool that traces from outside the program: by ptrace, or by the kernel's tracepoints.
 struct Tracer {
     what: &'static str,
-    /// Its program and arguments; the traced program's follow.
+    /// Its program and arguments, before the traced program's.
     command: &'static [&'static str],
-    /// Calls for one figure, so that a process takes a tenth of a second.
+    /// Calls for one figure, so that a run takes a tenth of a second.
     calls: usize,
 }
 
@@ -56,7 +56,7 @@ const TRACERS: [Tracer; 3] = [
     },
 ];
 
-/// The rows of those that can be measured here, and a line for each of the others.
+/// The rows of the installed peers, and a line for each of the others.
 pub fn rows(subject: &Subject) -> (Vec<Row>, Vec<String>) {
     let mut found: Vec<(&str, Result<Vec<Row>>)> = vec![
         ("memusage", memusage(subject).map(|row| vec![row])),
@@ -92,11 +92,11 @@ fn lttng(subject: &Subject) -> Result<Row> {
     let session = Session::begin(subject)?;
     let added = preloaded(subject, &session.wrapper, &[])?;
     let bytes = session.recorded_bytes()?;
-    ensure!(bytes > 1 << 20, "the session took {bytes} bytes: events were lost, or none were made");
+    ensure!(bytes > 1 << 20, "the session recorded {bytes} bytes: events were lost");
     Ok(Row::new(SUITE, "LTTng-UST, a wrapper with the same fields", BARE).measured("ns", added))
 }
 
-/// What a preloaded library adds to a call, a figure a process.
+/// What a preloaded library adds to a call, one figure a process.
 fn preloaded(subject: &Subject, library: &Path, environment: &[(&str, &Path)]) -> Result<Vec<f64>> {
     let setup = Setup::default().preload(library);
     let mut added = Vec::new();
@@ -114,8 +114,8 @@ fn preloaded(subject: &Subject, library: &Path, environment: &[(&str, &Path)]) -
     Ok(added)
 }
 
-/// Pairs of processes, under the tool and alone. Wall-clock time, since the tool works while the program stands;
-/// the program reads it, so that nobody's start is in it.
+/// Pairs of processes, under the tool and without it. In wall-clock time, since the tool works
+/// while the program is stopped; read by the program, so that no start is included.
 fn under(subject: &Subject, tracer: &Tracer) -> Result<Row> {
     let program = subject.programs.join("bench-calls");
     let wall = |before: &[&str]| -> Result<f64> {

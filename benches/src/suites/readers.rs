@@ -1,4 +1,4 @@
-//! `DuckDB` over the exported Parquet, in turns with the report over the trace it was exported from.
+//! `DuckDB` over the exported Parquet, in turns with the report over the trace.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,7 +18,7 @@ const CALLS: usize = 10_000_000;
 const CALLS_QUICK: usize = 1_000_000;
 const ROUNDS: usize = 9;
 
-/// What the report tells of outcomes and call sites, asked of `DuckDB`.
+/// The report's sums of outcomes and call sites, by `DuckDB`.
 const QUERY: &str = "import duckdb, sys, time\n\
     rows = f\"read_parquet('{sys.argv[1]}/**/*.parquet')\"\n\
     duckdb.sql('set enable_progress_bar = false')\n\
@@ -31,13 +31,13 @@ const QUERY: &str = "import duckdb, sys, time\n\
 /// The rows.
 ///
 /// # Errors
-/// `DuckDB` is not here or fails, as do the report or the export; there is no room for the trace.
+/// `DuckDB` is missing, a command fails, or there is no room for the trace.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let (trace, calls) =
         report::trace(subject, if subject.is_quick { CALLS_QUICK } else { CALLS })?;
     let directory = subject.trace_directory()?;
     let parquet = directory.path().join("parquet");
-    // Before anything that takes long: is it here?
+    // First, since the rest takes long.
     import(subject)?;
     export(subject, "parquet", &trace, &parquet)?;
     duckdb(subject, &parquet)?;
@@ -73,7 +73,7 @@ fn import(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Seconds that `DuckDB` takes for its query, without its start.
+/// Runs the query by `DuckDB` and returns its seconds, without the start.
 fn duckdb(subject: &Subject, parquet: &Path) -> Result<f64> {
     let mut command = Command::new(&subject.python);
     let output = limited::output(command.args(["-c", QUERY]).arg(parquet))?;

@@ -1,4 +1,4 @@
-//! `mremap-analyzer report` over a large trace, against reading the same file from the page cache.
+//! `mremap-analyzer report` over a large trace, relative to reading the file from the page cache.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
@@ -21,18 +21,18 @@ use crate::subject::Subject;
 use crate::table::{Goal, Row};
 
 const SUITE: &str = "report";
-/// Calls in the trace: a hundred million, in whole chunks.
+/// Calls in the trace, rounded up to whole chunks.
 const CALLS: usize = 100_000_000;
 const CALLS_QUICK: usize = 5_000_000;
 const CALLS_PER_CHUNK: usize = layout::SLOTS_PER_CHUNK as usize - 1;
-/// Threads and call sites that the calls are spread over.
+/// Threads and call sites of the calls.
 const THREADS: usize = 4;
 const SITES: u64 = 64;
 
 /// The rows.
 ///
 /// # Errors
-/// No room for the trace (6.5 GB), or the analyzer fails on it.
+/// There is no room for the trace (6.5 GB), or the analyzer fails.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let (trace, calls) = trace(subject, if subject.is_quick { CALLS_QUICK } else { CALLS })?;
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -80,16 +80,16 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     ])
 }
 
-/// A trace of so many calls or some more, and how many it has.
+/// Returns a trace of at least `calls` calls, and their number.
 ///
 /// # Errors
-/// No room for it.
+/// There is no room for it.
 pub(super) fn trace(subject: &Subject, calls: usize) -> Result<(PathBuf, usize)> {
     let chunks = calls.div_ceil(CALLS_PER_CHUNK);
     Ok((generate(subject, chunks)?, chunks * CALLS_PER_CHUNK))
 }
 
-/// A trace as the library writes it, kept under the build's directory from one run to the next.
+/// Generates a trace as the library writes it, and keeps it for later runs.
 fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
     fs::create_dir_all(&subject.scratch)?;
     let path = subject.scratch.join(format!("report-{chunks}.{}.mrt", layout::VERSION));
@@ -97,7 +97,7 @@ fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
     if fs::metadata(&path).is_ok_and(|file| file.len() == len) {
         return Ok(path);
     }
-    // Written beside and renamed: a run that was ended half-way leaves no trace that looks whole.
+    // Renamed when complete, in case the run is interrupted.
     let fresh = path.with_extension("fresh");
     let named = || format!("{}: cannot be written", fresh.display());
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&fresh).with_context(named)?);
@@ -150,7 +150,7 @@ fn chunk(number: usize, random: &mut u64) -> Vec<u8> {
     bytes
 }
 
-/// A mixture: mostly resizes, some moves, one call in a hundred fails.
+/// Mostly resizes, some moves; one call in a hundred fails.
 fn call(ticks: u64, random: u64) -> Call {
     let pages = 1 + random % 64;
     let old = 0x7000_0000_0000 + (random >> 20 & 0xffff) * 4096;
@@ -180,13 +180,13 @@ fn next(state: &mut u64) -> u64 {
     *state
 }
 
-/// Seconds to read the file to its end, on so many threads.
+/// Reads the whole file with this number of threads, and returns the seconds.
 fn read_through(path: &Path, threads: usize) -> Result<f64> {
     let before = clock::monotonic_ns();
     let (file, next) = (File::open(path)?, AtomicU64::new(0));
     thread::scope(|scope| {
         let readers: Vec<_> =
-            (0..threads).map(|_| scope.spawn(|| read_pieces(&file, &next))).collect();
+            (0..threads).map(|_| scope.spawn(|| read_chunks(&file, &next))).collect();
         let mut ends =
             readers.into_iter().map(|reader| reader.join().is_ok_and(|read| read.is_ok()));
         ensure!(ends.all(|read| read), "{}: cannot be read", path.display());
@@ -195,14 +195,14 @@ fn read_through(path: &Path, threads: usize) -> Result<f64> {
     Ok((clock::monotonic_ns() - before) as f64 / 1e9)
 }
 
-/// Reads a MiB at a time, whichever is next, to the file's end.
-fn read_pieces(file: &File, next: &AtomicU64) -> io::Result<()> {
+/// Reads the next MiB repeatedly until the file's end.
+fn read_chunks(file: &File, next: &AtomicU64) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
     while file.read_at(&mut buffer, next.fetch_add(1 << 20, Ordering::Relaxed))? > 0 {}
     Ok(())
 }
 
-/// Seconds of the report, and its peak memory in MiB.
+/// Runs the report; returns its seconds and its peak memory in MiB.
 ///
 /// # Errors
 /// It cannot be run, or fails.
@@ -219,8 +219,8 @@ pub(super) fn report(subject: &Subject, trace: &Path) -> Result<(f64, f64)> {
     Ok((seconds, peak.join().unwrap_or(f64::NAN)))
 }
 
-/// The most memory that a process has had, looked at until it ends. What `wait4` tells is no less than what this
-/// process had when it started the other.
+/// Polls a process's peak memory until it ends. The figure of `wait4` includes this process's
+/// memory at the fork.
 fn peak_mib(pid: u32) -> f64 {
     let mut peak = f64::NAN;
     loop {

@@ -1,4 +1,4 @@
-//! What loading the library adds to a process that does nothing.
+//! What the library adds to the start of a process.
 
 use std::process::{Command, Stdio};
 
@@ -11,7 +11,7 @@ use crate::subject::{Setup, Subject};
 use crate::table::{Goal, Row};
 
 const SUITE: &str = "startup";
-/// Starts for one figure.
+/// Starts for a figure.
 const STARTS: usize = 10;
 
 /// The rows.
@@ -23,14 +23,17 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let traced = subject.shim().set("TRACE", directory.path());
     start(&traced)?;
     let mut files = std::fs::read_dir(directory.path())?;
-    ensure!(files.next().is_some(), "/bin/true under the library left no trace: it was not loaded");
+    ensure!(
+        files.next().is_some(),
+        "/bin/true under the library left no trace: the library was not loaded"
+    );
     let setups = [("bare", Setup::default()), ("untraced", subject.shim()), ("traced", traced)];
     let mut variants: Vec<Variant<'_>> = Vec::new();
     for (name, setup) in &setups {
         variants.push((
             (*name).to_owned(),
             Box::new(move || {
-                // The quickest of them: starting a process is where the machine's other work shows most.
+                // The fastest, since the machine's other work disturbs starts most.
                 let starts = (0..STARTS).map(|_| start(setup).unwrap_or(f64::NAN));
                 starts.fold(f64::INFINITY, f64::min) / 1000.0
             }),
@@ -50,7 +53,7 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     ])
 }
 
-/// ns from the spawn to the end.
+/// ns from the spawn to the exit.
 fn start(setup: &Setup) -> Result<f64> {
     let mut command = Command::new("/bin/true");
     command.stdin(Stdio::null());

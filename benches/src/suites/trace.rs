@@ -1,4 +1,4 @@
-//! What a trace takes: bytes of file for a call, memory of the traced process beyond the file.
+//! The size of a trace, and the memory of a traced process beyond it.
 
 use std::fs;
 use std::process::Command;
@@ -12,14 +12,14 @@ use crate::subject::{Setup, Subject};
 use crate::table::{Goal, Row};
 
 const SUITE: &str = "trace";
-/// Calls by symbol: one unmeasured figure and as many as rounds.
+/// Rounds, beside an unmeasured one.
 const ROUNDS: usize = 9;
 const CALLS: usize = 20_000;
 
 /// The rows.
 ///
 /// # Errors
-/// A measured program fails, or its trace is not what it should be.
+/// A measuring program fails, or its trace is not as expected.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let directory = subject.trace_directory()?;
     let traced = subject.shim().set("TRACE", directory.path());
@@ -31,17 +31,17 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let bytes = fs::read(file.path())?;
     let (header, _) = Header::decode(&bytes).map_err(|error| anyhow::anyhow!("{error}"))?;
     ensure!(header.lost() == 0, "{} calls are not in the trace", header.lost());
-    // Each measurement makes one call first that is not timed.
+    // Each round makes one call that is not timed.
     let calls = (ROUNDS + 1) * (CALLS + 1);
     let used = header.chunks as usize * layout::CHUNK_SIZE;
     let memory = memory(subject, &traced, &directory)?;
     Ok(vec![
-        Row::new(SUITE, "record of a passed-through call", "")
+        Row::new(SUITE, "record of a forwarded call", "")
             .measured("B", vec![layout::SLOT_SIZE as f64])
             .goal(Goal::AtMost(64.0)),
-        Row::new(SUITE, "chunks for a passed-through call", "")
+        Row::new(SUITE, "chunks for a forwarded call", "")
             .measured("B", vec![used as f64 / calls as f64]),
-        Row::new(SUITE, "Parquet of a resize drawn at random", "")
+        Row::new(SUITE, "Parquet of a random resize", "")
             .measured("B", vec![parquet(subject)?])
             .goal(Goal::AtMost(15.0)),
         Row::new(SUITE, "memory beyond the file, traced", "untraced")
@@ -50,7 +50,7 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     ])
 }
 
-/// Bytes of exported Parquet for a call of a program that resizes its mappings at random.
+/// Bytes of Parquet for a call of a program that makes random resizes.
 fn parquet(subject: &Subject) -> Result<f64> {
     const CALLS: usize = 200_000;
     let directory = subject.trace_directory()?;
@@ -64,8 +64,7 @@ fn parquet(subject: &Subject) -> Result<f64> {
     Ok(exports::size(&target)? as f64 / CALLS as f64)
 }
 
-/// KiB of anonymous memory, and of the library itself, that a traced process has more than an untraced one:
-/// its own maps count, without the file.
+/// KiB of memory that a traced process has more than an untraced one, without the trace.
 fn memory(subject: &Subject, traced: &Setup, directory: &tempfile::TempDir) -> Result<Vec<f64>> {
     let name = directory.path().to_string_lossy().into_owned();
     let resident = |setup: &Setup| -> Result<f64> {
@@ -79,7 +78,7 @@ fn memory(subject: &Subject, traced: &Setup, directory: &tempfile::TempDir) -> R
     (0..9).map(|_| Ok(resident(traced)? - resident(&untraced)?)).collect()
 }
 
-/// Sum of the private resident pages, those of a file in `left_out` excepted.
+/// KiB of private resident memory, except of files in `left_out`.
 fn resident_kib(smaps: &str, left_out: &str) -> f64 {
     let mut is_counted = true;
     let mut sum = 0.0;
