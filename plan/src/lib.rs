@@ -1,14 +1,16 @@
-//! What Linux 6.17 does with one `mremap` request, as pure values: [`Request`] is the call as asked,
-//! [`Request::judge`] the kernel's own checks, [`Vma`] a piece of the source, [`Plan`] the walk that cuts
-//! the range into parts and gaps, and [`maps`] and [`procmap`] the two ways the kernel describes a VMA.
+//! What Linux 6.17 does with one `mremap` call, as pure values: a [`Request`] has the arguments,
+//! [`Request::judge`] makes the checks that the kernel makes before it looks at VMAs, a [`Vma`] is
+//! part of the source, and a [`Plan`] walks the source and cuts it into parts and gaps. [`maps`],
+//! [`procmap`] and [`mountinfo`] parse what the kernel reports about VMAs.
 //!
-//! Nothing here asks a kernel, allocates, or keeps anything of the process it runs in. The rules come from
+//! The crate makes no system calls, allocates nothing and has no state. The rules are those of
 //! `mm/mremap.c` of Linux 6.17 (`check_mremap_params`, `remap_move`, `vma_multi_allowed`).
 //!
-//! A request is judged as a whole, then walked:
+//! A request is judged as a whole before its source is walked:
 //!
 //! ```
-//! use mremap_plan::{AddressSpace, Errno, Flags, Judgement, Plan, Range, Request, Step, Vma, VmaSource};
+//! use mremap_plan::{AddressSpace, Errno, Flags, Judgement, Plan, Request, Step, Vma, VmaSource};
+//! use mremap_plan::Range;
 //!
 //! /// Two VMAs of a page each, with a page between them.
 //! struct TwoPages([Vma; 2]);
@@ -22,7 +24,8 @@
 //! }
 //!
 //! let pages = [(0x10_000, 0x11_000), (0x12_000, 0x13_000)];
-//! let mut source = TwoPages(pages.map(|(start, end)| Vma { range: Range { start, end }, ..Vma::default() }));
+//! let vma = |(start, end)| Vma { range: Range { start, end }, ..Vma::default() };
+//! let mut source = TwoPages(pages.map(vma));
 //!
 //! let space = AddressSpace { page_size: 0x1000, task_size: 1 << 47 };
 //! let mut request = Request {
@@ -32,13 +35,13 @@
 //!     flags: Flags(Flags::MAYMOVE.0 | Flags::FIXED.0),
 //!     new: 0x20_000,
 //! };
-//! let Judgement::Move(asked) = request.judge(space) else { panic!("a move") };
+//! let Judgement::Move(requested) = request.judge(space) else { panic!("a move") };
 //!
-//! let mut plan = Plan::new(asked);
+//! let mut plan = Plan::new(requested);
 //! let mut targets = Vec::new();
 //! loop {
 //!     match plan.next_step(&mut source)? {
-//!         Step::Part(part) => targets.push(asked.target(part.start)),
+//!         Step::Part(part) => targets.push(requested.target(part.start)),
 //!         Step::Gap(gap) => assert_eq!(gap, Range { start: 0x11_000, end: 0x12_000 }),
 //!         Step::Refused(errno) => panic!("{errno:?}"),
 //!         Step::Done => break,
@@ -46,7 +49,7 @@
 //! }
 //! assert_eq!(targets, [0x20_000, 0x22_000]);
 //!
-//! // Ranges that overlap are refused before anything is looked at.
+//! // Overlapping ranges are refused before the source is walked.
 //! request.new = 0x12_000;
 //! assert_eq!(request.judge(space), Judgement::Refused(Errno::EINVAL));
 //! # Ok::<(), core::convert::Infallible>(())

@@ -2,20 +2,21 @@
 
 use crate::vma::{Backing, Protection, Range, Vma};
 
-/// A maps line, its path borrowed.
+/// A line of `/proc/PID/maps`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// The VMA it describes.
+    /// The VMA.
     pub vma: Vma,
-    /// Major and minor number of the file's device; zeros for memory.
+    /// Device number of the file, major and minor; zeros for memory.
     pub device: (u32, u32),
     /// Inode of the file; 0 for memory.
     pub inode: u64,
-    /// Path or `[name]`, as the kernel escaped it; empty for plain anonymous memory.
+    /// Path or `[name]`, with the kernel's escapes; empty for plain anonymous memory.
     pub path: &'a [u8],
 }
 
-/// Reads `start-end rwxp offset major:minor inode   path`, without its newline; `None` for anything else.
+/// Parses `start-end rwxp offset major:minor inode   path` without its newline; `None` for anything
+/// else. else.
 pub fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     let (start, rest) = hex(line)?;
     let (end, rest) = hex(rest.strip_prefix(b"-")?)?;
@@ -48,8 +49,8 @@ pub fn parse_line(line: &[u8]) -> Option<Line<'_>> {
     })
 }
 
-/// Whether a line of `/proc/PID/smaps` says that its VMA is registered with userfaultfd, in any of its modes;
-/// `None` when it is not the line of `VmFlags`.
+/// Parses the `VmFlags` line of `/proc/PID/smaps`: whether the VMA is registered with userfaultfd,
+/// in any mode. `None` for another line.
 pub fn flags_name_userfaultfd(line: &[u8]) -> Option<bool> {
     let flags = line.strip_prefix(b"VmFlags:")?;
     Some(flags.split(u8::is_ascii_whitespace).any(|flag| matches!(flag, b"um" | b"uw" | b"ui")))

@@ -1,14 +1,16 @@
-//! `/proc/PID/mountinfo`, read for the one question it is asked here: which type of file system has a device number.
+//! `/proc/PID/mountinfo`: the file system type of a device number.
+//! a device number.
 
-/// Device numbers as maps and mountinfo show them: major and minor.
+/// A device number, major and minor.
 pub type Device = (u32, u32);
 
-/// Longest type of file system that is told whole.
+/// Longest type that is returned whole, in bytes.
 const NAME_ROOM: usize = 16;
-/// Which field is the device.
+/// Index of the device field.
 const DEVICE_FIELD: u32 = 2;
 
-/// Looks for a device, byte by byte, so that no line has to fit anywhere.
+/// Finds a device's file system type. It takes one byte at a time, so that a line may be of any
+/// length.
 ///
 /// ```text
 /// 36 35 0:31 / /mnt rw,noatime shared:1 - tmpfs none rw
@@ -25,7 +27,7 @@ pub struct TypeFinder {
 }
 
 impl TypeFinder {
-    /// Looks for `device`.
+    /// Starts looking for `device`.
     pub const fn new(device: Device) -> Self {
         Self {
             device,
@@ -37,7 +39,8 @@ impl TypeFinder {
         }
     }
 
-    /// Takes the file's next byte; the type of the device's file system, cut to 16 bytes, once it is known.
+    /// Takes the file's next byte. Returns the type, cut to 16 bytes, at the byte that completes
+    /// it. is known.
     pub fn take(&mut self, byte: u8) -> Option<&[u8]> {
         match byte {
             b' ' => {

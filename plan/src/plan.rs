@@ -1,51 +1,51 @@
-//! The walk over the source of a move: part, gap, part, … in address order.
+//! The walk over the source of a move, in address order: part, gap, part, …
 //!
-//! A [`Plan`] is a cursor, not a list: it asks a [`VmaSource`] for one VMA at a time and holds no more than
-//! where it stands, so a move of sixty thousand VMAs costs the same few words of stack as a move of two.
-//! It asks for the next VMA only after the last part was carried out, as `remap_move` does: a later VMA
-//! that may not move is met when the earlier ones have moved already.
+//! A [`Plan`] is a cursor, not a list. It takes one VMA at a time from a [`VmaSource`], so a move
+//! of sixty thousand VMAs needs no more stack than a move of two. Like `remap_move`, it looks for
+//! the next VMA only after the last part has moved: a VMA that may not move is met after the
+//! earlier ones have moved.
 
 use crate::request::{Errno, Move};
 use crate::vma::{Range, Vma};
 
-/// Where VMAs come from: the kernel, or a test's own address space.
+/// Finds VMAs: in this process, or in the address space of a test.
 pub trait VmaSource {
-    /// Why the source could not answer.
+    /// Why no VMA could be found.
     type Error;
 
-    /// The first VMA that ends after `from` and starts before `until`, if there is one.
+    /// Returns the first VMA that ends after `from` and starts before `until`, if there is one.
     ///
     /// # Errors
-    /// The source could not find out.
+    /// The search failed.
     fn next_vma(&mut self, from: u64, until: u64) -> Result<Option<&Vma>, Self::Error>;
 }
 
-/// What comes next in a move.
+/// The next step of a move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing lies here: nothing moves, and what lies at the target stays.
+    /// Nothing is mapped here: nothing moves, and what is mapped at the target stays.
     Gap(Range),
-    /// Move this: the intersection of [`Plan::vma`] with the range.
+    /// To be moved: the intersection of [`Plan::vma`] with the source range.
     Part(Range),
-    /// The move ends here with an errno; parts moved before stay moved.
+    /// The move ends with an errno. Parts that have moved stay moved.
     Refused(Errno),
-    /// The range has been walked to its end.
+    /// The end of the range.
     Done,
 }
 
-/// A move being walked.
+/// A walk over the source of a move.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     request: Move,
     cursor: u64,
     seen_vma: bool,
     vma: Vma,
-    /// The VMA has been found, and a gap handed out before it.
+    /// `vma` was found, and the gap before it returned first.
     is_waiting: bool,
 }
 
 impl Plan {
-    /// A plan at the start of its move.
+    /// Starts the walk.
     pub fn new(request: Move) -> Self {
         Self {
             request,
@@ -56,23 +56,23 @@ impl Plan {
         }
     }
 
-    /// Where the walk stands: everything below has been handed out.
+    /// Returns the address up to which steps were returned.
     pub fn cursor(&self) -> u64 {
         self.cursor
     }
 
-    /// The VMA that the last part was cut from.
+    /// Returns the VMA of the last part.
     pub fn vma(&self) -> &Vma {
         &self.vma
     }
 
-    /// The next step. After `Refused` and `Done` there is none: the walk has ended.
+    /// Returns the next step. `Refused` and `Done` are the last.
     ///
-    /// A moved part may merge with a VMA that is still to come, and the source may show a VMA again; the
-    /// cursor cuts off whatever lies below it.
+    /// A moved part may merge with a later VMA of the source, which is then found again: what is
+    /// below the cursor is cut off.
     ///
     /// # Errors
-    /// The source could not answer; nothing was handed out, and asking again is allowed.
+    /// The search for the next VMA failed. The call may be repeated.
     #[inline]
     pub fn next_step<S: VmaSource>(&mut self, source: &mut S) -> Result<Step, S::Error> {
         let end = self.request.source.end;
@@ -94,8 +94,8 @@ impl Plan {
         if part.start > self.cursor {
             return Ok(self.before(part.start));
         }
-        // `remap_move`: a VMA that may not move with others stops the walk, unless it is the first and
-        // reaches to the end of the range, and so moves alone. A trailing gap is company, too.
+        // `remap_move`: a VMA that may not move with others ends the walk, unless it is the first
+        // and reaches to the end of the range. A trailing gap counts as another.
         if !vma.may_move_with_others() && (self.seen_vma || vma.range.end < end) {
             return Ok(Step::Refused(Errno::EFAULT));
         }
@@ -104,15 +104,15 @@ impl Plan {
         Ok(Step::Part(part))
     }
 
-    /// Takes back the part handed out last, from `start` on: it was found changed and is to be discovered
-    /// again. The part counts as the first one again if nothing was moved before it.
+    /// Takes back the last part from `start` on, to discover it again because it has changed. It
+    /// counts as the first part again if nothing before it has moved.
     pub fn rewind(&mut self, start: u64) {
         self.cursor = start;
         self.is_waiting = false;
         self.seen_vma = start > self.request.source.start;
     }
 
-    /// No VMA from the cursor to the end: nothing at all, or a trailing gap.
+    /// No VMA between cursor and end: an empty range, or a trailing gap.
     fn without_vma(&mut self, end: u64) -> Step {
         if !self.seen_vma {
             return Step::Refused(Errno::EFAULT);
@@ -120,7 +120,7 @@ impl Plan {
         self.step_over(end)
     }
 
-    /// The VMA lies further on: a leading gap is an error, any other is stepped over.
+    /// The next VMA starts after the cursor: a leading gap is an error.
     fn before(&mut self, start: u64) -> Step {
         if !self.seen_vma {
             return Step::Refused(Errno::EFAULT);

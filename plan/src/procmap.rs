@@ -1,5 +1,5 @@
-//! `PROCMAP_QUERY`, the ioctl on `/proc/PID/maps` since Linux 6.11: what is sent and what comes back.
-//! The layout is that of `struct procmap_query` in `include/uapi/linux/fs.h`.
+//! `PROCMAP_QUERY`, an ioctl on `/proc/PID/maps` since Linux 6.11: request and reply. The layout is
+//! that of `struct procmap_query` in `include/uapi/linux/fs.h`.
 
 use crate::vma::{Backing, Protection, Range, Vma};
 
@@ -33,8 +33,8 @@ pub struct ProcmapQuery {
 const _: () = assert!(size_of::<ProcmapQuery>() == 0x68);
 
 impl ProcmapQuery {
-    /// Asks for the VMA at `address` or the next one above; the name goes to `name_size` bytes at
-    /// `name_addr` (0 and 0 for none).
+    /// Makes a request for the VMA that holds `address` or is the next one above. The kernel writes
+    /// the name to `name_size` bytes at `name_addr`; 0 and 0 for no name.
     pub fn at_or_above(address: u64, name_addr: u64, name_size: u32) -> Self {
         Self {
             size: size_of::<Self>() as u64,
@@ -46,14 +46,15 @@ impl ProcmapQuery {
         }
     }
 
-    /// Asks for the mapping of a file at `address` or the next one above.
+    /// Limits the request to mappings of files.
     #[must_use]
     pub fn of_files_only(mut self) -> Self {
         self.query_flags |= FILE_BACKED_VMA;
         self
     }
 
-    /// The reply as a VMA; `name` is what the kernel wrote to the name's place, its final NUL included.
+    /// Returns the reply as a VMA. `name` is what the kernel wrote, its final NUL included.
+    /// included.
     pub fn vma(&self, name: &[u8]) -> Vma {
         let flag = |bit: u64| self.vma_flags & bit != 0;
         let shared = flag(8);

@@ -1,4 +1,5 @@
-//! A call of `mremap` as the program made it, and the checks Linux 6.17 makes before it looks at a VMA.
+//! The arguments of `mremap`, and the checks that Linux 6.17 makes before it looks at VMAs.
+//! VMA.
 
 use crate::vma::Range;
 
@@ -30,13 +31,14 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
-    /// Whether a bit is set that `mremap` does not know.
+    /// Whether a bit is set that is no flag of `mremap`.
     pub fn has_unknown(self) -> bool {
         self.0 & !(Self::MAYMOVE.0 | Self::FIXED.0 | Self::DONTUNMAP.0) != 0
     }
 }
 
-/// The machine's limits: `page_size` a power of two, `task_size` the first address a program cannot map.
+/// Sizes of the machine: `page_size` is a power of two, `task_size` the first address a program
+/// cannot map. map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub struct AddressSpace {
@@ -45,7 +47,7 @@ pub struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// `PAGE_ALIGN`: up to a whole page, wrapping to 0 as the kernel's macro does.
+    /// Rounds up to whole pages like `PAGE_ALIGN`, which wraps to 0.
     pub fn page_align(self, length: u64) -> u64 {
         length.wrapping_add(self.page_size - 1) & !(self.page_size - 1)
     }
@@ -55,7 +57,7 @@ impl AddressSpace {
     }
 }
 
-/// The five arguments, unchanged.
+/// The five arguments of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // the names are those of mremap(2)
 pub struct Request {
@@ -66,46 +68,46 @@ pub struct Request {
     pub new: u64,
 }
 
-/// A move that passed every check made before the VMAs are looked at.
+/// A move that passed the checks made before the VMAs are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Move {
-    /// The whole source range; wraps when the program asked for more than there is above `old`.
+    /// The source range. Wraps if it exceeds the address space.
     pub source: Range,
-    /// Where the source's first byte goes.
+    /// Target of the source's first byte.
     pub destination: u64,
-    /// Bytes, rounded up to pages.
+    /// Length in bytes, rounded up to pages.
     pub len: u64,
-    /// The flags as asked.
+    /// The flags of the call.
     pub flags: Flags,
 }
 
 impl Move {
-    /// Where an address of the source goes.
+    /// Returns the target of an address of the source.
     pub fn target(&self, address: u64) -> u64 {
         self.destination.wrapping_add(address.wrapping_sub(self.source.start))
     }
 
-    /// Where a part of the source goes.
+    /// Returns the target of a part of the source.
     pub fn target_of(&self, part: Range) -> Range {
         let start = self.target(part.start);
         Range { start, end: start.wrapping_add(part.len()) }
     }
 }
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Judgement {
-    /// Not a move: the kernel's own business, on every kernel.
+    /// Not a move: every kernel handles it by itself.
     NotAMove,
-    /// A move that 6.17 refuses before anything is touched.
+    /// A move that Linux 6.17 refuses before it touches anything.
     Refused(Errno),
     /// A move.
     Move(Move),
 }
 
 impl Request {
-    /// The request as a kernel for arm64 takes it, whose `mremap` drops a tag in the top byte of `old` (but not of
-    /// `new`): `untagged_addr`.
+    /// Returns the request as arm64 kernels read it: `mremap` drops a tag in the top byte of `old`,
+    /// but not of `new` (`untagged_addr`).
     #[must_use]
     pub fn without_tag(self) -> Self {
         const LAST_BIT_OF_ADDRESS: u64 = 1 << 55;
@@ -113,14 +115,15 @@ impl Request {
         Self { old: if is_tagged { self.old & (u64::MAX >> 8) } else { self.old }, ..self }
     }
 
-    /// `vrm_move_only`: `MREMAP_FIXED`, and lengths that are equal once rounded to pages.
+    /// Whether the call is a move (`vrm_move_only`): `MREMAP_FIXED`, and lengths that are equal
+    /// once rounded to pages.
     pub fn is_move(&self, space: AddressSpace) -> bool {
         self.flags.contains(Flags::FIXED)
             && space.page_align(self.old_len) == space.page_align(self.new_len)
     }
 
-    /// `check_mremap_params`, in the kernel's order. The order shows only in which rule refuses, since all
-    /// answer `EINVAL`; what matters is that they come before any look at the VMAs.
+    /// Makes the checks of `check_mremap_params`. All of them answer `EINVAL`, so their order does
+    /// not matter. That they precede every look at VMAs does.
     pub fn judge(&self, space: AddressSpace) -> Judgement {
         if !self.is_move(space) {
             return Judgement::NotAMove;
@@ -145,7 +148,7 @@ impl Request {
         })
     }
 
-    /// `vrm_overlaps`: the whole ranges, with the kernel's wrapping sums.
+    /// Whether source and destination overlap (`vrm_overlaps`), with the kernel's wrapping sums.
     ///
     /// ```text
     ///  old                 old+len

@@ -1,38 +1,38 @@
-//! Ranges of addresses and the VMAs that cover them.
+//! Ranges of addresses, and VMAs.
 
-/// Half-open range of addresses, `[start, end)`.
+/// A range of addresses, `[start, end)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Range {
     /// First byte.
     pub start: u64,
-    /// First byte behind it.
+    /// First byte after it.
     pub end: u64,
 }
 
 impl Range {
-    /// Bytes in the range; 0 when `end` is not behind `start`.
+    /// Returns the length in bytes; 0 if `end` is not above `start`.
     pub fn len(self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether the range holds no byte.
+    /// Whether the range is empty.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// Whether the range holds `address`.
+    /// Whether `address` is in the range.
     pub fn contains(self, address: u64) -> bool {
         self.start <= address && address < self.end
     }
 
-    /// The bytes that both ranges hold.
+    /// Returns the intersection of both ranges.
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {
         Self { start: self.start.max(other.start), end: self.end.min(other.end) }
     }
 }
 
-/// Access rights and sharing of a VMA, as the letters of `/proc/PID/maps` give them.
+/// Permissions of a VMA and whether it is shared, as the letters of `/proc/PID/maps` give them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, clippy::struct_excessive_bools)] // the letters r, w, x and s
 pub struct Protection {
@@ -42,29 +42,30 @@ pub struct Protection {
     pub shared: bool,
 }
 
-/// What stands behind a VMA, as far as the multi-VMA move cares.
+/// What backs a VMA, as far as the multi-VMA move depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Backing {
-    /// The source of the VMA could not tell.
+    /// The VMA source does not report it.
     #[default]
     Unknown,
-    /// Memory, shared memory, hugetlbfs, or a file whose driver leaves placing to the kernel.
+    /// Memory, shared memory, hugetlbfs, or a file whose driver lets the kernel choose addresses.
     Movable,
-    /// A file on a file system without a block device: its driver must be asked for by other means
-    /// (ramfs places its own mappings, tmpfs does not).
+    /// A file on a file system without a block device. Whether its driver chooses addresses depends
+    /// on the type (ramfs does, tmpfs does not).
     UnnumberedFile,
-    /// A file mapping whose driver has its own `get_unmapped_area`: alone or not at all.
+    /// A file mapping whose driver has its own `get_unmapped_area`: it cannot move with others.
     PlacedByDriver,
 }
 
 impl Backing {
-    /// What `/proc/PID/maps` shows of a mapping, judged: its path, its device's major number, its inode and
+    /// Judges a mapping by what `/proc/PID/maps` shows: path, major device number, inode, and
     /// whether it is shared. The names are those of drivers with their own `get_unmapped_area`
     /// (`drivers/char/mem.c`, `io_uring/io_uring.c`, `arch/x86/kernel/cpu/sgx/driver.c`,
-    /// `kernel/bpf/syscall.c`, `ipc/shm.c`); a shared mapping of `/dev/zero` is shared memory, which
-    /// `vma_multi_allowed` knows as good. A System V segment is not: its VMAs have operations of their own.
+    /// `kernel/bpf/syscall.c`, `ipc/shm.c`). A shared mapping of `/dev/zero` is shared memory,
+    /// which `vma_multi_allowed` allows.
     pub fn of_mapping(path: &[u8], major: u32, inode: u64, shared: bool) -> Self {
-        // The inode of a System V segment is its number, which may be 0.
+        // A System V segment has VMA operations of its own. Its inode is its number, which may be
+        // 0.
         if is_system_v(path) {
             return Self::PlacedByDriver;
         }
@@ -82,8 +83,8 @@ impl Backing {
     }
 }
 
-/// Whether this is the name of a System V segment: its key in eight hexadecimal digits, and a file that
-/// nobody can open.
+/// Whether a path is that of a System V segment: `/SYSV`, its key in eight hexadecimal digits,
+/// deleted.
 fn is_system_v(path: &[u8]) -> bool {
     let key = path.strip_prefix(b"/SYSV").and_then(|rest| rest.strip_suffix(b" (deleted)"));
     key.is_some_and(|key| key.len() == 8 && key.iter().all(u8::is_ascii_hexdigit))
@@ -92,20 +93,21 @@ fn is_system_v(path: &[u8]) -> bool {
 /// One VMA of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Vma {
-    /// Where it lies. A source that cannot see beyond the request may give less than the kernel's VMA.
+    /// Its range. A source that sees only the request may report less than the whole VMA.
+    /// VMA.
     pub range: Range,
-    /// Its rights, where known.
+    /// Its permissions, if known.
     pub protection: Option<Protection>,
-    /// What stands behind it.
+    /// What backs it.
     pub backing: Backing,
-    /// Offset in the file of its first byte; 0 for memory.
+    /// Offset of its first byte in the file; 0 for memory.
     pub offset: u64,
-    /// Registered with userfaultfd.
+    /// Whether it is registered with userfaultfd.
     pub userfaultfd: bool,
 }
 
 impl Vma {
-    /// `vma_multi_allowed` of `mm/mremap.c`: whether the VMA may be one of several in a move.
+    /// Whether the VMA may be one of several in a move (`vma_multi_allowed` of `mm/mremap.c`).
     pub fn may_move_with_others(&self) -> bool {
         !self.userfaultfd && self.backing != Backing::PlacedByDriver
     }

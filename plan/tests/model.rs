@@ -1,5 +1,4 @@
-//! The plan against a toy address space: whatever the layout, carrying out the plan's steps gives what
-//! `remap_move` of Linux 6.17 gives when it is written down page by page.
+//! The plan over a toy address space, compared with `remap_move` of Linux 6.17 written page by page.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,7 +11,7 @@ use proptest::prelude::*;
 const PAGE: u64 = 4096;
 const SPACE: AddressSpace = AddressSpace { page_size: PAGE, task_size: 1 << 47 };
 
-/// A mapped page: which VMA it belongs to, and its content.
+/// Mapped pages by address: the id of the VMA, and the content.
 type Pages = BTreeMap<u64, (u32, u64)>;
 
 struct Toy<'a> {
@@ -72,7 +71,7 @@ fn carry_out(pages: &mut Pages, request: &Request, refused_vma: Option<u32>) -> 
     }
 }
 
-/// `remap_move`, a page at a time.
+/// `remap_move`, page by page.
 fn specification(
     pages: &mut Pages,
     request: &Request,
@@ -124,7 +123,7 @@ fn layout() -> impl Strategy<Value = Pages> {
 
 proptest! {
     #[test]
-    fn a_plan_does_what_the_kernel_does(
+    fn carrying_out_a_plan_gives_what_the_kernel_gives(
         mut pages in layout(),
         first in 0..40u64,
         count in 0..40u64,
@@ -139,8 +138,7 @@ proptest! {
             flags: Flags(3),
             new: (to + 1) * PAGE + unaligned,
         };
-        // A moved part keeps its VMA's number: pages that reach a source VMA of the same number would merge
-        // there and here alike.
+        // A moved part keeps its VMA's id: pages that reach a source VMA of the same id merge in both.
         let mut expected = pages.clone();
         let wanted = specification(&mut expected, &request, refused_vma);
         let got = carry_out(&mut pages, &request, refused_vma);
@@ -155,7 +153,7 @@ proptest! {
 }
 
 #[test]
-fn a_maps_line_is_read_whole() {
+fn parses_every_field_of_a_maps_line() {
     let line = mremap_plan::maps::parse_line(
         b"7f00a000-7f00c000 rw-s 00003000 fd:01 1234                       /tmp/with space (deleted)",
     )
@@ -173,17 +171,17 @@ fn a_maps_line_is_read_whole() {
 }
 
 #[test]
-fn private_dev_zero_moves_alone_or_not_at_all() {
+fn refuses_private_dev_zero_among_others() {
     let backing = |path: &[u8], shared| Backing::of_mapping(path, 0, 5, shared);
     assert_eq!(backing(b"/dev/zero", false), Backing::PlacedByDriver);
     assert_ne!(backing(b"/dev/zero", true), Backing::PlacedByDriver);
 }
 
 #[test]
-fn system_v_segments_and_bpf_maps_move_alone_or_not_at_all() {
+fn refuses_system_v_segments_and_bpf_maps_among_others() {
     let placed =
         |path: &[u8], inode| Backing::of_mapping(path, 0, inode, true) == Backing::PlacedByDriver;
-    assert!(placed(b"/SYSV00000000 (deleted)", 0), "a segment's number may be 0");
+    assert!(placed(b"/SYSV00000000 (deleted)", 0), "the inode of a segment may be 0");
     assert!(placed(b"/SYSV0badcafe (deleted)", 32771));
     assert!(placed(b"anon_inode:bpf-map", 9));
     for other in [&b"/SYSV (deleted)"[..], b"/SYSV00000000", b"/SYSV0000000g (deleted)"] {
@@ -192,7 +190,7 @@ fn system_v_segments_and_bpf_maps_move_alone_or_not_at_all() {
 }
 
 #[test]
-fn a_tag_is_dropped_from_the_source_alone() {
+fn drops_the_tag_of_the_source_only() {
     let tagged = |old, new| {
         let request = Request { old, old_len: PAGE, new_len: PAGE, flags: Flags(3), new };
         let untagged = request.without_tag();
@@ -201,19 +199,19 @@ fn a_tag_is_dropped_from_the_source_alone() {
     assert_eq!(tagged(0xab00_7f00_0000_1000, 0xcd << 56), (0x7f00_0000_1000, 0xcd << 56));
     assert_eq!(tagged(0x7f00_0000_1000, 0), (0x7f00_0000_1000, 0));
     let kernels = 0xff80_0000_0000_1000;
-    assert_eq!(tagged(kernels, 0), (kernels, 0), "no tag, but a kernel's address");
+    assert_eq!(tagged(kernels, 0), (kernels, 0), "a kernel address has no tag");
 }
 
 fn judge(request: Request) -> Judgement {
     request.judge(SPACE)
 }
 
-/// Three pages down by sixteen pages.
+/// Three pages, moved up by sixteen.
 const GOOD: Request =
     Request { old: 0x10000, old_len: 0x3000, new_len: 0x3000, flags: Flags(3), new: 0x20000 };
 
 #[test]
-fn a_request_is_invalid_anywhere_in_its_range() {
+fn refuses_invalid_requests() {
     let with_flags = |flags| Request { flags: Flags(flags), ..GOOD };
     let of_length = |len| Request { old_len: len, new_len: len, ..GOOD };
     let to = |new| Request { new, ..GOOD };
@@ -224,7 +222,7 @@ fn a_request_is_invalid_anywhere_in_its_range() {
         Request { old, ..GOOD },
         to(0x20001),
         of_length(0),
-        // Over the source, from above and from below; beyond the end of addresses.
+        // Overlaps from above and from below; ends beyond the address space.
         to(0x12000),
         to(0xf000),
         to((1 << 47) - 0x2000),
@@ -235,20 +233,20 @@ fn a_request_is_invalid_anywhere_in_its_range() {
 }
 
 #[test]
-fn a_range_may_move_next_to_itself_and_to_the_end_of_addresses() {
+fn allows_adjacent_destinations_and_the_end_of_the_address_space() {
     for new in [GOOD.new, 0x13000, 0xd000, (1 << 47) - 0x3000] {
         assert!(matches!(judge(Request { new, ..GOOD }), Judgement::Move(_)), "{new:x}");
     }
 }
 
 #[test]
-fn lengths_are_rounded_before_they_are_compared() {
+fn compares_lengths_after_rounding_to_pages() {
     let uneven = Request { old_len: 0x2001, flags: Flags(7), ..GOOD };
     assert!(matches!(judge(uneven), Judgement::Move(_)));
 }
 
 #[test]
-fn what_resizes_or_has_no_place_or_no_length_is_not_a_move() {
+fn resizes_copies_and_calls_without_fixed_are_no_moves() {
     let resize = Request { new_len: 0x4000, ..GOOD };
     let anywhere = Request { flags: Flags(1), ..GOOD };
     let copy = Request { old_len: 0, ..GOOD };

@@ -1,4 +1,4 @@
-//! The type of a file system is found by its device, whatever else is mounted.
+//! The file system type of a device number.
 
 use mremap_plan::mountinfo::{Device, TypeFinder};
 
@@ -17,7 +17,7 @@ fn type_of(device: Device) -> Option<String> {
 }
 
 #[test]
-fn a_type_is_found_by_its_device_and_only_so() {
+fn finds_the_type_by_the_device_number() {
     for (device, expected) in [
         ((0, 20), Some("sysfs")),
         ((254, 0), Some("ext4")),
@@ -25,7 +25,7 @@ fn a_type_is_found_by_its_device_and_only_so() {
         ((0, 36), Some("a.very.long.type")),
         ((0, 2), None),
         ((35, 0), None),
-        // Cut off: nothing says that the type ends there.
+        // The text ends before the type does.
         ((0, 37), None),
     ] {
         assert_eq!(type_of(device).as_deref(), expected, "{device:?}");

@@ -1,11 +1,11 @@
-//! A chunk: a page of slots that one thread fills, with a reading of all clocks at its start.
+//! A chunk: 64 slots, of which the first holds the chunk's header.
 
 use crate::layout::{self, chunk as at};
 use crate::record::{Record, Slot};
 use crate::text::{put, u32_at, u64_at};
 
-/// A chunk's number, its writers and the slots claimed in one word, so that one atomic addition claims slots
-/// and tells whether the chunk is still the one its thread knew.
+/// A chunk's number, writers and claimed slots in one word: one atomic addition claims slots and
+/// shows whether a later chunk has replaced this one.
 ///
 /// ```text
 ///  63           32 31        16 15         0
@@ -15,35 +15,37 @@ use crate::text::{put, u32_at, u64_at};
 pub struct ClaimWord(pub u64);
 
 impl ClaimWord {
-    /// One writer more, added to a word.
+    /// Added for one more writer.
     pub const ONE_WRITER: u64 = 1 << 16;
-    /// Added to the count of slots: the chunk is being taken over, and no slot of it can be claimed. Those that were
-    /// claimed before are still what they were.
+    /// Added to the claimed slots of a closed chunk: no slot can be claimed, those claimed are
+    /// valid.
     pub const CLOSED: u32 = 0x4000;
-    /// Added instead: those have been counted as overwritten, and say nothing any more.
+    /// Added to the claimed slots of a void chunk: its calls are counted as overwritten, and no
+    /// slot is valid.
     pub const VOID: u32 = 0x6000;
 
-    /// A word from its parts.
+    /// Makes a word without writers.
     pub const fn new(number: u32, claimed: u32) -> Self {
         Self((number as u64) << 32 | (claimed & 0xffff) as u64)
     }
 
-    /// Which chunk this is; where the last records are kept, a position holds many in turn.
+    /// Returns the number of the chunk, counted over all laps.
     pub const fn number(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    /// Slots claimed so far if the chunk is number `number`; for any other chunk more than a chunk can have.
+    /// Returns the slots claimed if the chunk has this number, else more than a chunk has.
     pub const fn claimed_in(self, number: u32) -> u64 {
         (self.0 ^ (number as u64) << 32) & !(0xffff << 16)
     }
 
-    /// Writers that have claimed slots and not yet filled them. Counted only where the last records are kept.
+    /// Returns the number of claims whose slots are not filled yet. Counted only if the last
+    /// records are kept.
     pub const fn writers(self) -> u32 {
         (self.0 >> 16) as u32 & 0xffff
     }
 
-    /// Slots claimed so far, slot 0 included; may exceed the chunk when its thread ran into the end.
+    /// Returns the slots claimed, slot 0 included. Exceeds the chunk if its last claim did not fit.
     pub const fn claimed(self) -> u32 {
         self.0 as u32 & 0xffff
     }
@@ -52,28 +54,28 @@ impl ClaimWord {
 /// Slot 0 of a chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChunkHeader {
-    /// Thread that writes the chunk; 0 while the chunk is claimed and not yet begun, `u32::MAX` when the
-    /// thread could not be asked for its number.
+    /// The thread of the first records; 0 before the chunk is begun, `u32::MAX` if `gettid` was not
+    /// allowed.
     pub tid: u32,
-    /// Number of the chunk, counted through all laps.
+    /// Number of the chunk, counted over all laps.
     pub number: u32,
-    /// Slots claimed so far, slot 0 included; may exceed the chunk when its thread ran into the end. While the chunk is
-    /// being taken over, [`ClaimWord::CLOSED`] or [`ClaimWord::VOID`] more.
+    /// Slots claimed, slot 0 included; [`ClaimWord::CLOSED`] or [`ClaimWord::VOID`] more while a
+    /// later chunk replaces this one.
     pub claimed: u32,
-    /// Clock ticks when the chunk was begun.
+    /// Ticks when the chunk was begun.
     pub ticks: u64,
-    /// `CLOCK_MONOTONIC` in ns at the same moment.
+    /// `CLOCK_MONOTONIC` at that moment, in ns.
     pub monotonic_ns: u64,
-    /// `CLOCK_REALTIME` in ns at the same moment.
+    /// `CLOCK_REALTIME` at that moment, in ns.
     pub realtime_ns: u64,
     /// Calls of earlier chunks overwritten at this position.
     pub overwritten: u64,
-    /// The same with the calls of this chunk, which counts while it is void.
+    /// The same including this chunk's calls: holds while the chunk is void.
     pub overwritten_next: u64,
 }
 
 impl ChunkHeader {
-    /// Writes the chunk's header to slot 0.
+    /// Writes the header to slot 0, the start of `bytes`.
     pub fn encode(&self, bytes: &mut [u8]) {
         let claims = ClaimWord::new(self.number, self.claimed);
         put(bytes, at::CLAIMS, &claims.0.to_ne_bytes());
@@ -85,7 +87,7 @@ impl ChunkHeader {
         put(bytes, at::TID, &self.tid.to_ne_bytes());
     }
 
-    /// Reads a chunk's header; `None` when the bytes end before it does.
+    /// Reads the header in slot 0; `None` if the bytes end inside it.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let claims = ClaimWord(u64_at(bytes, at::CLAIMS)?);
         Some(Self {
@@ -100,7 +102,8 @@ impl ChunkHeader {
         })
     }
 
-    /// Slots that hold something or will, slot 0 included: at most [`layout::SLOTS_PER_CHUNK`]. None of a void chunk.
+    /// Returns the number of valid slots, slot 0 included: at most [`layout::SLOTS_PER_CHUNK`], and
+    /// 0 if the chunk is void.
     pub fn valid_slots(&self) -> u32 {
         let claimed = match self.claimed {
             ClaimWord::VOID.. => 0,
@@ -110,17 +113,17 @@ impl ChunkHeader {
         claimed.min(layout::SLOTS_PER_CHUNK)
     }
 
-    /// Whether the chunk is void: being emptied for later records.
+    /// Whether a later chunk is replacing this one and its slots are no longer valid.
     pub fn is_void(&self) -> bool {
         self.claimed >= ClaimWord::VOID
     }
 
-    /// Calls overwritten at this position.
+    /// Returns the number of calls overwritten at this position.
     pub fn overwritten_calls(&self) -> u64 {
         if self.is_void() { self.overwritten_next } else { self.overwritten }
     }
 
-    /// The claimed slots of this chunk, each with its index in the chunk (1 to 63), as far as `bytes` reach.
+    /// Returns the valid slots inside `bytes`, each with its index in the chunk (1 to 63).
     pub fn slots<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (u32, Slot)> + 'a {
         (1..self.valid_slots()).map_while(move |index| {
             let start = index as usize * layout::SLOT_SIZE;

@@ -1,13 +1,13 @@
-//! The header: who recorded, on what machine, under which settings, and what was lost.
+//! The header: the process, the machine, the settings, and what was lost.
 
 use crate::layout::{self, header as at};
 use crate::numbers::{Capability, Clock, Detail, Keep, Mode, VmaSource};
 use crate::text::{put, u32_at, u64_at};
 
-/// Why bytes are not a trace that this version reads.
+/// Why bytes are not a trace that this build reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeError {
-    /// Byte offset in the file of the field that is wrong.
+    /// Offset of the wrong field in the file, in bytes.
     pub offset: u64,
     /// What is wrong with it.
     pub what: &'static str,
@@ -21,14 +21,14 @@ impl core::fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// The header's text fields, borrowed from the bytes they stand in. Longer text is cut at writing.
+/// The header's text fields. Text longer than its field is cut when it is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeaderText<'a> {
     /// Version of the shim that wrote the trace.
     pub shim_version: &'a [u8],
-    /// Kernel release, as `uname -r` prints it.
+    /// Kernel release (`uname -r`).
     pub kernel: &'a [u8],
-    /// Host name.
+    /// Host name (`uname -n`).
     pub host: &'a [u8],
     /// Path of the executable.
     pub exe: &'a [u8],
@@ -39,19 +39,19 @@ pub struct HeaderText<'a> {
 /// The header's numbers. A setting is `None` when its number is unknown to this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Bytes of a page on the recording machine.
+    /// Page size of the recording machine, in bytes.
     pub page_size: u32,
-    /// Bytes the file may grow to, header included.
+    /// Size of the whole file, in bytes.
     pub capacity: u64,
-    /// Process that recorded.
+    /// The process.
     pub pid: u32,
     /// Its parent when the trace was opened.
     pub parent_pid: u32,
-    /// Clock ticks when the trace was opened; see [`Header::clock`].
+    /// Ticks when the trace was opened.
     pub ticks: u64,
-    /// `CLOCK_MONOTONIC` in ns at the same moment.
+    /// `CLOCK_MONOTONIC` at that moment, in ns.
     pub monotonic_ns: u64,
-    /// `CLOCK_REALTIME` in ns at the same moment.
+    /// `CLOCK_REALTIME` at that moment, in ns.
     pub realtime_ns: u64,
     /// What a tick is.
     pub clock: Option<Clock>,
@@ -63,28 +63,28 @@ pub struct Header {
     pub vma_source: Option<VmaSource>,
     /// Which records are kept when the trace is full.
     pub keep: Option<Keep>,
-    /// Process that this one was forked from and has inherited its settings of; 0 after an exec.
+    /// The process this one was forked from without an exec since; else 0.
     pub forked_from: u32,
-    /// Boot id of the machine; zeros when unknown.
+    /// Boot id of the machine; zeros if unknown.
     pub boot_id: [u8; 16],
     /// Chunks claimed so far.
     pub chunks: u32,
     /// Whether the kernel has the multi-VMA move.
     pub capability: Option<Capability>,
-    /// Calls not recorded because the trace was full.
+    /// Calls lost because the trace was full.
     pub lost_full: u64,
-    /// Calls not recorded because they came before the trace was open.
+    /// Calls lost because they were made before the trace was open.
     pub lost_early: u64,
     /// Calls overwritten by later ones.
     pub lost_overwritten: u64,
-    /// Calls not recorded because the file system had no space.
+    /// Calls lost because the file system had no space.
     pub lost_no_space: u64,
-    /// Calls not recorded because somebody had truncated the file.
+    /// Calls lost because the file was truncated.
     pub lost_truncated: u64,
-    /// Calls not recorded because the mapping could not grow: a limit on address space or on locked memory, or
-    /// another mapping behind it.
+    /// Calls lost because the mapping could not grow: a limit on address space or locked memory, or
+    /// another mapping after it.
     pub lost_no_memory: u64,
-    /// Calls not recorded because a seccomp filter of their thread may forbid to allocate space.
+    /// Calls lost because their thread's seccomp filter may forbid allocating space.
     pub lost_filtered: u64,
     /// A later reading of ticks and `CLOCK_MONOTONIC`, which gives the length of a tick. `None`
     /// before the first, and while a reading is being stored.
@@ -111,7 +111,7 @@ impl Header {
         self.keep == Some(Keep::Last)
     }
 
-    /// Calls that are known to have been made and are not in the trace.
+    /// Returns the number of calls that were made and are not in the trace.
     pub fn lost(&self) -> u64 {
         self.lost_full
             .saturating_add(self.lost_early)
@@ -122,13 +122,13 @@ impl Header {
             .saturating_add(self.lost_filtered)
     }
 
-    /// Chunks that the file has room for.
+    /// Returns the number of chunks that the file has room for.
     pub fn positions(&self) -> u64 {
         self.capacity.saturating_sub(layout::HEADER_SIZE as u64) / layout::CHUNK_SIZE as u64
     }
 
-    /// Writes header and text to the first [`layout::HEADER_SIZE`] bytes; the magic goes last, so a file
-    /// whose writer died half-way is no trace yet.
+    /// Writes header and text to the first [`layout::HEADER_SIZE`] bytes. The magic is written
+    /// last: a file whose writer died before is not a trace.
     pub fn encode(&self, text: &HeaderText<'_>, bytes: &mut [u8]) {
         for (offset, value) in GEOMETRY.into_iter().chain(self.small_numbers()) {
             put(bytes, offset, &value.to_ne_bytes());
@@ -148,8 +148,8 @@ impl Header {
     /// Reads a header.
     ///
     /// # Errors
-    /// The bytes are too few, no trace, of another version, byte order or geometry, or a text's length does
-    /// not fit its field; the error names the offset.
+    /// The bytes end inside the header, are not a trace, have another version, byte order or sizes,
+    /// or a text is longer than its field.
     pub fn decode(bytes: &[u8]) -> Result<(Self, HeaderText<'_>), DecodeError> {
         check(bytes)?;
         Ok((Self::read_numbers(bytes), HeaderText::read(bytes)?))
@@ -231,7 +231,7 @@ impl Header {
     }
 }
 
-/// What is the same in every trace of this version, in the order in which a reader checks it after the magic.
+/// Fields that have one value, in the order in which a reader checks them after the magic.
 const GEOMETRY: [(usize, u32); 5] = [
     (at::BYTE_ORDER, layout::BYTE_ORDER),
     (at::VERSION, layout::VERSION),
@@ -240,10 +240,10 @@ const GEOMETRY: [(usize, u32); 5] = [
     (at::SLOT_SIZE, layout::SLOT_SIZE as u32),
 ];
 
-/// Whether a trace of this version starts here.
+/// Checks that a readable trace starts here.
 fn check(bytes: &[u8]) -> Result<(), DecodeError> {
     if bytes.get(..8) != Some(&layout::MAGIC[..]) {
-        return Err(wrong(at::MAGIC, "no mremap trace starts here (magic bytes differ)"));
+        return Err(wrong(at::MAGIC, "not an mremap trace (magic bytes differ)"));
     }
     if bytes.len() < layout::HEADER_SIZE {
         return Err(wrong(bytes.len(), "the file ends inside the header"));
@@ -291,7 +291,7 @@ impl<'a> HeaderText<'a> {
     }
 }
 
-/// A text: its length in two bytes, then itself.
+/// Reads a text: its length in two bytes, then the text.
 fn text(bytes: &[u8], (offset, room): (usize, usize)) -> Result<&[u8], DecodeError> {
     let field = bytes.get(offset..).unwrap_or(&[]);
     let Some((length, field)) = field.split_first_chunk() else {

@@ -1,4 +1,4 @@
-//! Offsets and sizes of format version 1. Neither reads nor writes.
+//! Offsets and sizes of the format.
 //!
 //! ```text
 //!  0            16 KiB       20 KiB       24 KiB
@@ -12,17 +12,17 @@ pub const MAGIC: [u8; 8] = *b"MREMAPTR";
 pub const VERSION: u32 = 1;
 /// The version of a trace that has a chunk shared by threads. Nothing else differs.
 pub const VERSION_SHARED: u32 = 2;
-/// Written in the recording machine's byte order, so a reader can tell it.
+/// Stored in the recording machine's byte order, which it shows.
 pub const BYTE_ORDER: u32 = 0x0102_0304;
 /// Bytes before the first chunk.
 pub const HEADER_SIZE: usize = 16 * 1024;
-/// Bytes of a chunk: one thread writes a chunk at a time.
+/// Bytes of a chunk.
 pub const CHUNK_SIZE: usize = 4096;
-/// Bytes of a slot; a passed-through call takes one.
+/// Bytes of a slot. A passed-through call takes one.
 pub const SLOT_SIZE: usize = 64;
-/// Slots in a chunk, the chunk's own header (slot 0) included.
+/// Slots of a chunk, its header (slot 0) included.
 pub const SLOTS_PER_CHUNK: u32 = (CHUNK_SIZE / SLOT_SIZE) as u32;
-/// Words of a slot; the last one carries the tag and is stored last.
+/// Words of a slot. The last one holds the tag and is stored last.
 pub const SLOT_WORDS: usize = SLOT_SIZE / 8;
 /// Bytes of text one text slot holds.
 pub const TEXT_PER_SLOT: usize = SLOT_SIZE - 8;
@@ -48,21 +48,16 @@ pub mod header {
     pub const MODE: usize = 80;
     pub const VMA_SOURCE: usize = 84;
     pub const BOOT_ID: usize = 88;
-    /// Chunks claimed so far; changes while the process runs.
+    /// Changes while the process runs, as the LOST fields do.
     pub const CHUNKS: usize = 104;
-    /// What the kernel can do: 0 not tried, 1 lacks the multi-VMA move, 2 has it; changes once.
+    /// Changes once.
     pub const CAPABILITY: usize = 108;
-    /// Calls not recorded because the trace was full.
     pub const LOST_FULL: usize = 112;
-    /// Calls not recorded because they came before the trace was open.
     pub const LOST_EARLY: usize = 120;
-    /// Calls overwritten by later ones (the last ones are kept).
     pub const LOST_OVERWRITTEN: usize = 128;
-    /// Calls not recorded because the file system had no space.
     pub const LOST_NO_SPACE: usize = 136;
     pub const KEEP: usize = 144;
     pub const FORKED_FROM: usize = 148;
-    /// Calls not recorded because somebody had truncated the file.
     pub const LOST_TRUNCATED: usize = 152;
     /// A later reading of the clocks: ticks, `CLOCK_MONOTONIC`, and both combined by exclusive or.
     pub const LATER_TICKS: usize = 160;
@@ -72,16 +67,13 @@ pub mod header {
     pub const PID_NAMESPACE: usize = 184;
     /// Field 22 of `/proc/PID/stat`: when the process started; 0 if unknown.
     pub const START_TIME: usize = 192;
-    /// Calls not recorded because the mapping could not grow.
     pub const LOST_NO_MEMORY: usize = 200;
-    /// Calls not recorded because a seccomp filter may forbid to allocate space.
     pub const LOST_FILTERED: usize = 208;
-    /// Text fields: a little `u16` length in the file's byte order, then the bytes.
+    /// Text fields, each with the most bytes of text it holds: a `u16` length, then the text.
     pub const SHIM_VERSION: (usize, usize) = (256, 62);
     pub const KERNEL: (usize, usize) = (320, 126);
     pub const HOST: (usize, usize) = (448, 126);
     pub const EXE: (usize, usize) = (576, 4094);
-    /// Arguments, each ended by a NUL byte.
     pub const ARGV: (usize, usize) = (4672, 8190);
 }
 
@@ -89,13 +81,11 @@ pub mod header {
 pub mod chunk {
     #![allow(missing_docs)] // the names are those of `ChunkHeader`'s fields
     pub const TID: usize = 0;
-    /// Claims, writers and number in one word, see `ClaimWord`.
+    /// A `ClaimWord`.
     pub const CLAIMS: usize = 8;
     pub const TICKS: usize = 16;
     pub const MONOTONIC_NS: usize = 24;
     pub const REALTIME_NS: usize = 32;
-    /// Calls of earlier chunks overwritten at this position.
     pub const OVERWRITTEN: usize = 40;
-    /// The same with the calls of this chunk, while it is void.
     pub const OVERWRITTEN_NEXT: usize = 48;
 }

@@ -1,11 +1,10 @@
-//! The bytes of an mremap trace: where everything stands ([`layout`]), how one record becomes eight words
-//! and back ([`record`]), and the header and chunks around them ([`header`], [`chunk`]).
+//! The bytes of a trace: their offsets ([`layout`]), records of eight words each ([`record`]), and
+//! the header and the chunks around them ([`header`], [`chunk`]). `FORMAT.md` documents the format.
 //!
-//! This room knows bytes and nothing else: no files, no clocks, no kernel. The shim writes through it, the
-//! analyzer reads through it, and neither shares a type of its own with the other. `FORMAT.md` beside this
-//! file says the same for people.
+//! The shim writes traces with this crate, and the analyzer reads them. It has no files, no clocks
+//! and no system calls.
 //!
-//! A record is eight words, and a slot that was never finished is told from a record:
+//! A record is eight words. A slot whose writer did not finish decodes as torn:
 //!
 //! ```
 //! use mremap_trace::{Call, Outcome, Record, Slot};

@@ -1,4 +1,4 @@
-//! Numbers of the format that stand for something, each with the name that settings and reports use.
+//! Numbers of the format that have names, as settings and reports use them.
 
 /// Defines an enum of the format's numbers, with `ALL`, `NAMES`, `from_raw` and `name`.
 macro_rules! numbers {

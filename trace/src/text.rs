@@ -1,4 +1,4 @@
-//! Numbers at byte offsets: the one place that turns bytes into integers and back.
+//! Numbers at byte offsets.
 
 pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(offset..offset.checked_add(4)?)?.try_into().ok()?))

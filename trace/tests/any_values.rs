@@ -1,4 +1,4 @@
-//! Whatever values a record or a header has, what is written is read again.
+//! Records and headers with any values survive encoding and decoding.
 
 use mremap_trace::{
     Call, Capability, Clock, Detail, FRAMES_PER_RECORD, FoundBy, Gap, Header, HeaderText, Keep,
@@ -12,7 +12,7 @@ const LOW_56: u64 = (1 << 56) - 1;
 
 fn calls() -> impl Strategy<Value = Record> {
     let outcome = prop::sample::select(&Outcome::ALL);
-    // Longer ones lose their last bits; `round_trip.rs` has those.
+    // `round_trip.rs` tests longer ones, which are rounded.
     let duration = 0..1_u64 << 31;
     (outcome, duration, any::<(u32, i64, [u64; 6])>()).prop_map(
         |(outcome, duration, (flags, result, words))| {
@@ -95,13 +95,12 @@ fn texts() -> impl Strategy<Value = Record> {
 
 proptest! {
     #[test]
-    fn records(record in prop_oneof![calls(), moves(), contexts(), texts()]) {
+    fn any_record_survives(record in prop_oneof![calls(), moves(), contexts(), texts()]) {
         prop_assert_eq!(Record::decode(record.encode()), Slot::Complete(record));
     }
 
-    /// Words that nobody wrote are read too; what is understood of them is not lost when it is written again.
     #[test]
-    fn words(words in any::<[u64; layout::SLOT_WORDS]>(), tag in 0..32_u64) {
+    fn decoded_words_survive(words in any::<[u64; layout::SLOT_WORDS]>(), tag in 0..32_u64) {
         let [first @ .., last] = words;
         let mut words = [0; layout::SLOT_WORDS];
         words[..first.len()].copy_from_slice(&first);

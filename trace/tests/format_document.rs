@@ -1,4 +1,4 @@
-//! FORMAT.md says where the fields are; so does the code. They must agree, to the last field.
+//! FORMAT.md and the code have the same fields, offsets and tags.
 
 use mremap_trace::layout::{self, chunk, header};
 use mremap_trace::{Message, Module, Outcome, Record, Stack, StackWords};
@@ -6,7 +6,7 @@ use mremap_trace::{Message, Module, Outcome, Record, Stack, StackWords};
 const DOCUMENT: &str = include_str!("../FORMAT.md");
 const LAYOUT: &str = include_str!("../src/layout.rs");
 
-/// Rows of the table under a heading: name, offset, bytes.
+/// Returns the rows of the table under a heading: name, offset, bytes.
 fn fields(heading: &str) -> Vec<(String, usize, usize)> {
     let section = DOCUMENT.split("\n## ").find(|section| section.starts_with(heading));
     let rows = section.expect("the heading is there").lines();
@@ -19,7 +19,7 @@ fn fields(heading: &str) -> Vec<(String, usize, usize)> {
     .collect()
 }
 
-/// The constants of a module of `layout.rs`: name and offset.
+/// Returns the constants of a module of `layout.rs`: name and offset.
 fn constants(module: &str) -> Vec<(String, usize)> {
     let start = LAYOUT.find(&format!("pub mod {module} {{")).expect("the module is there");
     LAYOUT[start..]
@@ -34,7 +34,7 @@ fn constants(module: &str) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn every_field_is_where_the_document_says() {
+fn every_field_has_the_documented_offset() {
     for (heading, module) in [("Header", "header"), ("Chunk", "chunk")] {
         let documented: Vec<_> =
             fields(heading).into_iter().map(|(name, offset, _)| (name, offset)).collect();
@@ -45,7 +45,7 @@ fn every_field_is_where_the_document_says() {
 }
 
 #[test]
-fn fields_do_not_overlap_and_fit() {
+fn fields_fit_without_overlap() {
     for (heading, room) in [("Header", layout::HEADER_SIZE), ("Chunk", layout::SLOT_SIZE)] {
         let mut end = 0;
         for (name, offset, bytes) in fields(heading) {

@@ -1,4 +1,4 @@
-//! What is encoded is decoded unchanged, and damaged bytes are named by their offset.
+//! Encoding and decoding of records, headers and chunks, and the offset of damage.
 
 use mremap_trace::{
     Call, ChunkHeader, ClaimWord, FoundBy, Gap, Header, HeaderText, Keep, Level, Message, Module,
@@ -21,7 +21,7 @@ fn call() -> Call {
 }
 
 #[test]
-fn every_record_survives_the_round_trip() {
+fn every_kind_of_record_survives() {
     let records = [
         Record::Call(call()),
         Record::Summary(Summary {
@@ -71,7 +71,7 @@ fn every_record_survives_the_round_trip() {
 }
 
 #[test]
-fn an_entry_of_a_stack_is_a_distance_and_a_word() {
+fn an_entry_of_a_stack_holds_a_distance_and_a_word() {
     let entry = StackWords::entry(StackWords::LONGEST, 0x7fff_ffff_f000);
     assert_eq!(StackWords::split(entry), (255, 0x7fff_ffff_f000));
 }
@@ -87,7 +87,7 @@ fn a_later_reading_that_was_being_stored_is_ignored() {
 }
 
 #[test]
-fn long_durations_keep_all_but_their_last_ten_bits() {
+fn long_durations_are_rounded_to_1024_ticks() {
     for duration in [0, (1 << 31) - 1, 1 << 31, 1 << 40] {
         let Slot::Complete(Record::Call(read)) =
             Record::decode(Record::Call(Call { duration, ..call() }).encode())
@@ -99,7 +99,7 @@ fn long_durations_keep_all_but_their_last_ten_bits() {
 }
 
 #[test]
-fn header_survives_and_each_damage_is_named_by_its_offset() {
+fn damage_of_the_header_is_reported_with_its_offset() {
     let mut bytes = vec![0; layout::HEADER_SIZE];
     let header = Header {
         pid: 7,
@@ -136,7 +136,7 @@ fn header_survives_and_each_damage_is_named_by_its_offset() {
 }
 
 #[test]
-fn a_claimed_slot_without_its_tag_is_torn_and_the_rest_is_read() {
+fn slots_after_a_torn_one_are_read() {
     let mut bytes = vec![0; layout::CHUNK_SIZE];
     ChunkHeader { tid: 5, claimed: 4, ..ChunkHeader::default() }.encode(&mut bytes);
     for slot in [1, 3] {
@@ -155,7 +155,7 @@ fn a_claimed_slot_without_its_tag_is_torn_and_the_rest_is_read() {
 }
 
 #[test]
-fn a_chunk_that_is_being_taken_over_shows_its_slots_until_they_are_counted() {
+fn a_closed_chunk_has_valid_slots_and_a_void_one_has_none() {
     let mut bytes = vec![0; layout::CHUNK_SIZE];
     for (added, slots, overwritten) in
         [(0, 2, 7), (ClaimWord::CLOSED, 2, 7), (ClaimWord::VOID, 0, 9)]
@@ -177,7 +177,7 @@ fn a_chunk_that_is_being_taken_over_shows_its_slots_until_they_are_counted() {
 }
 
 #[test]
-fn a_claim_word_counts_slots_and_writers_apart() {
+fn a_claim_word_counts_slots_and_writers_separately() {
     let word = ClaimWord::new(9, 63);
     let claimed = ClaimWord(word.0 + 2 + ClaimWord::ONE_WRITER);
     assert_eq!((claimed.number(), claimed.writers(), claimed.claimed()), (9, 1, 65));

@@ -4,14 +4,14 @@ use super::words::{LOW_56, commit, high, low, pack_duration, pair, tag_of, unpac
 use crate::layout::SLOT_WORDS;
 use crate::numbers::Outcome;
 
-/// One call of `mremap`, arguments as the program gave them.
+/// One call of `mremap`, with the arguments that the program gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     /// What was done.
     pub outcome: Outcome,
-    /// Clock ticks at entry.
+    /// Ticks when the call was made.
     pub ticks: u64,
-    /// Clock ticks until return; beyond 2^31 kept to a multiple of 1024.
+    /// Ticks until it returned. From 2^31 on, rounded down to a multiple of 1024.
     pub duration: u64,
     /// First argument.
     pub old: u64,
@@ -21,11 +21,11 @@ pub struct Call {
     pub new_len: u64,
     /// Fourth argument.
     pub flags: u32,
-    /// Fifth argument; whatever was in its register when the flags ask for none.
+    /// Fifth argument. Arbitrary if the flags do not use it.
     pub new: u64,
-    /// What the kernel's own call returns: an address, or minus the errno.
+    /// An address, or `-errno`.
     pub result: i64,
-    /// Return address of the call; 56 bits are kept.
+    /// Return address of the call; the low 56 bits are stored.
     pub caller: u64,
 }
 
@@ -44,7 +44,7 @@ impl Call {
         ]
     }
 
-    /// The call in a slot, if its words hold one. What is not asked for is not decoded.
+    /// Decodes the call in a slot's words, if they hold one.
     #[inline]
     pub fn decode(words: &[u64; SLOT_WORDS]) -> Option<Self> {
         let &[ticks, duration_and_flags, old, old_len, new_len, new, result, last] = words;
@@ -62,7 +62,7 @@ impl Call {
         })
     }
 
-    /// The errno of a failed call.
+    /// Returns the errno of a failed call.
     #[inline]
     pub fn errno(&self) -> Option<u32> {
         is_errno(self.result).then(|| self.result.unsigned_abs() as u32)

@@ -1,4 +1,4 @@
-//! What a call is understood by: modules, stacks, the shim's own messages, and their text.
+//! Records that explain calls: modules, stacks, messages, and their text.
 
 use super::tag;
 use super::words::{LOW_56, commit, high, low, pair};
@@ -10,32 +10,32 @@ use crate::numbers::Level;
 pub struct Module {
     /// First byte of the mapping.
     pub start: u64,
-    /// First byte behind it.
+    /// End of the mapping.
     pub end: u64,
-    /// Offset in the file of the first byte.
+    /// Offset of the mapping in the file.
     pub offset: u64,
     /// Bytes of the path, in the text slots that follow.
     pub path_len: u32,
-    /// Bytes of the build id that count.
+    /// Length of the build id, in bytes.
     pub build_id_len: u8,
     /// GNU build id.
     pub build_id: [u8; 20],
-    /// Clock ticks from the trace's start to when the module was first seen; 56 bits are kept. Where
-    /// two modules hold an address, a call is the latest one's that was seen before it.
+    /// Ticks from the trace's start until the module was first seen; the low 56 bits are stored. If
+    /// several modules hold a caller, it is in the latest one that is not later than the call.
     pub since: u64,
 }
 
 /// Most frames, or words, that one record of a stack holds; a deeper stack takes several.
 pub const FRAMES_PER_RECORD: usize = 6;
 
-/// Return addresses above a call's own caller, innermost first.
+/// Return addresses above a call's caller, innermost first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
     /// File-wide slot number of the call.
     pub call: u32,
-    /// Place of the first of these frames in the whole stack; the call's own caller is 0.
+    /// Index of the first of these frames in the whole stack; the caller is 0.
     pub first: u16,
-    /// Frames that count.
+    /// Number of frames.
     pub count: u16,
     /// Return addresses.
     pub frames: [u64; FRAMES_PER_RECORD],
@@ -51,7 +51,7 @@ pub struct StackWords {
     pub call: u32,
     /// Index of the first of these entries in the whole list.
     pub first: u16,
-    /// Entries that count.
+    /// Number of entries.
     pub count: u16,
     /// The entries, made by [`StackWords::entry`].
     pub entries: [u64; FRAMES_PER_RECORD],
@@ -62,8 +62,8 @@ impl StackWords {
     pub const LONGEST: u8 = u8::MAX;
 
     /// Makes an entry: a word, and its distance in words from the entry before it. The distance of
-    /// the first word of the stack counts from the stack pointer, that of the two registers is 0. An
-    /// entry with the value 0 is no word: it bridges a distance over [`StackWords::LONGEST`].
+    /// the first word of the stack counts from the stack pointer, that of the two registers is 0.
+    /// The value 0 is no word: it bridges a distance over [`StackWords::LONGEST`].
     #[inline]
     pub const fn entry(distance: u8, value: u64) -> u64 {
         (distance as u64) << 56 | value & LOW_56
@@ -76,14 +76,14 @@ impl StackWords {
     }
 }
 
-/// A diagnostic of the shim's own; its text follows in text slots.
+/// A message of the shim; its text follows in text slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// How serious it is.
     pub level: Level,
     /// Bytes of the text.
     pub text_len: u32,
-    /// Clock ticks.
+    /// Ticks.
     pub ticks: u64,
 }
 

@@ -1,5 +1,5 @@
-//! One record: eight words. The last word carries the tag in its top byte and is stored last, so that a
-//! slot whose tag is 0 was never finished.
+//! Records of eight words each. The top byte of the last word is the tag. It is stored last: a slot
+//! with tag 0 is unfinished.
 
 mod call;
 mod context;
@@ -29,9 +29,9 @@ pub enum Record {
     StackWords(StackWords),
     /// Thread id of the records that follow in this chunk, up to the next record of this kind.
     Thread(u32),
-    /// Text of the record before it.
+    /// Text of the record before.
     Text([u8; TEXT_PER_SLOT]),
-    /// Left empty on purpose: the next record did not fit in the chunk.
+    /// The next record did not fit into the chunk.
     Padding,
 }
 
@@ -40,9 +40,9 @@ pub enum Record {
 pub enum Slot {
     /// A whole record.
     Complete(Record),
-    /// Claimed, and its writer never came to the commit word: it was killed, or is still at it.
+    /// Claimed and not finished: its writer was killed, or is still writing.
     Torn,
-    /// A tag this version does not know.
+    /// A tag that this build does not know.
     Unknown(u8),
 }
 
@@ -60,7 +60,7 @@ mod tag {
 }
 
 impl Record {
-    /// The slot's words. Store the last one last, with release ordering: it carries the tag.
+    /// Encodes the record. Store the last word last, with release ordering: it holds the tag.
     #[inline]
     pub fn encode(&self) -> [u64; SLOT_WORDS] {
         match self {
@@ -78,7 +78,7 @@ impl Record {
         }
     }
 
-    /// What the words of a claimed slot hold.
+    /// Decodes the words of a claimed slot.
     pub fn decode(words: [u64; SLOT_WORDS]) -> Slot {
         if let Some(call) = Call::decode(&words) {
             return Slot::Complete(Self::Call(call));

@@ -1,18 +1,18 @@
-//! What a move came to: parts, gaps, and their summary.
+//! Parts, gaps and summary of a move.
 
 use super::tag;
 use super::words::{commit, high, low, pair};
 use crate::layout::SLOT_WORDS;
 use crate::numbers::{FoundBy, Under};
 
-/// What an emulated move (or, with the detail `vmas`, any move) came to.
+/// Totals of an emulated move or, with detail `vmas`, of any move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// File-wide slot number of the call.
     pub call: u32,
     /// Parts moved.
     pub parts: u32,
-    /// Gaps stepped over, a trailing one included.
+    /// Gaps, including a trailing one.
     pub gaps: u32,
     /// Parts discovered again because another thread changed them.
     pub retries: u32,
@@ -27,21 +27,21 @@ pub struct Summary {
 pub struct Part {
     /// File-wide slot number of the call.
     pub call: u32,
-    /// 0, or why this part could not be moved.
+    /// The errno of the failed move of this part, or 0.
     pub errno: u32,
     /// The part: first byte.
     pub start: u64,
-    /// The part: first byte behind it.
+    /// The part: its end.
     pub end: u64,
-    /// The whole VMA as it was found, when the source tells it, else the part.
+    /// The whole VMA if the source reports it, else the part.
     pub vma_start: u64,
     /// Its end.
     pub vma_end: u64,
-    /// Offset in the file, bytes.
+    /// Offset in the file, in bytes.
     pub offset: u64,
-    /// Clock ticks the part took.
+    /// Ticks the part took.
     pub duration: u32,
-    /// Bit 0 read, 1 write, 2 execute, 3 shared; bit 7: these are known.
+    /// Bit 0 read, 1 write, 2 execute, 3 shared; bit 7: the others are known.
     pub protection: u8,
 }
 
@@ -52,9 +52,9 @@ pub struct Gap {
     pub call: u32,
     /// The gap in the source: first byte.
     pub start: u64,
-    /// First byte behind it.
+    /// Its end.
     pub end: u64,
-    /// What lay at its target.
+    /// What was mapped at its target.
     pub under: Under,
 }
 
