@@ -7,8 +7,8 @@ use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOTS_PER_CHUNK};
 /// The header's numbers, and the start of its short texts.
 const HEAD: usize = 640;
 
-/// Picks a range of a trace of `len` bytes by a random number: mostly one slot, because four fifths of
-/// a short trace are the header's texts. Returns the whole if it has no chunk.
+/// Picks a range of a trace of `len` bytes by a random number: mostly one slot, because four fifths
+/// of a short trace are the header's texts. Returns the whole if it has no chunk.
 pub fn range_to_mutate(random: u64, len: usize) -> Range<usize> {
     let chunks = len.saturating_sub(HEADER_SIZE) / CHUNK_SIZE;
     if chunks == 0 {

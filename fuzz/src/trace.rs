@@ -14,7 +14,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 /// Longer files cover nothing more.
 const LONGEST: usize = HEADER_SIZE + 16 * CHUNK_SIZE;
 
-/// Checks that decoding succeeds or fails without a panic, and that decoded values survive encoding.
+/// Checks that decoding succeeds or fails without a panic, and that decoded values survive
+/// encoding.
 pub fn decode(bytes: &[u8]) {
     if let Ok((header, text)) = Header::decode(bytes) {
         let mut again = vec![0; HEADER_SIZE];
@@ -55,8 +56,8 @@ thread_local! {
     static FILE: MemoryFile = MemoryFile::new();
 }
 
-/// Checks that the analyzer reads a file without a panic, and counts the same calls by a scan, by its
-/// index and in the order of time.
+/// Checks that the analyzer reads a file without a panic, and counts the same calls by a scan, by
+/// its index and in the order of time.
 pub fn load(bytes: &[u8]) {
     let bytes = bytes.get(..LONGEST).unwrap_or(bytes);
     FILE.with(|MemoryFile { file, path }| {

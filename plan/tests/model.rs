@@ -1,4 +1,5 @@
-//! The plan over a toy address space, compared with `remap_move` of Linux 6.17 written page by page.
+//! The plan over a toy address space, compared with `remap_move` of Linux 6.17 written page by
+//! page.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -138,7 +139,8 @@ proptest! {
             flags: Flags(3),
             new: (to + 1) * PAGE + unaligned,
         };
-        // A moved part keeps its VMA's id: pages that reach a source VMA of the same id merge in both.
+        // A moved part keeps its VMA's id: pages that reach a source VMA of the same id merge in
+        // both.
         let mut expected = pages.clone();
         let wanted = specification(&mut expected, &request, refused_vma);
         let got = carry_out(&mut pages, &request, refused_vma);

@@ -19,12 +19,9 @@ const NOT_YET: &[&str] = &[
     "benches",
     "docs",
     "examples",
-    "fuzz",
-    "plan",
     "settings",
     "shim",
     "tests",
-    "trace",
 ];
 
 /// Words and phrases that are not used, and what to write instead.
