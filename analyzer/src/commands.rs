@@ -77,7 +77,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             diff([before, after], (json, top), &filter, &symbols)
         }
         Command::Export { format, output, weight, traced } => {
-            export(&traced, export::Target::open(format, weight, output.as_deref())?)
+            export(&traced, format, weight, output.as_deref())
         }
         Command::Html { output, traced } => page(output.as_deref(), &traced),
         Command::Man { command } => man(command.as_deref()),
@@ -164,8 +164,16 @@ fn diff(
     })
 }
 
-fn export(traced: &Traced, target: export::Target) -> Result<ExitCode> {
+fn export(
+    traced: &Traced,
+    format: export::Format,
+    weight: export::Weight,
+    output: Option<&Path>,
+) -> Result<ExitCode> {
+    let inputs = load::find(&traced.traces).unwrap_or_default();
+    let target = export::Target::open(format, weight, output, &inputs)?;
     on_traces(&traced.traces, |traces, _| {
+        traces.leave_out(|process| target.objection(process));
         let symbols = Symbols::new(traced.symbols.clone());
         let (filter, index) = prepare(traces, traced, &symbols);
         export::write(traces, &index, &filter, &symbols, target)?;
@@ -174,13 +182,14 @@ fn export(traced: &Traced, target: export::Target) -> Result<ExitCode> {
 }
 
 fn page(output: Option<&Path>, traced: &Traced) -> Result<ExitCode> {
-    let mut target = export::stream(output)?;
+    let inputs = load::find(&traced.traces).unwrap_or_default();
+    let mut target = export::Output::open(output, &inputs)?;
     on_traces(&traced.traces, |traces, _| {
         let symbols = Symbols::new(traced.symbols.clone());
         let overview = Overview::of(traces, &mut traced.filter(), &symbols);
         let (filter, index) = prepare(traces, traced, &symbols);
         html::write(traces, &index, &overview, &filter, &symbols, &mut target)?;
-        target.flush()?;
+        target.commit()?;
         Ok(ExitCode::SUCCESS)
     })
 }

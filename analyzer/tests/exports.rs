@@ -2,10 +2,12 @@
 //! report.
 #![allow(missing_docs)]
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{analyzer, skip, stderr, stdout};
+use common::*;
+use mremap_trace::{Header, HeaderText, Outcome, Record};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -166,6 +168,200 @@ fn babeltrace_reads_the_same_totals_from_ctf() {
     assert_eq!(found, expected(), "{text}");
 }
 
+/// Exports traces to a lake five times, each time overlapping with earlier ones: traces that have
+/// grown, that are gone, that were exported before and alone. Returns the lake, the directory of the
+/// traces, and the number of calls that were ever exported.
+fn overlapping_exports() -> (TempDir, TempDir, usize) {
+    let (lake, traces) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let grow = |pid: u32, calls: u64| {
+        let records: Vec<Record> =
+            (0..calls).map(|at| call(Outcome::PassedThrough, 3_000 + at, 1, NEW as i64)).collect();
+        let chunks = records.len().div_ceil(63) as u32;
+        let bytes = trace_bytes(&header(pid, chunks), &records);
+        write(&traces, &format!("{pid}.mremap"), &bytes)
+    };
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let export = |inputs: &[String]| {
+        let mut arguments = vec!["export", "--format", "parquet", "-o"];
+        let target = path(lake.path());
+        arguments.push(&target);
+        arguments.extend(inputs.iter().map(String::as_str));
+        let output = analyzer(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    };
+    let all = [path(traces.path())];
+    grow(1, 10);
+    export(&all);
+    grow(1, 25);
+    let second = path(&grow(2, 100));
+    export(&all);
+    export(&[second]);
+    fs::remove_file(traces.path().join("1.mremap")).unwrap();
+    grow(3, 7);
+    export(&all);
+    grow(2, 200);
+    export(&all);
+    (lake, traces, 25 + 200 + 7)
+}
+
+fn files_below(directory: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn overlapping_exports_leave_one_file_a_trace_and_each_call_once() {
+    let (lake, _traces, calls) = overlapping_exports();
+    let start = 1_700_000_000_000_000_000_u64;
+    let expected: Vec<String> =
+        (1..=3).map(|pid| format!("{pid}-{}-00000000.parquet", start + pid)).collect();
+    assert_eq!(files_below(lake.path()), expected);
+    for (reader, script) in [
+        (
+            "duckdb",
+            "import duckdb\n\
+             rows = f\"read_parquet('{lake}/**/*.parquet', hive_partitioning=true)\"\n\
+             sql = f'select count(*), count(distinct (pid, monotonic_ns)) from {rows}'\n\
+             found = duckdb.sql(sql).fetchall()[0]",
+        ),
+        (
+            "pyarrow",
+            "import pyarrow.dataset\n\
+             table = pyarrow.dataset.dataset(lake, partitioning='hive').to_table(key)\n\
+             found = table.num_rows, table.group_by(key).aggregate([]).num_rows",
+        ),
+        (
+            "polars",
+            "import polars\n\
+             table = polars.scan_parquet(lake, hive_partitioning=True).select(key).collect()\n\
+             found = len(table), len(table.unique())",
+        ),
+    ] {
+        let head = "import json, sys\nlake, key = sys.argv[1], ['pid', 'monotonic_ns']\n";
+        let script = format!("{head}{script}\njson.dump(found, sys.stdout)");
+        let output = python(&script, &[lake.path()]);
+        if !lacks(&output, reader) {
+            assert_eq!(answer(&output), json!([calls, calls]), "{reader}");
+        }
+    }
+}
+
+/// The queries of the guide to fleets.
+fn queries_of_the_guide() -> Vec<&'static str> {
+    let document = include_str!("../../docs/fleet.md");
+    let blocks = document.split("```sql run\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let queries: Vec<&str> = blocks.filter(|block| block.starts_with("SELECT")).collect();
+    assert!(queries.len() >= 5, "{queries:?}");
+    queries
+}
+
+#[test]
+fn spark_reads_the_lake_without_settings() {
+    let (lake, _traces, calls) = overlapping_exports();
+    let output = python(
+        "import json, sys\n\
+         from pyspark.sql import SparkSession\n\
+         spark = SparkSession.builder.master('local[1]').config('spark.ui.enabled', 'false')\n\
+         spark = spark.config('spark.sql.session.timeZone', 'UTC').getOrCreate()\n\
+         spark.sparkContext.setLogLevel('ERROR')\n\
+         calls = spark.read.parquet(sys.argv[1])\n\
+         calls.createOrReplaceTempView('calls')\n\
+         row = spark.sql('''select count(*), count(distinct pid, monotonic_ns), max(old),\n\
+             cast(min(wall_clock) as string), min(wall_clock_ns), cast(min(date) as string),\n\
+             count(new), percentile_approx(duration_ns, 0.99), sum(bytes_relocated)\n\
+             from calls''').collect()[0]\n\
+         counts = [spark.sql(query.strip().rstrip(';')).count() for query in json.loads(sys.argv[2])]\n\
+         print('RESULT' + json.dumps([list(row), dict(calls.dtypes), counts]))",
+        &[lake.path(), Path::new(&json!(queries_of_the_guide()).to_string())],
+    );
+    if lacks(&output, "pyspark") {
+        return;
+    }
+    let text = stdout(&output);
+    let result = text.lines().find_map(|line| line.strip_prefix("RESULT"));
+    let result = result.unwrap_or_else(|| panic!("{output:?}"));
+    let result: Value = serde_json::from_str(result).unwrap();
+    let (clock, first) = ("2023-11-14 22:13:20.000002", 1_700_000_000_000_002_001_u64);
+    let relocated = calls as u64 * PAGE;
+    assert_eq!(
+        result[0],
+        json!([calls, calls, OLD, clock, first, "2023-11-14", calls, 1_500, relocated])
+    );
+    // The lake has no emulated call, which the first query counts.
+    assert_eq!(result[2], json!([0, 1, 1, 1, 1]), "rows of the guide's queries");
+    for (column, kind) in [("old", "bigint"), ("wall_clock", "timestamp"), ("date", "date")] {
+        assert_eq!(result[1][column], kind, "{column}");
+    }
+}
+
+#[test]
+fn a_trace_with_a_wrong_clock_is_left_out_of_the_lake_and_named() {
+    let (lake, traces) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let records = [call(Outcome::PassedThrough, 3_000, 1, NEW as i64)];
+    let garbage = Header { realtime_ns: u64::MAX / 2, ..header(7, 1) };
+    write(&traces, "good.mremap", &trace_bytes(&header(6, 1), &records));
+    write(&traces, "wrong.mremap", &trace_bytes(&garbage, &records));
+    let [target, traces] = [lake.path(), traces.path()].map(|path| path.to_str().unwrap());
+    let output = analyzer(&["export", "--format", "parquet", "-o", target, traces]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(stderr(&output).contains("wrong.mremap"), "{output:?}");
+    let files = files_below(lake.path());
+    assert!(files.len() == 1 && files[0].starts_with("6-"), "{files:?}");
+}
+
+#[test]
+fn a_failed_or_killed_export_leaves_the_former_file() {
+    let directory = TempDir::new().unwrap();
+    let records: Vec<Record> =
+        (0..20_000).map(|at| call(Outcome::PassedThrough, 3_000 + at, 1, NEW as i64)).collect();
+    let trace = write(&directory, "t.mremap", &trace_bytes(&header(1, 318), &records));
+    let target = directory.path().join("calls");
+    for command in [
+        &["export", "--format", "csv"][..],
+        &["export", "--format", "jsonl"],
+        &["export", "--format", "chrome"],
+        &["html"],
+    ] {
+        fs::write(&target, "former").unwrap();
+        // Killed by SIGXFSZ once it has written 64 blocks.
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -c 0; ulimit -f 64; exec \"$0\" \"$@\""]);
+        limited.arg(env!("CARGO_BIN_EXE_mremap-analyzer")).args(command);
+        let killed = limited.arg("-o").args([&target, &trace]).output().unwrap();
+        assert!(!killed.status.success(), "{command:?}: {killed:?}");
+        assert_eq!(fs::read_to_string(&target).unwrap(), "former", "{command:?}");
+        let failed =
+            analyzer(&[command, &["-o", target.to_str().unwrap(), "/no/such/trace"]].concat());
+        assert_eq!(failed.status.code(), Some(2), "{command:?}");
+        assert_eq!(fs::read_to_string(&target).unwrap(), "former", "{command:?}");
+    }
+}
+
+#[test]
+fn an_output_never_replaces_a_trace() {
+    let (directory, file) = sample_file();
+    let before = fs::read(&file).unwrap();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for target in [&file, link.to_str().unwrap()] {
+        for command in [&["export", "--format", "csv"][..], &["html"]] {
+            let output = analyzer(&[command, &["-o", target, &file]].concat());
+            assert_eq!(output.status.code(), Some(2), "{output:?}");
+            assert!(stderr(&output).contains("one of the traces"), "{output:?}");
+        }
+    }
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
 #[test]
 fn csv_and_json_lines_have_the_same_totals() {
     let directory = TempDir::new().unwrap();
@@ -183,7 +379,7 @@ fn csv_and_json_lines_have_the_same_totals() {
 
     let lines = directory.path().join("calls.jsonl");
     export("jsonl", &lines);
-    let text = std::fs::read_to_string(&lines).unwrap();
+    let text = fs::read_to_string(&lines).unwrap();
     let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let sum = |name: &str| events.iter().filter_map(|event| event[name].as_u64()).sum::<u64>();
     let failed = events.iter().filter(|event| !event["errno"].is_null()).count();
@@ -193,11 +389,23 @@ fn csv_and_json_lines_have_the_same_totals() {
 }
 
 #[test]
+fn csv_disarms_text_that_a_spreadsheet_would_run() {
+    let mut bytes = trace_bytes(&header(42, 1), &sample());
+    let text = HeaderText { exe: b"=1+2", host: b"@sum", ..HeaderText::default() };
+    Header::encode(&header(42, 1), &text, &mut bytes);
+    let directory = TempDir::new().unwrap();
+    let path = write(&directory, "t.mremap", &bytes).display().to_string();
+    let table = stdout(&analyzer(&["export", "--format", "csv", &path]));
+    let row = table.lines().nth(1).unwrap();
+    assert!(row.starts_with("1,'@sum,42,77,'=1+2,"), "{row}");
+}
+
+#[test]
 fn chrome_events_have_the_fields_that_viewers_need() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("trace.json");
     export("chrome", &file);
-    let trace: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let trace: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     let (mut slices, mut named, mut nanoseconds) = (0, Vec::new(), 0.0);
     for event in trace["traceEvents"].as_array().unwrap() {
         assert!(event["pid"].is_u64() && event["name"].is_string(), "{event}");
@@ -228,7 +436,7 @@ fn folded_stacks_have_the_same_totals() {
         let arguments =
             ["export", "--format", "folded", "--weight", weight, "-o", target, &golden()];
         assert_eq!(analyzer(&arguments).status.code(), Some(0));
-        let text = std::fs::read_to_string(&file).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
         let weights =
             text.lines().map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap());
         assert_eq!(weights.sum::<u64>(), expected()[place].as_u64().unwrap(), "{weight}");

@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Exporter;
+use super::{Exporter, Output};
 use crate::model::names;
 use crate::model::text::{self, Hex};
 use crate::named::Named;
@@ -54,7 +54,7 @@ const BUFFER: usize = 1 << 16;
 
 /// Writes the array of events.
 pub struct Chrome {
-    out: Box<dyn Write + Send>,
+    out: Output,
     buffer: Vec<u8>,
     named: HashSet<u32>,
     first: Option<u64>,
@@ -62,7 +62,7 @@ pub struct Chrome {
 
 impl Chrome {
     /// Starts the array.
-    pub fn new(mut out: Box<dyn Write + Send>) -> Result<Self> {
+    pub fn new(mut out: Output) -> Result<Self> {
         write!(out, "{{\"displayTimeUnit\":\"ns\",\"traceEvents\":[")?;
         Ok(Self { out, buffer: Vec::with_capacity(2 * BUFFER), named: HashSet::new(), first: None })
     }
@@ -118,9 +118,9 @@ impl Exporter for Chrome {
         })
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
         self.buffer.extend_from_slice(b"\n]}\n");
         self.out.write_all(&self.buffer)?;
-        Ok(self.out.flush()?)
+        self.out.commit()
     }
 }

@@ -1,12 +1,11 @@
 //! The Common Trace Format 1.8: a metadata file and one stream of packets.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::Exporter;
+use super::{Exporter, Output};
 use crate::model::names;
 use crate::named::Named;
 
@@ -21,7 +20,8 @@ const METADATA: &str = include_str!("ctf.tsdl");
 
 /// Writes the stream.
 pub struct Ctf {
-    out: BufWriter<File>,
+    metadata: Output,
+    out: Output,
     packet: Vec<u8>,
     begin: u64,
     end: u64,
@@ -30,13 +30,12 @@ pub struct Ctf {
 impl Ctf {
     /// Writes the metadata into a directory and opens the stream.
     pub fn new(directory: &Path) -> Result<Self> {
-        let at = |name: &str| {
-            let path = directory.join(name);
-            File::create(&path).with_context(|| format!("{}: cannot be written", path.display()))
-        };
-        at("metadata")?.write_all(METADATA.as_bytes())?;
+        let open = |name: &str| Output::open(Some(&directory.join(name)), &[]);
+        let mut metadata = open("metadata")?;
+        metadata.write_all(METADATA.as_bytes())?;
         Ok(Self {
-            out: BufWriter::with_capacity(PACKET, at("stream")?),
+            metadata,
+            out: open("stream")?,
             packet: Vec::with_capacity(PACKET),
             begin: 0,
             end: 0,
@@ -114,10 +113,11 @@ impl Exporter for Ctf {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
         if !self.packet.is_empty() {
             self.close_packet()?;
         }
-        Ok(self.out.flush()?)
+        self.out.commit()?;
+        self.metadata.commit()
     }
 }

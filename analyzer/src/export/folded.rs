@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::Result;
 use foldhash::{HashMap, HashMapExt};
 
-use super::{Exporter, Weight};
+use super::{Exporter, Output, Weight};
 use crate::named::Named;
 
 /// Distinct stacks kept; the weight of further ones goes to `other`.
@@ -14,7 +14,7 @@ const MOST_STACKS: usize = 1 << 18;
 
 /// Sums weights by stack.
 pub struct Folded {
-    out: Box<dyn Write + Send>,
+    out: Output,
     weight: Weight,
     /// Line and weight by the ids of process, call site and callers.
     seen: HashMap<Vec<usize>, (String, u64)>,
@@ -24,7 +24,7 @@ pub struct Folded {
 
 impl Folded {
     /// Writes to `out` when finished.
-    pub fn new(out: Box<dyn Write + Send>, weight: Weight) -> Self {
+    pub fn new(out: Output, weight: Weight) -> Self {
         Self { out, weight, seen: HashMap::new(), key: Vec::new(), stacks: BTreeMap::new() }
     }
 
@@ -74,11 +74,11 @@ impl Exporter for Folded {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
         self.merge_equal();
         for (stack, weight) in &self.stacks {
             writeln!(self.out, "{stack} {weight}")?;
         }
-        Ok(self.out.flush()?)
+        self.out.commit()
     }
 }

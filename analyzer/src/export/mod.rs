@@ -4,11 +4,12 @@
 mod chrome;
 mod ctf;
 mod folded;
+mod output;
 mod parquet;
 mod tables;
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+pub use output::Output;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -16,7 +17,7 @@ use std::sync::mpsc;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 
-use crate::load::{Index, Traces, in_order};
+use crate::load::{Index, Process, Traces, in_order};
 use crate::model::Filter;
 use crate::named::{Named, Namer};
 use crate::symbols::Symbols;
@@ -57,44 +58,47 @@ pub enum Weight {
 
 /// Writes events in one format.
 trait Exporter: Send {
+    /// Called before the first event.
+    fn begin(&mut self, _traces: &Traces) {}
     /// Writes the next event.
     fn take(&mut self, named: &Named) -> Result<()>;
-    /// Completes the output.
-    fn finish(&mut self) -> Result<()>;
+    /// Completes the output. Without it no file appears under its name.
+    fn finish(self: Box<Self>) -> Result<()>;
 }
 
 /// An opened output: opening it first finds an unusable path before the traces are read.
-pub struct Target(Box<dyn Exporter>);
+pub struct Target {
+    exporter: Box<dyn Exporter>,
+    format: Format,
+}
 
 impl Target {
-    /// Opens a file or a directory; by default standard output.
+    /// Opens a file or a directory; by default standard output. `inputs` are the traces, which no
+    /// output may replace.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn open(format: Format, weight: Weight, output: Option<&Path>) -> Result<Self> {
-        Ok(Self(match format {
-            Format::Jsonl => Box::new(tables::Jsonl::new(stream(output)?)),
-            Format::Csv => Box::new(tables::Csv::new(stream(output)?)?),
-            Format::Chrome => Box::new(chrome::Chrome::new(stream(output)?)?),
-            Format::Folded => Box::new(folded::Folded::new(stream(output)?, weight)),
+    pub fn open(
+        format: Format,
+        weight: Weight,
+        output: Option<&Path>,
+        inputs: &[PathBuf],
+    ) -> Result<Self> {
+        let stream = || Output::open(output, inputs);
+        let exporter: Box<dyn Exporter> = match format {
+            Format::Jsonl => Box::new(tables::Jsonl::new(stream()?)),
+            Format::Csv => Box::new(tables::Csv::new(stream()?)?),
+            Format::Chrome => Box::new(chrome::Chrome::new(stream()?)?),
+            Format::Folded => Box::new(folded::Folded::new(stream()?, weight)),
             Format::Parquet => Box::new(parquet::Dataset::new(directory(output)?)?),
             Format::Ctf => Box::new(ctf::Ctf::new(&directory(output)?)?),
-        }))
+        };
+        Ok(Self { exporter, format })
     }
-}
 
-/// Opens a file; by default standard output.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn stream(output: Option<&Path>) -> Result<Box<dyn Write + Send>> {
-    match output.filter(|path| *path != Path::new("-")) {
-        None => Ok(Box::new(BufWriter::with_capacity(1 << 16, std::io::stdout()))),
-        Some(path) => {
-            let file = File::create(path)
-                .with_context(|| format!("{}: cannot be written", path.display()))?;
-            Ok(Box::new(BufWriter::with_capacity(1 << 16, file)))
-        }
+    /// Why a trace cannot be exported in this format.
+    pub fn objection(&self, process: &Process) -> Option<String> {
+        if self.format == Format::Parquet { parquet::objection(process) } else { None }
     }
 }
 
@@ -123,7 +127,8 @@ pub fn write(
     let (sender, batches) = mpsc::sync_channel::<Vec<Named>>(BATCHES);
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || -> Result<()> {
-            let mut exporter = target.0;
+            let mut exporter = target.exporter;
+            exporter.begin(traces);
             for batch in batches {
                 for named in &batch {
                     exporter.take(named)?;

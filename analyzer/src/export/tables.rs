@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use anyhow::Result;
-use csv::ByteRecord;
+use csv::{ByteRecord, IntoInnerError};
 
-use super::Exporter;
+use super::{Exporter, Output};
 use crate::events;
 use crate::model::names;
 use crate::model::text::Hex;
@@ -16,13 +16,13 @@ const BUFFER: usize = 1 << 16;
 
 /// Writes JSON lines.
 pub struct Jsonl {
-    out: Box<dyn Write + Send>,
+    out: Output,
     lines: Vec<u8>,
 }
 
 impl Jsonl {
     /// Writes to `out`.
-    pub fn new(out: Box<dyn Write + Send>) -> Self {
+    pub fn new(out: Output) -> Self {
         Self { out, lines: Vec::with_capacity(2 * BUFFER) }
     }
 }
@@ -37,9 +37,9 @@ impl Exporter for Jsonl {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
         self.out.write_all(&self.lines)?;
-        Ok(self.out.flush()?)
+        self.out.commit()
     }
 }
 
@@ -78,13 +78,13 @@ const COLUMNS: [&str; 29] = [
 
 /// Writes comma-separated values.
 pub struct Csv {
-    out: csv::Writer<Box<dyn Write + Send>>,
+    out: csv::Writer<Output>,
     row: ByteRecord,
 }
 
 impl Csv {
     /// Writes the header line to `out`.
-    pub fn new(out: Box<dyn Write + Send>) -> Result<Self> {
+    pub fn new(out: Output) -> Result<Self> {
         let mut out = csv::WriterBuilder::new().buffer_capacity(BUFFER).from_writer(out);
         out.write_record(COLUMNS)?;
         Ok(Self { out, row: ByteRecord::with_capacity(512, COLUMNS.len()) })
@@ -97,9 +97,9 @@ impl Exporter for Csv {
         let call = &event.call;
         self.row.clear();
         let mut row = Cells(&mut self.row);
-        row.number(event.number).text(&origin.host);
+        row.number(event.number).foreign(&origin.host);
         row.number(origin.pid.into()).number(event.tid.into());
-        row.text(&origin.exe).text(&origin.kernel);
+        row.foreign(&origin.exe).foreign(&origin.kernel);
         row.number(named.wall_clock).number(named.monotonic);
         row.number(named.since_start).number(named.duration);
         row.text(call.outcome.name()).address(call.old);
@@ -113,9 +113,9 @@ impl Exporter for Csv {
             None => row.address(call.result as u64).text(""),
             Some(errno) => row.signed(call.result).text(&names::errno(errno)),
         };
-        row.address(call.caller).text(&named.site.name);
-        row.text(&named.site.place);
-        row.text(named.site.site.module.as_deref().unwrap_or_default());
+        row.address(call.caller).foreign(&named.site.name);
+        row.foreign(&named.site.place);
+        row.foreign(named.site.site.module.as_deref().unwrap_or_default());
         row.number(event.parts.len() as u64);
         row.number(event.gaps.len() as u64);
         row.optional(event.bytes_moved());
@@ -126,8 +126,8 @@ impl Exporter for Csv {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<()> {
-        Ok(self.out.flush()?)
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.out.into_inner().map_err(IntoInnerError::into_error)?.commit()
     }
 }
 
@@ -138,6 +138,16 @@ impl Cells<'_> {
     fn text(&mut self, text: &str) -> &mut Self {
         self.0.push_field(text.as_bytes());
         self
+    }
+
+    /// Text from the traced program or its machine. A spreadsheet would run a cell that starts like a
+    /// formula, so such text gets an apostrophe.
+    fn foreign(&mut self, text: &str) -> &mut Self {
+        if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+            self.text(&format!("'{text}"))
+        } else {
+            self.text(text)
+        }
     }
 
     fn number(&mut self, number: u64) -> &mut Self {

@@ -9,7 +9,7 @@ use super::calls::words;
 use super::clock::Clock;
 use super::damage::Log;
 use super::notes::{NamedModule, Notes};
-use super::source::{Source, chunk_offset};
+use super::source::Source;
 use crate::model::units::printable;
 
 /// What a scan found besides calls.

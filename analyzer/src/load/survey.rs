@@ -48,6 +48,16 @@ impl Traces {
         self.not_begun.len()
     }
 
+    /// Leaves out the processes that `objection` gives a reason against. Reasons are listed as damage.
+    pub fn leave_out(&mut self, objection: impl Fn(&Process) -> Option<String>) {
+        let unreadable = &mut self.unreadable;
+        self.processes.retain(|process| {
+            let Some(what) = objection(process) else { return true };
+            unreadable.push(Damage { file: process.file.clone(), offset: 0, what });
+            false
+        });
+    }
+
     /// Takes what a scan found besides calls.
     pub fn take_found(&mut self, found: Vec<Found>) {
         for (process, found) in self.processes.iter_mut().zip(found) {

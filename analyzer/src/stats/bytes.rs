@@ -18,12 +18,12 @@ impl Bytes {
         let pages = |len: u64| rounded(len, page_size);
         let (old_len, new_len) = (pages(call.old_len), pages(call.new_len));
         let moved = call.result as u64 != call.old;
-        let (relocated, grown_in_place) = match (call.outcome, call.errno()) {
-            (Outcome::Begun, _) => (0, 0),
-            (Outcome::Emulated, _) if summary.is_some() => (summary.map_or(0, |it| it.bytes), 0),
-            (_, Some(_)) => (0, 0),
-            _ if moved => (summary.map_or(old_len.min(new_len), |it| it.bytes), 0),
-            _ => (0, new_len.saturating_sub(old_len)),
+        let (relocated, grown_in_place) = match (call.outcome, call.errno(), summary) {
+            (Outcome::Emulated, _, Some(summary)) => (summary.bytes, 0),
+            (Outcome::Begun, ..) | (_, Some(_), _) => (0, 0),
+            (_, None, Some(summary)) if moved => (summary.bytes, 0),
+            (_, None, None) if moved => (old_len.min(new_len), 0),
+            (_, None, _) => (0, new_len.saturating_sub(old_len)),
         };
         Self { requested, relocated: relocated.into(), grown_in_place: grown_in_place.into() }
     }

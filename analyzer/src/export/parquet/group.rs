@@ -1,6 +1,6 @@
 //! Buffers rows as columns until they fill a row group.
 
-use std::fs::File;
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,7 +9,7 @@ use ::parquet::data_type::ByteArray;
 use ::parquet::errors::Result as ParquetResult;
 use ::parquet::file::properties::WriterPropertiesPtr;
 use ::parquet::file::writer::{SerializedFileWriter, SerializedPageWriter, TrackedWrite};
-use ::parquet::schema::types::ColumnDescPtr;
+use ::parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 
@@ -85,9 +85,9 @@ impl Row<'_> {
 
 impl Group {
     /// Empty columns for a file's schema.
-    pub fn new(writer: &SerializedFileWriter<File>) -> Self {
+    pub fn new(schema: &SchemaDescriptor) -> Self {
         use ::parquet::basic::Type;
-        let columns = writer.schema_descr().columns().iter().map(|column| {
+        let columns = schema.columns().iter().map(|column| {
             let is_optional = column.max_def_level() > 0;
             match column.physical_type() {
                 Type::INT32 => Column::Int32(Values::new(is_optional)),
@@ -105,10 +105,10 @@ impl Group {
     }
 
     /// Writes the rows as a row group. Columns are encoded in parallel.
-    pub fn write(
+    pub fn write<W: Write + Send>(
         &self,
         texts: &[ByteArray],
-        writer: &mut SerializedFileWriter<File>,
+        writer: &mut SerializedFileWriter<W>,
     ) -> Result<()> {
         let descriptions = writer.schema_descr().columns().to_vec();
         let properties = writer.properties().clone();
