@@ -74,6 +74,13 @@ fn works_with_memory_that_malloc_fills() {
     }
 }
 
+#[test]
+fn reads_no_frame_that_cannot_be_read() {
+    let (output, trace) =
+        Preload::new(Artifacts::get().fixture("stack_guard")).setting("STACK", "16").traced();
+    assert_eq!(trace.calls().len() as u64, calls_made(&output), "{output:?}");
+}
+
 /// Runs `confined.c`, which gives something up and then moves. Skipped where it may not do so.
 fn check_confined(way: &str, mode: &str) {
     let directory = tempfile::tempdir().expect("a directory for the trace");

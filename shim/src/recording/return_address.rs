@@ -7,7 +7,8 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::process::address_space::page_size;
-use crate::sys::probe::{OneVma, is_one_vma};
+use crate::process::seccomp;
+use crate::sys;
 
 static TEXT_START: AtomicUsize = AtomicUsize::new(0);
 static TEXT_END: AtomicUsize = AtomicUsize::new(0);
@@ -98,32 +99,65 @@ fn read_link(below: usize, frame: usize) -> Option<[usize; 2]> {
 }
 
 impl Caller {
-    /// Calls `take` with each return address above the caller's, innermost first, until it returns false. A
-    /// frame is read only if one VMA holds it and this library's own frame, so a garbage frame pointer
-    /// ends the walk.
+    /// Calls `take` with each return address above the caller's, innermost first, until it returns
+    /// false. Without frame pointers the chain leads anywhere, even to a guard page: the walk ends
+    /// where memory cannot be read.
     pub(crate) fn walk_up(&self, mut take: impl FnMut(u64) -> bool) {
-        let page = page_size() as usize;
-        let bottom = self.frame & !(page - 1);
-        let mut readable_end = bottom + page;
+        let mut stack = StackWindow::of(self.frame);
         let (mut below, mut frame) = (self.frame, self.above);
         while frame > below
             && frame - below <= LARGEST_FOREIGN_FRAME
-            && frame % size_of::<usize>() == 0
+            && frame.is_multiple_of(size_of::<usize>())
+            && let Some([above, address]) = stack.link_at(frame)
+            && address != 0
+            && take(address as u64)
         {
-            let end = frame + size_of::<[usize; 2]>();
-            if end > readable_end {
-                let wanted = (end + page - 1) & !(page - 1);
-                if is_one_vma(bottom as u64, (wanted - bottom) as u64) != OneVma::Yes {
-                    return;
-                }
-                readable_end = wanted;
-            }
-            // SAFETY: one VMA holds this library's own live frame and all of this one.
-            let [above, address] = unsafe { *(frame as *const [usize; 2]) };
-            if address == 0 || !take(address as u64) {
-                return;
-            }
             (below, frame) = (frame, above);
         }
+    }
+}
+
+/// The stack above a live frame. The page of that frame is read directly, since it cannot be
+/// unreadable in part; further up the kernel reads, a few frames with one system call.
+struct StackWindow {
+    page_end: usize,
+    start: usize,
+    len: usize,
+    words: [usize; 128],
+}
+
+impl StackWindow {
+    /// `frame` is that of a function which has not returned.
+    fn of(frame: usize) -> Self {
+        let page = page_size() as usize;
+        Self { page_end: (frame & !(page - 1)) + page, start: 0, len: 0, words: [0; 128] }
+    }
+
+    /// Reads the two words at an aligned address above the live frame; `None` where they cannot be
+    /// read. Under a filter, which may not admit the system call, only the frame's page can be.
+    fn link_at(&mut self, address: usize) -> Option<[usize; 2]> {
+        if address + size_of::<[usize; 2]>() <= self.page_end {
+            // SAFETY: aligned, above a live frame of this thread, and in the same page.
+            return Some(unsafe { *(address as *const [usize; 2]) });
+        }
+        let known = self.index_of(address);
+        let index = if known.is_some() { known } else { self.read_from(address) }?;
+        Some([*self.words.get(index)?, *self.words.get(index + 1)?])
+    }
+
+    /// Index of two words that are in the window.
+    fn index_of(&self, address: usize) -> Option<usize> {
+        let index = address.checked_sub(self.start)? / size_of::<usize>();
+        (index + 2 <= self.len).then_some(index)
+    }
+
+    #[cold]
+    fn read_from(&mut self, address: usize) -> Option<usize> {
+        if seccomp::is_filtered() {
+            return None;
+        }
+        self.start = address;
+        self.len = sys::read_own_memory(address, &mut self.words).unwrap_or(0);
+        self.index_of(address)
     }
 }

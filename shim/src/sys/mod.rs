@@ -12,7 +12,7 @@ pub(crate) mod text;
 #[cfg(not(debug_assertions))]
 mod unwinder;
 
-use core::ffi::{CStr, c_long};
+use core::ffi::{CStr, c_long, c_void};
 
 use mremap_plan::procmap::{self, ProcmapQuery};
 use mremap_plan::{Flags, Request};
@@ -293,6 +293,16 @@ pub(crate) fn uname() -> Option<libc::utsname> {
     call!(uname, &raw mut names).ok().map(|_| names)
 }
 
+/// Copies words of this process's memory. Where some cannot be read, it copies fewer or fails with
+/// `EFAULT`. Returns the number of words.
+pub(crate) fn read_own_memory(address: usize, into: &mut [usize]) -> Result {
+    let len = size_of_val(into);
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: len };
+    let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: len };
+    call!(process_vm_readv, pid(), &raw const local, 1, &raw const remote, 1, 0)
+        .map(|bytes| bytes / size_of::<usize>())
+}
+
 /// The kernel's signal set: 64 bits on every supported architecture.
 pub(crate) type SignalSet = u64;
 
@@ -321,7 +331,7 @@ pub(crate) struct SignalAction {
 
 /// A handler with `SA_SIGINFO`.
 pub(crate) type SignalHandler =
-    unsafe extern "C" fn(core::ffi::c_int, *mut libc::siginfo_t, *mut core::ffi::c_void);
+    unsafe extern "C" fn(core::ffi::c_int, *mut libc::siginfo_t, *mut c_void);
 
 impl SignalAction {
     /// `SIG_DFL`.
