@@ -9,11 +9,11 @@ pub type Words = Vec<u64>;
 pub const ELSEWHERE: u64 = 0x6000_0000_0000;
 
 /// The letters of `VmFlags` in the order of our bits. Unknown ones set bit 63.
-pub const FLAGS: [&[u8; 2]; 42] = [
+pub const FLAGS: [&[u8; 2]; 43] = [
     b"rd", b"wr", b"ex", b"sh", b"mr", b"mw", b"me", b"ms", b"gd", b"pf", b"lo", b"io", b"sr",
     b"rr", b"dc", b"de", b"ac", b"nr", b"ht", b"sf", b"nl", b"ar", b"wf", b"dd", b"sd", b"mm",
     b"hg", b"nh", b"mg", b"um", b"uw", b"ui", b"ss", b"sl", b"dp", b"gu", b"lf", b"bt", b"mt",
-    b"dw", b"us", b"mp",
+    b"dw", b"us", b"mp", b"ur",
 ];
 
 /// The bit of two letters of `VmFlags`.
@@ -130,7 +130,7 @@ impl Mapping {
 
     /// Whether it is registered with userfaultfd.
     pub fn is_userfaultfd(&self) -> bool {
-        [*b"um", *b"uw", *b"ui"].iter().any(|&pair| self.has(pair))
+        [*b"um", *b"uw", *b"ui", *b"ur"].iter().any(|&pair| self.has(pair))
     }
 }
 

@@ -53,7 +53,11 @@ pub fn parse_line(line: &[u8]) -> Option<Line<'_>> {
 /// in any mode. `None` for another line.
 pub fn flags_name_userfaultfd(line: &[u8]) -> Option<bool> {
     let flags = line.strip_prefix(b"VmFlags:")?;
-    Some(flags.split(u8::is_ascii_whitespace).any(|flag| matches!(flag, b"um" | b"uw" | b"ui")))
+    Some(
+        flags
+            .split(u8::is_ascii_whitespace)
+            .any(|flag| matches!(flag, b"um" | b"uw" | b"ui" | b"ur")),
+    )
 }
 
 fn hex(bytes: &[u8]) -> Option<(u64, &[u8])> {

@@ -180,6 +180,20 @@ fn refuses_private_dev_zero_among_others() {
 }
 
 #[test]
+fn knows_every_mode_of_userfaultfd_by_its_flag() {
+    let flags = |line: &str| mremap_plan::maps::flags_name_userfaultfd(line.as_bytes());
+    for mode in ["um", "uw", "ui", "ur"] {
+        assert_eq!(
+            flags(&format!("VmFlags: rd wr mr mw me {mode} ac sd \n")),
+            Some(true),
+            "{mode}"
+        );
+    }
+    assert_eq!(flags("VmFlags: rd wr mr mw me ac sd \n"), Some(false));
+    assert_eq!(flags("Size: 4 kB\n"), None);
+}
+
+#[test]
 fn refuses_system_v_segments_and_bpf_maps_among_others() {
     let placed =
         |path: &[u8], inode| Backing::of_mapping(path, 0, inode, true) == Backing::PlacedByDriver;

@@ -5,7 +5,7 @@
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, is_guest};
-use mremap_tests::said::{calls_made, text};
+use mremap_tests::said::{assert_says, calls_made, text};
 
 const MODES: [&str; 2] = ["auto", "emulate"];
 
@@ -79,6 +79,13 @@ fn reads_no_frame_that_cannot_be_read() {
     let (output, trace) =
         Preload::new(Artifacts::get().fixture("stack_guard")).setting("STACK", "16").traced();
     assert_eq!(trace.calls().len() as u64, calls_made(&output), "{output:?}");
+}
+
+#[test]
+fn refuses_to_move_memory_under_read_write_protection_with_other_memory() {
+    let rwp = || Preload::new(Artifacts::get().fixture("rwp"));
+    assert_says("alone", "refused\n", &rwp().setting("MODE", "passthrough").output());
+    assert_says("emulated", "refused\n", &rwp().setting("MODE", "emulate").output());
 }
 
 /// Runs `confined.c`, which gives something up and then moves. Skipped where it may not do so.
