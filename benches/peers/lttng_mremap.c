@@ -1,6 +1,6 @@
 /*
- * A peer of the preload library: records every mremap as an event of LTTng-UST, with the same fields
- * and two reads of the CPU's counter.
+ * A peer of the preload library: records every mremap as an event of LTTng-UST, with the same
+ * fields and two reads of the CPU's counter.
  */
 #define _GNU_SOURCE
 #define LTTNG_UST_TRACEPOINT_CREATE_PROBES

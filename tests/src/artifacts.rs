@@ -26,6 +26,9 @@ pub struct Artifacts {
 /// The flags of every C program, which must compile without a warning.
 const C_FLAGS: [&str; 7] = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
+/// The packages of the demo.
+const DEMO: [&str; 3] = ["mremap-shim", "mremap-analyzer", "mremap-examples"];
+
 /// Environment variables of cargo and the C compiler.
 type Environment = [(String, OsString)];
 
@@ -59,7 +62,16 @@ impl Artifacts {
             }
             return Ok(Self { root });
         }
-        Self::build(&[], &["mremap-shim", "mremap-analyzer", "mremap-examples", "mremap-oracle"])
+        Self::build(&[], &[&DEMO[..], &["mremap-oracle"]].concat(), true)
+    }
+
+    /// Builds the library, the analyzer and the examples.
+    ///
+    /// # Errors
+    ///
+    /// Cargo or the C compiler fails.
+    pub fn prepare_for_demo() -> Result<Self> {
+        Self::build(&[], &DEMO, false)
     }
 
     /// Builds the library, the examples and the fixtures for another processor. `CC` in the
@@ -69,10 +81,10 @@ impl Artifacts {
     ///
     /// Cargo or the C compiler fails.
     pub fn prepare_for_guests(environment: &Environment) -> Result<Self> {
-        Self::build(environment, &["mremap-shim", "mremap-examples"])
+        Self::build(environment, &["mremap-shim", "mremap-examples"], true)
     }
 
-    fn build(environment: &Environment, packages: &[&str]) -> Result<Self> {
+    fn build(environment: &Environment, packages: &[&str], has_fixtures: bool) -> Result<Self> {
         let root = target_directory(environment)?.join("artifacts");
         for directory in ["examples", "fixtures"] {
             let path = root.join(directory);
@@ -80,21 +92,17 @@ impl Artifacts {
                 .with_context(|| format!("{}: cannot be created", path.display()))?;
         }
         let _lock = lock(&root.join(".lock"))?;
-        if !root.join("libmremap_shim.so").exists() {
-            eprintln!(
-                "building the library, the analyzer and the examples; the first time this takes minutes"
-            );
-        }
         let mut examples = build_rust(&root, environment, packages)?;
         examples.extend(build_c(
             &workspace().join("examples"),
             &root.join("examples"),
             environment,
         )?);
-        let fixtures =
-            build_c(&workspace().join("tests/fixtures"), &root.join("fixtures"), environment)?;
         remove_others(&root.join("examples"), &examples)?;
-        remove_others(&root.join("fixtures"), &fixtures)?;
+        if has_fixtures {
+            let (from, to) = (workspace().join("tests/fixtures"), root.join("fixtures"));
+            remove_others(&to, &build_c(&from, &to, environment)?)?;
+        }
         Ok(Self { root })
     }
 
@@ -171,7 +179,11 @@ fn build_rust(
 ) -> Result<BTreeSet<String>> {
     let mut command = cargo();
     command.envs(environment.iter().cloned());
-    command.args(["build", "--quiet", "--release", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
+    // The first build takes minutes, so cargo shows its progress.
+    if root.join("libmremap_shim.so").exists() {
+        command.arg("--quiet");
+    }
     command.args(packages.iter().flat_map(|package| ["-p", package]));
     let output = command.stderr(Stdio::inherit()).output().context("cargo build: cannot be run")?;
     if !output.status.success() {

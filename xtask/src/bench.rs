@@ -18,7 +18,7 @@ use crate::catalogue::Catalogue;
 use crate::guest::{self, Guest};
 use crate::kernels;
 use crate::repo;
-use crate::tools::DUCKDB;
+use crate::tools;
 
 /// Guests to measure in: the oldest kernel, and one without `PROCMAP_QUERY`.
 const GUESTS: [&str; 2] = ["5.10", "6.1"];
@@ -80,7 +80,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let analyzes = [Suite::Trace, Suite::Report, Suite::Peers].iter().any(|it| suites.contains(it));
     let mut subject = prepare(options.quick, analyzes)?;
     if suites.contains(&Suite::Peers) {
-        match DUCKDB.get() {
+        match tools::get("readers") {
             Ok(bin) => subject.python = bin.join("python3"),
             Err(error) => eprintln!("bench: DuckDB cannot be installed: {error:#}"),
         }

@@ -1,91 +1,90 @@
 //! `cargo xtask ci`: every check that a change must pass, the cheap ones first. A failure does not
-//! stop it.
+//! stop the others.
 
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
-use crate::bench;
-use crate::dist;
-use crate::documents;
-use crate::fuzz;
-use crate::oracle;
-use crate::pictures;
-use crate::repo;
-use crate::test;
-use crate::tools::DENY;
+use crate::requirements::{self, Level};
+use crate::{bench, commits, dist, documents, fuzz, oracle, pictures, repo, test, tools};
 
-/// Runs the checks and the tests, and lists the failed ones at the end.
-pub fn run() -> Result<ExitCode> {
+/// How to run the checks.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    requirements: requirements::Options,
+}
+
+type Step<'a> = (&'a str, Box<dyn Fn() -> Result<ExitCode> + 'a>);
+
+/// Runs all steps, and lists the failed ones at the end.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    requirements::ensure(Level::All, options.requirements)?;
     let mut failed = Vec::new();
-    for (name, mut command) in checks() {
-        println!("== {name}");
-        if let Err(error) = repo::run(&mut command) {
-            println!("{error:#}");
+    for (name, step) in steps(options) {
+        let status = repo::step(name, || match step() {
+            Ok(status) => status == ExitCode::SUCCESS,
+            Err(error) => {
+                println!("{error:#}");
+                false
+            }
+        });
+        if !status {
             failed.push(name);
         }
     }
-    println!("== instructions");
-    if let Err(error) = bench::check_instructions() {
-        println!("{error:#}");
-        failed.push("instructions");
-    }
-    println!("== tests");
-    let tests = test::run(test::Options { require_all: true, programs: true, torture: None })?;
-    println!("== oracle");
-    for options in oracle::Options::for_ci() {
-        if oracle::run(&options)? != ExitCode::SUCCESS {
-            failed.push("oracle");
-        }
-    }
-    for (name, run) in last_steps() {
-        println!("== {name}");
-        match run() {
-            Ok(status) if status == ExitCode::SUCCESS => {}
-            Ok(_) => failed.push(name),
-            Err(error) => {
-                println!("{error:#}");
-                failed.push(name);
-            }
-        }
-    }
     if failed.is_empty() {
-        return Ok(tests);
+        return Ok(ExitCode::SUCCESS);
     }
     eprintln!("failed: {}", failed.join(", "));
     Ok(ExitCode::FAILURE)
 }
 
-type Step = fn() -> Result<ExitCode>;
+fn steps(options: &Options) -> Vec<Step<'_>> {
+    let cargo = |arguments: &'static [&str]| {
+        Box::new(move || finish(repo::cargo().args(arguments))) as Box<dyn Fn() -> _>
+    };
+    let tests =
+        test::Options { require_all: true, programs: true, torture: None, ..options.into() };
+    let mut steps: Vec<Step<'_>> = vec![
+        ("commits", Box::new(|| commits::run(&commits::Options::default()))),
+        ("format", cargo(&["fmt", "--all", "--check"])),
+        ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("documentation", Box::new(documentation)),
+        ("instructions", Box::new(|| bench::check_instructions().map(|()| ExitCode::SUCCESS))),
+        ("tests", Box::new(move || test::run(tests))),
+    ];
+    for options in oracle::Options::for_ci() {
+        steps.push(("oracle", Box::new(move || oracle::run(&options))));
+    }
+    steps.extend([
+        ("fuzz targets", Box::new(|| fuzz::run(&fuzz::Options::for_ci())) as Box<dyn Fn() -> _>),
+        ("dependencies", Box::new(dependencies)),
+        ("documents", Box::new(documents::run)),
+        ("pictures", Box::new(|| pictures::run(&pictures::Options::for_ci()))),
+        ("packages", Box::new(|| dist::run(&dist::Options::for_ci()))),
+    ]);
+    steps
+}
 
-fn last_steps() -> [(&'static str, Step); 5] {
-    [
-        ("fuzz targets", || fuzz::run(&fuzz::Options::for_ci())),
-        ("dependencies", dependencies),
-        ("documents", documents::run),
-        ("pictures", || pictures::run(&pictures::Options::for_ci())),
-        ("packages", || dist::run(&dist::Options::for_ci())),
-    ]
+fn finish(command: &mut Command) -> Result<ExitCode> {
+    repo::run(command).map(|()| ExitCode::SUCCESS)
+}
+
+fn documentation() -> Result<ExitCode> {
+    let mut doc = repo::cargo();
+    finish(doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-Dwarnings"))
 }
 
 /// Checks licences, sources and duplicates. The database of advisories is not reachable everywhere.
 fn dependencies() -> Result<ExitCode> {
     let mut deny = repo::cargo();
-    deny.env("PATH", DENY.path()?).args(["deny", "check", "licenses", "bans", "sources"]);
-    repo::run(&mut deny).map(|()| ExitCode::SUCCESS)
+    deny.env("PATH", tools::path("deny")?);
+    finish(deny.args(["deny", "check", "licenses", "bans", "sources"]))
 }
 
-fn checks() -> [(&'static str, Command); 3] {
-    let cargo = |arguments: &[&str]| {
-        let mut command = repo::cargo();
-        command.args(arguments);
-        command
-    };
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
-    doc.env("RUSTDOCFLAGS", "-Dwarnings");
-    [
-        ("format", cargo(&["fmt", "--all", "--check"])),
-        ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-        ("documentation", doc),
-    ]
+impl From<&Options> for test::Options {
+    fn from(options: &Options) -> Self {
+        Self { requirements: options.requirements, ..Self::default() }
+    }
 }

@@ -1,88 +1,94 @@
-//! `cargo xtask demo`: runs the examples under the library on this kernel, shows the report and a
-//! picture, then runs one example on an old kernel without the library and with it.
+//! `cargo xtask demo`: runs an example on an old kernel without the library and with it, then a
+//! program of others under the library here, and shows the report, a picture and the HTML page.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use mremap_tests::artifacts::Artifacts;
 
 use crate::guest::{self, Guest};
+use crate::requirements::{self, Level};
 use crate::{kernels, repo};
 
-/// The example that is drawn, and runs on the old kernel.
-const DRAWN: &str = "neighbour_under_gap";
-const OLD_KERNEL: &str = "6.1";
+/// The example that runs on the old kernel, and is drawn.
+const EXAMPLE: &str = "neighbour_under_gap";
+/// Resizes a mapping, which Python does by mremap.
+const PYTHON: &str =
+    "import mmap; m = mmap.mmap(-1, 4096); [m.resize(4096 << n) for n in range(12)]";
 
-/// Which old kernel to use.
+/// How to run the demo.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Series of the old kernel [default: 6.1 if QEMU is installed]
-    #[arg(long)]
-    vm: Option<String>,
+    /// Series of the old kernel.
+    #[arg(long, default_value = "6.1")]
+    vm: String,
+    #[command(flatten)]
+    requirements: requirements::Options,
 }
 
 /// Runs the demo.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let artifacts = Artifacts::prepare()?;
-    on_this_kernel(&artifacts)?;
-    let qemu_is_here = Command::new("qemu-system-x86_64").arg("--version").output().is_ok();
-    match &options.vm {
-        Some(series) => on_old_kernel(&artifacts, series)?,
-        None if qemu_is_here => on_old_kernel(&artifacts, OLD_KERNEL)?,
-        None => {
-            println!(
-                "\nno old kernel shown: install qemu-system-x86 and busybox-static, then run this again"
-            );
-        }
+    requirements::ensure(Level::Demo, options.requirements)?;
+    let artifacts =
+        repo::step("building the library and the analyzer", Artifacts::prepare_for_demo)?;
+    match guest::missing() {
+        None => on_old_kernel(&artifacts, &options.vm)?,
+        Some(missing) => println!("\nskipped: an old kernel: {missing}"),
     }
+    let traces = artifacts.root.with_file_name("demo-traces");
+    let _ = fs::remove_dir_all(&traces);
+    on_this_kernel(&artifacts, &traces)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn on_this_kernel(artifacts: &Artifacts) -> Result<()> {
-    println!(
-        "== The examples under the shim, on this kernel (it emulates even where the kernel has the feature)\n"
-    );
-    let traces = artifacts.root.with_file_name("demo-traces");
-    let _ = std::fs::remove_dir_all(&traces);
-    for example in artifacts.examples() {
-        let mut run = Command::new(artifacts.analyzer());
-        run.args(["run", "--mode", "emulate", "--trace"])
-            .arg(&traces)
-            .arg("--")
-            .arg(artifacts.example(&example));
-        let output =
-            run.output().with_context(|| format!("cannot run {example} under the shim"))?;
-        print!("{}", String::from_utf8_lossy(&output.stdout));
-        if !output.status.success() {
-            bail!("{example} failed under the shim: {}", String::from_utf8_lossy(&output.stderr));
-        }
+fn on_old_kernel(artifacts: &Artifacts, series: &str) -> Result<()> {
+    let example = format!("/artifacts/examples/{EXAMPLE}");
+    let mut guest = Guest::default();
+    guest.add(artifacts.example(EXAMPLE), &example).add(artifacts.shim(), "/libmremap_shim.so");
+    guest.command([example.as_str()]);
+    guest.command_with([example.as_str()], &[("LD_PRELOAD", "/libmremap_shim.so")]);
+    let boot = || guest::run(&kernels::get_one(series)?, &guest);
+    let outcomes = repo::step(&format!("booting Linux {series} in QEMU"), boot)?;
+    let titles = [EXAMPLE.to_owned(), format!("LD_PRELOAD=libmremap_shim.so {EXAMPLE}")];
+    for (title, outcome) in titles.iter().zip(outcomes) {
+        println!("\nLinux {series}$ {title}\n{}", outcome.output.trim_end());
+        println!("exit status {}", outcome.status);
     }
-    println!("\n== mremap-analyzer report {}\n", traces.display());
-    repo::run(Command::new(artifacts.analyzer()).arg("report").arg(&traces))?;
-    let drawn = std::fs::read_dir(&traces)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.to_string_lossy().contains(DRAWN))
-        .context("the drawn example left no trace")?;
-    println!("\n== mremap-analyzer show {} --event 1\n", drawn.display());
-    repo::run(Command::new(artifacts.analyzer()).arg("show").arg(&drawn).args(["--event", "1"]))
+    Ok(())
 }
 
-fn on_old_kernel(artifacts: &Artifacts, series: &str) -> Result<()> {
-    let example = format!("/artifacts/examples/{DRAWN}");
-    let mut guest = Guest::default();
-    guest.add(&artifacts.root, "/artifacts");
-    guest.command([example.as_str()]);
-    guest.command_with([example.as_str()], &[("LD_PRELOAD", "/artifacts/libmremap_shim.so")]);
-    let outcomes = guest::run(&kernels::get_one(series)?, &guest)?;
-    for (how, outcome) in
-        ["without the shim", "with LD_PRELOAD=libmremap_shim.so"].iter().zip(outcomes)
-    {
-        println!(
-            "\n== {DRAWN} on Linux {series}, {how}: exit status {} after {:.1} s\n\n{}",
-            outcome.status,
-            outcome.seconds,
-            outcome.output.trim_end()
-        );
+fn on_this_kernel(artifacts: &Artifacts, traces: &Path) -> Result<()> {
+    let analyzer = artifacts.analyzer();
+    let run = |program: &Path, arguments: &[&str]| -> Result<()> {
+        let mut run = Command::new(&analyzer);
+        run.args(["run", "--mode", "emulate", "--trace"]).arg(traces).arg("--").arg(program);
+        let output = run.args(arguments).output().context("mremap-analyzer: cannot be run")?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {}\n{stderr}", program.display(), output.status);
+        Ok(())
+    };
+    let show = |arguments: &[&str], trace: &Path| {
+        println!("\n$ mremap-analyzer {} {}\n", arguments.join(" "), trace.display());
+        repo::run(Command::new(&analyzer).args(arguments).arg(trace))
+    };
+    run(&artifacts.example(EXAMPLE), &[])?;
+    // A program that calls mremap and that Debian always has, if there is no Python.
+    match repo::which("/usr/bin/python3").or_else(|| repo::which("python3")) {
+        Some(python) => run(&python, &["-S", "-c", PYTHON])?,
+        None => run(Path::new("apt-cache"), &["stats"])?,
     }
+    show(&["report"], traces)?;
+    let is_of_example = |path: &PathBuf| path.to_string_lossy().contains(EXAMPLE);
+    let example = repo::files_below(traces)?.into_iter().find(is_of_example);
+    show(&["show", "--event", "1"], &example.context("the example left no trace")?)?;
+    let page = artifacts.root.with_file_name("demo.html");
+    repo::run(Command::new(&analyzer).arg("html").arg("-o").arg(&page).arg(traces))?;
+    println!(
+        "\nthe same as a page: {}\n\ntry next:\n  {analyzer} run -- PROGRAM\n  {analyzer} doctor PROGRAM\n  {analyzer} top",
+        page.display(),
+        analyzer = analyzer.display()
+    );
     Ok(())
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use mremap_tests::artifacts::Artifacts;
 
 use crate::repo;
-use crate::tools::DUCKDB;
+use crate::tools;
 
 /// Installed paths that the documents use.
 const INSTALLED: [&str; 2] = ["/usr/lib/libmremap_shim.so", "/usr/lib/mremap-shim/"];
@@ -84,7 +84,7 @@ fn install(prefix: &Path) -> Result<()> {
     for example in artifacts.examples() {
         copy(&artifacts.example(&example), &format!("lib/mremap-shim/{example}"))?;
     }
-    let python = DUCKDB.get()?.join("python3");
+    let python = tools::get("readers")?.join("python3");
     let sql = prefix.join("bin/documents-sql");
     fs::write(&sql, SQL.replace("PYTHON", &python.to_string_lossy()))?;
     repo::run(Command::new("chmod").arg("+x").arg(&sql))

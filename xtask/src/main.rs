@@ -5,6 +5,7 @@ mod arch;
 mod bench;
 mod catalogue;
 mod ci;
+mod commits;
 mod cross;
 mod debian;
 mod demo;
@@ -18,6 +19,7 @@ mod mutants;
 mod oracle;
 mod pictures;
 mod repo;
+mod requirements;
 mod test;
 mod test_vm;
 mod tools;
@@ -59,8 +61,10 @@ enum Command {
     Pictures(pictures::Options),
     /// Build the packages: tarball, .deb, .rpm, bill of materials, checksums
     Dist(dist::Options),
+    /// Check the messages of the commits that a branch adds
+    Commits(commits::Options),
     /// Run every check that a change must pass
-    Ci,
+    Ci(ci::Options),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +89,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Docs => documents::run(),
         Command::Pictures(options) => pictures::run(&options),
         Command::Dist(options) => dist::run(&options),
-        Command::Ci => ci::run(),
+        Command::Commits(options) => commits::run(&options),
+        Command::Ci(options) => ci::run(&options),
     }
 }

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
@@ -49,6 +50,15 @@ pub fn tracked() -> Result<Vec<PathBuf>> {
     let mut git = Command::new("git");
     let names = capture(git.args(["ls-files", "-z"]).current_dir(root()))?;
     Ok(names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect())
+}
+
+/// Prints the name of a long step before it, and its time after it.
+pub fn step<T>(name: &str, work: impl FnOnce() -> T) -> T {
+    println!("== {name}");
+    let start = Instant::now();
+    let result = work();
+    println!("== {name}: {:.0} s", start.elapsed().as_secs_f64());
+    result
 }
 
 /// Runs a command that shares our output; an exit status other than 0 is an error.

@@ -17,7 +17,9 @@ use crate::guest;
 use crate::kernels;
 use crate::libtest::{self, Counts};
 use crate::repo;
+use crate::requirements::{self, Level};
 use crate::test_vm;
+use crate::tools;
 use crate::userlands;
 
 /// The ignored tests, which `--programs` adds: large programs and long tests.
@@ -35,6 +37,8 @@ pub struct Options {
     /// Only run the random torture test, for this many seconds.
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["require_all", "programs"])]
     pub torture: Option<u64>,
+    #[command(flatten)]
+    pub requirements: requirements::Options,
 }
 
 /// Runs the tests.
@@ -42,10 +46,18 @@ pub fn run(options: Options) -> Result<ExitCode> {
     if let Some(seconds) = options.torture {
         return torture(seconds);
     }
+    let level = if options.programs { Level::All } else { Level::Test };
+    requirements::ensure(level, options.requirements)?;
     let list = tempfile::NamedTempFile::new().context("no temporary file")?;
-    let mut sum = on_this_machine(&["test", "--workspace", "--no-fail-fast"], list.path())?;
+    let readers = if options.requirements.no_install {
+        None
+    } else {
+        tools::get("readers").inspect_err(|error| eprintln!("{error:#}")).ok()
+    };
+    let run = |arguments: &[&str]| on_this_machine(arguments, list.path(), readers.as_deref());
+    let mut sum = run(&["test", "--workspace", "--no-fail-fast"])?;
     if options.programs {
-        sum += on_this_machine(&PROGRAMS, list.path())?;
+        sum += run(&PROGRAMS)?;
     }
     let mut skipped = skipped_tests(list.path())?;
     let (in_guests, skipped_guests) = in_guests()?;
@@ -88,9 +100,13 @@ fn skipped_tests(list: &Path) -> Result<Vec<String>> {
 }
 
 /// Runs `cargo test` and passes its output on. Skipped tests append their reasons to `skipped`.
-fn on_this_machine(arguments: &[&str], skipped: &Path) -> Result<Counts> {
+/// `readers` are the Python modules that read exports.
+fn on_this_machine(arguments: &[&str], skipped: &Path, readers: Option<&Path>) -> Result<Counts> {
     let mut command = repo::cargo();
     command.args(arguments).env("MREMAP_SKIPPED", skipped).stdout(Stdio::piped());
+    if let Some(readers) = readers {
+        command.env("PYTHON", readers.join("python3"));
+    }
     let mut child = command.spawn().context("cargo test: cannot be run")?;
     let mut sum = Counts::default();
     for line in

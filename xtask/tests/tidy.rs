@@ -16,9 +16,7 @@ const WIDTH: usize = 100;
 const NOT_YET: &[&str] = &[
     ".",
     "analyzer",
-    "benches",
     "docs",
-    "examples",
     "settings",
     "shim",
     "tests",

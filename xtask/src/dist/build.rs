@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::Release;
 use crate::repo;
-use crate::tools::ZIG;
+use crate::tools;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The oldest glibc that library and analyzer run with: `(major, minor)`.
@@ -34,7 +34,7 @@ pub struct Built {
 pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
     let cargo = |subcommand: &str, triple: &str, package: &str| -> Result<()> {
         let mut command = repo::cargo();
-        command.current_dir(source).env("PATH", ZIG.path()?);
+        command.current_dir(source).env("PATH", tools::path("zig")?);
         command
             .env("CARGO_TARGET_DIR", target)
             .env("SOURCE_DATE_EPOCH", &release.time)
@@ -99,7 +99,7 @@ fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
     let (major, minor) = OLDEST_GLIBC_OF_EXAMPLES;
     let compile = |path: PathBuf| {
         let output = into.join(path.file_stem().context("a file has a name")?);
-        let mut command = Command::new(ZIG.get()?.join("python-zig"));
+        let mut command = Command::new(tools::get("zig")?.join("python-zig"));
         command
             .args(["cc", "-target", &format!("x86_64-linux-gnu.{major}.{minor}")])
             // Stripped, since the line tables of zig's start files contain its folder.

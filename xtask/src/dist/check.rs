@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::Release;
 use crate::debian::{Debian, Stage};
 use crate::guest::{self, Guest};
-use crate::tools::SCHEMA;
+use crate::tools;
 use crate::{kernels, repo};
 
 /// Debian releases, oldest first, each with the series of its kernel.
@@ -158,6 +158,6 @@ fn check_schema(bill: &Path) -> Result<()> {
         from cyclonedx.validation.json import JsonStrictValidator\n\
         error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).read())\n\
         sys.exit(str(error) if error else 0)\n";
-    let mut python = Command::new(SCHEMA.get()?.join("python3"));
+    let mut python = Command::new(tools::get("schema")?.join("python3"));
     repo::capture(python.args(["-c", SCRIPT]).arg(bill)).map(drop)
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::Release;
 use crate::repo;
-use crate::tools::NFPM;
+use crate::tools;
 
 /// Builds a tarball that can be unpacked anywhere, for example over `/usr/local`.
 pub fn tarball(release: &Release, tree: &Path, into: &Path) -> Result<PathBuf> {
@@ -54,7 +54,7 @@ pub fn packages(release: &Release, source: &Path, into: &Path) -> Result<Vec<Pat
         [("deb", "mremap-shim_VERSION_amd64.deb"), ("rpm", "mremap-shim-VERSION-1.x86_64.rpm")];
     let package = |(packager, name): (&str, &str)| {
         let path = into.join(name.replace("VERSION", &release.version));
-        let mut nfpm = Command::new(NFPM.get()?.join("nfpm"));
+        let mut nfpm = Command::new(tools::get("nfpm")?.join("nfpm"));
         nfpm.args(["package", "--packager", packager, "--target"]).arg(&path);
         nfpm.arg("--config").arg(source.join("packaging/nfpm.yaml")).current_dir(into);
         repo::capture(

@@ -60,8 +60,6 @@ pub struct CommandOutcome {
     pub status: i32,
     /// Standard output and standard error, interleaved.
     pub output: String,
-    /// Run time in seconds.
-    pub seconds: f64,
     /// The kernel's log if it issued a warning or an oops while the command ran.
     pub kernel_log: Option<String>,
 }

@@ -9,7 +9,7 @@
 //!
 //! `KERNEL` is 1 if the kernel issued a warning; then its log follows, up to `<<N log>>`.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::CommandOutcome;
 
@@ -25,7 +25,7 @@ pub struct Reader {
     start: Vec<u8>,
     pending: Vec<u8>,
     output: Vec<u8>,
-    running_since: Option<Instant>,
+    is_running: bool,
     outcomes: Vec<CommandOutcome>,
     expects_log: bool,
     is_done: bool,
@@ -38,7 +38,7 @@ impl Reader {
             start: format!("<<{nonce} ").into_bytes(),
             pending: Vec::new(),
             output: Vec::new(),
-            running_since: None,
+            is_running: false,
             outcomes: Vec::new(),
             expects_log: false,
             is_done: false,
@@ -67,7 +67,7 @@ impl Reader {
 
     /// Whether a mark was read.
     pub fn is_started(&self) -> bool {
-        self.is_done || self.running_since.is_some()
+        self.is_done || self.is_running
     }
 
     /// Whether the guest finished all commands.
@@ -77,7 +77,7 @@ impl Reader {
 
     /// The outcomes of the finished commands, and the output of an unfinished one.
     pub fn into_parts(self) -> (Vec<CommandOutcome>, String) {
-        let unfinished = if self.running_since.is_some() { self.output } else { Vec::new() };
+        let unfinished = if self.is_running { self.output } else { Vec::new() };
         (self.outcomes, String::from_utf8_lossy(&unfinished).into_owned())
     }
 
@@ -92,7 +92,7 @@ impl Reader {
 
     fn flush(&mut self, length: usize, watch: &mut dyn FnMut(&[u8])) {
         let text: Vec<u8> = self.pending.drain(..length).collect();
-        if self.running_since.is_some() && !self.expects_log && !text.is_empty() {
+        if self.is_running && !self.expects_log && !text.is_empty() {
             watch(&text);
         }
         self.output.extend(text);
@@ -104,14 +104,8 @@ impl Reader {
         let words: Vec<&str> = words.split(' ').collect();
         match words.as_slice() {
             ["end", status, complaint] => {
-                let seconds = self.running_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
                 let status = status.parse().unwrap_or(-1);
-                self.outcomes.push(CommandOutcome {
-                    status,
-                    output: text,
-                    seconds,
-                    kernel_log: None,
-                });
+                self.outcomes.push(CommandOutcome { status, output: text, kernel_log: None });
                 self.expects_log = *complaint == "1";
             }
             ["log"] => {
@@ -123,7 +117,7 @@ impl Reader {
             ["done"] => self.is_done = true,
             _ => {}
         }
-        self.running_since = (!self.is_done).then(Instant::now);
+        self.is_running = !self.is_done;
     }
 }
 
