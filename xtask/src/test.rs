@@ -46,13 +46,14 @@ pub fn run(options: Options) -> Result<ExitCode> {
     if let Some(seconds) = options.torture {
         return torture(seconds);
     }
-    let level = if options.programs { Level::All } else { Level::Test };
+    let (level, readers) =
+        if options.programs { (Level::All, "all-readers") } else { (Level::Test, "readers") };
     requirements::ensure(level, options.requirements)?;
     let list = tempfile::NamedTempFile::new().context("no temporary file")?;
     let readers = if options.requirements.no_install {
         None
     } else {
-        tools::get("readers").inspect_err(|error| eprintln!("{error:#}")).ok()
+        tools::get(readers).inspect_err(|error| eprintln!("{error:#}")).ok()
     };
     let run = |arguments: &[&str]| on_this_machine(arguments, list.path(), readers.as_deref());
     let mut sum = run(&["test", "--workspace", "--no-fail-fast"])?;
