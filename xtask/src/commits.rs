@@ -1,8 +1,8 @@
 //! `cargo xtask commits`: checks the messages of the commits that a branch adds.
 //!
-//! A title has at most 72 characters. A commit that changes more than 30 lines has a body. Merges are
-//! exempt, and so are commits that are in the base branch, in the last tag, or before the commit in
-//! `.ci/commits-checked-from`.
+//! A title has at most 72 characters. A commit that changes more than 30 lines has a body. Merges
+//! are exempt, and so are commits that are in the base branch, in the last tag, or before the
+//! commit in `.ci/commits-checked-from`.
 
 use std::fs;
 use std::path::Path;

@@ -93,3 +93,14 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Ci(options) => ci::run(&options),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_line_is_consistent() {
+        Command::command().debug_assert();
+    }
+}

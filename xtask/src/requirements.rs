@@ -63,6 +63,7 @@ pub enum Level {
 
 /// Whether to install what is missing.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
+#[group(id = "install")] // every struct of options has the same name
 pub struct Options {
     /// Install missing system packages without asking.
     #[arg(long, conflicts_with = "no_install")]
@@ -77,8 +78,8 @@ pub static REQUIREMENTS: LazyLock<Requirements> = LazyLock::new(|| {
     toml::from_str(include_str!("../requirements.toml")).expect("requirements.toml is valid")
 });
 
-/// Prints what a level lacks, and installs it if that is possible and allowed. What is still missing
-/// is left to the command, which skips what needs it.
+/// Prints what a level lacks, and installs it if that is possible and allowed. What is still
+/// missing is left to the command, which skips what needs it.
 pub fn ensure(level: Level, options: Options) -> Result<()> {
     let needed = REQUIREMENTS.system.iter().filter(|it| it.level <= level);
     let missing: Vec<&System> = needed.filter(|it| !is_there(&it.has)).collect();
