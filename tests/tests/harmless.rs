@@ -126,6 +126,8 @@ fn survives_a_filter_that_kills_for_any_other_call() {
         "seccomp-kill-by-number",
         "seccomp-kill-by-number-of-prctl",
         "seccomp-kill-before-exec",
+        "seccomp-kill-mmap-flags",
+        "seccomp-kill-mremap-flags",
     ] {
         for mode in MODES {
             check_confined(way, mode);

@@ -9,7 +9,7 @@ use super::{
     USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number,
     set_seccomp_by_number_of_prctl,
 };
-use crate::hooks::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
+use crate::hooks::evidence::{FILE_MAPPED, FILES, USERFAULTFD_MADE};
 use crate::hooks::real::{IOCTL, MMAP, MMAP64, PRCTL, SHMAT, SYSCALL};
 
 /// Exports a function that runs `checks` and jumps to the real one, at label 2. Before our
@@ -72,7 +72,7 @@ hook! { syscall:
         "strb w17, [x16]"
         "b 2f"
         "5:"
-        "mov w17, #{file_mapped_anew}"
+        "mov w17, #{file_mapped}"
         "adrp x16, {files}"
         "add x16, x16, :lo12:{files}"
         "strb w17, [x16]"
@@ -106,7 +106,7 @@ hook! { syscall:
     ioctl = const libc::SYS_ioctl,
     new_userfaultfd = const USERFAULTFD_IOC_NEW,
     files = sym FILES,
-    file_mapped_anew = const FILE_MAPPED_ANEW,
+    file_mapped = const FILE_MAPPED,
     userfaultfd_made = sym USERFAULTFD_MADE,
     enter_kernel = sym enter_kernel,
 }
@@ -148,7 +148,7 @@ macro_rules! hook_mmap {
             checks [
                 "tst w3, #{anonymous}"
                 "b.ne 2f"
-                "mov w17, #{file_mapped_anew}"
+                "mov w17, #{file_mapped}"
                 "adrp x16, {files}"
                 "add x16, x16, :lo12:{files}"
                 "strb w17, [x16]"
@@ -157,7 +157,7 @@ macro_rules! hook_mmap {
             real $real,
             anonymous = const libc::MAP_ANONYMOUS,
             files = sym FILES,
-            file_mapped_anew = const FILE_MAPPED_ANEW,
+            file_mapped = const FILE_MAPPED,
             number = const libc::SYS_mmap,
             enter_kernel = sym enter_kernel,
         }
@@ -169,7 +169,7 @@ hook_mmap!(mmap64, MMAP64);
 // void *shmat(int id, const void *address, int flags)
 hook! { shmat:
     checks [
-        "mov w17, #{file_mapped_anew}"
+        "mov w17, #{file_mapped}"
         "adrp x16, {files}"
         "add x16, x16, :lo12:{files}"
         "strb w17, [x16]"
@@ -177,7 +177,7 @@ hook! { shmat:
     early ["mov w8, #{number}" "b {enter_kernel}"]
     real SHMAT,
     files = sym FILES,
-    file_mapped_anew = const FILE_MAPPED_ANEW,
+    file_mapped = const FILE_MAPPED,
     number = const libc::SYS_shmat,
     enter_kernel = sym enter_kernel,
 }

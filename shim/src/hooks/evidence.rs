@@ -1,59 +1,61 @@
-//! What the program has done that makes VMAs worth a closer look than two cheap questions give. The
-//! hooks leave the marks; a fork's child inherits them with the mappings.
+//! Marks that the hooks leave when the program does something that makes probing insufficient for
+//! later moves. Children of `fork` inherit them with the mappings.
 //!
-//! Registration with userfaultfd shows in `smaps` alone, which is too dear for processes that never
-//! made a userfaultfd. A mapping whose driver places it itself shows by its name alone, which means
-//! a look into `/proc`; memory needs none, and a process that has mapped no file since the last
-//! look has nothing new to be found.
+//! Registration with userfaultfd is visible in `smaps` alone, which is too expensive for a process
+//! that never made a userfaultfd. A mapping that its driver places is visible by its name alone,
+//! which takes a look into `/proc`. Only files have such drivers, so a process that has mapped no
+//! file since the last check needs none.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-/// Written by the hooks of `syscall` and `ioctl`, as a byte.
+/// Set by the hooks of `syscall` and `ioctl`, as a byte.
 pub(crate) static USERFAULTFD_MADE: AtomicBool = AtomicBool::new(false);
 
-/// Written by the hooks of `mmap`, `shmat` and `syscall`, as a byte: [`FILE_MAPPED_ANEW`].
-pub(crate) static FILES: AtomicU8 = AtomicU8::new(FILE_MAPPED_ANEW);
+/// Set by the hooks of `mmap`, `shmat` and `syscall`, as a byte, to [`FILE_MAPPED`].
+pub(crate) static FILES: AtomicU8 = AtomicU8::new(FILE_MAPPED);
 
-/// What a look at the file mappings of this process has found.
+/// Result of a check of all file mappings of this process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Files {
-    /// All may move with others.
+    /// None is placed by its driver.
     AllMovable = 4,
-    /// Some are placed by their drivers, or nobody can tell.
+    /// Some are, or it cannot be found out.
     SomePlacedByDriver = 3,
 }
 
-/// A file was mapped since the last look. The loader has done so before anybody else.
-pub(crate) const FILE_MAPPED_ANEW: u8 = 1;
-/// The same, and a move has been made since: not a program that maps a file for each of its moves.
-const WORTH_A_LOOK: u8 = 2;
-/// A look is being taken, or was when this process was forked.
-const LOOKING: u8 = 5;
+/// A file was mapped since the last check. The loader does so before any code of ours runs.
+pub(crate) const FILE_MAPPED: u8 = 1;
+/// The same, and the process has moved memory since without mapping another file: a check is worth
+/// its cost.
+const WORTH_A_CHECK: u8 = 2;
+/// A check is in progress, or was when this process was forked.
+const CHECKING: u8 = 5;
 const ALL_MOVABLE: u8 = Files::AllMovable as u8;
 const SOME_PLACED_BY_DRIVER: u8 = Files::SomePlacedByDriver as u8;
 
+/// Whether the process has made a userfaultfd.
 pub(crate) fn userfaultfd_made() -> bool {
     USERFAULTFD_MADE.load(Ordering::Relaxed)
 }
 
-/// Whether the VMAs of a move need their names. `look` looks at every file mapping of this process;
-/// it is asked when that is likely to spare later moves more than it costs now.
-pub(crate) fn names_matter(look: impl FnOnce() -> Files) -> bool {
+/// Whether the names of the VMAs of this move matter. `check` looks at all file mappings; it is
+/// called when it is likely to save later moves more than it costs.
+pub(crate) fn names_matter(check: impl FnOnce() -> Files) -> bool {
     match FILES.load(Ordering::Relaxed) {
         ALL_MOVABLE => false,
-        known @ (WORTH_A_LOOK | LOOKING) => {
-            // Before the look: a file mapped meanwhile marks anew.
-            let unmarked =
-                FILES.compare_exchange(known, LOOKING, Ordering::SeqCst, Ordering::Relaxed);
-            let found = unmarked.map_or(Files::SomePlacedByDriver, |_| look());
+        known @ (WORTH_A_CHECK | CHECKING) => {
+            // Marked before the check, so that a file mapped meanwhile is not missed.
+            let marked =
+                FILES.compare_exchange(known, CHECKING, Ordering::SeqCst, Ordering::Relaxed);
+            let found = marked.map_or(Files::SomePlacedByDriver, |_| check());
             let _ =
-                FILES.compare_exchange(LOOKING, found as u8, Ordering::SeqCst, Ordering::Relaxed);
+                FILES.compare_exchange(CHECKING, found as u8, Ordering::SeqCst, Ordering::Relaxed);
             found == Files::SomePlacedByDriver
         }
         SOME_PLACED_BY_DRIVER => true,
         _ => {
-            FILES.store(WORTH_A_LOOK, Ordering::Relaxed);
+            FILES.store(WORTH_A_CHECK, Ordering::Relaxed);
             true
         }
     }

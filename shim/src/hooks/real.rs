@@ -161,9 +161,6 @@ pub(crate) enum Real {
     Kernel,
 }
 
-/// The former name, which `emulate` and `recording` still use.
-pub(crate) use Real as Next;
-
 impl Real {
     /// Forwards a call unchanged. Returns as a C function does, with errno set on failure.
     #[inline]

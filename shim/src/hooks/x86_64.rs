@@ -9,7 +9,7 @@ use super::{
     USERFAULTFD_IOC_NEW, mremap_by_number, set_seccomp, set_seccomp_by_number,
     set_seccomp_by_number_of_prctl,
 };
-use crate::hooks::evidence::{FILE_MAPPED_ANEW, FILES, USERFAULTFD_MADE};
+use crate::hooks::evidence::{FILE_MAPPED, FILES, USERFAULTFD_MADE};
 use crate::hooks::real::{IOCTL, MMAP, MMAP64, PRCTL, SHMAT, SYSCALL};
 
 /// Exports a function that runs `checks` and jumps to the real one, at label 2. Before our
@@ -66,7 +66,7 @@ hook! { syscall:
         "mov byte ptr [rip + {userfaultfd_made}], 1"
         "jmp 2f"
         "5:"
-        "mov byte ptr [rip + {files}], {file_mapped_anew}"
+        "mov byte ptr [rip + {files}], {file_mapped}"
         "jmp 2f"
         "6:"
         "cmp esi, {pr_set_seccomp}"
@@ -97,7 +97,7 @@ hook! { syscall:
     ioctl = const libc::SYS_ioctl,
     new_userfaultfd = const USERFAULTFD_IOC_NEW,
     files = sym FILES,
-    file_mapped_anew = const FILE_MAPPED_ANEW,
+    file_mapped = const FILE_MAPPED,
     userfaultfd_made = sym USERFAULTFD_MADE,
     enter_kernel = sym enter_kernel,
 }
@@ -135,13 +135,13 @@ macro_rules! hook_mmap {
             checks [
                 "test ecx, {anonymous}"
                 "jnz 2f"
-                "mov byte ptr [rip + {files}], {file_mapped_anew}"
+                "mov byte ptr [rip + {files}], {file_mapped}"
             ]
             early ["mov eax, {number}" "jmp {enter_kernel}"]
             real $real,
             anonymous = const libc::MAP_ANONYMOUS,
             files = sym FILES,
-            file_mapped_anew = const FILE_MAPPED_ANEW,
+            file_mapped = const FILE_MAPPED,
             number = const libc::SYS_mmap,
             enter_kernel = sym enter_kernel,
         }
@@ -152,11 +152,11 @@ hook_mmap!(mmap64, MMAP64);
 
 // void *shmat(int id, const void *address, int flags)
 hook! { shmat:
-    checks ["mov byte ptr [rip + {files}], {file_mapped_anew}"]
+    checks ["mov byte ptr [rip + {files}], {file_mapped}"]
     early ["mov eax, {number}" "jmp {enter_kernel}"]
     real SHMAT,
     files = sym FILES,
-    file_mapped_anew = const FILE_MAPPED_ANEW,
+    file_mapped = const FILE_MAPPED,
     number = const libc::SYS_shmat,
     enter_kernel = sym enter_kernel,
 }

@@ -6,7 +6,8 @@ use mremap_trace::{Call, FoundBy, Gap, Outcome, Part, Record, Summary, Under};
 use super::return_address::Caller;
 use super::ring::{self, Claim};
 use super::{caller_modules, clock, store};
-use crate::sys;
+use crate::process::seccomp;
+use crate::sys::{self, probe};
 
 /// A call being recorded. Without a trace every method returns at once.
 pub(crate) struct CallRecord {
@@ -125,10 +126,13 @@ impl CallRecord {
 
     #[inline(never)]
     fn append_gap(&self, gap: Range, target: u64) {
-        let under = match sys::mmap_of_no_type(target, gap.len()).0 {
-            libc::EEXIST => Under::Mapped,
-            libc::EINVAL | libc::EAGAIN => Under::Empty,
-            _ => Under::Unknown,
+        // Under a filter the probe would take a system call for each page.
+        let is_free =
+            if seccomp::is_filtered() { None } else { probe::is_free(target, gap.len()).ok() };
+        let under = match is_free {
+            Some(false) => Under::Mapped,
+            Some(true) => Under::Empty,
+            None => Under::Unknown,
         };
         ring::append(&Record::Gap(Gap {
             call: self.summary.call,

@@ -27,16 +27,16 @@ use mremap_trace::{Call, FRAMES_PER_RECORD, Outcome, Record, Stack};
 
 use self::return_address::Caller;
 use self::ring::Claim;
-use crate::hooks::real::{self, Next};
+use crate::hooks::real::{self, Real};
 use crate::process::config;
 use crate::sys;
 
 /// Forwards a call and records it. Nearly every recorded call takes this path.
 #[inline]
-pub(crate) fn pass_through(request: &Request, next: Next, caller: Caller) -> *mut c_void {
+pub(crate) fn pass_through(request: &Request, real: Real, caller: Caller) -> *mut c_void {
     caller_modules::ensure_recorded(caller.address);
     let ticks = clock::ticks();
-    let answer = next.forward_marked(request);
+    let answer = real.forward_marked(request);
     let duration = clock::ticks().wrapping_sub(ticks);
     let call = || Call {
         outcome: Outcome::PassedThrough,

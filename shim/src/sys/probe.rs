@@ -4,12 +4,16 @@
 //! - A growth in place to an impossible length tells whether one VMA holds a range
 //!   ([`is_one_vma`]).
 //! - An `mmap` of a mapping type that does not exist tells whether a range is free ([`is_free`]).
+//!
+//! A seccomp filter may look at arguments and kill for flags that are rarely used. Under one,
+//! probes have the flags of the program's own moves.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Request};
 
 use crate::process::address_space::{SMALLEST_TASK_SIZE, page_size};
+use crate::process::seccomp;
 use crate::sys::{self, Errno};
 
 /// What [`is_one_vma`] found.
@@ -47,7 +51,9 @@ static LENGTH: AtomicU8 = AtomicU8::new(0);
 pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
     let mut index = LENGTH.load(Ordering::Relaxed);
     while let Some(&new_len) = IMPOSSIBLE_LENGTHS.get(usize::from(index)) {
-        let request = Request { old: start, old_len: len, new_len, flags: Flags(0), new: 0 };
+        // With `MREMAP_MAYMOVE` growth fails as surely: no hole is that large.
+        let flags = if seccomp::is_filtered() { Flags::MAYMOVE } else { Flags(0) };
+        let request = Request { old: start, old_len: len, new_len, flags, new: 0 };
         match sys::mremap(&request) {
             Err(Errno(libc::ENOMEM | libc::EAGAIN)) => {
                 LENGTH.store(index, Ordering::Relaxed);
@@ -63,7 +69,7 @@ pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
 
 /// Whether something is mapped in the page at `address`.
 pub(crate) fn is_mapped(address: u64) -> bool {
-    sys::mmap_of_no_type(address, page_size()) == Errno(libc::EEXIST)
+    is_free(address, page_size()) == Ok(false)
 }
 
 /// Whether nothing is mapped in a range that ends below `TASK_SIZE`.
@@ -72,11 +78,32 @@ pub(crate) fn is_mapped(address: u64) -> bool {
 /// `mmap` failed for another reason: a sandbox refuses it.
 #[inline]
 pub(crate) fn is_free(start: u64, len: u64) -> sys::Result<bool> {
+    if seccomp::is_filtered() {
+        return is_free_by_growth(start, len);
+    }
     match sys::mmap_of_no_type(start, len) {
         Errno::EINVAL => Ok(true),
         Errno(libc::EEXIST) => Ok(false),
         _ => is_free_by_pages(start, len),
     }
+}
+
+/// The same under a filter, page by page. Memory whose growth is always `EFAULT` counts as free. Of
+/// a long range only the beginning is probed so: a whole one could take minutes.
+#[cold]
+#[inline(never)]
+fn is_free_by_growth(start: u64, len: u64) -> sys::Result<bool> {
+    const MOST_PAGES: u64 = 4096;
+    let page = page_size();
+    let probed = len.min(MOST_PAGES * page);
+    let mut address = start;
+    while address < start + probed {
+        if is_one_vma(address, page) != OneVma::No {
+            return Ok(false);
+        }
+        address += page;
+    }
+    if probed == len { Ok(true) } else { is_free_by_pages(start + probed, len - probed) }
 }
 
 /// The same below `mmap_min_addr`, where `mmap` is refused before it looks at the range. Few pages
