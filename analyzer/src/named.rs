@@ -1,5 +1,5 @@
-//! An event with everything spelt out: who, when by every clock, from where. It knows neither files nor
-//! symbols any more, so it can be handed to another thread.
+//! Events with process, times and call sites resolved, independent of files and symbols: they can
+//! be sent to another thread.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use crate::model::{Event, Filter, Why};
 use crate::stats::Bytes;
 use crate::symbols::{Site, Symbols};
 
-/// The process an event comes from.
+/// The process of an event.
 pub struct Origin {
-    /// Its index among those read.
+    /// Index of the process.
     pub id: usize,
     /// Process id.
     pub pid: u32,
@@ -26,25 +26,25 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// A number of clock ticks in nanoseconds.
+    /// Converts ticks to nanoseconds.
     pub fn nanoseconds(&self, ticks: u64) -> u64 {
         self.clock.nanoseconds(ticks)
     }
 }
 
-/// A call site and its texts, put together once.
+/// A call site with its texts.
 pub struct NamedPlace {
-    /// Its number: places are counted as they are met.
+    /// Number in the order in which call sites were met.
     pub id: usize,
-    /// One line.
+    /// Name in one line.
     pub name: String,
     /// `module+0xoffset`.
     pub place: String,
-    /// The rest.
+    /// The call site.
     pub site: Arc<Site>,
 }
 
-/// An event with everything spelt out.
+/// An event with everything resolved.
 pub struct Named {
     /// The event.
     pub event: Event,
@@ -56,27 +56,27 @@ pub struct Named {
     pub monotonic: u64,
     /// Nanoseconds since the trace's start.
     pub since_start: u64,
-    /// Nanoseconds until return.
+    /// Duration of the call, in ns.
     pub duration: u64,
     /// Bytes requested, relocated and grown in place.
     pub bytes: Bytes,
-    /// Why it failed, where it did.
+    /// Why it failed, if it did.
     pub why: Option<Why>,
-    /// Where the call came from.
+    /// The call site.
     pub site: Arc<NamedPlace>,
-    /// What called that, innermost first; empty where stacks were not recorded.
+    /// The frames above it, innermost first; empty if stacks were not recorded.
     pub stack: Vec<Arc<NamedPlace>>,
 }
 
 impl Named {
-    /// Whether its call site is meant: for who names events as they come, and cannot pick addresses beforehand.
+    /// Whether the call site matches `--site`, for events that are named before they are filtered.
     pub fn passes_site(&self, filter: &Filter) -> bool {
         let wanted = filter.site.as_ref();
         wanted.is_none_or(|text| self.site.site.matches(text))
     }
 }
 
-/// Spells events out.
+/// Resolves events.
 pub struct Namer<'a> {
     symbols: &'a Symbols,
     origins: Vec<Option<Arc<Origin>>>,
@@ -84,12 +84,12 @@ pub struct Namer<'a> {
 }
 
 impl<'a> Namer<'a> {
-    /// Knows nothing yet.
+    /// Makes a namer.
     pub fn new(symbols: &'a Symbols) -> Self {
         Self { symbols, origins: Vec::new(), places: HashMap::new() }
     }
 
-    /// Spells an event out.
+    /// Resolves an event.
     pub fn name(&mut self, process: &Process, event: Event) -> Named {
         let of = event.process;
         let ticks = event.call.ticks;

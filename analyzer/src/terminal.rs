@@ -1,4 +1,4 @@
-//! What the terminal can show: width, colours, characters, progress.
+//! The terminal: width, colours, character set, progress.
 
 use std::cell::RefCell;
 use std::io::{IsTerminal, Stdout, stderr, stdout};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Columns where no width is known.
+/// Columns if the width is unknown.
 pub const DEFAULT_WIDTH: usize = 80;
 /// Work shorter than this shows no progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Columns of the terminal behind standard output; none in a pipe. `COLUMNS` says otherwise.
+/// Returns the columns of the terminal, or `COLUMNS`; `None` in a pipe.
 pub fn width() -> Option<usize> {
     let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
     said.or_else(|| width_of(&stdout())).filter(|columns| *columns >= 40)
@@ -52,19 +52,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Work of so many steps.
+    /// Begins work of `total` steps.
     pub fn new(total: u64, what: &'static str) -> Self {
         Self { start: Instant::now(), total, done: RefCell::new(0), what, bar: RefCell::new(None) }
     }
 
-    /// One step is done.
+    /// Counts one step.
     pub fn step(&self) {
         let mut done = self.done.borrow_mut();
         *done += 1;
         let mut bar = self.bar.borrow_mut();
         match &*bar {
             Some(bar) => bar.set_position(*done),
-            // The clock is asked now and then only: a step may be short.
+            // A step may be short: read the clock only at every 16th.
             None if done.is_multiple_of(16) && self.start.elapsed() > PATIENCE => {
                 *bar = stderr().is_terminal().then(|| self.begin(*done));
             }

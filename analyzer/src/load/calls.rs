@@ -1,4 +1,5 @@
-//! The calls of one chunk, where they stand: what a visitor does not ask for is never decoded.
+//! The calls of one chunk, in their slots' bytes: fields that a visitor does not read are not
+//! decoded.
 
 use mremap_trace::layout::{SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
 use mremap_trace::{Call, StoredCall};
@@ -6,21 +7,21 @@ use mremap_trace::{Call, StoredCall};
 /// A chunk's slots.
 pub type Slots = [[u8; SLOT_SIZE]; SLOTS_PER_CHUNK as usize];
 
-/// Some calls of one chunk.
+/// Some of the calls of one chunk.
 #[derive(Clone, Copy)]
 pub struct Calls<'a> {
     slots: &'a Slots,
-    /// Bit n: slot n is one of them.
+    /// Bit n: slot n holds one of the calls.
     mask: u64,
-    /// Bit n: if slot n is a call, it failed.
+    /// Bit n: slot n failed, if it holds a call.
     failed: u64,
 }
 
 impl<'a> Calls<'a> {
-    /// The calls among the slots that a mask picks.
+    /// Finds the calls among the slots that a mask selects.
     pub fn among(slots: &'a Slots, picked: u64) -> Self {
         let (mut mask, mut failed) = (0, 0);
-        // Each turns the masks on by one place, so that 64 bring the first slot's bit to the lowest.
+        // Each step rotates the masks by one bit: after 64 the first slot's bit is the lowest.
         for slot in slots {
             let call = StoredCall(slot);
             mask = (mask | u64::from(call.is_call())).rotate_right(1);
@@ -29,45 +30,46 @@ impl<'a> Calls<'a> {
         Self { slots, mask: mask & picked, failed }
     }
 
-    /// Bit n: the call in slot n is one of them.
+    /// Returns a mask: bit n is set if slot n holds one of the calls.
     pub fn mask(&self) -> u64 {
         self.mask
     }
 
-    /// How many.
+    /// Returns the number of calls.
     pub fn len(&self) -> usize {
         self.mask.count_ones() as usize
     }
 
-    /// Each with its slot's index in the chunk.
+    /// Iterates over the calls, each with its slot's index in the chunk.
     #[inline]
     pub fn iter(&self) -> Iter<'a> {
         Iter { slots: self.slots, left: Bits(self.mask) }
     }
 
-    /// The call in a slot, if it is one of them.
+    /// Returns the call in a slot, if it is one of these.
     pub fn get(&self, index: u32) -> Option<Call> {
         let is_one = self.mask.checked_shr(index).unwrap_or(0) & 1 == 1;
         let slot = self.slots.get(index as usize).filter(|_| is_one)?;
         Call::decode(&words(slot))
     }
 
-    /// Those in the slots that a mask picks.
+    /// Returns the calls in the slots that a mask selects.
     pub fn within(&self, picked: u64) -> Self {
         Self { mask: self.mask & picked, ..*self }
     }
 
-    /// Those that failed.
+    /// Returns the calls that failed.
     pub fn failed(&self) -> Self {
         Self { mask: self.mask & self.failed, ..*self }
     }
 
-    /// Those that did not.
+    /// Returns the calls that succeeded.
     pub fn succeeded(&self) -> Self {
         Self { mask: self.mask & !self.failed, ..*self }
     }
 
-    /// Hands each on with its slot's index. Nearly always a slot that holds one is followed by another.
+    /// Calls `take` with each call and its slot's index. Faster than `iter`: calls mostly fill
+    /// slots in a row.
     #[inline]
     pub fn for_each(&self, mut take: impl FnMut(usize, StoredCall<'a>)) {
         let mut left = self.mask;
@@ -82,25 +84,25 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// A slot of the chunk, whatever it holds.
+    /// Returns a slot of the chunk, whatever it holds.
     pub fn slot(&self, index: u32) -> Option<&'a [u8; SLOT_SIZE]> {
         self.slots.get(index as usize)
     }
 
-    /// All slots, whatever stands in them.
+    /// Iterates over all slots of the chunk, whatever they hold.
     #[inline]
     pub fn slots(&self) -> impl Iterator<Item = StoredCall<'a>> + use<'a> {
         self.slots.iter().map(StoredCall)
     }
 
-    /// Those that something holds for.
+    /// Keeps the calls that match a predicate.
     pub fn filter(&self, mut holds: impl FnMut(&Call) -> bool) -> Self {
         let passed = self.iter().filter(|(_, call)| holds(call));
         Self { mask: passed.fold(0, |mask, (index, _)| mask | 1 << index), ..*self }
     }
 }
 
-/// Calls with their slots' indices.
+/// Iterator over calls, each with its slot's index.
 pub struct Iter<'a> {
     slots: &'a Slots,
     left: Bits,
@@ -117,7 +119,7 @@ impl Iterator for Iter<'_> {
     }
 }
 
-/// The numbers of the bits that are set, lowest first.
+/// Iterator over the indices of the set bits, lowest first.
 pub struct Bits(pub u64);
 
 impl Iterator for Bits {
@@ -131,7 +133,7 @@ impl Iterator for Bits {
     }
 }
 
-/// A slot's bytes as the words they were written as.
+/// Returns a slot's bytes as words.
 #[inline]
 pub fn words(slot: &[u8; SLOT_SIZE]) -> [u64; SLOT_WORDS] {
     let mut words = [0; SLOT_WORDS];
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_told_from_other_records_and_failed_ones_from_others() {
+    fn finds_calls_and_failed_calls_among_other_records() {
         let call = |index: usize| Call {
             outcome: Outcome::ALL[index % 6],
             ticks: index as u64,
@@ -169,7 +171,7 @@ mod tests {
             result: [1 << 40, -1, -4095, -4096][index % 4],
             caller: 6,
         };
-        // Slots 0 to 6 and each seventh hold none.
+        // Slots 0 to 6 and every seventh hold no call.
         let is_call = |index: usize| index > 6 && !index.is_multiple_of(7);
         let slots = std::array::from_fn(|index| match index {
             0..=6 => [[0, 7, 8, 16, 20, 21, 255][index]; SLOT_SIZE],
@@ -203,7 +205,7 @@ mod tests {
 
     fn fields_of(call: &Call) -> ([u64; 6], bool) {
         let Call { ticks, duration, old, old_len, new_len, result, .. } = *call;
-        // As it is kept.
+        // As it is stored.
         let duration = if duration < 1 << 31 { duration } else { duration >> 10 << 10 };
         ([ticks, duration, old, old_len, new_len, result as u64], call.errno().is_some())
     }

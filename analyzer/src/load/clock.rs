@@ -1,41 +1,42 @@
-//! Ticks into nanoseconds, any number of them, or durations quickly.
+//! Conversion of ticks to nanoseconds.
 
-/// 2^52: from here on a double counts whole numbers, and its low bits are the number.
+/// 2^52: from here on doubles are whole numbers, and their low bits are the number.
 const WHOLE: f64 = (1_u64 << 52) as f64;
-/// Ticks of the longest duration that a record can hold.
+/// Longest duration that a record holds, in ticks.
 const LONGEST: f64 = (1_u64 << 41) as f64;
-/// The bits of a double's fraction.
+/// The fraction bits of a double.
 const FRACTION: u64 = (1 << 52) - 1;
 
-/// How long a tick is.
+/// The length of a tick.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    /// Nanoseconds of a tick.
+    /// Nanoseconds per tick.
     pub ns_per_tick: f64,
 }
 
 impl Clock {
-    /// A number of ticks in nanoseconds.
+    /// Converts ticks to nanoseconds.
     #[inline]
     pub fn nanoseconds(self, ticks: u64) -> u64 {
         (ticks as f64 * self.ns_per_tick) as u64
     }
 
-    /// Whether [`Clock::exactly`] and [`Clock::whole`] are right for every duration that a record can hold.
+    /// Whether [`Clock::exactly`] and [`Clock::whole`] are exact for every duration that a record
+    /// holds.
     #[inline]
     pub fn is_exact_for_durations(self) -> bool {
         self.ns_per_tick * LONGEST < WHOLE / 2.0
     }
 
-    /// A duration in nanoseconds and fractions of them. Baseline processors have no instruction between doubles and
-    /// 64-bit numbers that works on several at once; the bits of 2^52 and a number below it are their sum's.
+    /// Converts a duration to nanoseconds with fractions, in a form that compilers vectorise:
+    /// baseline x86-64 has no vector instruction that converts 64-bit integers to doubles.
     #[inline]
     pub fn exactly(self, ticks: u64) -> f64 {
         (f64::from_bits(WHOLE.to_bits() | ticks) - WHOLE) * self.ns_per_tick
     }
 
-    /// The nanoseconds without fractions: adding 2^52 rounds to a whole number, and one is taken off where that was
-    /// upwards.
+    /// Rounds down to whole nanoseconds: adding 2^52 rounds to nearest, and 1 is subtracted if that
+    /// was up.
     #[inline]
     pub fn whole(exact: f64) -> u64 {
         let near = exact + WHOLE;
@@ -48,7 +49,7 @@ mod tests {
     use super::Clock;
 
     #[test]
-    fn every_duration_is_converted_to_the_last_bit() {
+    fn both_conversions_agree_on_every_duration() {
         let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut next = || {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

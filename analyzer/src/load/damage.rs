@@ -1,19 +1,19 @@
-//! What cannot be read, with its place.
+//! Damage: what cannot be read, and at which offset.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Damaged places kept for one file; more of them are only counted.
+/// Entries kept for one file; more are only counted.
 const MOST: usize = 100;
 
-/// Something in a file that cannot be read.
+/// Damage in a trace file.
 #[derive(Clone, Debug)]
 pub struct Damage {
     /// The trace file.
     pub file: PathBuf,
-    /// Where in it, bytes.
+    /// Offset in the file, in bytes.
     pub offset: u64,
-    /// What is wrong, and what to do.
+    /// What is wrong and what to do.
     pub what: String,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Damage of one file, bounded.
+/// The damage of one file, bounded in number.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     kept: Vec<(u64, String)>,
@@ -31,7 +31,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Something is wrong at a byte offset.
+    /// Adds damage at an offset in bytes.
     pub fn add(&mut self, offset: u64, what: impl Into<String>) {
         if self.kept.len() < MOST {
             self.kept.push((offset, what.into()));
@@ -40,7 +40,7 @@ impl Log {
         }
     }
 
-    /// Takes what another log of the same file found further on.
+    /// Appends the damage found in a later part of the same file.
     pub fn append(&mut self, later: Self) {
         for (offset, what) in later.kept {
             self.add(offset, what);
@@ -48,7 +48,7 @@ impl Log {
         self.more += later.more;
     }
 
-    /// The damage, the last entry telling how much more there is.
+    /// Returns the damage; the last entry has the number of those not kept.
     pub fn of_file(&self, file: &Path) -> impl Iterator<Item = Damage> {
         let last = self.kept.len().saturating_sub(1);
         self.kept.iter().enumerate().map(move |(index, (offset, what))| {

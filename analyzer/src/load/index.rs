@@ -1,5 +1,4 @@
-//! Where the calls of each moment stand: one entry a chunk, so that a trace can be read in the order of time
-//! without being held in memory.
+//! An index of chunks by time, to read events in order without holding them in memory.
 
 use std::collections::HashMap;
 
@@ -11,20 +10,20 @@ use super::survey::Traces;
 /// A thread's records in one chunk.
 #[derive(Clone, Copy)]
 struct Entry {
-    /// The chunk's place in the file.
+    /// Position of the chunk in the file.
     place: u32,
     tid: u32,
-    /// Number of the chunk; where the last records are kept, places hold numbers of several laps.
+    /// Number of the chunk. If the last records are kept, positions hold numbers of several laps.
     number: u32,
-    /// The place of the chunk its thread filled next; its own when there is none.
+    /// Position of the thread's next chunk; its own if there is none.
     next: u32,
     calls: u32,
-    /// Wall clock of its earliest call, nanoseconds.
+    /// Wall clock of its earliest call, in ns.
     first: u64,
 }
 
 impl Entry {
-    /// Takes the records that the same thread has in the same chunk, if `later` are.
+    /// Merges a later entry of the same thread and chunk; false if it is of another.
     fn merge(&mut self, later: &Self) -> bool {
         let is_same = (self.place, self.tid) == (later.place, later.tid);
         if is_same {
@@ -35,19 +34,19 @@ impl Entry {
     }
 }
 
-/// Chunks by file, and by time.
+/// The chunks of all files.
 #[derive(Default)]
 pub struct Index {
-    /// By place and thread.
+    /// Sorted by position and thread.
     files: Vec<Vec<Entry>>,
-    /// Moment, file, place.
+    /// Wall clock of the first call, file, position.
     pub(super) by_time: Vec<(u64, u32, u32)>,
-    /// Calls in all files.
+    /// Number of calls in all files.
     pub calls: u64,
 }
 
 impl Index {
-    /// Builds it in one scan.
+    /// Builds the index in one scan.
     pub fn build(traces: &mut Traces) -> Self {
         let mut files: Vec<Vec<Entry>> = traces.processes.iter().map(|_| Vec::new()).collect();
         let found = scan(
@@ -83,7 +82,7 @@ impl Index {
         index
     }
 
-    /// The chunk that a thread filled after the one at a place.
+    /// Returns the position of the thread's next chunk after the one at `place`.
     pub fn next_of_thread(&self, file: usize, place: u32, tid: u32) -> Option<u32> {
         let entries = self.files.get(file)?;
         let at = entries.binary_search_by_key(&(place, tid), |entry| (entry.place, entry.tid));

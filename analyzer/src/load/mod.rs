@@ -1,10 +1,11 @@
-//! Files into records. Nothing in a file is trusted: counts are bounded by the bytes that are there, damage
-//! is named by offset, and everything readable before it is still handed on.
+//! Reading of trace files. Nothing in a file is trusted: counts are bounded by the file's length,
+//! damage is reported with its offset, and everything readable is returned.
 //!
-//! A file is read twice at most. [`survey`] looks at the header and a sample of clock readings; [`scan()`]
-//! goes through all records once, in pieces and on several threads, which is all that sums and counts need.
-//! Who needs whole events in the order of time builds an [`index`] of chunks by such a scan and follows it
-//! ([`ordered`]). A trace that is still being written is followed by a [`tail`]. Memory is bounded by the number of chunks, never by the number of records.
+//! A file is read at most twice. [`survey`] reads the header and a sample of clock readings.
+//! [`scan()`] reads all records once, in parallel, which is enough for sums. To read events in the
+//! order of time, an [`index`] of chunks is built by a scan, and [`ordered`] follows it. A [`tail`]
+//! follows a trace that is still written. Memory is bounded by the number of chunks, not of
+//! records.
 
 mod calls;
 mod clock;

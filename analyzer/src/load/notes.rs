@@ -1,14 +1,14 @@
-//! Records with text: modules, and what the shim said of itself. Their number is bounded; a damaged file can
+//! Records with text: modules and messages. Their number is bounded, because a damaged file can
 //! claim any.
 
 use mremap_trace::{Level, Message, Module, Record};
 
 use crate::model::units::printable;
 
-/// A module and its path.
+/// A module with its path.
 #[derive(Clone)]
 pub struct NamedModule {
-    /// Where it was loaded.
+    /// The record.
     pub module: Module,
     /// Its path.
     pub path: String,
@@ -16,15 +16,15 @@ pub struct NamedModule {
 
 const MOST_MODULES: usize = 16_384;
 const MOST_MESSAGES: usize = 1_000;
-/// Bytes of text that fit into a chunk.
+/// More text than a chunk holds.
 const MOST_TEXT: usize = 4096;
 
 /// Modules and messages of one trace.
 #[derive(Default)]
 pub struct Notes {
-    /// Modules in the order they were recorded.
+    /// Modules in the order of their records.
     pub modules: Vec<NamedModule>,
-    /// Messages.
+    /// Messages of the shim.
     pub messages: Vec<String>,
     pending: Option<Pending>,
 }
@@ -34,7 +34,7 @@ enum Owner {
     Message(Message),
 }
 
-/// A record whose text slots are still coming.
+/// A record whose text is incomplete.
 struct Pending {
     owner: Owner,
     wanted: usize,
@@ -42,7 +42,7 @@ struct Pending {
 }
 
 impl Notes {
-    /// Takes a record of the chunk being read.
+    /// Takes the next record of a chunk.
     pub fn take(&mut self, record: &Record) {
         if let Record::Text(text) = record {
             self.take_text(text);
@@ -67,7 +67,7 @@ impl Notes {
         }
     }
 
-    /// No text runs over the end of a chunk: what came of it is all there is.
+    /// Ends the text at the end of a chunk, which no text crosses.
     pub fn end_of_text(&mut self) {
         let Some(mut pending) = self.pending.take() else {
             return;
@@ -86,7 +86,7 @@ impl Notes {
         }
     }
 
-    /// Takes what was found further on in the same file.
+    /// Appends what was found in a later part of the same file.
     pub fn append(&mut self, later: Self) {
         let room = MOST_MODULES.saturating_sub(self.modules.len());
         self.modules.extend(later.modules.into_iter().take(room));

@@ -1,5 +1,5 @@
-//! Events in the order of time, with their parts and gaps: a merge of the chunks that are open at a moment,
-//! one or two a thread.
+//! Events in the order of time: a merge of the chunks that are open at a moment, one or two a
+//! thread.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,30 +19,30 @@ use super::survey::Traces;
 use crate::model::Event;
 use crate::terminal::Progress;
 
-/// Chunks open at once. Only a file made to do harm has more; its order suffers, not the reader.
+/// Most chunks open at once. Only a hostile file has more, and its events may be out of order.
 const MOST_OPEN: usize = 8192;
-/// Parts and gaps kept of one event; the kernel's own limit on mappings is 65,530 unless raised.
+/// Most parts, and gaps, of one event. The kernel's default limit on mappings is 65,530.
 const MOST_PIECES: usize = 262_144;
-/// Frames kept of one event.
+/// Most frames of one event.
 const MOST_FRAMES: usize = 256;
 
-/// A call without what belongs to it.
+/// A call without its parts, gaps and stack.
 pub struct Met<'a> {
-    /// Place by wall clock among all events of all processes read, from 1.
+    /// Number by wall clock among all events of all processes, from 1.
     pub number: u64,
     /// Its process.
     pub process: &'a Process,
-    /// The index of its process among those read.
+    /// Index of its process.
     pub of: usize,
-    /// The thread that called.
+    /// Its thread.
     pub tid: u32,
     /// The call.
     pub call: &'a Call,
 }
-/// Hands on every call that `wanted` picks, as a whole event, in the order of time; until `take` breaks off.
+/// Calls `take` with every event whose call passes `wanted`, in the order of time, until it breaks.
 ///
 /// # Errors
-/// Those of `take`.
+/// Returns the errors of `take`.
 pub fn in_order(
     traces: &Traces,
     index: &Index,
@@ -67,7 +67,7 @@ pub fn in_order(
     Ok(())
 }
 
-/// A chunk whose calls are being handed on.
+/// The remaining calls of an open chunk.
 struct Open {
     /// Latest first.
     calls: Vec<OpenCall>,
@@ -77,19 +77,19 @@ struct OpenCall {
     slot: u32,
     tid: u32,
     call: Call,
-    /// Whether a stack follows.
+    /// Whether stack records follow it.
     has_stack: bool,
 }
 
-/// The chunks that are open at a moment, by their next call.
+/// The open chunks, ordered by their next call.
 struct Merge<'a> {
     traces: &'a Traces,
-    /// Chunks to come: moment of the first call, file, place.
+    /// Chunks still to be opened: wall clock of the first call, file, position.
     waiting: Peekable<Copied<slice::Iter<'a, (u64, u32, u32)>>>,
     open: Vec<Open>,
-    /// Places in `open` whose chunk is through.
+    /// Indices in `open` whose chunk is finished.
     free: Vec<usize>,
-    /// Moment of the next call, file, place, and which open chunk.
+    /// Wall clock of the next call, file, position, index in `open`.
     heap: BinaryHeap<Reverse<(u64, u32, u32, usize)>>,
     progress: Progress,
 }
@@ -106,7 +106,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// The earliest call of all that are left.
+    /// Returns the earliest remaining call.
     fn next(&mut self) -> Option<Next<'a>> {
         loop {
             self.open_due();
@@ -118,7 +118,7 @@ impl<'a> Merge<'a> {
                 continue;
             };
             let taken = chunk.calls.pop();
-            // The chunk stays in the heap, by its next call.
+            // The chunk stays in the heap with its next call.
             if let Some(OpenCall { call, .. }) = chunk.calls.last() {
                 *top = Reverse((process.wall_clock(call.ticks), file, place, at));
             } else {
@@ -131,7 +131,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Opens the chunks whose first call comes no later than the next call of those that are open.
+    /// Opens the chunks whose first call is not later than the next call of the open ones.
     fn open_due(&mut self) {
         while let Some(&(moment, file, place)) = self.waiting.peek() {
             let earliest = self.heap.peek().map_or(u64::MAX, |Reverse(top)| top.0);
@@ -161,7 +161,7 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// A call on its way out, and where it stands.
+/// A call taken from the merge, and the position of its chunk.
 struct Next<'a> {
     process: &'a Process,
     of: usize,
@@ -170,7 +170,7 @@ struct Next<'a> {
 }
 
 impl Next<'_> {
-    /// The whole of it.
+    /// Assembles the event.
     fn event(&self, number: u64, index: &Index) -> Event {
         let OpenCall { slot, tid, call, has_stack } = self.taken;
         let mut event = Event::new(number, self.of, tid, call);
@@ -213,12 +213,12 @@ fn open_chunk(process: &Process, place: u32, mut calls: Vec<OpenCall>) -> Open {
     Open { calls }
 }
 
-/// A slot's file-wide number.
+/// Returns a slot's file-wide number.
 fn slot_number(place: u32, slot: u32) -> u64 {
     u64::from(place) * u64::from(SLOTS_PER_CHUNK) + u64::from(slot)
 }
 
-/// The records of a chunk from a slot on, each with its slot and its thread.
+/// Iterates over the records of a chunk from a slot on, each with its slot and thread.
 fn records(bytes: &[u8], from: u32) -> impl Iterator<Item = (u32, u32, Record)> {
     let header = ChunkHeader::decode(bytes);
     let (claimed, mut tid) = header.map_or((0, 0), |chunk| (chunk.valid_slots(), chunk.tid));
@@ -234,7 +234,7 @@ fn records(bytes: &[u8], from: u32) -> impl Iterator<Item = (u32, u32, Record)> 
     })
 }
 
-/// Whether a call was taken apart: an emulated move always, others with the detail `vmas`.
+/// Whether parts were recorded: of emulated moves always, of others with detail `vmas`.
 fn may_have_parts(process: &Process, call: &Call) -> bool {
     match call.outcome {
         Outcome::PassedThrough => false,
@@ -249,7 +249,7 @@ fn push<T>(pieces: &mut Vec<T>, piece: T) {
     }
 }
 
-/// Parts, gaps and summary follow the call among its thread's records.
+/// Collects parts, gaps, summary and stack, which follow the call among its thread's records.
 fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut Event) {
     let number = event.slot as u32;
     let (mut place, mut from) = (place, slot + 1);
@@ -262,7 +262,7 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
                 continue;
             }
             match record {
-                // The stack comes last, right behind the summary.
+                // The stack is last, after the summary.
                 Record::Call(_) if complete => {
                     event.sort_pieces();
                     return;
@@ -271,7 +271,8 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
                     complete = true;
                     event.summary = Some(summary);
                 }
-                // Where the last records are kept, what refers to this slot may mean a call overwritten since.
+                // If the last records are kept, the slot may have held another call, overwritten
+                // since.
                 Record::Part(part) if part.call == number && event.covers(part.start) => {
                     met = true;
                     push(&mut event.parts, part);

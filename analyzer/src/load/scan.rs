@@ -1,4 +1,4 @@
-//! All records once, in pieces, on as many threads as there are processors.
+//! A scan reads all records once, in parallel.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,12 +14,12 @@ use super::source::chunk_offset;
 use super::survey::Traces;
 use crate::terminal::Progress;
 
-/// Chunks read at a time: 256 KiB, which stays in a core's own cache beside the sums.
+/// Chunks read at a time: 256 KiB, which fits into a core's cache together with the sums.
 const WINDOW: u32 = 64;
-/// Chunks of one piece of work: 32 MiB.
+/// Chunks of one unit of work: 32 MiB.
 const PIECE: u32 = 8192;
 
-/// Slots of one chunk in a row, filled by one thread: mostly all of the chunk.
+/// Consecutive slots of one chunk, filled by one thread: mostly the whole chunk.
 #[derive(Clone, Copy)]
 pub struct Run {
     /// Position of the chunk in the file. A slot's file-wide number is `place * 64 + index`.
@@ -30,13 +30,14 @@ pub struct Run {
     pub tid: u32,
 }
 
-/// Who wants records.
+/// Receives the records of a scan.
 pub trait Visitor: Send {
-    /// The records that follow are of this run.
+    /// Begins a run: the records that follow are its records.
     fn run(&mut self, run: &Run);
-    /// All its calls.
+    /// Takes all calls of the run.
     fn calls(&mut self, calls: &Calls<'_>);
-    /// A summary, part, gap or stack of it, in the order of slots; `calls` are the chunk's calls.
+    /// Takes a summary, part, gap or stack of the run, in the order of slots; `calls` are the
+    /// chunk's.
     fn record(&mut self, _record: &Record, _calls: &Calls<'_>) {}
 }
 
@@ -48,7 +49,7 @@ struct Piece {
 fn pieces(processes: &[Process]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (process, of) in processes.iter().enumerate() {
-        // A hostile file may claim sixteen terabytes of chunks that are one hole.
+        // A hostile file may claim 16 TB of chunks that are one hole.
         let mut start = 0;
         while start < of.chunks {
             let offset = chunk_offset(start);
@@ -66,8 +67,8 @@ fn pieces(processes: &[Process]) -> Vec<Piece> {
     pieces
 }
 
-/// Runs a visitor of its own over each piece, and hands the visitors back in the order of files and places.
-/// What was found besides is for [`Traces::take_found`].
+/// Scans each unit of work with its own visitor, and calls `take` with the visitors in the order of
+/// files and positions. What else was found is returned, for [`Traces::take_found`].
 pub fn scan<'a, V: Visitor + 'a>(
     traces: &'a Traces,
     visitor: impl Fn(&'a Process, usize) -> V + Sync,
@@ -156,7 +157,7 @@ fn scan_piece(
                 0
             }
         };
-        // Where the file ends in a chunk, what stands behind its end is left over from an earlier window.
+        // If the file ends in a chunk, the rest of the window is left over from an earlier read.
         let slots = bytes.as_chunks::<SLOT_SIZE>().0;
         let mut whole = (read / SLOT_SIZE) as u32;
         for (slots, place) in slots.as_chunks().0.iter().zip(place..) {
@@ -171,7 +172,7 @@ fn scan_piece(
     found
 }
 
-/// A chunk of which the file has so many whole slots.
+/// Takes a chunk of which the file has `whole` slots.
 fn take_chunk(
     process: &Process,
     (slots, whole): (&Slots, u32),
@@ -208,7 +209,7 @@ fn take_chunk(
     found.notes.end_of_text();
 }
 
-/// The thread id in a slot that says whose the next records are.
+/// Returns the thread id of a slot with a thread record.
 fn thread_of(slot: &[u8; SLOT_SIZE]) -> Option<u32> {
     match Record::decode(words(slot)) {
         Slot::Complete(Record::Thread(tid)) => Some(tid),
@@ -216,7 +217,7 @@ fn thread_of(slot: &[u8; SLOT_SIZE]) -> Option<u32> {
     }
 }
 
-/// The slots of a run, by their mask: its calls, then those that hold something else.
+/// Takes the slots of a run, given by a mask: its calls first, then the others.
 fn take_run(
     process: &Process,
     run: &Run,
@@ -237,7 +238,7 @@ fn take_run(
     }
 }
 
-/// A slot that holds no call.
+/// Takes a slot that holds no call.
 fn take_slot(
     process: &Process,
     (place, index): (u32, u32),
@@ -254,7 +255,7 @@ fn take_slot(
         Slot::Torn if process.alive => found.unfinished += 1,
         Slot::Torn => found.damage.add(
             offset,
-            "a record claimed and never finished (its writer was killed, or is still at it)",
+            "an unfinished record: its writer was killed, or is still writing",
         ),
         Slot::Unknown(tag) => found.damage.add(
             offset,

@@ -1,4 +1,5 @@
-//! One file's bytes by offset. Read, never mapped: a file that shrinks under a mapping kills its reader.
+//! One file's bytes by offset. Read, never mapped: a file that shrinks under a mapping kills its
+//! reader.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};

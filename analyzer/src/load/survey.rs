@@ -36,14 +36,15 @@ impl Traces {
                 .collect::<Vec<_>>()
         };
         let readable = self.processes.iter().flat_map(of_process);
-        // A file without anything in it is no loss beside others, and all there is to say of it when it is alone.
+        // A file without anything in it is no loss beside others, and all there is to say of it
+        // when it is alone.
         let not_begun = self.not_begun.iter().filter(|_| self.processes.is_empty());
         let unreadable = self.unreadable.iter().chain(not_begun);
         unreadable.cloned().chain(readable).collect()
     }
 
-    /// Files of processes that ended between making their trace and opening it: no call of theirs was made by then
-    /// that could be recorded.
+    /// Files of processes that ended between making their trace and opening it: no call of theirs
+    /// was made by then that could be recorded.
     pub fn not_begun(&self) -> usize {
         self.not_begun.len()
     }
@@ -193,7 +194,8 @@ pub fn set_clock(process: &mut Process) {
     }
 }
 
-/// The header's count is raised after the chunks' own: a process that was killed has not always come to it.
+/// The header's count is raised after the chunks' own: a process that was killed has not always
+/// come to it.
 fn count_overwritten(process: &mut Process) {
     if process.header.keeps_last() {
         let headers = (0..process.chunks).filter_map(|place| chunk_header(process, place));

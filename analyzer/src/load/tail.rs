@@ -1,4 +1,4 @@
-//! A trace that is still being written, read as it grows.
+//! A trace that is still written.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use super::process::Process;
 use super::survey::{self, open_one};
 use crate::model::Event;
 
-/// Chunks being filled at once; beyond, the oldest are given up.
+/// Most chunks being filled; the oldest beyond are no longer followed.
 const MOST_OPEN: usize = 16_384;
-/// Calls whose parts are waited for.
+/// Most calls whose summary is awaited.
 const MOST_WAITING: usize = 4096;
-/// Looks that a call waits for its summary.
+/// Polls that a call waits for its summary.
 const PATIENCE: u32 = 3;
 
 /// A chunk that is not full yet.
@@ -26,7 +26,7 @@ struct Open {
     tid: Option<u32>,
 }
 
-/// Parts and gaps that came before their call was final.
+/// Parts and gaps of a call that is not complete.
 #[derive(Default)]
 struct Pieces {
     parts: Vec<Part>,
@@ -34,9 +34,9 @@ struct Pieces {
     summary: Option<Summary>,
 }
 
-/// One growing trace.
+/// Follows one trace.
 pub struct Tail {
-    /// Its process; header and modules are kept up to date.
+    /// Its process; header and modules are updated.
     pub process: Process,
     known_chunks: u32,
     open: Vec<Open>,
@@ -45,7 +45,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Begins at the start of a trace; `None` where no trace is readable yet.
+    /// Opens a trace at its start; `None` if it is not readable yet.
     pub fn open(path: &Path) -> Option<Self> {
         Some(Self {
             process: open_one(path)?,
@@ -56,12 +56,12 @@ impl Tail {
         })
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn file(&self) -> &PathBuf {
         &self.process.file
     }
 
-    /// What has been written since the last look; `of` is the index given to the process.
+    /// Returns the events recorded since the last poll; `of` is the index given to the process.
     pub fn poll(&mut self, of: usize) -> Vec<Event> {
         self.read_header();
         let mut events = Vec::new();
@@ -96,10 +96,11 @@ impl Tail {
         survey::set_clock(&mut self.process);
     }
 
-    /// Reads on in a chunk; hands it back while more may come.
+    /// Continues reading a chunk; returns it if more may follow.
     fn read_chunk(&mut self, mut chunk: Open, of: usize, events: &mut Vec<Event>) -> Option<Open> {
         let positions = self.process.header.positions().max(1);
-        // Where the first records are kept, no position is used twice, whatever a damaged header claims.
+        // If the first records are kept, no position is used twice, whatever a damaged header
+        // claims.
         if !self.process.header.keeps_last() && u64::from(chunk.number) >= positions {
             return None;
         }
@@ -110,7 +111,7 @@ impl Tail {
         if header.tid == 0 || header.is_void() {
             return alive.then_some(chunk);
         }
-        // Overwritten already, or not yet taken over from an older one.
+        // Overwritten already, or not yet replaced by this number.
         if header.number != chunk.number && self.process.header.keeps_last() {
             return (alive && header.number < chunk.number).then_some(chunk);
         }
@@ -154,7 +155,7 @@ impl Tail {
         }
     }
 
-    /// Calls whose parts are all there become events.
+    /// Turns the calls whose records are complete into events.
     fn settle(&mut self, of: usize, events: &mut Vec<Event>) {
         let alive = self.process.alive;
         for (number, tid, call, looks) in std::mem::take(&mut self.waiting) {

@@ -1,4 +1,4 @@
-//! A call with all that was recorded about it.
+//! Events.
 
 use mremap_plan::{AddressSpace, Flags, Request};
 use mremap_trace::{Call, Gap, Part, Summary};
@@ -6,14 +6,14 @@ use mremap_trace::{Call, Gap, Part, Summary};
 use super::names::{DONTUNMAP, FIXED};
 use super::units::counted;
 
-/// A call with all that was recorded about it.
+/// A call with all records that belong to it.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Place by wall clock among all events of all processes read, from 1.
+    /// Number by wall clock among all events of all processes, from 1.
     pub number: u64,
-    /// Index of its process among those read.
+    /// Index of its process.
     pub process: usize,
-    /// Thread that called.
+    /// Its thread.
     pub tid: u32,
     /// The call.
     pub call: Call,
@@ -21,16 +21,16 @@ pub struct Event {
     pub parts: Vec<Part>,
     /// Gaps, in address order.
     pub gaps: Vec<Gap>,
-    /// Totals of the move, where it was taken apart.
+    /// Totals of the move, if its parts were recorded.
     pub summary: Option<Summary>,
-    /// Return addresses above the call's own caller, innermost first.
+    /// Return addresses above the call's caller, innermost first.
     pub frames: Vec<u64>,
-    /// Where the record stands: its file-wide slot.
+    /// File-wide slot number of the call.
     pub slot: u64,
 }
 
 impl Event {
-    /// An event of which only the call is known.
+    /// Makes an event of a call alone.
     pub fn new(number: u64, process: usize, tid: u32, call: Call) -> Self {
         Self {
             number,
@@ -45,45 +45,45 @@ impl Event {
         }
     }
 
-    /// Puts parts and gaps into the order of addresses.
+    /// Sorts parts and gaps by address.
     pub fn sort_pieces(&mut self) {
         self.parts.sort_by_key(|part| part.start);
         self.gaps.sort_by_key(|gap| gap.start);
     }
 
-    /// `4 parts, 3 gaps`, where the move was taken apart.
+    /// Returns `4 parts, 3 gaps` if parts were recorded.
     pub fn pieces(&self) -> Option<String> {
         let (parts, gaps) = (self.parts.len() as u64, self.gaps.len() as u64);
         (parts > 0).then(|| format!("{}, {}", counted(parts, "part"), counted(gaps, "gap")))
     }
 
-    /// Where an address of the source goes.
+    /// Returns the target of an address of the source.
     pub fn target(&self, address: u64) -> u64 {
         self.call.new.wrapping_add(address.wrapping_sub(self.call.old))
     }
 
-    /// Whether an address lies in the source.
+    /// Whether an address is in the source.
     pub fn covers(&self, address: u64) -> bool {
         address.wrapping_sub(self.call.old) < self.call.old_len.max(1)
     }
 
-    /// The fifth argument, if the flags make the kernel read it.
+    /// Returns the fifth argument, if the flags use it.
     pub fn new_address(&self) -> Option<u64> {
         (self.call.flags & (FIXED | DONTUNMAP) != 0).then_some(self.call.new)
     }
 
-    /// The call as `plan` judges it.
+    /// Returns the call as a request.
     pub fn request(&self) -> Request {
         request(&self.call)
     }
 
-    /// Bytes that moved, where that was counted.
+    /// Returns the bytes moved, if they were counted.
     pub fn bytes_moved(&self) -> Option<u64> {
         self.summary.map(|summary| summary.bytes)
     }
 }
 
-/// A call as `plan` judges it.
+/// Returns a call as a request.
 pub fn request(call: &Call) -> Request {
     Request {
         old: call.old,

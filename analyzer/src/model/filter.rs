@@ -1,4 +1,4 @@
-//! Which calls are meant. The same filters stand behind every command; all given ones must hold.
+//! Filters of calls, shared by all commands.
 
 use std::collections::HashSet;
 
@@ -9,11 +9,11 @@ use super::names;
 use super::units::{parse_addresses, parse_size, parse_time};
 use crate::load::Process;
 
-/// Which calls: all given filters must hold.
+/// Selects calls. All given filters must match.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Which calls")]
 pub struct Filter {
-    /// Only calls with which this was done (several: separate them by commas).
+    /// Only calls with this outcome, or these, separated by commas.
     #[arg(long, value_delimiter = ',', value_parser = Outcome::NAMES)]
     pub outcome: Vec<String>,
     /// Only failed calls with this errno (a name such as EFAULT, or a number).
@@ -28,16 +28,16 @@ pub struct Filter {
     /// Only this thread.
     #[arg(long)]
     pub tid: Option<u32>,
-    /// Only call sites whose name (function, `file:line`, `module+offset`) contains this.
+    /// Only call sites whose name (function, `file:line` or `module+offset`) contains this.
     #[arg(long, value_name = "TEXT")]
     pub site: Option<String>,
-    /// Only calls from this moment on, counted from the start of the first trace (1.5s, 200ms).
+    /// Only calls from this time on, counted from the start of the first trace (1.5s, 200ms).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub since: Option<u64>,
-    /// Only calls before this moment.
+    /// Only calls before this time.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub until: Option<u64>,
-    /// Only calls that took this long or longer (30us).
+    /// Only calls that took at least this long (30us).
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub min_time: Option<u64>,
     /// Only calls of at least this many bytes (K, M, G).
@@ -46,13 +46,14 @@ pub struct Filter {
     /// Only calls of at most this many bytes.
     #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     pub max_len: Option<u64>,
-    /// Only calls whose source or destination meets this address (0x...) or range (0x...0..0x...f).
+    /// Only calls whose source or destination overlaps this address (0x...) or range
+    /// (0x...0..0x...f).
     #[arg(long, value_name = "ADDRESS", value_parser = parse_addresses)]
     pub addr: Option<(u64, u64)>,
-    /// Wall clock that `since` and `until` count from.
+    /// Wall clock from which `since` and `until` count.
     #[arg(skip)]
     pub start: u64,
-    /// Call sites that `site` means, as index of the process and address; filled in by whoever can name them.
+    /// Call sites that match `site`, as process index and address; set once they can be named.
     #[arg(skip)]
     pub sites: Option<HashSet<(usize, u64)>>,
 }
@@ -74,7 +75,7 @@ impl Filter {
             || self.addr.is_some()
     }
 
-    /// Whether a call is meant. `of` is the index of its process.
+    /// Whether a call matches. `of` is the index of its process.
     pub fn passes(&self, process: &Process, of: usize, tid: u32, call: &Call) -> bool {
         let len = call.old_len.max(call.new_len);
         let meets = |wanted: Option<u32>, value: u32| wanted.is_none_or(|wanted| wanted == value);
@@ -101,7 +102,7 @@ impl Filter {
     }
 }
 
-/// Whether the source, or what the call asked for or returned, meets a range.
+/// Whether source, destination or result overlaps a range.
 fn meets_range(call: &Call, (first, end): (u64, u64)) -> bool {
     let meets = |start: u64, len: u64| start < end && start.saturating_add(len.max(1)) > first;
     meets(call.old, call.old_len)

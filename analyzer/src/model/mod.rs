@@ -1,5 +1,5 @@
-//! What people ask about: an [`Event`] is a call with its parts and gaps, a [`Filter`] picks some, and
-//! numbers have [`names`].
+//! The model of a trace: an [`Event`] is a call with its parts and gaps, a [`Filter`] selects
+//! events, and numbers have [`names`].
 
 mod event;
 mod filter;

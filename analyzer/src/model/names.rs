@@ -1,8 +1,8 @@
-//! Numbers of the kernel and of the format, by name.
+//! Names of errnos, flags and permissions.
 
 use mremap_trace::{Call, FoundBy};
 
-/// The method that found the VMAs of a move, as people call it.
+/// Returns the name of a method of finding VMAs, for people.
 pub fn found_by(method: FoundBy) -> &'static str {
     match method {
         FoundBy::Unknown => "an unrecorded source",
@@ -30,7 +30,7 @@ const ERRNOS: [(u32, &str); 14] = [
     (95, "EOPNOTSUPP"),
 ];
 
-/// `EFAULT` for 14, and so on for what mremap and the system calls around it answer.
+/// Returns the name of an errno, `EFAULT` for 14; `errno 99` for one that mremap does not return.
 pub fn errno(errno: u32) -> String {
     ERRNOS
         .iter()
@@ -38,7 +38,7 @@ pub fn errno(errno: u32) -> String {
         .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).to_owned())
 }
 
-/// The number behind a name, or behind a number written out.
+/// Parses an errno, by name or number.
 pub fn errno_number(text: &str) -> Option<u32> {
     let text = text.trim();
     let named = ERRNOS.iter().find(|(_, name)| name.eq_ignore_ascii_case(text));
@@ -52,7 +52,7 @@ pub const FIXED: u32 = 2;
 /// `MREMAP_DONTUNMAP`.
 pub const DONTUNMAP: u32 = 4;
 
-/// The call as its program wrote it; the last argument only where the kernel reads it.
+/// Returns the call as in C; the last argument only if the flags use it.
 pub fn call(call: &Call) -> String {
     let target = if call.flags & (FIXED | DONTUNMAP) == 0 {
         String::new()
@@ -68,7 +68,7 @@ pub fn call(call: &Call) -> String {
     )
 }
 
-/// `MAYMOVE|FIXED`, unknown bits in hexadecimal.
+/// Returns the names of flags, `MAYMOVE|FIXED`; unknown bits in hexadecimal.
 pub fn flags(flags: u32) -> String {
     let mut names: Vec<String> = [(MAYMOVE, "MAYMOVE"), (FIXED, "FIXED"), (DONTUNMAP, "DONTUNMAP")]
         .iter()
@@ -81,7 +81,7 @@ pub fn flags(flags: u32) -> String {
     if names.is_empty() { "0".to_owned() } else { names.join("|") }
 }
 
-/// `rw-p` as in maps; `?` when it is not known.
+/// Returns permissions as in maps, `rw-p`; `?` if unknown.
 pub fn protection(bits: u8) -> String {
     if bits & 1 << 7 == 0 {
         return "?".to_owned();

@@ -1,4 +1,4 @@
-//! Numbers as text without an allocation each: exports write millions of them.
+//! Numbers as text without an allocation each, for exports of millions.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ const LONGEST: usize = 18;
 pub struct Hex(pub u64);
 
 impl Hex {
-    /// Its text, in a buffer of the caller's.
+    /// Writes the text to the caller's buffer.
     pub fn text(self, buffer: &mut [u8; LONGEST]) -> &str {
         let digits = (u64::BITS - (self.0 | 1).leading_zeros()).div_ceil(4) as usize;
         let mut rest = self.0;
@@ -43,17 +43,17 @@ impl Serialize for Hex {
     }
 }
 
-/// What a call returned: an address, or minus the errno.
+/// The result of a call: an address, or -errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Returned {
-    /// It succeeded.
+    /// The call succeeded.
     Address(Hex),
-    /// It failed.
+    /// The call failed.
     MinusErrno(i64),
 }
 
 impl Returned {
-    /// What a call returned.
+    /// Returns the result of a call.
     pub fn by(call: &Call) -> Self {
         match call.errno() {
             None => Self::Address(Hex(call.result as u64)),
@@ -73,7 +73,7 @@ impl Serialize for Returned {
     }
 }
 
-/// The names of a call's flags; nearly all are known beforehand.
+/// Returns the names of a call's flags, mostly without an allocation.
 pub fn flags(flags: u32) -> Cow<'static, str> {
     match flags {
         0 => "0".into(),
@@ -90,7 +90,7 @@ mod tests {
     use super::{Hex, flags, names};
 
     #[test]
-    fn texts_are_those_of_the_formatting_machinery() {
+    fn texts_are_those_of_format() {
         for bits in 0..64 {
             for number in [0, 1_u64 << bits, (1_u64 << bits) - 1, u64::MAX >> bits] {
                 assert_eq!(Hex(number).to_string(), format!("{number:#x}"));

@@ -1,6 +1,6 @@
-//! Times, sizes and counts as people read and write them.
+//! Times, sizes and counts, as text and parsed.
 
-/// Nanoseconds in a unit that fits, three digits of them.
+/// Returns nanoseconds in a unit that fits, with three digits.
 pub fn duration(ns: u64) -> String {
     let (scale, unit) = match ns {
         0..1_000 => return format!("{ns} ns"),
@@ -16,14 +16,14 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
-/// Bytes in the largest unit that fits: `4 KiB`, and with one decimal where it is not exact, `6.1 MiB`.
+/// Returns bytes in the largest unit that fits: `4 KiB`, or `6.1 MiB` if not exact.
 pub fn size(bytes: u64) -> String {
     let rounded = aligned_size(bytes);
     let is_exact = bytes.trailing_zeros() >= bytes.max(1).ilog2() / 10 * 10;
     if is_exact { rounded.replacen(".0 ", " ", 1) } else { rounded }
 }
 
-/// The same with one decimal throughout, for columns.
+/// Returns bytes with one decimal always, for columns.
 pub fn aligned_size(bytes: u64) -> String {
     let unit = bytes.max(1).ilog2() / 10;
     match ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].get(unit as usize) {
@@ -34,7 +34,7 @@ pub fn aligned_size(bytes: u64) -> String {
     }
 }
 
-/// `12.3 %`, and `0 %` or `100 %` only where they are exact.
+/// Returns `12.3 %`; `0 %` and `100 %` only if exact.
 pub fn percent(part: u64, whole: u64) -> String {
     match part as f64 * 100.0 / whole.max(1) as f64 {
         0.0 => "0 %".to_owned(),
@@ -45,7 +45,7 @@ pub fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// Text of a trace or of a program's symbols, fit for a terminal: what would steer one is spelt out.
+/// Escapes control characters, which could control a terminal, in text of a trace or of symbols.
 pub fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -58,13 +58,13 @@ pub fn printable(text: &str) -> String {
     clean
 }
 
-/// `1 gap`, `2 gaps`.
+/// Returns `1 gap`, `2 gaps`.
 pub fn counted(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {noun}{plural}", count(number))
 }
 
-/// `12,345,678`.
+/// Returns `12,345,678`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -77,10 +77,10 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// An address, `0x...` or decimal.
+/// Parses an address, `0x...` or decimal.
 ///
 /// # Errors
-/// What to write instead.
+/// The error says what to write instead.
 pub fn parse_address(text: &str) -> Result<u64, String> {
     let number = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
@@ -89,10 +89,10 @@ pub fn parse_address(text: &str) -> Result<u64, String> {
     number.map_err(|error| format!("{error}; write it as 0x7f0000000000 or in decimal"))
 }
 
-/// An address, or `FIRST..END`.
+/// Parses an address, or a range `FIRST..END`.
 ///
 /// # Errors
-/// What to write instead.
+/// The error says what to write instead.
 pub fn parse_addresses(text: &str) -> Result<(u64, u64), String> {
     let Some((first, end)) = text.split_once("..") else {
         let address = parse_address(text)?;
@@ -106,10 +106,10 @@ pub fn parse_addresses(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
-/// Bytes, with K, M or G behind the number.
+/// Parses a number of bytes with an optional unit.
 ///
 /// # Errors
-/// What to write instead.
+/// The error says what to write instead.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let upper = text.to_ascii_uppercase();
     let number = upper.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
@@ -126,10 +126,10 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "write a number of bytes, such as 65536, 64K, 4KiB or 1G".to_owned())
 }
 
-/// A moment or a duration, in nanoseconds: `1.5s`, `200ms`, `30us`, `80ns`; seconds without a unit.
+/// Parses a time to nanoseconds: `1.5s`, `200ms`, `30us`, `80ns`; seconds without a unit.
 ///
 /// # Errors
-/// What to write instead.
+/// The error says what to write instead.
 pub fn parse_time(text: &str) -> Result<u64, String> {
     let at = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -147,7 +147,7 @@ pub fn parse_time(text: &str) -> Result<u64, String> {
     }
 }
 
-/// `2026-11-24` of nanoseconds since 1970, by the proleptic Gregorian calendar, UTC.
+/// Returns the date, UTC, of nanoseconds since 1970, as `2026-11-24`.
 pub fn date(ns: u64) -> String {
     let days = (ns / 86_400_000_000_000) as i64 + 719_468;
     let era = days.div_euclid(146_097);
@@ -162,7 +162,7 @@ pub fn date(ns: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// `2026-11-24 03:28:19` UTC.
+/// Returns date and time, UTC, as `2026-11-24 03:28:19`.
 pub fn date_and_time(ns: u64) -> String {
     let seconds = ns / 1_000_000_000 % 86_400;
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
@@ -177,7 +177,7 @@ mod tests {
     };
 
     #[test]
-    fn what_people_write_is_understood() {
+    fn parses_times_sizes_and_ranges() {
         assert_eq!(parse_time("1.5"), Ok(1_500_000_000));
         assert_eq!(parse_time("30us"), Ok(30_000));
         assert!(parse_time("soon").is_err());
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_read_is_right() {
+    fn writes_counts_sizes_times_and_dates() {
         assert_eq!(count(1_234_567), "1,234,567");
         let sizes = [0, 999, 4096, 6_295_552, 31_457_280, 3 << 40, u64::MAX];
         let read = ["0 B", "999 B", "4 KiB", "6.0 MiB", "30 MiB", "3 TiB", "16.0 EiB"];

@@ -1,14 +1,14 @@
-//! Why a call failed, as far as its own arguments tell: the errno, narrowed down in the kernel's own order.
+//! Why a call failed, by its errno and arguments, in the order of the kernel's own checks.
 
 use mremap_trace::{Call, Capability, Header, Outcome};
 
 use super::event::is_move;
 use super::names::{self, DONTUNMAP, FIXED, MAYMOVE};
 
-/// No process has memory there, on any machine that the shim is built for.
+/// No process has memory above this address, on any supported machine.
 const BEYOND_ANY_TASK: u64 = 1 << 56;
 
-/// What was wrong.
+/// The reason of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)] // `cause` says what each is
 pub enum Reason {
@@ -36,14 +36,14 @@ pub enum Reason {
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Why {
-    /// What it answered.
+    /// The errno.
     pub errno: u32,
-    /// What was wrong.
+    /// The reason.
     pub reason: Reason,
 }
 
 impl Why {
-    /// Of a call that failed.
+    /// Returns why a call failed; `None` if it did not.
     #[cold]
     pub fn of(call: &Call, header: &Header) -> Option<Self> {
         let page_size = header.page_size;
@@ -66,13 +66,13 @@ impl Why {
         Some(Self { errno, reason })
     }
 
-    /// `EINVAL` and so on.
+    /// Returns the name of the errno.
     pub fn errno(self) -> String {
         names::errno(self.errno)
     }
 }
 
-/// In the order in which the kernel looks (`check_mremap_params`).
+/// Finds the reason of `EINVAL`, in the order of the kernel's checks (`check_mremap_params`).
 fn invalid(call: &Call, page: u64) -> Reason {
     let places = call.flags & (FIXED | DONTUNMAP) != 0;
     let beyond =
@@ -106,7 +106,7 @@ fn invalid(call: &Call, page: u64) -> Reason {
 }
 
 impl Reason {
-    /// Its name in JSON.
+    /// Returns the name in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::FailedResult => "failed-result",
@@ -131,7 +131,7 @@ impl Reason {
         }
     }
 
-    /// What was wrong, in a few words.
+    /// Returns the cause, in a few words.
     pub fn cause(self) -> &'static str {
         match self {
             Self::FailedResult => {
@@ -171,7 +171,7 @@ impl Reason {
         }
     }
 
-    /// What to do.
+    /// Returns what to do about it.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::FailedResult => "test every result against MAP_FAILED before using it",
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arguments_tell_which_check_refused_the_call() {
+    fn finds_the_reason_by_the_arguments() {
         let old = 0x7000_0000;
         for (call, reason) in [
             (call(u64::MAX, (PAGE, PAGE), 1, 0, 22), Reason::FailedResult),
