@@ -170,7 +170,7 @@ fn export(
     weight: export::Weight,
     output: Option<&Path>,
 ) -> Result<ExitCode> {
-    let inputs = load::find(&traced.traces).unwrap_or_default();
+    let inputs = load::find(&traced.traces);
     let target = export::Target::open(format, weight, output, &inputs)?;
     on_traces(&traced.traces, |traces, _| {
         traces.leave_out(|process| target.objection(process));
@@ -182,7 +182,7 @@ fn export(
 }
 
 fn page(output: Option<&Path>, traced: &Traced) -> Result<ExitCode> {
-    let inputs = load::find(&traced.traces).unwrap_or_default();
+    let inputs = load::find(&traced.traces);
     let mut target = export::Output::open(output, &inputs)?;
     on_traces(&traced.traces, |traces, _| {
         let symbols = Symbols::new(traced.symbols.clone());
@@ -209,7 +209,7 @@ fn on_traces(
     paths: &[PathBuf],
     write: impl FnOnce(&mut Traces, &mut dyn Write) -> Result<ExitCode>,
 ) -> Result<ExitCode> {
-    let mut traces = load::open(&load::find(paths)?)?;
+    let mut traces = load::open(&load::find(paths));
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout());
     let written = if traces.processes.is_empty() {
         Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use common::*;
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
@@ -247,7 +248,11 @@ fn a_trace_that_was_not_begun_is_no_damage_beside_others() {
     let alone = write(&directory, "z.mremap", &vec![0; HEADER_SIZE + CHUNK_SIZE]);
     let output = analyzer(&["report", alone.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("offset 0: the trace was not begun"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("offset 0: the trace has no header yet"),
+        "{}",
+        stderr(&output)
+    );
     write(&directory, "a.mremap", &trace_bytes(&header(42, 1), &sample()));
     let output = analyzer(&["report", directory.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -296,6 +301,63 @@ fn no_trace_is_an_error() {
         let output = analyzer(&["report", path.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(path.to_str().unwrap()));
+    }
+}
+
+fn calls_in(report: &Output) -> u64 {
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).expect("JSON");
+    report["calls"].as_u64().expect("a number")
+}
+
+#[test]
+fn reads_what_can_be_opened_and_reports_the_rest() {
+    let (directory, _) = sample_file();
+    let missing = directory.path().join("dangling.mremap");
+    std::os::unix::fs::symlink("/no/such/trace", &missing).unwrap();
+    let fifo = directory.path().join("fifo.mremap");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+    let output = analyzer(&["report", "--json", directory.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(calls_in(&output), 2);
+    for (path, why) in [
+        (&missing, "cannot be opened: No such file or directory (ENOENT)"),
+        (&fifo, "cannot be opened: not a regular file"),
+    ] {
+        let expected = format!("{}: offset 0: {why}", path.display());
+        assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn counts_a_trace_given_twice_once() {
+    let (directory, file) = sample_file();
+    let link = directory.path().join("again.mremap");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let twice = format!("{}/./a.mremap", directory.path().display());
+    let directory = directory.path().to_str().unwrap();
+    let output = analyzer(&["report", "--json", &file, directory, &twice]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(calls_in(&output), 2);
+}
+
+#[test]
+fn reads_more_traces_than_files_can_be_open() {
+    let directory = TempDir::new().unwrap();
+    for number in 0..200 {
+        let bytes = trace_bytes(&header(number, 1), &sample());
+        write(&directory, &format!("{number}.mremap"), &bytes);
+    }
+    for (soft, hard) in [(80, 4096), (80, 80)] {
+        let limits = format!("ulimit -S -n {soft}; ulimit -H -n {hard}; exec \"$@\"");
+        for command in ["report --json", "events --json", "check --json"] {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &limits, "sh", env!("CARGO_BIN_EXE_mremap-analyzer")]);
+            let output = shell.args(command.split(' ')).arg(directory.path()).output().unwrap();
+            assert_ne!(output.status.code(), Some(2), "{command}: {}", stderr(&output));
+            if command.starts_with("report") {
+                assert_eq!(calls_in(&output), 400);
+            }
+        }
     }
 }
 

@@ -129,7 +129,7 @@ fn record(library: &Path, trial: Trial) -> Result<(Answers, String, Option<Seen>
     if files.is_empty() {
         return Ok((answers, said, None));
     }
-    let mut traces = load::open(&files)?;
+    let mut traces = load::open(&files);
     let index = Index::build(&mut traces);
     let mut events = Vec::new();
     in_order(

@@ -47,11 +47,7 @@ impl Feed {
 
     fn find_new_files(&mut self) {
         let files = self.paths.iter().flat_map(|path| {
-            if path.is_dir() {
-                traces_in(path)
-            } else {
-                find(std::slice::from_ref(path)).unwrap_or_default()
-            }
+            if path.is_dir() { traces_in(path) } else { find(std::slice::from_ref(path)) }
         });
         for file in files {
             if self.tails.iter().all(|tail| *tail.file() != file) {
@@ -73,7 +69,7 @@ impl Feed {
 
     /// The number of processes, and how many of them are running.
     pub fn processes(&self) -> (usize, usize) {
-        let alive = self.tails.iter().filter(|tail| tail.process.alive);
+        let alive = self.tails.iter().filter(|tail| tail.process.is_alive());
         (self.tails.len(), alive.count())
     }
 }

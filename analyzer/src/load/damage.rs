@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::model::units::printable;
+
 /// Entries kept for one file; more are only counted.
 const MOST: usize = 100;
 
@@ -19,7 +21,8 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: offset {}: {}", self.file.display(), self.offset, self.what)
+        let file = printable(&self.file.to_string_lossy());
+        write!(f, "{file}: offset {}: {}", self.offset, self.what)
     }
 }
 

@@ -1,24 +1,27 @@
-//! Which files are meant.
+//! Finding and opening trace files.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The trace files that paths stand for; a directory stands for the `.mremap` files in it.
-///
-/// # Errors
-/// A path cannot be opened, or a directory holds no trace.
-pub fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+/// Descriptors for everything that is not a trace.
+const OTHER_FILES: u64 = 64;
+
+/// Returns the trace files of paths: of a directory its `.mremap` files, of anything else itself. A directory
+/// without traces is returned, too, for [`super::open`] to report.
+pub fn find(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in paths {
-        files.extend(files_of(path)?);
+        let traces = traces_in(path);
+        if traces.is_empty() { files.push(path.clone()) } else { files.extend(traces) }
     }
-    files.sort();
-    files.dedup();
-    Ok(files)
+    files
 }
 
-/// The trace files in a directory; none where it cannot be listed.
+/// Returns the trace files in a directory; none if it cannot be listed.
 pub fn traces_in(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
         .into_iter()
@@ -30,21 +33,24 @@ pub fn traces_in(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
-    let name = path.display();
-    let metadata = std::fs::metadata(path).with_context(|| {
-        format!("{name}: cannot open the trace; `mremap-analyzer run -- PROGRAM` makes one")
-    })?;
-    if metadata.is_file() {
-        return Ok(vec![path.to_owned()]);
+/// Opens a regular file for reading. A FIFO or a device never blocks it.
+///
+/// # Errors
+/// Those of `open` and `stat`; `InvalidInput` for anything but a regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
     }
-    if !metadata.is_dir() {
-        bail!("{name}: neither a file nor a directory; give the trace file itself");
-    }
-    std::fs::read_dir(path).with_context(|| format!("{name}: cannot list the directory"))?;
-    let files = traces_in(path);
-    if files.is_empty() {
-        bail!("{name}: no trace (*.mremap) in this directory; was MREMAP_SHIM_TRACE set to it?");
-    }
-    Ok(files)
+}
+
+/// Raises the soft limit on open files to the hard one, and returns how many traces may be open at a time.
+pub fn most_open() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(most.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX)
 }

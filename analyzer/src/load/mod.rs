@@ -12,6 +12,7 @@ mod clock;
 mod damage;
 mod files;
 mod index;
+mod liveness;
 mod notes;
 mod ordered;
 mod process;

@@ -45,8 +45,8 @@ pub struct Process {
     pub shim_version: String,
     /// Chunks that can be read.
     pub chunks: u32,
-    /// It runs on this machine right now.
-    pub alive: bool,
+    /// Whether the process still runs; `None` if unknown.
+    pub running: Option<bool>,
     /// Why times are doubtful, where they are.
     pub clock_note: Option<String>,
     /// What is wrong with header and length.
@@ -78,7 +78,7 @@ impl Process {
             host: string(text.host),
             shim_version: string(text.shim_version),
             chunks: 0,
-            alive: false,
+            running: None,
             clock_note: None,
             damage: Log::default(),
             found: Found::default(),
@@ -113,6 +113,11 @@ impl Process {
     #[inline]
     pub fn wall_clock(&self, ticks: u64) -> u64 {
         self.header.realtime_ns.saturating_add(self.since_start(ticks))
+    }
+
+    /// Whether the process is known to run still.
+    pub fn is_alive(&self) -> bool {
+        self.running == Some(true)
     }
 
     /// Modules in the order they were recorded.

@@ -252,7 +252,7 @@ fn take_slot(
             record @ (Record::Part(_) | Record::Gap(_) | Record::Summary(_) | Record::Stack(_)),
         ) => visitor.record(&record, calls),
         Slot::Complete(record) => found.notes.take(&record),
-        Slot::Torn if process.alive => found.unfinished += 1,
+        Slot::Torn if process.is_alive() => found.unfinished += 1,
         Slot::Torn => found.damage.add(
             offset,
             "an unfinished record: its writer was killed, or is still writing",

@@ -1,16 +1,19 @@
 //! The first look at a file: header, length, clock.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
 use mremap_trace::{ChunkHeader, Clock, Header};
 use tracing::info;
 
 use super::damage::{Damage, Log};
+use super::files::most_open;
+use super::liveness::is_running;
 use super::process::{Found, Process};
 use super::source::{Source, chunk_offset};
+use crate::model::names;
 
 /// Chunks whose clock readings are looked at, spread over the file.
 const SAMPLES: u32 = 512;
@@ -72,20 +75,32 @@ impl Traces {
     }
 }
 
-/// Opens trace files and reads their headers.
-///
-/// # Errors
-/// One of them cannot be opened. Damage inside is no error: it is listed.
-pub fn open(files: &[PathBuf]) -> Result<Traces> {
+/// Opens trace files and reads their headers. What cannot be opened or read becomes damage. A file given
+/// twice, under whatever names, counts once.
+pub fn open(files: &[PathBuf]) -> Traces {
     let mut traces = Traces::default();
+    let most_open = most_open();
+    let mut seen = HashSet::new();
     for path in files {
-        let file = File::open(path)
-            .with_context(|| format!("{}: cannot open the trace", path.display()))?;
         let mut log = Log::default();
-        match survey(path, Source::new(file), &mut log) {
+        let source = Source::open(path);
+        if source.as_ref().is_ok_and(|source| !seen.insert(source.id())) {
+            continue;
+        }
+        let surveyed = match source {
+            Ok(source) => survey(path, source, &mut log),
+            Err(error) => {
+                log.add(0, why_not_opened(path, &error));
+                Survey::Unreadable
+            }
+        };
+        match surveyed {
             Survey::Trace(mut process) => {
                 info!(file = %path.display(), chunks = process.chunks, "opened");
                 process.damage = log;
+                if traces.processes.len() >= most_open {
+                    process.source.close();
+                }
                 traces.processes.push(*process);
             }
             Survey::NotBegun => traces.not_begun.extend(log.of_file(path)),
@@ -93,30 +108,34 @@ pub fn open(files: &[PathBuf]) -> Result<Traces> {
         }
     }
     traces.processes.sort_by_key(|process| process.header.realtime_ns);
-    Ok(traces)
+    traces
 }
 
-/// One file, if it holds a trace by now.
+fn why_not_opened(path: &Path, error: &io::Error) -> String {
+    if path.is_dir() {
+        return "no trace (*.mremap) in this directory; was MREMAP_SHIM_TRACE set to it?"
+            .to_owned();
+    }
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => "; `mremap-analyzer run -- PROGRAM` makes a trace",
+        io::ErrorKind::InvalidInput => "; give the trace file itself, or its directory",
+        _ => "",
+    };
+    format!("cannot be opened: {}{hint}", names::io_error(error))
+}
+
+/// Opens one trace; `None` if it is not readable yet.
 pub fn open_one(path: &Path) -> Option<Process> {
-    match survey(path, Source::new(File::open(path).ok()?), &mut Log::default()) {
+    match survey(path, Source::open(path).ok()?, &mut Log::default()) {
         Survey::Trace(process) => Some(*process),
         Survey::NotBegun | Survey::Unreadable => None,
     }
 }
 
-/// Whether the process that wrote a header runs on this machine right now.
-pub fn is_alive(header: &Header) -> bool {
-    static OWN: std::sync::OnceLock<[u8; 16]> = std::sync::OnceLock::new();
-    let own = *OWN.get_or_init(boot_id);
-    header.boot_id == own
-        && own != [0; 16]
-        && Path::new("/proc").join(header.pid.to_string()).exists()
-}
-
-/// What the first look at a file finds.
+/// The kind of a file.
 enum Survey {
     Trace(Box<Process>),
-    /// Zeros where the header will be: its magic is written last.
+    /// Zeros for a header, whose magic is written last.
     NotBegun,
     Unreadable,
 }
@@ -126,7 +145,7 @@ fn survey(path: &Path, source: Source, log: &mut Log) -> Survey {
     match source.read(0, &mut head) {
         Ok(read) => head.truncate(read),
         Err(error) => {
-            log.add(0, format!("cannot be read: {error}"));
+            log.add(0, format!("cannot be read: {}", names::io_error(&error)));
             return Survey::Unreadable;
         }
     }
@@ -137,7 +156,7 @@ fn survey(path: &Path, source: Source, log: &mut Log) -> Survey {
     if head.len() == HEADER_SIZE && head.iter().all(|&byte| byte == 0) {
         log.add(
             0,
-            "the trace was not begun: its process ended before, or is about to; record it again",
+            "the trace has no header yet: its process ended before it was written, or is writing it",
         );
         return Survey::NotBegun;
     }
@@ -150,7 +169,7 @@ fn survey(path: &Path, source: Source, log: &mut Log) -> Survey {
     };
     let mut process = Process::new(path.to_owned(), source, header, &text);
     process.chunks = readable_chunks(&header, process.source.len(), log);
-    process.alive = is_alive(&header);
+    process.running = is_running(&header);
     set_clock(&mut process);
     count_overwritten(&mut process);
     Survey::Trace(Box::new(process))
@@ -169,7 +188,10 @@ fn readable_chunks(header: &Header, len: u64, log: &mut Log) -> u32 {
     let whole = (len.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64) as u32;
     log.add(
         len,
-        format!("the file ends in chunk {} of {claimed}; what comes before was read", whole + 1),
+        format!(
+            "the file ends in chunk {} of {claimed}; the chunks before it were read",
+            whole + 1
+        ),
     );
     if len > chunk_offset(whole) { whole + 1 } else { whole }
 }
@@ -212,7 +234,8 @@ fn chunk_header(process: &Process, place: u32) -> Option<ChunkHeader> {
 }
 
 fn latest_reading(process: &Process) -> (u64, u64) {
-    let mut latest = (process.header.ticks, process.header.monotonic_ns);
+    let first = (process.header.ticks, process.header.monotonic_ns);
+    let mut latest = process.header.later.filter(|later| later.0 > first.0).unwrap_or(first);
     let step = (process.chunks / SAMPLES).max(1);
     let tail = process.chunks.saturating_sub(SAMPLES)..process.chunks;
     for place in (0..process.chunks).step_by(step as usize).chain(tail) {
@@ -223,18 +246,4 @@ fn latest_reading(process: &Process) -> (u64, u64) {
         }
     }
     latest
-}
-
-/// This machine's boot, as the header holds it; zeros where it cannot be told.
-fn boot_id() -> [u8; 16] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let mut digits = text.chars().filter_map(|letter| letter.to_digit(16));
-    let mut id = [0; 16];
-    for byte in &mut id {
-        let (Some(high), Some(low)) = (digits.next(), digits.next()) else {
-            return [0; 16];
-        };
-        *byte = (high << 4 | low) as u8;
-    }
-    id
 }

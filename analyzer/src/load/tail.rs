@@ -7,6 +7,7 @@ use mremap_trace::layout::{HEADER_SIZE, SLOT_SIZE, SLOTS_PER_CHUNK};
 use mremap_trace::{Call, ChunkHeader, Gap, Header, Outcome, Part, Record, Slot, Summary};
 
 use super::calls::words;
+use super::liveness::is_running;
 use super::process::Process;
 use super::survey::{self, open_one};
 use crate::model::Event;
@@ -83,7 +84,7 @@ impl Tail {
         if let Ok((header, _)) = Header::decode(bytes.get(..read).unwrap_or(&[])) {
             self.process.header = header;
         }
-        self.process.alive = survey::is_alive(&self.process.header);
+        self.process.running = is_running(&self.process.header);
         let chunks = self.process.header.chunks;
         if chunks == self.known_chunks {
             return;
@@ -107,7 +108,7 @@ impl Tail {
         let place = (u64::from(chunk.number) % positions) as u32;
         let bytes = self.process.source.chunk(place);
         let header = ChunkHeader::decode(&bytes)?;
-        let alive = self.process.alive;
+        let alive = self.process.is_alive();
         if header.tid == 0 || header.is_void() {
             return alive.then_some(chunk);
         }
@@ -157,7 +158,7 @@ impl Tail {
 
     /// Turns the calls whose records are complete into events.
     fn settle(&mut self, of: usize, events: &mut Vec<Event>) {
-        let alive = self.process.alive;
+        let alive = self.process.is_alive();
         for (number, tid, call, looks) in std::mem::take(&mut self.waiting) {
             let whole = self.pieces.get(&number).is_some_and(|pieces| pieces.summary.is_some());
             if !whole && alive && looks < PATIENCE && self.waiting.len() < MOST_WAITING {

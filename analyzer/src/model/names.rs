@@ -38,6 +38,15 @@ pub fn errno(errno: u32) -> String {
         .map_or_else(|| format!("errno {errno}"), |(_, name)| (*name).to_owned())
 }
 
+/// Returns the text of an error and the name of its errno: `Permission denied (EACCES)`.
+pub fn io_error(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match (error.raw_os_error(), text.split_once(" (os error")) {
+        (Some(number), Some((text, _))) => format!("{text} ({})", errno(number as u32)),
+        _ => text,
+    }
+}
+
 /// Parses an errno, by name or number.
 pub fn errno_number(text: &str) -> Option<u32> {
     let text = text.trim();

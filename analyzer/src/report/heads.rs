@@ -114,7 +114,7 @@ fn write_process(
             writeln!(out, "{}", style.wrap(&text, 2))?;
         }
     }
-    let running = if process.alive { ", still running" } else { "" };
+    let running = if process.is_alive() { ", still running" } else { "" };
     writeln!(out, "  started {} UTC{running}", date_and_time(header.realtime_ns))?;
     if let Some(note) = &process.clock_note {
         writeln!(out, "{}", style.warning(&style.wrap(&format!("CLOCK: {note}"), 2)))?;

@@ -143,7 +143,7 @@ fn process(process: &Process) -> Value {
         "vma_source": header.vma_source.map(VmaSource::name),
         "detail": header.detail.map(Detail::name),
         "started_ns": header.realtime_ns,
-        "running": process.alive,
+        "running": process.running,
         "lost_full": header.lost_full,
         "lost_early": header.lost_early,
         "lost_overwritten": header.lost_overwritten,

@@ -121,13 +121,7 @@ fn summarize(place: &Place, keep: bool, library: &Path, program: &Path) {
         discard(place, keep);
         return;
     }
-    let mut traces = match load::open(&files) {
-        Ok(traces) => traces,
-        Err(error) => {
-            eprintln!("mremap-analyzer: the trace cannot be read: {error:#}");
-            return;
-        }
-    };
+    let mut traces = load::open(&files);
     let symbols = Symbols::new(SymbolOptions { no_symbols: true, ..SymbolOptions::default() });
     let overview = Overview::of(&mut traces, &mut Filter::default(), &symbols);
     let damage = traces.damage();
@@ -136,7 +130,7 @@ fn summarize(place: &Place, keep: bool, library: &Path, program: &Path) {
     }
     if overview.calls == 0 && damage.is_empty() {
         eprintln!("mremap-analyzer: no calls of mremap");
-        let still_running = traces.processes.iter().any(|process| process.alive);
+        let still_running = traces.processes.iter().any(|process| process.is_alive());
         discard(place, keep || still_running);
         return;
     }
