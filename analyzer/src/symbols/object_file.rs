@@ -146,7 +146,11 @@ fn symbol_of(loader: &Loader, address: u64) -> Option<Vec<Frame>> {
     }])
 }
 
+/// Demangles the name of a symbol. C names stay: the C++ demangler takes `w` as the type `wchar_t`.
 fn demangle(name: &str) -> String {
+    if !name.starts_with("_Z") && !name.starts_with("_R") {
+        return name.to_owned();
+    }
     addr2line::demangle_auto(Cow::Borrowed(name), None).into_owned()
 }
 
@@ -188,5 +192,18 @@ fn checksum(path: &Path) -> Option<u32> {
             0 => return Some(hasher.finalize()),
             read => hasher.update(buffer.get(..read)?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::demangle;
+
+    #[test]
+    fn demangles_cpp_and_rust_names_only() {
+        assert_eq!(demangle("w"), "w");
+        assert_eq!(demangle("main"), "main");
+        assert_eq!(demangle("_Z4growPvm"), "grow(void*, unsigned long)");
+        assert_eq!(demangle("_ZN4core3ops5range17h0123456789abcdefE"), "core::ops::range");
     }
 }
