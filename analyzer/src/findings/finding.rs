@@ -1,20 +1,20 @@
-//! Every finding there is: its severity, what it means and what to do. All the words are here.
+//! Every kind of finding, in one table: name, severity, title and advice.
 
-/// How bad it is.
+/// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Memory or a result was not what the program believes.
+    /// Memory or a result is not what the program expects.
     Error,
-    /// It works here and may not elsewhere, or not always.
+    /// It works here, but not on every kernel or not every time.
     Warning,
     /// Worth knowing.
     Note,
-    /// Nothing was found, because the trace does not tell.
+    /// The trace does not hold what a check needs.
     CannotSay,
 }
 
 impl Severity {
-    /// In one word.
+    /// Its name in text and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -25,169 +25,138 @@ impl Severity {
     }
 }
 
-/// Kinds of findings, the gravest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)] // `title` says what each is
-pub enum Kind {
-    Nonconforming,
-    FailedAndUsed,
-    PartialMove,
-    KilledHalfWay,
-    Race,
-    NeedsMultiVma,
-    NotAtomic,
-    Retried,
-    MapCount,
-    Fragmented,
-    NotRecorded,
-    NativeUnseen,
-    NotRecomputed,
+/// What is known of a kind.
+struct Row {
+    severity: Severity,
+    name: &'static str,
+    title: &'static str,
+    advice: &'static str,
+}
+
+/// Makes [`Kind`] of rows `Variant: Severity, "name", "title", "advice";`.
+macro_rules! kinds {
+    ($($kind:ident: $severity:ident, $name:literal, $title:literal, $advice:literal;)*) => {
+        /// Kinds of findings, in the order in which they are reported: the worst first.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Kind {
+            $(#[doc = concat!("`", $name, "`: ", $title, ".")] $kind,)*
+        }
+
+        impl Kind {
+            /// All kinds, in order.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            fn row(self) -> &'static Row {
+                match self {
+                    $(Self::$kind => &Row {
+                        severity: Severity::$severity,
+                        name: $name,
+                        title: $title,
+                        advice: $advice,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Nonconforming: Error, "nonconforming",
+        "an emulated call does not match the rules of Linux 6.17",
+        "This is a bug of the shim. Please report it with this trace.";
+    FailedAndUsed: Error, "failed-and-used",
+        "a call failed, and the program used its result",
+        "The program used MAP_FAILED, or the requested address, after a failed call. Compare the result with \
+         MAP_FAILED before using it.";
+    PartialMove: Error, "partial-move",
+        "a move stopped half-way",
+        "The parts before the failed one are at the destination, the others still at the source, as on Linux 6.17. \
+         After a failure, find out which part is where, or move one VMA at a time.";
+    KilledHalfWay: Error, "killed-half-way",
+        "a move never ended",
+        "The process died in this move, or is still in it. Some parts are at the destination already.";
+    Race: Error, "race",
+        "two threads used the same memory at once",
+        "One thread moved, resized or replaced memory that belonged to a call of another thread. Guard the range \
+         with one lock.";
+    NeedsMultiVma: Warning, "needs-6.17",
+        "needs Linux 6.17 or the shim",
+        "Up to Linux 6.16 such a call unmaps the destination and then fails with EFAULT. On these kernels run the \
+         program under the shim, or move one VMA at a time.";
+    NotAtomic: Warning, "not-atomic",
+        "moved part by part while other threads ran",
+        "Linux 6.17 moves all parts under one lock. The shim moves them one by one, so another thread can see the \
+         range half moved. Keep other threads from using it during the move.";
+    Retried: Warning, "retried",
+        "another thread changed a range during its move",
+        "The shim searched the range again and completed the move. Keep other threads from changing a range during \
+         its move.";
+    MapCount: Warning, "map-count",
+        "near the limit on mappings",
+        "A process may have vm.max_map_count mappings (65,530 by default), and splitting a VMA takes one more. \
+         Raise the limit, or use fewer and larger mappings.";
+    Fragmented: Note, "fragmented",
+        "adjacent VMAs with equal permissions were not merged",
+        "Each VMA counts against the limit on mappings and slows moves down. Such VMAs were mapped separately, or \
+         were moved before their first use. Map the range once, or set its permissions with one mprotect.";
+    CouldBeOneCall: Note, "could-be-one-call",
+        "several moves that one call of Linux 6.17 could make",
+        "A thread moved neighbouring ranges one after the other, by the same distance. Since Linux 6.17, and under \
+         the shim, one call for the whole range does the same, if nothing else is mapped in the gaps.";
+    NotRecorded: CannotSay, "not-recorded",
+        "calls were lost",
+        "Lost calls cannot be checked. Record again with a larger trace (`run --trace-size 1G`).";
+    NativeUnseen: CannotSay, "native-unseen",
+        "the VMAs of native moves were not recorded",
+        "Whether these moves work before Linux 6.17 depends on their VMAs. Record with `run --detail vmas` or with \
+         `run --mode emulate`.";
+    NotRecomputed: CannotSay, "not-recomputed",
+        "some emulated calls could not be recomputed",
+        "The trace does not hold all that the shim saw, for example that a VMA must not move together with others \
+         (userfaultfd, a driver's own placement).";
 }
 
 impl Kind {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; Self::NotRecomputed as usize + 1] = [
-        Self::Nonconforming,
-        Self::FailedAndUsed,
-        Self::PartialMove,
-        Self::KilledHalfWay,
-        Self::Race,
-        Self::NeedsMultiVma,
-        Self::NotAtomic,
-        Self::Retried,
-        Self::MapCount,
-        Self::Fragmented,
-        Self::NotRecorded,
-        Self::NativeUnseen,
-        Self::NotRecomputed,
-    ];
-
     /// How bad it is.
     pub fn severity(self) -> Severity {
-        match self {
-            Self::Nonconforming
-            | Self::FailedAndUsed
-            | Self::PartialMove
-            | Self::KilledHalfWay
-            | Self::Race => Severity::Error,
-            Self::NeedsMultiVma | Self::NotAtomic | Self::Retried | Self::MapCount => {
-                Severity::Warning
-            }
-            Self::Fragmented => Severity::Note,
-            Self::NotRecorded | Self::NativeUnseen | Self::NotRecomputed => Severity::CannotSay,
-        }
+        self.row().severity
     }
 
-    /// Its name in JSON.
+    /// Its name in text and JSON.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Nonconforming => "nonconforming",
-            Self::FailedAndUsed => "failed-and-used",
-            Self::PartialMove => "partial-move",
-            Self::KilledHalfWay => "killed-half-way",
-            Self::Race => "race",
-            Self::NeedsMultiVma => "needs-6.17",
-            Self::NotAtomic => "not-atomic",
-            Self::Retried => "retried",
-            Self::MapCount => "map-count",
-            Self::Fragmented => "fragmented",
-            Self::NotRecorded => "not-recorded",
-            Self::NativeUnseen => "native-unseen",
-            Self::NotRecomputed => "not-recomputed",
-        }
+        self.row().name
     }
 
-    /// In a few words.
+    /// One line that says what happened.
     pub fn title(self) -> &'static str {
-        match self {
-            Self::Nonconforming => "an emulated call does not match the rules of Linux 6.17",
-            Self::FailedAndUsed => "a call failed, and what it did not return was used",
-            Self::PartialMove => "a move stopped half-way",
-            Self::KilledHalfWay => "a move never ended",
-            Self::Race => "two threads changed the same range at once",
-            Self::NeedsMultiVma => "needs Linux 6.17 or the shim",
-            Self::NotAtomic => "moved part by part while other threads ran",
-            Self::Retried => "another thread changed a range while it was being moved",
-            Self::MapCount => "near the limit on mappings",
-            Self::Fragmented => "neighbouring VMAs with equal rights stayed apart",
-            Self::NotRecorded => "calls were lost",
-            Self::NativeUnseen => "the VMAs of moves that the kernel made itself were not recorded",
-            Self::NotRecomputed => "emulated calls could not be recomputed",
-        }
+        self.row().title
     }
 
     /// What it means and what to do.
     pub fn advice(self) -> &'static str {
-        match self {
-            Self::Nonconforming => "A defect of the shim: please report it with this trace.",
-            Self::FailedAndUsed => {
-                "The program took MAP_FAILED, or the place it had asked for, for memory of its own. Test the result \
-                 against MAP_FAILED before using it."
-            }
-            Self::PartialMove => {
-                "The parts before the refused one lie at the destination, the rest at the source, as Linux 6.17 has \
-                 it, too. After a failure look which part is where, or move VMAs one by one."
-            }
-            Self::KilledHalfWay => {
-                "The process ended, or still is, inside this move. Parts of it lie at the destination already."
-            }
-            Self::Race => {
-                "The kernel serves one after the other, in an order that nobody chose. Let one lock guard the range."
-            }
-            Self::NeedsMultiVma => {
-                "Up to Linux 6.16 such a call fails with EFAULT after the destination has been unmapped: whatever \
-                 lay there is lost. Run under the shim there, or move VMA by VMA."
-            }
-            Self::NotAtomic => {
-                "Linux 6.17 moves all parts under one lock; the shim moves one after the other, and other threads \
-                 can meet the range half moved. Keep them from touching it meanwhile."
-            }
-            Self::Retried => {
-                "The shim looked again and went on, as often as was needed. Keep other threads from changing a range \
-                 that is being moved."
-            }
-            Self::MapCount => {
-                "A process may hold vm.max_map_count mappings (65530 unless set otherwise), and a split needs one \
-                 more. Raise the limit, or use fewer, larger mappings."
-            }
-            Self::Fragmented => {
-                "Each costs a mapping and makes moves slower. They were mapped apart, or an anonymous VMA was moved \
-                 before it was touched; map the range once, or set its rights in one mprotect."
-            }
-            Self::NotRecorded => {
-                "What was lost cannot be judged. Record again with a larger trace (`run --trace-size 1G`)."
-            }
-            Self::NativeUnseen => {
-                "Whether they would work before Linux 6.17 cannot be told. Record with `run --detail vmas`, or with \
-                 `run --mode emulate`."
-            }
-            Self::NotRecomputed => {
-                "A VMA that may not move with others (userfaultfd, a driver's own placing) is not on record as such, \
-                 so the refusal was taken as it is."
-            }
-        }
+        self.row().advice
     }
 }
 
-/// One piece of evidence.
+/// One instance of a finding.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    /// The event.
+    /// Number of the event; 0 where a whole trace is meant.
     pub event: u64,
-    /// Its process and thread.
+    /// The process.
     pub pid: u32,
-    /// The thread.
+    /// The thread; 0 where a whole trace is meant.
     pub tid: u32,
     /// What was seen.
     pub what: String,
-    /// The index of the process, and the address of the call site.
+    /// Index of the process, and the call's return address.
     pub site: (usize, u64),
 }
 
-/// All evidence of one kind; the first few are kept, the rest counted.
+/// The instances of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct Finding {
-    /// How often.
+    /// How many.
     pub count: u64,
     /// The first of them.
     pub evidence: Vec<Evidence>,

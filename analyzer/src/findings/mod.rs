@@ -1,5 +1,6 @@
-//! What a trace gives reason to think about: an [`Observer`] looks at every event in the order of time, and
-//! collects findings with their evidence.
+//! `check`: searches a trace for bugs and risks. An [`Observer`] takes every event in order of time and collects
+//! findings with their evidence. [`moves`] checks single events, [`overlap`] events of several threads at once,
+//! [`conformance`] the emulation.
 
 mod conformance;
 mod finding;
@@ -7,6 +8,7 @@ mod moves;
 mod observer;
 mod overlap;
 mod report;
+mod runs;
 
 use std::ops::ControlFlow;
 
@@ -18,7 +20,7 @@ pub use finding::Severity;
 pub use observer::Observer;
 pub use report::write;
 
-/// An observer who has seen no event yet.
+/// Makes an observer that knows the traces' headers.
 pub fn begin(traces: &Traces) -> Observer {
     let mut observer = Observer::default();
     for (of, process) in traces.processes.iter().enumerate() {
@@ -27,20 +29,23 @@ pub fn begin(traces: &Traces) -> Observer {
     observer
 }
 
-/// Looks at the events that pass a filter.
+/// Makes an observer and hands it every event. Findings about events that do not pass the filter are left out;
+/// what these events did still counts for the others.
 ///
 /// # Errors
-/// None of its own.
+/// A trace cannot be read.
 pub fn observe(traces: &Traces, index: &Index, filter: &Filter) -> Result<Observer> {
     let mut observer = begin(traces);
     in_order(
         traces,
         index,
-        |met| filter.passes(met.process, met.of, met.tid, met.call),
+        |_| true,
         |process, event| {
-            observer.take(process, &event);
+            let passes = filter.passes(process, event.process, event.tid, &event.call);
+            observer.take(process, &event, passes);
             Ok(ControlFlow::Continue(()))
         },
     )?;
+    observer.finish();
     Ok(observer)
 }

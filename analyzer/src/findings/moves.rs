@@ -1,51 +1,61 @@
-//! What one event tells by itself.
+//! Findings of single events.
 
 use mremap_trace::{Call, Outcome, Part};
 
 use super::finding::Kind;
 use crate::load::Process;
+use crate::model::names::DONTUNMAP;
 use crate::model::units::{counted, size};
 use crate::model::{Event, is_move, names};
 
-/// `MREMAP_DONTUNMAP`.
-const DONTUNMAP: u32 = 4;
 /// Half of the kernel's default limit on mappings.
 const MANY_VMAS: usize = 32_765;
+const ENOMEM: u32 = 12;
+const EFAULT: u32 = 14;
 
-/// Findings of one event.
-pub fn look(process: &Process, event: &Event) -> Vec<(Kind, String)> {
-    let call = &event.call;
-    let moves = is_move(call, process.header.page_size);
-    if call.outcome == Outcome::PassedThrough && !moves {
-        return Vec::new();
-    }
-    let looks = [
-        several(event),
-        ending(event, moves),
+/// Checks one event.
+pub fn check(process: &Process, event: &Event) -> Vec<(Kind, String)> {
+    let is_move = is_move(&event.call, process.header.page_size);
+    let findings = [
+        needs_multi_vma(event, is_move),
+        ending(event, is_move),
         retried(event),
-        many(event, moves),
+        map_count(event, is_move),
         fragmented(event),
     ];
-    looks.into_iter().flatten().collect()
+    findings.into_iter().flatten().collect()
 }
 
-/// More than one VMA or a gap: what Linux refuses up to 6.16.
-fn several(event: &Event) -> Option<(Kind, String)> {
+/// Finds moves that Linux refuses up to 6.16: over more than one VMA, over a gap, or with `MREMAP_DONTUNMAP` and
+/// lengths that are equal only as pages.
+fn needs_multi_vma(event: &Event, is_move: bool) -> Option<(Kind, String)> {
+    let call = &event.call;
     let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
-    let made = matches!(event.call.outcome, Outcome::Emulated | Outcome::Native | Outcome::Begun);
-    (made && parts + gaps > 1).then(|| {
+    if matches!(call.outcome, Outcome::Emulated | Outcome::Native | Outcome::Begun)
+        && parts + gaps > 1
+    {
         let what = format!(
             "a move of {} over {} and {}, {}",
-            size(event.call.old_len),
+            size(call.old_len),
             counted(parts, "VMA"),
             counted(gaps, "gap"),
-            event.call.outcome.name()
+            call.outcome.name()
         );
-        (Kind::NeedsMultiVma, what)
+        return Some((Kind::NeedsMultiVma, what));
+    }
+    let is_uneven = call.flags & DONTUNMAP != 0 && call.old_len != call.new_len;
+    (is_move && is_uneven && is_the_kernels(call) && call.errno().is_none()).then(|| {
+        let what = "MREMAP_DONTUNMAP with lengths that are equal only when rounded to pages";
+        (Kind::NeedsMultiVma, what.to_owned())
     })
 }
 
-/// A move that ended half-way, or that nothing is known of but its ending.
+/// Whether the call was forwarded to the kernel unchanged.
+fn is_the_kernels(call: &Call) -> bool {
+    matches!(call.outcome, Outcome::Native | Outcome::PassedThrough)
+}
+
+/// Finds moves that stopped half-way or never ended, and native moves whose VMAs are not recorded.
 fn ending(event: &Event, is_move: bool) -> Option<(Kind, String)> {
     let call = &event.call;
     let moved = event.parts.iter().filter(|part| part.errno == 0).count() as u64;
@@ -59,49 +69,18 @@ fn ending(event: &Event, is_move: bool) -> Option<(Kind, String)> {
             let what = format!("{} moved, then {}", counted(moved, "part"), names::errno(errno));
             Some((Kind::PartialMove, what))
         }
-        (Outcome::Native | Outcome::PassedThrough, errno) if is_move && event.parts.is_empty() => {
-            unseen(call, errno)
+        // With a summary the VMAs were recorded: there are none.
+        (_, errno) if is_move && is_the_kernels(call) && event.summary.is_none() => {
+            native_unseen(call, errno)
         }
         _ => None,
     }
 }
 
-fn retried(event: &Event) -> Option<(Kind, String)> {
-    let summary = event.summary.filter(|summary| summary.retries > 0)?;
-    let what = format!("{} discovered again", counted(summary.retries.into(), "part"));
-    Some((Kind::Retried, what))
-}
-
-/// A move that came near the limit on mappings, or met it.
-fn many(event: &Event, is_move: bool) -> Option<(Kind, String)> {
-    const ENOMEM: u32 = 12;
-    let errno = event.call.errno();
-    (event.parts.len() >= MANY_VMAS || (is_move && errno == Some(ENOMEM))).then(|| {
-        let how = errno.map_or_else(|| "which succeeded".to_owned(), names::errno);
-        let what = format!("a move over {} VMAs, {how}", event.parts.len());
-        (Kind::MapCount, what)
-    })
-}
-
-fn fragmented(event: &Event) -> Option<(Kind, String)> {
-    let pairs = event.parts.windows(2);
-    let equal = pairs.filter(|pair| matches!(pair, [first, second] if could_be_one(first, second)));
-    let apart = equal.count();
-    (apart > 0).then(|| {
-        let what = format!("{apart} of {} boundaries divide equals", event.parts.len() - 1);
-        (Kind::Fragmented, what)
-    })
-}
-
-/// A move that the kernel made itself, whose VMAs are not on record. Refused by the checks of every kernel, it
-/// would be so before 6.17, too.
-fn unseen(call: &Call, errno: Option<u32>) -> Option<(Kind, String)> {
-    const EFAULT: u32 = 14;
+/// Reports a native move whose VMAs are not recorded, unless its arguments tell how older kernels handle it.
+fn native_unseen(call: &Call, errno: Option<u32>) -> Option<(Kind, String)> {
     let what = match errno {
-        None if call.flags & DONTUNMAP != 0 && call.old_len != call.new_len => {
-            let what = "MREMAP_DONTUNMAP with lengths that are equal only once rounded to pages";
-            return Some((Kind::NeedsMultiVma, what.to_owned()));
-        }
+        None if call.flags & DONTUNMAP != 0 && call.old_len != call.new_len => return None,
         None => format!("a move of {}", size(call.old_len)),
         Some(EFAULT) => format!("a move of {} that failed with EFAULT", size(call.old_len)),
         Some(_) => return None,
@@ -109,11 +88,42 @@ fn unseen(call: &Call, errno: Option<u32>) -> Option<(Kind, String)> {
     Some((Kind::NativeUnseen, what))
 }
 
-/// Neighbours that the kernel would have made one VMA, as far as rights and offset tell.
+fn retried(event: &Event) -> Option<(Kind, String)> {
+    let summary = event.summary.filter(|summary| summary.retries > 0)?;
+    let what = format!("{} searched again", counted(summary.retries.into(), "part"));
+    Some((Kind::Retried, what))
+}
+
+/// Finds moves that came near the limit on mappings, and calls that met it. A growth may fail with `ENOMEM` for
+/// other reasons; a move, and a call that asks for no more memory, hardly can.
+fn map_count(event: &Event, is_move: bool) -> Option<(Kind, String)> {
+    let call = &event.call;
+    let no_growth = call.new_len <= call.old_len && call.new_len > 0;
+    if call.errno() == Some(ENOMEM) && (is_move || no_growth) {
+        let what = if is_move { "a move" } else { "a call that asked for no more memory" };
+        return Some((Kind::MapCount, format!("{what} failed with ENOMEM")));
+    }
+    (event.parts.len() >= MANY_VMAS).then(|| {
+        (Kind::MapCount, format!("a move over {}", counted(event.parts.len() as u64, "VMA")))
+    })
+}
+
+fn fragmented(event: &Event) -> Option<(Kind, String)> {
+    let pairs = event.parts.windows(2);
+    let apart = pairs.filter(|pair| matches!(pair, [first, second] if could_be_one(first, second)));
+    let apart = apart.count();
+    (apart > 0).then(|| {
+        let what =
+            format!("{apart} of {} boundaries are between equal VMAs", event.parts.len() - 1);
+        (Kind::Fragmented, what)
+    })
+}
+
+/// Whether the kernel could have merged neighbours, judging by permissions and file offset.
 fn could_be_one(first: &Part, second: &Part) -> bool {
     const KNOWN: u8 = 1 << 7;
     let moved = first.errno == 0 && second.errno == 0;
-    // Memory has offset 0 throughout.
+    // Anonymous memory is recorded with offset 0.
     let offsets_follow = (first.offset, second.offset) == (0, 0)
         || first.offset.wrapping_add(first.vma_end.wrapping_sub(first.vma_start)) == second.offset;
     moved

@@ -1,23 +1,25 @@
-//! Looks at every event once, in the order of time.
+//! Takes every event once, in order of time, and collects findings.
 
 use std::collections::{BTreeMap, HashMap};
 
-use mremap_trace::Outcome;
+use mremap_trace::{Call, Outcome};
 
 use super::conformance::{self, Answer};
 use super::finding::{Evidence, Finding, Kind};
 use super::moves;
 use super::overlap::Recent;
+use super::runs::Runs;
 use crate::load::Process;
+use crate::model::names::FIXED;
+use crate::model::units::counted;
 use crate::model::{Event, names};
 
-/// Evidence kept of one kind.
+/// Instances kept of one kind.
 const MOST_EVIDENCE: usize = 100;
-/// Failed calls remembered for each thread.
+/// Failed calls remembered of each thread.
 const MOST_FAILED: usize = 8;
-/// Events within which a failed call's destination is taken for the reason of an `EFAULT` there.
+/// How many calls of its thread later a failed call's result is still taken for the reason of an error.
 const NEARBY: u64 = 4;
-/// Nothing is mapped at the start of the range.
 const EFAULT: u32 = 14;
 /// Threads whose failed calls are remembered.
 const MOST_THREADS: usize = 65_536;
@@ -25,18 +27,33 @@ const MOST_THREADS: usize = 65_536;
 /// What is known so far.
 #[derive(Default)]
 pub struct Observer {
-    /// What was found.
+    /// The findings.
     pub findings: BTreeMap<Kind, Finding>,
-    /// Events looked at.
+    /// Events that findings may be about.
     pub events: u64,
     /// Emulated calls that were recomputed and match.
     pub conforming: u64,
     recent: HashMap<usize, Recent>,
-    failed: HashMap<(usize, u32), Vec<Event>>,
+    threads: HashMap<(usize, u32), Thread>,
+    runs: Runs,
+}
+
+/// The calls of a thread that failed lately.
+#[derive(Default)]
+struct Thread {
+    calls: u64,
+    failed: Vec<Failed>,
+}
+
+struct Failed {
+    number: u64,
+    /// Its number among the calls of the thread.
+    nth: u64,
+    call: Call,
 }
 
 impl Observer {
-    /// What the headers tell.
+    /// Takes the header of a trace.
     pub fn start(&mut self, of: usize, process: &Process) {
         let lost = process.header.lost();
         if lost > 0 {
@@ -46,22 +63,30 @@ impl Observer {
                 event: 0,
                 pid: process.header.pid,
                 tid: 0,
-                what: format!("{lost} calls of {} were not recorded", process.exe),
+                what: format!("{} of {} not recorded", counted(lost, "call"), process.exe),
                 site: (of, 0),
             });
         }
     }
 
-    /// Takes the next event.
-    pub fn take(&mut self, process: &Process, event: &Event) {
-        self.events += 1;
-        for (kind, what) in moves::look(process, event) {
-            self.add(kind, process, event, what);
+    /// Takes the next event. `is_wanted`: findings may be about it.
+    pub fn take(&mut self, process: &Process, event: &Event, is_wanted: bool) {
+        let used = self.find_use_of_failed(event);
+        if is_wanted {
+            self.events += 1;
+            for (kind, what) in moves::check(process, event) {
+                self.add(kind, process, event, what);
+            }
+            self.recompute(process, event);
+            if let Some(what) = used {
+                self.add(Kind::FailedAndUsed, process, event, what);
+            }
         }
-        self.recompute(process, event);
-        self.look_for_use(process, event);
+        if let Some(run) = self.runs.take(process, event, is_wanted) {
+            self.put(Kind::CouldBeOneCall, run);
+        }
         let recent = self.recent.entry(event.process).or_default();
-        for found in recent.take(process, event) {
+        for found in recent.take(process, event, is_wanted) {
             self.put(
                 found.kind,
                 Evidence {
@@ -72,6 +97,13 @@ impl Observer {
                     site: (event.process, found.caller),
                 },
             );
+        }
+    }
+
+    /// Ends the observation after the last event.
+    pub fn finish(&mut self) {
+        for run in self.runs.finish() {
+            self.put(Kind::CouldBeOneCall, run);
         }
     }
 
@@ -103,56 +135,55 @@ impl Observer {
         }
     }
 
-    /// A failed call's "result" handed to a later call of the same thread.
-    fn look_for_use(&mut self, process: &Process, event: &Event) {
+    /// Describes how an event uses the result of a failed call of its thread, if it does.
+    fn find_use_of_failed(&mut self, event: &Event) -> Option<String> {
         let key = (event.process, event.tid);
         let call = &event.call;
-        let known = self.failed.get(&key).is_some_and(|failed| !failed.is_empty());
-        if known {
-            let used = self.failed.get_mut(&key).and_then(|failed| {
-                let at = failed.iter().rposition(|former| uses_result(former, event))?;
-                Some(failed.remove(at))
-            });
-            if let Some(former) = used {
-                let errno = former.call.errno().map(names::errno).unwrap_or_default();
-                self.add(
-                    Kind::FailedAndUsed,
-                    process,
-                    event,
-                    format!(
-                        "event {} failed with {errno}; {:#x}, which it should have returned, is moved or resized here",
-                        former.number, call.old
-                    ),
-                );
-            }
+        if self.threads.len() >= MOST_THREADS && !self.threads.contains_key(&key) {
+            return None;
         }
-        if call.errno().is_some() && (known || self.failed.len() < MOST_THREADS) {
-            let failed = self.failed.entry(key).or_default();
-            if failed.len() == MOST_FAILED {
-                failed.remove(0);
+        let thread = self.threads.entry(key).or_default();
+        thread.calls += 1;
+        let nth = thread.calls;
+        thread.failed.retain(|failed| nth - failed.nth <= NEARBY);
+        let used = thread.failed.iter().rposition(|failed| failed.is_used_by(call));
+        let what = used.map(|at| {
+            let failed = thread.failed.remove(at);
+            let errno = failed.call.errno().map(names::errno).unwrap_or_default();
+            let what =
+                if failed.has_result(call.old) { "its result" } else { "the address it asked for" };
+            format!(
+                "event {} failed with {errno}; {what} {:#x} is the source here",
+                failed.number, call.old
+            )
+        });
+        // A source that is used again was not taken for moved: the program noticed the failure.
+        thread.failed.retain(|failed| failed.call.old != call.old);
+        if call.errno().is_some() {
+            if thread.failed.len() == MOST_FAILED {
+                thread.failed.remove(0);
             }
-            let mut former = event.clone();
-            (former.parts, former.gaps) = (Vec::new(), Vec::new());
-            failed.push(former);
-        } else if call.errno().is_none() && known && call.outcome != Outcome::Begun {
-            // Once something has come to lie at the place asked for, using it is right.
-            if let Some(failed) = self.failed.get_mut(&key) {
-                let (start, len) = (call.result as u64, call.new_len);
-                failed.retain(|former| former.call.new.wrapping_sub(start) >= len.max(1));
-            }
+            thread.failed.push(Failed { number: event.number, nth, call: *call });
+        } else if call.outcome != Outcome::Begun {
+            // Something is mapped at the requested address now, so using it is right.
+            let (start, len) = (call.result as u64, call.new_len.max(1));
+            thread.failed.retain(|failed| failed.call.new.wrapping_sub(start) >= len);
         }
+        what
     }
 }
 
-/// Whether a call takes for memory what a failed one returned (`MAP_FAILED`) or had asked for.
-fn uses_result(failed: &Event, event: &Event) -> bool {
-    const MAP_FAILED: u64 = u64::MAX;
-    let asked = failed.call.flags & 2 != 0 && failed.call.new != failed.call.old;
-    let soon = event.number.saturating_sub(failed.number) <= NEARBY;
-    event.call.old == MAP_FAILED
-        || event.call.old == failed.call.result as u64
-        || (asked
-            && soon
-            && event.call.old == failed.call.new
-            && event.call.errno() == Some(EFAULT))
+impl Failed {
+    /// Whether an address is `MAP_FAILED`, or minus the errno as the system call returned it.
+    fn has_result(&self, address: u64) -> bool {
+        const MAP_FAILED: u64 = u64::MAX;
+        address == MAP_FAILED || address == self.call.result as u64
+    }
+
+    /// Whether a call has as its source what this one returned or had asked for.
+    fn is_used_by(&self, call: &Call) -> bool {
+        let asked = self.call.flags & FIXED != 0 && self.call.new != self.call.old;
+        self.has_result(call.old)
+            || (asked && call.old == self.call.new && call.errno() == Some(EFAULT))
+    }
 }

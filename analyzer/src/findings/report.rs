@@ -1,4 +1,4 @@
-//! Findings before people, or as JSON.
+//! Findings as text or JSON.
 
 use std::io::Write;
 
@@ -12,14 +12,14 @@ use crate::model::units::{count, counted};
 use crate::report::table::TextStyle;
 use crate::symbols::Symbols;
 
-/// What a script wants to know.
+/// The result of `check` as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing was found.
     Clean,
     /// Something was found.
     Findings,
-    /// Nothing was found, and not everything could be looked at.
+    /// Nothing was found, but not everything could be checked.
     CannotSay,
 }
 
@@ -35,7 +35,7 @@ impl Verdict {
         }
     }
 
-    /// Exit status.
+    /// The exit status.
     pub fn status(self) -> u8 {
         match self {
             Self::Clean => 0,
@@ -53,7 +53,7 @@ impl Verdict {
     }
 }
 
-/// Writes what was found.
+/// Writes the findings; returns the verdict.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -77,17 +77,17 @@ pub fn write(
         return Ok(verdict);
     }
     let style = TextStyle::of_stdout();
-    for kind in Kind::ALL {
+    for &kind in Kind::ALL {
         if let Some(finding) = observer.findings.get(&kind) {
             write_finding(kind, finding, top, &style, &site, out)?;
         }
     }
-    write_sums(observer, verdict, &style, out)?;
+    write_summary(observer, verdict, &style, out)?;
     Ok(verdict)
 }
 
-/// The answers in short, last, where a terminal leaves the eye.
-fn write_sums(
+/// Writes the summary: last, because a terminal shows the end of the output.
+fn write_summary(
     observer: &Observer,
     verdict: Verdict,
     style: &TextStyle,
@@ -95,14 +95,14 @@ fn write_sums(
 ) -> Result<()> {
     let found = match verdict {
         Verdict::Clean => "nothing found",
-        Verdict::Findings => "findings above",
-        Verdict::CannotSay => "nothing found, but not everything could be looked at",
+        Verdict::Findings => "see the findings above",
+        Verdict::CannotSay => "nothing found, but not everything could be checked",
     };
-    let looked = format!("{} looked at: {found}.", counted(observer.events, "event"));
-    writeln!(out, "{}", style.wrap(&looked, 0))?;
+    let checked = format!("{} checked: {found}.", counted(observer.events, "event"));
+    writeln!(out, "{}", style.wrap(&checked, 0))?;
     if observer.conforming > 0 {
         let recomputed = counted(observer.conforming, "emulated call");
-        let text = format!("{recomputed} recomputed by the rules of Linux 6.17: the same.");
+        let text = format!("{recomputed} recomputed by the rules of Linux 6.17: all match.");
         writeln!(out, "{}", style.wrap(&text, 0))?;
     }
     let old = OldKernels::of(observer);
@@ -117,7 +117,7 @@ fn write_sums(
     Ok(())
 }
 
-/// Whether the program would run on a kernel without the multi-VMA move and without the shim.
+/// Whether the program would run without the multi-VMA move of the kernel and without the shim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OldKernels {
     Yes,
@@ -139,7 +139,7 @@ impl OldKernels {
         }
     }
 
-    /// In JSON.
+    /// Its name in JSON.
     fn name(self) -> &'static str {
         match self {
             Self::Yes => "yes",
@@ -159,14 +159,14 @@ impl OldKernels {
     fn answer(self, observer: &Observer) -> String {
         let times = |kind| observer.findings.get(&kind).map_or(0, |finding| finding.count);
         match self {
-            Self::Yes => "yes, as far as these calls go.".to_owned(),
+            Self::Yes => "yes, judging by these calls.".to_owned(),
             Self::No => format!("no, {} would fail.", counted(times(Kind::NeedsMultiVma), "call")),
             Self::CannotSay if times(Kind::NativeUnseen) > 0 => format!(
-                "unknown, the VMAs of {} were not recorded (run --detail vmas).",
+                "unknown, because the VMAs of {} were not recorded (run --detail vmas).",
                 counted(times(Kind::NativeUnseen), "move")
             ),
             Self::CannotSay => {
-                format!("unknown, {} were lost.", counted(times(Kind::NotRecorded), "call"))
+                format!("unknown, because {} were lost.", counted(times(Kind::NotRecorded), "call"))
             }
         }
     }
@@ -196,11 +196,11 @@ fn write_finding(
     writeln!(out, "{}", text.replacen(title, &style.heading(title), 1))?;
     writeln!(out, "{}", style.wrap(kind.advice(), 2))?;
     for evidence in finding.evidence.iter().take(top) {
-        let place = match site(evidence) {
+        let at = match site(evidence) {
             Some(site) => format!("event {} at {site}: ", evidence.event),
             None => String::new(),
         };
-        writeln!(out, "{}", style.item("-", &format!("{place}{}", evidence.what), 4))?;
+        writeln!(out, "{}", style.item("-", &format!("{at}{}", evidence.what), 4))?;
     }
     let shown = finding.evidence.len().min(top) as u64;
     if finding.count > shown && finding.evidence.len() > 1 {
@@ -226,8 +226,8 @@ fn as_json(
         })
     };
     let findings: Vec<Value> = Kind::ALL
-        .into_iter()
-        .filter_map(|kind| Some((kind, observer.findings.get(&kind)?)))
+        .iter()
+        .filter_map(|kind| Some((kind, observer.findings.get(kind)?)))
         .map(|(kind, finding)| {
             json!({
                 "kind": kind.name(),

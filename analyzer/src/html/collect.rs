@@ -56,7 +56,7 @@ pub fn examples(
         |met| filter.passes(met.process, met.of, met.tid, met.call),
         |process, event| {
             of += 1;
-            observer.take(process, &event);
+            observer.take(process, &event, true);
             let taken_apart = !event.parts.is_empty();
             let wanted = if taken_apart && moves < MOVES {
                 moves += 1;
@@ -84,6 +84,7 @@ pub fn examples(
             Ok(ControlFlow::Continue(()))
         },
     )?;
+    observer.finish();
     kept.extend(slowest.into_values().map(|named| (named.event.number, named)));
     Ok(Examples { events: kept.into_values().collect(), drawn, of, observer })
 }

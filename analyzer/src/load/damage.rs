@@ -34,6 +34,11 @@ pub struct Log {
 }
 
 impl Log {
+    /// Whether there is no damage.
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
     /// Adds damage at an offset in bytes.
     pub fn add(&mut self, offset: u64, what: impl Into<String>) {
         if self.kept.len() < MOST {

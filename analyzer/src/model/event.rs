@@ -64,7 +64,8 @@ impl Event {
 
     /// Whether an address is in the source.
     pub fn covers(&self, address: u64) -> bool {
-        address.wrapping_sub(self.call.old) < self.call.old_len.max(1)
+        let old = self.request().without_tag().old;
+        address.wrapping_sub(old) < self.call.old_len.max(1)
     }
 
     /// Returns the fifth argument, if the flags use it.
