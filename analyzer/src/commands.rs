@@ -1,4 +1,4 @@
-//! What each command does, from its arguments to its exit status.
+//! Runs each command: from its arguments to its exit status.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -12,11 +12,10 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Cli, Command, Traced};
 use crate::load::{self, Index, Traces};
 use crate::model::Filter;
+use crate::program::Obstacle;
 use crate::stats::{Overview, pick_sites};
 use crate::symbols::{SymbolOptions, Symbols};
-use crate::{
-    diff, doctor, events, export, findings, html, live, program, report, run, show, terminal,
-};
+use crate::{diff, doctor, events, export, findings, html, live, report, run, show, terminal};
 
 /// Exit status for damaged or unreadable traces, wrong commands, and output that cannot be written.
 const TROUBLE: u8 = 2;
@@ -29,10 +28,16 @@ pub fn execute(cli: Cli) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mremap-analyzer: {error:#}");
-            let obstacle = error.downcast_ref::<program::Obstacle>();
-            ExitCode::from(obstacle.map_or(TROUBLE, |obstacle| obstacle.status))
+            ExitCode::from(status_of(&error))
         }
     }
+}
+
+fn status_of(error: &anyhow::Error) -> u8 {
+    if error.is::<run::CannotRecord>() {
+        return run::CannotRecord::STATUS;
+    }
+    error.downcast_ref::<Obstacle>().map_or(TROUBLE, |obstacle| obstacle.status)
 }
 
 fn log_to_stderr(verbose: u8) {
@@ -49,7 +54,8 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     use std::io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| {
         let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let json = cause.downcast_ref::<serde_json::Error>().and_then(|json| json.io_error_kind());
+        let json =
+            cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
         io.or(json) == Some(BrokenPipe)
     })
 }
@@ -73,10 +79,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             show(&traces, event, &show::Options { width, ascii, svg }, symbols)
         }
         Command::Check { traced, json, top } => check(&traced, (json, top)),
-        Command::Diff { before, after, a, b, json, top, tolerance, folded, filter, symbols } => {
-            let sides = [before.map_or(a, |path| vec![path]), after.map_or(b, |path| vec![path])];
-            let options = diff::Options { json, top, tolerance };
-            diff(&sides, &options, folded, &filter, &symbols)
+        Command::Diff { before, after, json, top, filter, symbols } => {
+            diff([before, after], (json, top), &filter, &symbols)
         }
         Command::Export { format, output, weight, traced } => {
             export(&traced, format, weight, output.as_deref())
@@ -149,48 +153,21 @@ fn check(traced: &Traced, how: (bool, usize)) -> Result<ExitCode> {
 }
 
 fn diff(
-    sides: &[Vec<PathBuf>; 2],
-    options: &diff::Options,
-    folded: Option<export::Weight>,
+    [before, after]: [PathBuf; 2],
+    (json, top): (bool, usize),
     filter: &Filter,
     symbols: &SymbolOptions,
 ) -> Result<ExitCode> {
-    let mut damaged = false;
-    let mut overviews = [Vec::new(), Vec::new()];
-    let mut weights = [Vec::new(), Vec::new()];
-    for (side, paths) in sides.iter().enumerate() {
-        for path in paths {
-            let status = on_traces(std::slice::from_ref(path), |traces, _| {
-                let symbols = Symbols::new(symbols.clone());
-                let mut filter = filter.clone();
-                if let Some(weight) = folded {
-                    let index = prepare_with(traces, &mut filter, &symbols);
-                    weights[side].push(export::stacks(traces, &index, &filter, &symbols, weight)?);
-                } else {
-                    overviews[side].push(Overview::of(traces, &mut filter, &symbols));
-                }
-                Ok(ExitCode::SUCCESS)
-            })?;
-            damaged |= status != ExitCode::SUCCESS;
-        }
-    }
-    let mut out = BufWriter::new(std::io::stdout());
-    let differ = if folded.is_some() {
-        diff::write_folded(&weights, &mut out).or_else(ignore_broken_pipe)?;
-        false
-    } else {
-        let comparison = diff::Comparison::of(&overviews[0], &overviews[1], options);
-        let written = comparison.write(options, &mut out).and_then(|()| Ok(out.flush()?));
-        written.or_else(ignore_broken_pipe)?;
-        comparison.differ()
+    let count = |traces: &mut Traces| {
+        Overview::of(traces, &mut filter.clone(), &Symbols::new(symbols.clone()))
     };
-    out.flush().map_err(anyhow::Error::from).or_else(ignore_broken_pipe)?;
-    Ok(if damaged { ExitCode::from(TROUBLE) } else { ExitCode::from(u8::from(differ)) })
-}
-
-/// A verdict is the same whether or not its reader is gone.
-fn ignore_broken_pipe(error: anyhow::Error) -> Result<()> {
-    if is_broken_pipe(&error) { Ok(()) } else { Err(error) }
+    on_traces(&[before], |former, out| {
+        let before = count(former);
+        on_traces(&[after], |later, _| {
+            let differ = diff::write(&before, &count(later), json, top, out)?;
+            Ok(ExitCode::from(u8::from(differ)))
+        })
+    })
 }
 
 fn export(
@@ -223,22 +200,17 @@ fn page(output: Option<&Path>, traced: &Traced) -> Result<ExitCode> {
     })
 }
 
-/// Filter and index for who reads events in order.
+/// Completes the filter and builds the index, for commands that read events in order.
 fn prepare(traces: &mut Traces, traced: &Traced, symbols: &Symbols) -> (Filter, Index) {
     let mut filter = traced.filter();
-    let index = prepare_with(traces, &mut filter, symbols);
-    (filter, index)
-}
-
-fn prepare_with(traces: &mut Traces, filter: &mut Filter, symbols: &Symbols) -> Index {
     filter.start = traces.start();
     if filter.site.is_some() {
-        pick_sites(traces, filter, symbols);
+        pick_sites(traces, &mut filter, symbols);
     }
-    Index::build(traces)
+    (filter, Index::build(traces))
 }
 
-/// Everything readable is shown, then what was damaged is named.
+/// Opens traces for a command, and reports their damage after its output.
 fn on_traces(
     paths: &[PathBuf],
     write: impl FnOnce(&mut Traces, &mut dyn Write) -> Result<ExitCode>,
@@ -265,17 +237,16 @@ fn man(name: Option<&str>) -> Result<ExitCode> {
     command.build();
     let command = match name {
         None => command,
-        Some(name) => command
-            .find_subcommand(name)
-            .cloned()
-            .with_context(|| format!("no command {name}; `mremap-analyzer --help` lists them"))?,
+        Some(name) => command.find_subcommand(name).cloned().with_context(|| {
+            format!("{name}: no such command; `mremap-analyzer --help` lists them")
+        })?,
     };
     clap_mangen::Man::new(command).render(&mut std::io::stdout())?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode> {
-    // Into memory first: the generator panics when it cannot write.
+    // Generated in memory, because the generator panics when it cannot write.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "mremap-analyzer", &mut script);
     std::io::stdout().write_all(&script)?;

@@ -1,201 +1,141 @@
-//! The command from outside: what it prints, what it refuses, and with what status.
+//! The command line, and what `run` refuses. With the real library: `tests/tests/run_command.rs`.
+#![allow(missing_docs)]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use mremap_trace::{
-    Call, Clock, FoundBy, Gap, Header, Outcome, Part, Record, Summary, Under, layout,
-};
-
-use common::{analyzer, stderr, stdout};
+use common::*;
+use tempfile::TempDir;
 
 mod common;
 
-/// A trace with one emulated move of two parts and a gap, and one call that failed.
-fn trace_bytes() -> Vec<u8> {
-    let call = Call {
-        outcome: Outcome::Emulated,
-        ticks: 2000,
-        duration: 5000,
-        old: 0x10000,
-        old_len: 0x4000,
-        new_len: 0x4000,
-        flags: 3,
-        new: 0x90000,
-        result: 0x90000,
-        caller: 0x1234,
-    };
-    let part = |start, end| Part {
-        call: 1,
-        start,
-        end,
-        vma_start: start,
-        vma_end: end,
-        ..Part::default()
-    };
-    let records = [
-        Record::Call(call),
-        Record::Part(part(0x10000, 0x12000)),
-        Record::Gap(Gap { call: 1, start: 0x12000, end: 0x13000, under: Under::Mapped }),
-        Record::Part(part(0x13000, 0x14000)),
-        Record::Summary(Summary {
-            call: 1,
-            parts: 2,
-            gaps: 1,
-            bytes: 0x3000,
-            source: FoundBy::Bisect,
-            retries: 0,
-        }),
-        Record::Call(Call {
-            outcome: Outcome::PassedThrough,
-            ticks: 9000,
-            result: -12,
-            flags: 0,
-            caller: 0,
-            ..call
-        }),
-    ];
-    let header = Header {
-        page_size: 4096,
-        pid: 42,
-        chunks: 1,
-        clock: Some(Clock::Nanoseconds),
-        ticks: 1000,
-        ..Header::default()
-    };
-    common::trace_bytes(&header, &records)
+#[test]
+fn run_help_explains_every_value_of_every_setting() {
+    let help = stdout(&analyzer(&["run", "--help"]));
+    for setting in mremap_settings::ALL {
+        for word in setting.words().iter().filter(|_| setting.id != mremap_settings::Id::Children) {
+            let line = format!("- {}:", word.word);
+            let explained = help.lines().any(|it| it.trim_start().starts_with(&line));
+            assert!(explained, "{}: {line:?} in:\n{help}", setting.name);
+        }
+    }
+    for option in ["--trace <", "--trace-size <", "--stack <", "--programs <", "--no-children"] {
+        assert!(help.contains(option), "{option} in:\n{help}");
+    }
+    let bad = analyzer(&["run", "--stack", "61", "true"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(stderr(&bad).contains("must be 0 to 60"), "{}", stderr(&bad));
 }
 
-fn file(directory: &Path, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = directory.join(name);
-    fs::write(&path, bytes).expect("the file is written");
+#[test]
+fn doctor_knows_every_setting() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"));
+    command.args(["doctor", "--json"]);
+    for setting in mremap_settings::ALL {
+        command.env(setting.name, setting.default.unwrap_or("x"));
+    }
+    let output = command.output().expect("the analyzer runs");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let checks = report["checks"].as_array().expect("checks");
+    let known = checks.iter().filter(|it| it["check"] == "setting" && it["state"] == "note");
+    assert_eq!(known.count(), mremap_settings::ALL.len(), "{report}");
+}
+
+/// What `run` says when it refuses a program.
+fn refusal(program: &Path, status: i32) -> String {
+    let output = analyzer(&["run", program.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(status), "{}", stderr(&output));
+    stderr(&output)
+}
+
+fn executable(directory: &TempDir, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
+    let path = write(directory, name, bytes);
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     path
 }
 
-fn on_trace(bytes: &[u8], command: &[&str]) -> Output {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = file(directory.path(), "t.mremap", bytes);
-    let mut arguments = command.to_vec();
-    arguments.insert(1, path.to_str().expect("a path of text"));
-    analyzer(&arguments)
+/// An ELF header of this class and machine, without program headers: a static program.
+fn elf(class: u8, machine: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, 1, 1]);
+    bytes[16] = 2;
+    bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+    bytes[20] = 1;
+    bytes[52] = 64;
+    bytes[54] = 56;
+    bytes
 }
 
 #[test]
-fn report_tells_outcomes_moves_and_failures() {
-    let output = on_trace(&trace_bytes(), &["report"]);
-    assert!(output.status.success(), "{output:?}");
-    let report = stdout(&output);
-    for expected in [
-        "/usr/bin/mover (pid 42)",
-        "emulated",
-        "passed-through",
-        "1 x ENOMEM: ",
-        "12 KiB relocated",
+fn run_refuses_unreachable_programs_with_the_reason() {
+    let directory = TempDir::new().unwrap();
+    let native: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+    let script = format!("#!{}\n", directory.path().join("loop").display());
+    let shell = fs::read("/bin/sh").unwrap();
+    for (name, bytes, mode, why) in [
+        ("static", elf(2, native), 0o755, "statically linked"),
+        ("narrow", elf(1, 3), 0o755, "32-bit"),
+        ("foreign", elf(2, 8), 0o755, "another architecture"),
+        ("text", b"hello".to_vec(), 0o755, "neither an ELF program nor a script"),
+        ("plain", shell.clone(), 0o644, "not executable"),
+        ("setuid", shell, 0o4755, "setuid"),
+        ("loop", script.into_bytes(), 0o755, "too many for the kernel"),
+        ("script", b"#!/usr/bin/env -S absent-interpreter\n".to_vec(), 0o755, "not found in PATH"),
     ] {
-        assert!(report.contains(expected), "{expected} in:\n{report}");
+        let status = if name == "script" { 127 } else { 126 };
+        let said = refusal(&executable(&directory, name, &bytes, mode), status);
+        assert!(said.contains(why), "{name}: {said}");
+        let qemu = ["static", "narrow", "foreign"].contains(&name);
+        assert_eq!(said.contains("mremap-analyzer run qemu-"), qemu, "{name}: {said}");
     }
+    assert!(refusal(directory.path(), 126).contains("a directory"));
+    assert!(refusal(Path::new("no-such-program-anywhere"), 127).contains("not found in PATH"));
+    assert!(refusal(Path::new("/no/such/program"), 127).contains("no such program"));
+}
+
+/// A library that defines `mremap` and records nothing.
+fn no_shim() -> String {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let libc = maps.split_whitespace().find(|word| word.ends_with("/libc.so.6"));
+    libc.expect("glibc").to_owned()
+}
+
+fn run_shell(options: &[&str], script: &str) -> Output {
+    analyzer(&[&["run"], options, &["sh", "-c", script]].concat())
 }
 
 #[test]
-fn events_are_filtered_and_their_json_can_be_parsed() {
-    let output = on_trace(&trace_bytes(), &["events", "--json"]);
-    let lines: Vec<serde_json::Value> =
-        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(lines.len(), 2);
-    assert_eq!((&lines[0]["outcome"], &lines[0]["parts"]), (&"emulated".into(), &2.into()));
-    assert_eq!(lines[1]["errno"], "ENOMEM");
-    let failed = on_trace(&trace_bytes(), &["events", "--errno", "ENOMEM"]);
-    assert_eq!(stdout(&failed).lines().count(), 1);
+fn run_returns_the_programs_status_and_fails_when_nothing_was_recorded() {
+    let directory = TempDir::new().unwrap();
+    let (traces, library) = (directory.path().join("traces"), no_shim());
+    let options = ["--shim", &library, "--trace", traces.to_str().unwrap()];
+    let output = run_shell(&options, "echo out; exit 7");
+    assert_eq!((output.status.code(), stdout(&output)), (Some(7), "out\n".to_owned()));
+    assert!(stderr(&output).contains("no trace in"), "{}", stderr(&output));
+    assert_eq!(run_shell(&options, "kill -TERM $$").status.code(), Some(128 + 15));
+    assert_eq!(run_shell(&options, "exit 0").status.code(), Some(125));
+    let best_effort = [&options[..], &["--best-effort"]].concat();
+    assert_eq!(run_shell(&best_effort, "exit 0").status.code(), Some(0));
 }
 
 #[test]
-fn show_draws_parts_gaps_and_what_lay_under_them() {
-    let output = on_trace(&trace_bytes(), &["show", "--event", "1", "--ascii", "--width", "40"]);
-    let picture = stdout(&output);
-    assert!(
-        output.status.success() && picture.contains('A') && picture.contains("B'"),
-        "{picture}"
-    );
-    assert!(picture.contains('#'), "what lay under the gap is drawn:\n{picture}");
-    assert!(picture.lines().take(12).all(|line| line.len() <= 90), "{picture}");
-    let none = on_trace(&trace_bytes(), &["show", "--event", "9"]);
-    assert_eq!(none.status.code(), Some(2));
-    assert!(stderr(&none).contains("no event 9"), "{none:?}");
-}
-
-#[test]
-fn damage_is_named_by_offset_and_the_rest_is_still_reported() {
-    let whole = trace_bytes();
-    let torn_at = layout::HEADER_SIZE + 6 * layout::SLOT_SIZE;
-    let mut torn = whole.clone();
-    torn[torn_at + 56..torn_at + 64].fill(0);
-    let mut version = whole.clone();
-    version[8] = 9;
-    for (bytes, offset, readable) in [
-        (torn, torn_at, true),
-        (whole[..layout::HEADER_SIZE + 300].to_vec(), layout::HEADER_SIZE + 300, true),
-        (whole[..100].to_vec(), 100, false),
-        (version, 8, false),
-        (Vec::new(), 0, false),
-        (b"not a trace".to_vec(), 0, false),
+fn run_fails_before_the_program_runs_when_nothing_can_be_recorded() {
+    let directory = TempDir::new().unwrap();
+    let (file, library) = (executable(&directory, "lib.so", b"no library", 0o644), no_shim());
+    let below_file = file.join("traces");
+    for options in [
+        &["--shim", &library, "--trace", below_file.to_str().unwrap()][..],
+        &["--shim", file.to_str().unwrap()],
+        &["--shim", "/proc/self/exe"],
+        &["--shim", "/no/such/library"],
     ] {
-        let output = on_trace(&bytes, &["events"]);
-        assert_eq!(output.status.code(), Some(2), "{output:?}");
-        assert!(stderr(&output).contains(&format!("t.mremap: offset {offset}: ")), "{output:?}");
-        assert_eq!(stdout(&output).contains("emulated"), readable, "{output:?}");
-    }
-}
-
-#[test]
-fn hostile_bytes_never_end_in_a_panic() {
-    let whole = trace_bytes();
-    let mut state = 1u64;
-    for _ in 0..60 {
-        let mut bytes = whole.clone();
-        for _ in 0..40 {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let place = if state & 1 << 60 == 0 {
-                40..layout::HEADER_SIZE
-            } else {
-                layout::HEADER_SIZE..bytes.len()
-            };
-            let at = place.start + (state >> 20) as usize % place.len();
-            bytes[at] = (state >> 50) as u8;
-        }
-        for command in [&["report"][..], &["events"], &["show", "--event", "1"]] {
-            let output = on_trace(&bytes, command);
-            assert!(matches!(output.status.code(), Some(0 | 2)), "{command:?}: {output:?}");
-            assert!(!stderr(&output).contains("panicked"), "{command:?}: {output:?}");
-        }
-    }
-}
-
-#[test]
-fn run_refuses_what_cannot_be_reached_and_says_why() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let elf32 = file(directory.path(), "elf32", b"\x7fELF\x01\x01\x01");
-    let plain = file(directory.path(), "plain", b"hello");
-    for path in [&elf32, &plain] {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(path, mode).expect("made executable");
-    }
-    let setuid = file(directory.path(), "setuid", &fs::read("/bin/true").expect("/bin/true"));
-    fs::set_permissions(&setuid, std::os::unix::fs::PermissionsExt::from_mode(0o4755))
-        .expect("made setuid");
-    let unexecutable = file(directory.path(), "unexecutable", b"#!/bin/sh\n");
-    for (program, why, status) in [
-        (elf32.to_str(), "32-bit", 126),
-        (plain.to_str(), "neither an ELF program nor a script", 126),
-        (setuid.to_str(), "setuid", 126),
-        (unexecutable.to_str(), "not executable", 126),
-        (directory.path().to_str(), "a directory", 126),
-        (Some("no-such-program-anywhere"), "not found in PATH", 127),
-    ] {
-        let output = analyzer(&["run", "--", program.expect("a path of text")]);
-        assert_eq!(output.status.code(), Some(status), "{why}: {output:?}");
-        assert!(stderr(&output).contains(why), "{why}: {output:?}");
+        let refused = run_shell(options, "echo out");
+        assert_eq!((refused.status.code(), stdout(&refused)), (Some(125), String::new()));
+        assert!(stderr(&refused).starts_with("mremap-analyzer: /"), "{}", stderr(&refused));
+        let run = run_shell(&[options, &["--best-effort"]].concat(), "exit 3");
+        assert_eq!(run.status.code(), Some(3));
+        assert_eq!(stderr(&run).lines().count(), 1, "{}", stderr(&run));
     }
 }

@@ -1,10 +1,6 @@
-//! The binary as people meet it: traces made with the encoder, damaged in every way, and programs that
-//! cannot be reached.
+//! What the commands print of traces made with the encoder, whole and damaged.
 #![allow(missing_docs)]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use common::*;
@@ -359,81 +355,4 @@ fn reads_more_traces_than_files_can_be_open() {
             }
         }
     }
-}
-
-fn refusal(program: &Path, status: i32) -> String {
-    let output = analyzer(&["run", "--", program.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(status), "{}", stderr(&output));
-    stderr(&output)
-}
-
-fn executable(directory: &TempDir, name: &str, bytes: &[u8], mode: u32) -> PathBuf {
-    let path = write(directory, name, bytes);
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-    path
-}
-
-/// An ELF header of this class and machine, without program headers: as static as can be.
-fn elf(class: u8, machine: u16) -> Vec<u8> {
-    let mut bytes = vec![0; 64];
-    bytes[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, 1, 1]);
-    bytes[16] = 2;
-    bytes[18..20].copy_from_slice(&machine.to_le_bytes());
-    bytes[20] = 1;
-    bytes[52] = 64;
-    bytes[54] = 56;
-    bytes
-}
-
-#[test]
-fn run_refuses_what_it_cannot_reach_and_says_why() {
-    let directory = TempDir::new().unwrap();
-    let native: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
-    let script = format!("#!{}\n", directory.path().join("loop").display());
-    let shell = fs::read("/bin/sh").unwrap();
-    for (name, bytes, mode, why) in [
-        ("static", elf(2, native), 0o755, "statically linked"),
-        ("narrow", elf(1, 3), 0o755, "32-bit"),
-        ("foreign", elf(2, 8), 0o755, "another architecture"),
-        ("text", b"hello".to_vec(), 0o755, "neither an ELF program nor a script"),
-        ("plain", shell.clone(), 0o644, "not executable"),
-        ("setuid", shell, 0o4755, "setuid"),
-        ("loop", script.into_bytes(), 0o755, "without end"),
-        ("script", b"#!/usr/bin/env -S absent-interpreter\n".to_vec(), 0o755, "not found in PATH"),
-    ] {
-        let status = if name == "script" { 127 } else { 126 };
-        let said = refusal(&executable(&directory, name, &bytes, mode), status);
-        assert!(said.contains(why), "{name}: {said}");
-        let qemu = ["static", "narrow", "foreign"].contains(&name);
-        assert_eq!(said.contains("mremap-analyzer run -- qemu-"), qemu, "{name}: {said}");
-    }
-    assert!(refusal(directory.path(), 126).contains("a directory"));
-    assert!(refusal(Path::new("no-such-program-anywhere"), 127).contains("not found in PATH"));
-    assert!(refusal(Path::new("/no/such/program"), 127).contains("no such program"));
-}
-
-#[test]
-fn run_gives_the_programs_own_status_and_says_when_nothing_was_recorded() {
-    // Any library will do where the shim's own is not at hand: it records nothing, which must be said.
-    let directory = TempDir::new().unwrap();
-    let library = executable(&directory, "lib.so", b"", 0o644);
-    let run = |script: &str, trace: &str| {
-        let shim = library.to_str().unwrap();
-        analyzer(&["run", "--shim", shim, "--trace", trace, "--", "sh", "-c", script])
-    };
-    let traces = directory.path().join("traces");
-    let output = run("echo out; exit 7", traces.to_str().unwrap());
-    assert_eq!(output.status.code(), Some(7));
-    assert_eq!(stdout(&output), "out\n");
-    assert!(stderr(&output).contains("no trace in"), "{}", stderr(&output));
-    let output = run("kill -TERM $$", traces.to_str().unwrap());
-    assert_eq!(output.status.code(), Some(128 + 15));
-
-    let unusable = library.join("below-a-file");
-    let output = run("exit 3", unusable.to_str().unwrap());
-    assert_eq!(output.status.code(), Some(3));
-    let said = stderr(&output);
-    let ours = said.lines().filter(|line| line.starts_with("mremap-analyzer:"));
-    assert_eq!(ours.count(), 1, "{said}");
-    assert!(said.contains("runs without a trace"), "{said}");
 }

@@ -52,35 +52,26 @@ impl Artifacts {
     ///
     /// `MREMAP_ARTIFACTS` is not a directory, or cargo or the C compiler fails.
     pub fn prepare() -> Result<Self> {
-        if let Some(given) = Self::given()? {
-            return Ok(given);
+        if let Some(given) = env::var_os("MREMAP_ARTIFACTS") {
+            let root = PathBuf::from(given);
+            if !root.is_dir() {
+                bail!(
+                    "MREMAP_ARTIFACTS={}: not a directory; unset it to have them built",
+                    root.display()
+                );
+            }
+            return Ok(Self { root });
         }
         Self::build(&[], &[&DEMO[..], &["mremap-oracle"]].concat(), true)
     }
 
-    /// As [`Artifacts::prepare`], without the oracle and the fixtures.
+    /// Builds the library, the analyzer and the examples.
     ///
     /// # Errors
     ///
-    /// As [`Artifacts::prepare`].
+    /// Cargo or the C compiler fails.
     pub fn prepare_for_demo() -> Result<Self> {
-        match Self::given()? {
-            Some(given) => Ok(given),
-            None => Self::build(&[], &DEMO, false),
-        }
-    }
-
-    /// The artifacts in `MREMAP_ARTIFACTS`.
-    fn given() -> Result<Option<Self>> {
-        let Some(given) = env::var_os("MREMAP_ARTIFACTS") else { return Ok(None) };
-        let root = PathBuf::from(given);
-        if !root.is_dir() {
-            bail!(
-                "MREMAP_ARTIFACTS={}: not a directory; unset it to have them built",
-                root.display()
-            );
-        }
-        Ok(Some(Self { root }))
+        Self::build(&[], &DEMO, false)
     }
 
     /// Builds the library, the examples and the fixtures for another processor. `CC` in the

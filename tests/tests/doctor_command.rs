@@ -1,4 +1,4 @@
-//! `mremap-analyzer doctor` from outside: its self-test on this kernel, what it says of programs, and its status.
+//! `mremap-analyzer doctor`: its self-test on this kernel, its checks of programs and settings, its status.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -33,7 +33,7 @@ fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
-fn the_self_test_shows_what_the_kernel_can_and_what_the_shim_does() {
+fn self_test_shows_what_kernel_and_shim_do() {
     let output = output(&mut doctor(&["--json"]));
     let report = report(&output);
     assert_eq!((output.status.code(), &report["verdict"]), (Some(0), &"ok".into()), "{report}");
@@ -41,8 +41,8 @@ fn the_self_test_shows_what_the_kernel_can_and_what_the_shim_does() {
         assert_eq!(check(&report, name)["state"], "ok", "{report}");
     }
     assert_ne!(check(&report, "libc")["state"], "problem", "{report}");
-    let kernel = check(&report, "multi-vma-move")["what"].as_str().expect("words");
-    let behaviour = check(&report, "behaviour")["what"].as_str().expect("words");
+    let kernel = check(&report, "multi-vma-move")["what"].as_str().expect("text");
+    let behaviour = check(&report, "behaviour")["what"].as_str().expect("text");
     assert_eq!(
         kernel.contains("one VMA at a time"),
         behaviour.contains("emulated just now"),
@@ -51,7 +51,7 @@ fn the_self_test_shows_what_the_kernel_can_and_what_the_shim_does() {
 }
 
 #[test]
-fn a_library_that_does_not_load_is_found_out_and_the_loaders_own_words_are_shown() {
+fn shows_the_loaders_message_about_a_bad_library() {
     let directory = tempfile::tempdir().expect("a directory");
     let library = directory.path().join("libnone.so");
     fs::write(&library, b"no library").expect("it is written");
@@ -60,12 +60,12 @@ fn a_library_that_does_not_load_is_found_out_and_the_loaders_own_words_are_shown
     assert_eq!(output.status.code(), Some(1), "{report}");
     let loads = check(&report, "loads");
     assert_eq!(loads["state"], "problem");
-    assert!(loads["what"].as_str().expect("words").contains("libnone.so"), "{loads}");
+    assert!(loads["what"].as_str().expect("text").contains("libnone.so"), "{loads}");
     assert!(loads["fix"].is_string());
 }
 
 #[test]
-fn a_program_that_can_be_reached_is_told_from_one_that_cannot() {
+fn says_which_programs_the_shim_can_reach() {
     let busy = Artifacts::get().fixture("busy");
     let text = busy.to_str().expect("a path of text");
     let output_of = |program: &str| output(&mut doctor(&["--json", program]));
@@ -73,7 +73,7 @@ fn a_program_that_can_be_reached_is_told_from_one_that_cannot() {
     assert_eq!(reached.status.code(), Some(0), "{reached:?}");
     let report_of_it = report(&reached);
     assert_eq!(check(&report_of_it, "preload")["state"], "ok");
-    let callers = check(&report_of_it, "callers")["what"].as_str().expect("words");
+    let callers = check(&report_of_it, "callers")["what"].as_str().expect("text");
     assert!(callers.contains("busy"), "{callers}");
 
     let directory = tempfile::tempdir().expect("a directory");
@@ -86,13 +86,13 @@ fn a_program_that_can_be_reached_is_told_from_one_that_cannot() {
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
         let report = report(&refused);
         let reach = check(&report, "reach");
-        assert!(reach["what"].as_str().expect("words").contains(why), "{reach}");
+        assert!(reach["what"].as_str().expect("text").contains(why), "{reach}");
         assert!(reach["fix"].is_string(), "{reach}");
     }
 }
 
 #[test]
-fn a_setting_that_the_shim_does_not_know_is_a_problem() {
+fn reports_unknown_settings() {
     let mistyped = output(doctor(&["--json"]).env("MREMAP_SHIM_TRACES", "/tmp"));
     let report_of_it = report(&mistyped);
     assert_eq!(mistyped.status.code(), Some(1));
@@ -100,7 +100,7 @@ fn a_setting_that_the_shim_does_not_know_is_a_problem() {
     let plain = output(doctor(&[]).env("MREMAP_SHIM_TRACES", "/tmp"));
     let text = String::from_utf8_lossy(&plain.stdout).into_owned();
     assert!(
-        text.contains("problem") && text.contains("One problem, with its fix above."),
+        text.contains("MREMAP_SHIM_TRACES is set") && text.contains("1 problem; its fix is above"),
         "{text}"
     );
 }

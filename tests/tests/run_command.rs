@@ -1,5 +1,5 @@
-//! `mremap-analyzer run` from outside: the program's input, output, signals and status are its own, and what the library
-//! cannot reach is refused before it runs.
+//! `mremap-analyzer run`: leaves input, output, signals and status to the program, refuses programs that the library
+//! cannot reach, and fails before the program runs when its calls cannot be recorded.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -18,10 +18,10 @@ use tempfile::TempDir;
 /// Calls that a stage of the fixtures makes.
 const CALLS_OF_A_STAGE: u64 = 4;
 
-/// `mremap-analyzer run OPTIONS -- PROGRAM ARGUMENTS`, with temporary files in a directory that goes away.
+/// `mremap-analyzer run OPTIONS PROGRAM ARGUMENTS`, with its temporary files in `home`.
 fn run(home: &Path, options: &[&str], program: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(Artifacts::get().analyzer());
-    command.arg("run").args(options).arg("--").arg(program).args(arguments);
+    command.arg("run").args(options).arg(program).args(arguments);
     command.env_remove("LD_PRELOAD").env("TMPDIR", home);
     command
 }
@@ -31,7 +31,7 @@ fn output(options: &[&str], program: &Path, arguments: &[&str]) -> Output {
     run(home.path(), options, program, arguments).output().expect("the analyzer runs")
 }
 
-/// Runs a program that waits for a signal, sends it, and checks that program, trace and summary survived.
+/// Runs a program that waits for a signal, sends the signal, and checks program, trace and summary.
 fn check_signal(signal: Signal, send: impl Fn(Pid)) {
     let home = tempfile::tempdir().expect("a directory");
     let traces = home.path().join("traces");
@@ -53,51 +53,72 @@ fn check_signal(signal: Signal, send: impl Fn(Pid)) {
     assert_eq!(status.code(), Some(40 + number), "{said}");
     assert!(said.contains("mremap-analyzer report "), "{said}");
     let calls: u64 = traces_in(&traces).iter().map(Trace::calls_and_losses).sum();
-    assert_eq!(calls, 2 * CALLS_OF_A_STAGE, "before the signal and after it");
+    assert_eq!(calls, 2 * CALLS_OF_A_STAGE, "calls before and after the signal");
 }
 
 #[test]
-fn ctrl_c_reaches_the_program_and_trace_and_report_survive() {
+fn keeps_trace_and_summary_after_ctrl_c() {
     check_signal(Signal::INT, |group| {
-        kill_process_group(group, Signal::INT).expect("the group is there");
+        kill_process_group(group, Signal::INT).expect("the group exists");
     });
 }
 
 #[test]
-fn a_signal_to_run_alone_is_passed_on() {
+fn forwards_signals_sent_to_run_alone() {
     check_signal(Signal::TERM, |process| {
-        kill_process(process, Signal::TERM).expect("it is there");
+        kill_process(process, Signal::TERM).expect("it runs");
     });
 }
 
 #[test]
-fn status_and_output_are_the_programs_own() {
+fn returns_status_and_output_of_the_program() {
     let ending = Artifacts::get().fixture("ending");
-    for (way, status) in
+    for (end, status) in
         [("return", 0), ("abort", 128 + 6), ("signal", 128 + 15), ("fault", 128 + 11)]
     {
-        let run = output(&[], &ending, &[way]);
-        assert_eq!(run.status.code(), Some(status), "{way}: {run:?}");
+        let run = output(&[], &ending, &[end]);
+        assert_eq!(run.status.code(), Some(status), "{end}: {run:?}");
         let said = text(&run.stderr);
-        assert!(said.contains("passed-through"), "{way}: the summary: {said}");
+        assert!(said.contains("passed-through"), "{end}: the summary: {said}");
     }
     let busy = Artifacts::get().fixture("busy");
     let run = output(&[], &busy, &["1", "5"]);
     assert_eq!(text(&run.stdout), "busy: 5 calls\n");
-    assert_eq!(output(&[], &busy, &[]).status.code(), Some(1), "its own status");
+    assert_eq!(output(&[], &busy, &[]).status.code(), Some(1), "the program's status");
 }
 
 #[test]
-fn where_no_trace_can_be_written_the_program_runs_all_the_same() {
-    let busy = Artifacts::get().fixture("busy");
-    let run = output(&["--trace", "/proc/no/such/place"], &busy, &["1", "5"]);
-    assert_eq!((run.status.code(), text(&run.stdout)), (Some(0), "busy: 5 calls\n".to_owned()));
+fn records_programs_by_the_name_typed() {
+    let home = tempfile::tempdir().expect("a directory");
+    let link = home.path().join("alias");
+    std::os::unix::fs::symlink(Artifacts::get().fixture("busy"), &link).expect("a link");
+    let name = link.to_str().expect("a path in UTF-8");
+    let run = output(&["--programs", name], &link, &["1", "5"]);
     let said = text(&run.stderr);
-    assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("/proc/no/such/place"), "{said}");
+    assert!(said.contains("passed-through"), "{said}");
+
+    let none = output(&["--programs", "mremap-no-such-program"], &link, &["1", "5"]);
+    let said = text(&none.stderr);
+    assert_eq!(none.status.code(), Some(125), "{said}");
+    for word in ["no program mremap-no-such-program", "alias (executable busy)"] {
+        assert!(said.contains(word), "{word:?} in: {said}");
+    }
 }
 
-/// A directory of programs that must never run: each would say so on stdout.
+#[test]
+fn takes_options_up_to_the_program_only() {
+    let home = tempfile::tempdir().expect("a directory");
+    let ending = Artifacts::get().fixture("ending");
+    let after_program = run(home.path(), &["--mode", "auto"], &ending, &["--mode", "-x"]).output();
+    let said = text(&after_program.expect("the analyzer runs").stderr);
+    assert!(!said.contains("Usage: mremap-analyzer"), "{said}");
+    let mistyped = output(&["--moed", "auto"], &ending, &[]);
+    assert_eq!(mistyped.status.code(), Some(2), "{}", text(&mistyped.stderr));
+    let separated = output(&["--"], &ending, &["return"]);
+    assert_eq!(separated.status.code(), Some(0), "{}", text(&separated.stderr));
+}
+
+/// A directory of programs that must not run: each would print to stdout.
 struct Unreachable {
     directory: TempDir,
     bytes: Vec<u8>,
@@ -118,32 +139,32 @@ impl Unreachable {
         path
     }
 
-    /// A copy in which some bytes are replaced by as many others.
+    /// A copy of the fixture with some bytes replaced.
     fn patched(&self, name: &str, at: usize, fresh: &[u8]) -> PathBuf {
         let mut bytes = self.bytes.clone();
         bytes[at..at + fresh.len()].copy_from_slice(fresh);
         self.write(name, &bytes, 0o755)
     }
 
-    /// Where the file names its loader.
+    /// Offset of the loader's path.
     fn loader(&self) -> usize {
         let name = b"/lib";
         let found = self.bytes.windows(name.len()).position(|window| window == name);
-        found.expect("a loader is named")
+        found.expect("a path of a loader")
     }
 
-    /// Where the header is of the segment that names the loader: after 64 bytes of file header, 56 bytes each.
+    /// Offset of the program header `PT_INTERP`. Program headers of 56 bytes follow a file header of 64.
     fn loader_segment(&self) -> usize {
         const PT_INTERP: [u8; 4] = 3_u32.to_ne_bytes();
         (64..)
             .step_by(56)
             .take(16)
             .find(|&at| self.bytes[at..at + 4] == PT_INTERP)
-            .expect("a segment names it")
+            .expect("a PT_INTERP")
     }
 }
 
-/// `run` must refuse the program: no output of it, a status as a shell gives it, and these words.
+/// Checks that `run` refuses a program: it prints nothing, the status is 126, and stderr contains `words`.
 fn check_refused(program: &Path, words: &[&str]) {
     check_refused_with(126, program, words);
 }
@@ -159,7 +180,7 @@ fn check_refused_with(status: i32, program: &Path, words: &[&str]) {
 }
 
 #[test]
-fn what_cannot_be_reached_is_refused_with_the_reason() {
+fn refuses_programs_out_of_reach_with_the_reason() {
     let programs = Unreachable::new();
     let bytes = &programs.bytes;
     let no_loader = programs.patched("static", programs.loader_segment(), &0_u32.to_ne_bytes());
@@ -178,7 +199,7 @@ fn what_cannot_be_reached_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_program_with_file_capabilities_is_refused() {
+fn refuses_programs_with_file_capabilities() {
     let programs = Unreachable::new();
     let program = programs.write("capable", &programs.bytes, 0o755);
     let Some(setcap) = need::program("setcap", "libcap2-bin") else {
@@ -188,14 +209,14 @@ fn a_program_with_file_capabilities_is_refused() {
         Command::new(setcap).arg("cap_net_raw+ep").arg(&program).output().expect("setcap runs");
     if !set.status.success() {
         return need::skip(
-            "a program with file capabilities: only root can give them, on a disk that keeps them",
+            "a program with file capabilities: setting them takes root and a file system that stores them",
         );
     }
     check_refused(&program, &["capabilities"]);
 }
 
 #[test]
-fn a_real_program_of_musl_is_refused() {
+fn refuses_programs_linked_with_musl() {
     let directory = tempfile::tempdir().expect("a directory");
     let Some(compiler) = need::program("musl-gcc", "musl-tools") else {
         return;
@@ -218,14 +239,14 @@ fn a_real_program_of_musl_is_refused() {
 }
 
 #[test]
-fn a_program_whose_loader_is_missing_is_told_from_one_that_fails() {
+fn reports_a_missing_loader() {
     let programs = Unreachable::new();
     let absent = programs.patched("absent", programs.loader(), b"/lib/ld-linux-0.so.0\0");
     check_refused_with(127, &absent, &["cannot be started", "loader"]);
 }
 
 #[test]
-fn a_sanitizer_that_insists_on_being_first_is_put_first() {
+fn preloads_a_sanitizer_before_the_shim() {
     let Some(compiler) = need::program("gcc", "gcc") else {
         return;
     };

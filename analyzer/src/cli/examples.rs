@@ -1,34 +1,36 @@
-//! Examples for `--help`, each a line that can be copied.
+//! The examples and exit statuses at the end of each `--help`. Every line can be copied.
 
-/// All of it in four lines.
+/// The program as a whole.
 pub const ALL: &str = "\
 Examples:
-  mremap-analyzer doctor ./program                         can it be reached? does the shim load?
-  mremap-analyzer run --trace DIR -- ./program arguments   record a program
-  mremap-analyzer report DIR --sort time                   which line of code makes the slow calls?
-  mremap-analyzer events DIR --failed                      which call fails, and how?
-  mremap-analyzer check DIR                                would this run on Linux 6.1?
-  mremap-analyzer show DIR --event 1                       one move as a picture";
+  mremap-analyzer doctor ./program                      does the shim load, and can it reach the program?
+  mremap-analyzer run --trace DIR ./program arguments   record a program
+  mremap-analyzer report DIR --sort time                which line of code makes the slow calls?
+  mremap-analyzer events DIR --failed                   which calls fail, and why?
+  mremap-analyzer check DIR                             would this run on Linux 6.1?
+  mremap-analyzer show DIR --event 1                    one move as a picture";
 
 /// `run`.
 pub const RUN: &str = "\
 Examples:
-  mremap-analyzer run -- ./program arguments
-  mremap-analyzer run --trace traces --detail vmas -- make test    record the VMAs of native moves, too
-  mremap-analyzer run --mode emulate -- ./program                  as an older kernel would have it
+  mremap-analyzer run ./program arguments
+  mremap-analyzer run --trace traces --detail vmas make test    record the VMAs of native moves, too
+  mremap-analyzer run --mode emulate ./program                  emulate moves, as an older kernel would need
+  mremap-analyzer run -- -odd-name                              after --, nothing is an option of run
 
-Exit status: the program's own; 128 and the signal's number when a signal killed it; 127 when there is no such program;
-126 when it cannot be run, or a preload library cannot reach it (the reason, and what would work, is on stderr).";
+Exit status: that of the program, or 128 plus the number of the signal that killed it. 125 the calls cannot be
+recorded (--best-effort runs the program all the same). 126 the program cannot be executed, or the shim cannot reach
+it. 127 there is no such program. The reason, and what would work, is on stderr.";
 
 /// `doctor`.
 pub const DOCTOR: &str = "\
 Examples:
-  mremap-analyzer doctor                     this machine and the shim, with a self-test
-  mremap-analyzer doctor ./program           and whether this program's calls will be seen
+  mremap-analyzer doctor                     check this machine and the shim, with a self-test
+  mremap-analyzer doctor ./program           and whether the shim will see the calls of this program
   mremap-analyzer doctor --json python3 | jq '.checks[] | select(.state != \"ok\")'
 
-Nothing of the program runs: its files are read, and the loader is asked what it would load.
-Exit status: 0 nothing is in the way, 1 something is (each with its fix), 2 the command was wrong.";
+The program is not run: doctor reads its files, and the loader lists the libraries that it would load.
+Exit status: 0 no problem, 1 problems (each with its fix), 2 the command was wrong.";
 
 /// `report`.
 pub const REPORT: &str = "\
@@ -38,8 +40,8 @@ Examples:
   mremap-analyzer report traces --errno EFAULT            where do these failures come from?
   mremap-analyzer report traces --since 2s --until 3s --json
 
-Percentiles are read from logarithmic buckets: within 0.8 % of the true value; the maximum is exact.
-Exit status: 0 done, 2 a trace was damaged or unreadable (what could be read is reported).";
+Percentiles come from logarithmic buckets: within 0.8 % of the true value. The maximum is exact.
+Exit status: 0 success, 2 a trace was damaged or unreadable (what could be read is reported).";
 
 /// `events`.
 pub const EVENTS: &str = "\
@@ -49,7 +51,7 @@ Examples:
   mremap-analyzer events traces --site pool.c --min-time 50us
   mremap-analyzer events traces --addr 0x7f0000000000..0x7f0000100000 --json | jq .site
 
-Exit status: 0 done, 1 no call passes the filters, 2 a trace was damaged or unreadable.";
+Exit status: 0 success, 1 no call passes the filters, 2 a trace was damaged or unreadable.";
 
 /// `show`.
 pub const SHOW: &str = "\
@@ -58,8 +60,8 @@ Examples:
   mremap-analyzer show traces --event 1 --ascii --width 100
   mremap-analyzer show traces --event 1 --svg > move.svg
 
-Where the VMAs of a call are not on record, its lengths are drawn (`run --detail vmas` records those of native moves).
-Exit status: 0 drawn, 2 there is no such event, or a trace was damaged or unreadable.";
+When the VMAs of a call were not recorded, its lengths are drawn (`run --detail vmas` records those of native moves).
+Exit status: 0 success, 2 there is no such event, or a trace was damaged or unreadable.";
 
 /// `check`.
 pub const CHECK: &str = "\
@@ -76,12 +78,9 @@ pub const DIFF: &str = "\
 Examples:
   mremap-analyzer diff traces-6.1 traces-6.18
   mremap-analyzer diff before after --outcome emulated --top 50
-  mremap-analyzer diff --a old1 old2 old3 --b new1 new2 new3      medians and noise of several runs
-  mremap-analyzer diff before after --folded time > diff.folded   for flamegraph.pl after difffolded.pl
 
-The verdict goes by total time, then calls, then latency. A number has changed if all runs of one side are above those
-of the other and the medians differ by more than the tolerance. A single run says little of noise: give several to see
-small changes of latency. Call sites are matched by function and line, then by function.
+A latency differs when the 99 % confidence intervals of the medians do not overlap and the medians differ by more than
+5 %. Call sites are matched by module and function, so lines may move.
 Exit status: 0 no difference, 1 they differ, 2 a trace was damaged or unreadable.";
 
 /// `export`.
@@ -94,7 +93,7 @@ Examples:
   mremap-analyzer export --format folded --weight time traces | flamegraph.pl > mremap.svg
   mremap-analyzer export --format csv --failed traces | head
 
-Exit status: 0 done (also when the reader of a pipe has gone), 2 a trace was damaged or unreadable, or the output
+Exit status: 0 success (also when the reader of a pipe has gone), 2 a trace was damaged or unreadable, or the output
 cannot be written.";
 
 /// `html`.
@@ -103,15 +102,22 @@ Examples:
   mremap-analyzer html -o mremap.html traces
   mremap-analyzer html --outcome emulated --sysroot /mnt/other -o moves.html traces
 
-The page is one file that needs no network. It counts every event and lists up to 4,000 of them.
-Exit status: 0 done, 2 a trace was damaged or unreadable, or the file cannot be written.";
+The page is one file and needs no network. It counts every event and lists up to 4,000 of them.
+Exit status: 0 success, 2 a trace was damaged or unreadable, or the file cannot be written.";
 
 /// `top`.
 pub const TOP: &str = "\
 Examples:
-  mremap-analyzer run --trace traces -- ./server &
+  mremap-analyzer run --trace traces ./server &
   mremap-analyzer top traces
   mremap-analyzer top traces --interval 200ms --failed
 
 Keys: q quits, p pauses, s sorts by the next column, / filters call sites by name.
-Exit status: 0 quit by the user, 2 there is no terminal or no such trace.";
+Exit status: 0 success, 2 there is no terminal or no such trace.";
+
+/// `completions`.
+pub const COMPLETIONS: &str = "\
+Examples:
+  mremap-analyzer completions bash > ~/.local/share/bash-completion/completions/mremap-analyzer
+  mremap-analyzer completions zsh > ~/.zfunc/_mremap-analyzer
+  mremap-analyzer completions fish > ~/.config/fish/completions/mremap-analyzer.fish";

@@ -1,6 +1,6 @@
-//! One answer of the doctor.
+//! The result of one check.
 
-/// What is examined.
+/// What a check is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// Kernel and limits.
@@ -12,7 +12,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// In the order of the report.
+    /// All groups, in the order of the report.
     pub const ALL: [Self; 3] = [Self::Machine, Self::Shim, Self::Program];
 
     /// Its name in JSON.
@@ -34,19 +34,19 @@ impl Group {
     }
 }
 
-/// How it stands.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Well.
+    /// As it should be.
     Fine,
-    /// Worth knowing; nothing is in the way.
+    /// Worth knowing.
     Note,
-    /// In the way.
+    /// Prevents or limits recording or emulation.
     Problem,
 }
 
 impl State {
-    /// Its name, before people and in JSON.
+    /// Its name in text and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fine => "ok",
@@ -56,23 +56,23 @@ impl State {
     }
 }
 
-/// One answer.
+/// One check and its result.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// What was examined.
+    /// What it is about.
     pub group: Group,
     /// Its name in JSON.
     pub name: &'static str,
-    /// How it stands.
+    /// The result.
     pub state: State,
-    /// In plain words.
+    /// What was seen.
     pub what: String,
-    /// What to do about it.
+    /// What to do.
     pub fix: Option<String>,
 }
 
 impl Check {
-    /// All is well.
+    /// As it should be.
     pub fn fine(group: Group, name: &'static str, what: impl Into<String>) -> Self {
         Self { group, name, state: State::Fine, what: what.into(), fix: None }
     }
@@ -82,7 +82,7 @@ impl Check {
         Self { state: State::Note, ..Self::fine(group, name, what) }
     }
 
-    /// In the way.
+    /// A problem and its fix.
     pub fn problem(
         group: Group,
         name: &'static str,
@@ -92,14 +92,14 @@ impl Check {
         Self { state: State::Problem, fix: Some(fix.into()), ..Self::fine(group, name, what) }
     }
 
-    /// With something to do.
+    /// Adds what to do.
     #[must_use]
     pub fn with_fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
         self
     }
 
-    /// Whether something is in the way.
+    /// Whether it found a problem.
     pub fn is_problem(&self) -> bool {
         self.state == State::Problem
     }

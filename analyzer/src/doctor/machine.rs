@@ -1,22 +1,22 @@
-//! What this kernel and its limits allow.
+//! Checks of the kernel and its limits.
 
 use super::check::{Check, Group};
-use super::self_test::Answers;
+use super::self_test::Results;
 use crate::model::names;
 
 const HERE: Group = Group::Machine;
-/// The kernel's own default for `vm.max_map_count`.
+/// The kernel's default for `vm.max_map_count`.
 const DEFAULT_MAP_COUNT: u64 = 65_530;
 
-/// Examines it.
-pub fn look(native: &Result<Answers, String>) -> Vec<Check> {
+/// Checks the machine, given the results of the self-test without the shim.
+pub fn check(native: &Result<Results, String>) -> Vec<Check> {
     let mut checks = match native {
-        Ok(answers) => kernel(answers),
+        Ok(results) => kernel(results),
         Err(why) => vec![Check::problem(
             HERE,
             "multi-vma-move",
-            format!("what this kernel can do could not be tried: {why}"),
-            "look for a sandbox that forbids mremap or starting programs, and allow it",
+            format!("cannot try what this kernel supports: {why}"),
+            "a sandbox may forbid mremap or new processes; allow both",
         )],
     };
     checks.extend([maps_file(), map_count(), seccomp()]);
@@ -24,33 +24,33 @@ pub fn look(native: &Result<Answers, String>) -> Vec<Check> {
     checks
 }
 
-fn kernel(answers: &Answers) -> Vec<Check> {
+fn kernel(results: &Results) -> Vec<Check> {
     let system = rustix::system::uname();
     let kernel = format!(
         "Linux {} on {}",
         system.release().to_string_lossy(),
         system.machine().to_string_lossy()
     );
-    let mut checks = vec![several(&kernel, answers)];
-    if let Some(machine) = &answers.machine {
-        checks.push(available(
+    let mut checks = vec![multi_vma(&kernel, results)];
+    if let Some(machine) = &results.machine {
+        checks.push(feature(
             "procmap-query",
             machine.procmap_query,
-            "PROCMAP_QUERY (Linux 6.11) answers: VMAs are found by one question each",
+            "PROCMAP_QUERY (Linux 6.11) works: finding a VMA takes one query",
             "no PROCMAP_QUERY (Linux 6.11)",
-            "VMAs are found by bisection or in maps text",
+            "VMAs are found by probing, or in the text of /proc/self/maps",
         ));
-        checks.push(available(
+        checks.push(feature(
             "mseal",
             machine.mseal,
-            "mseal (Linux 6.10) is there: a sealed VMA can be neither moved nor replaced (EPERM)",
+            "mseal (Linux 6.10) works: a sealed VMA can be neither moved nor replaced (EPERM)",
             "no mseal (Linux 6.10)",
             "no VMA can be sealed",
         ));
-        checks.push(available(
+        checks.push(feature(
             "userfaultfd",
             machine.userfaultfd,
-            "userfaultfd can be used: a VMA registered with one moves only alone, and the shim looks for that",
+            "userfaultfd works: a VMA registered with one cannot move together with others; the shim checks that",
             "no userfaultfd for this user",
             "no VMA can be registered with one",
         ));
@@ -58,52 +58,49 @@ fn kernel(answers: &Answers) -> Vec<Check> {
     checks
 }
 
-fn several(kernel: &str, answers: &Answers) -> Check {
+fn multi_vma(kernel: &str, results: &Results) -> Check {
     let name = "multi-vma-move";
-    match (answers.grow, answers.several) {
+    match (results.grow, results.several) {
         (libc::ENOSYS | libc::EPERM, _) => Check::problem(
             HERE,
             name,
-            format!(
-                "{kernel}: mremap itself is refused here ({})",
-                names::errno(answers.grow as u32)
-            ),
-            "a seccomp filter or a container's profile forbids it; allow the system call mremap",
+            format!("{kernel}: mremap fails with {}", names::errno(results.grow as u32)),
+            "a seccomp filter, or the profile of a container, forbids it; allow the system call mremap",
         ),
-        (_, 0) if answers.intact => Check::fine(
+        (_, 0) if results.intact => Check::fine(
             HERE,
             name,
-            format!("{kernel} moves several VMAs and gaps in one call (tried just now)"),
+            format!("{kernel} moves several VMAs and gaps in one call (just tried)"),
         ),
         (_, 0) => Check::problem(
             HERE,
             name,
-            format!("{kernel} took a move of several VMAs and did not keep what lay under the gap"),
-            "this kernel's mremap is not that of Linux 6.17; run with --mode emulate",
+            format!("{kernel} moved several VMAs but replaced what was mapped under the gap"),
+            "the mremap of this kernel is not that of Linux 6.17; run with --mode emulate",
         ),
         (_, libc::EFAULT) => Check::fine(
             HERE,
             name,
             format!(
-                "{kernel} moves one VMA at a time (EFAULT for two and a gap, tried just now): this is what the shim is for"
+                "{kernel} moves one VMA at a time (just tried: two and a gap fail with EFAULT), so the shim emulates"
             ),
         ),
         (_, errno) => Check::note(
             HERE,
             name,
             format!(
-                "{kernel}: whether it moves several VMAs at once is not known ({} for two and a gap)",
+                "{kernel}: unknown whether it moves several VMAs in one call (two and a gap fail with {})",
                 names::errno(errno as u32)
             ),
         ),
     }
 }
 
-fn available(name: &'static str, errno: i32, there: &str, absent: &str, meaning: &str) -> Check {
+fn feature(name: &'static str, errno: i32, present: &str, absent: &str, effect: &str) -> Check {
     if errno == 0 {
-        return Check::fine(HERE, name, there);
+        return Check::fine(HERE, name, present);
     }
-    Check::note(HERE, name, format!("{absent} ({}): {meaning}", names::errno(errno as u32)))
+    Check::note(HERE, name, format!("{absent} ({}): {effect}", names::errno(errno as u32)))
 }
 
 fn maps_file() -> Check {
@@ -113,13 +110,14 @@ fn maps_file() -> Check {
             Check::fine(
                 HERE,
                 "proc",
-                format!("/proc can be read: names of files are seen ({vmas} VMAs in this process)"),
+                format!("/proc is readable: the files behind VMAs are seen ({vmas} VMAs in this process)"),
             )
         }
         _ => Check::note(
             HERE,
             "proc",
-            "/proc cannot be read: VMAs are found by bisection; one that may not move with others is not told apart",
+            "/proc is not readable: VMAs are found by probing, and those that must not move together with others are not \
+             recognized",
         )
         .with_fix("mount /proc in this container or chroot"),
     }
@@ -128,11 +126,11 @@ fn maps_file() -> Check {
 fn map_count() -> Check {
     let name = "max-map-count";
     match read_number("/proc/sys/vm/max_map_count") {
-        None => Check::note(HERE, name, "vm.max_map_count cannot be read"),
+        None => Check::note(HERE, name, "cannot read vm.max_map_count"),
         Some(limit) if limit < DEFAULT_MAP_COUNT => Check::note(
             HERE,
             name,
-            format!("vm.max_map_count is {limit}, below the usual {DEFAULT_MAP_COUNT}: a large move may end half-way"),
+            format!("vm.max_map_count is {limit}, below the usual {DEFAULT_MAP_COUNT}: a large move may stop half-way"),
         )
         .with_fix(format!("sysctl vm.max_map_count={DEFAULT_MAP_COUNT}")),
         Some(limit) => Check::fine(
@@ -148,7 +146,7 @@ fn overcommit() -> Option<Check> {
         Check::note(
             HERE,
             "overcommit",
-            "vm.overcommit_memory is 2: the question \"is this one VMA?\" charges the commit limit for an instant",
+            "vm.overcommit_memory is 2: each probe charges the commit limit for an instant",
         )
     })
 }
@@ -161,13 +159,17 @@ fn seccomp() -> Check {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
     match mode.map(str::trim) {
-        Some("0") => Check::fine(HERE, "seccomp", "no seccomp filter stands above this process"),
+        Some("0") => Check::fine(HERE, "seccomp", "no seccomp filter applies to this process"),
         Some("2") => Check::note(
             HERE,
             "seccomp",
-            "a seccomp filter stands above this process, and programs inherit it: the self-test below tells whether \
-             it lets the shim work",
+            "a seccomp filter applies to this process and to the programs it starts; the self-test below shows \
+             whether the shim works under it",
         ),
-        _ => Check::note(HERE, "seccomp", "whether a seccomp filter stands above cannot be told"),
+        _ => Check::note(
+            HERE,
+            "seccomp",
+            "unknown whether a seccomp filter applies to this process (/proc/self/status)",
+        ),
     }
 }

@@ -1,5 +1,5 @@
-//! `doctor`: what this kernel can do, what the shim would do and why, whether a program can be reached, and
-//! whether the shim really loads. Each answer is a [`Check`], in plain words, with a fix where something is wrong.
+//! `doctor` checks what this kernel supports, what the shim would do on it, whether the shim loads, and whether
+//! it can reach a program. Each result is a [`Check`], with a fix where there is a problem.
 
 mod check;
 mod machine;
@@ -17,19 +17,19 @@ use crate::cli::DoctorOptions;
 use crate::run::preload;
 use check::Check;
 
-pub use self_test::answer as self_test;
+pub use self_test::run as self_test;
 
-/// Examines the machine, the shim, and the program if one is named.
+/// Checks the machine, the shim, and a program if one is named. Returns the exit status.
 ///
 /// # Errors
 /// Standard output cannot be written.
 pub fn run(options: &DoctorOptions, out: &mut dyn Write) -> Result<ExitCode> {
     let native = self_test::natively();
-    let mut checks = machine::look(&native);
+    let mut checks = machine::check(&native);
     let library = preload::find_library(options.shim.as_deref());
-    checks.extend(shim::look(&library, &native));
+    checks.extend(shim::check(&library, &native));
     if let Some(name) = &options.program {
-        checks.extend(program::look(name, library.as_deref().ok()));
+        checks.extend(program::check(name, library.as_deref().ok()));
     }
     report::write(&checks, options, out)?;
     Ok(ExitCode::from(u8::from(checks.iter().any(Check::is_problem))))

@@ -1,4 +1,4 @@
-//! Whether a program can be reached, and which of its calls will be seen.
+//! Checks of a program: whether the shim can reach it, and which of its calls the shim will see.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,9 +8,9 @@ use super::check::{Check, Group};
 use crate::program::{self, Elf, Program};
 
 const HERE: Group = Group::Program;
-/// Where a system keeps its loader.
+/// Directories of the system's loader.
 const SYSTEM: [&str; 3] = ["/lib/", "/lib64/", "/usr/lib"];
-/// Libraries whose calls are known: the loader's and libc's own `mremap` are hidden ones.
+/// Libraries that are not searched for calls: libc and the loader contain `mremap` itself.
 const KNOWN: [&str; 8] = [
     "libc.so",
     "ld-linux",
@@ -22,8 +22,8 @@ const KNOWN: [&str; 8] = [
     "libhwasan",
 ];
 
-/// Examines it.
-pub fn look(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
+/// Checks the program that `run` would start by this name.
+pub fn check(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
     let inspected = program::find(name).and_then(|path| program::inspect(&path));
     let program = match inspected {
         Ok(program) => program,
@@ -41,7 +41,7 @@ pub fn look(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
         checks.push(Check::note(
             HERE,
             "script",
-            "what a script starts is not known before it runs: look at those programs with `doctor`, too",
+            "doctor does not know which programs the script starts; check them as well",
         ));
     }
     let Some(elf) = &program.elf else {
@@ -52,29 +52,29 @@ pub fn look(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
             Check::note(
                 HERE,
                 "go",
-                "written in Go, whose packages make their system calls themselves: those are not seen; calls made \
-                 by C code in it are",
+                "written in Go, whose packages make system calls themselves: the shim sees calls of its C code \
+                 alone",
             )
-            .with_fix("record it under QEMU's user mode (qemu-user), whose own calls go through libc"),
+            .with_fix("record it under QEMU's user mode (qemu-user), which makes its calls through libc"),
         );
     }
     for sanitizer in elf.sanitizers() {
         checks.push(Check::note(
             HERE,
             "sanitizer",
-            format!("linked with {sanitizer}, which insists on being the first library: `run` puts it before the shim"),
+            format!("linked with {sanitizer}, which must be the first library: `run` puts it before the shim"),
         ));
     }
     match libraries(&program, elf, library) {
         Ok(files) => {
-            checks.extend(loads(&files, library));
-            checks.extend(callers(&program, &files));
+            checks.extend(check_libraries(&files, library));
+            checks.extend(check_callers(&program, &files));
         }
         Err(why) => checks.push(Check::problem(
             HERE,
             "libraries",
-            format!("its libraries cannot be listed: {why}"),
-            "does it start at all without the shim?",
+            format!("the loader cannot list its libraries: {why}"),
+            "check whether it starts without the shim",
         )),
     }
     checks
@@ -87,13 +87,13 @@ fn reachable(program: &Program) -> Check {
         .iter()
         .map(|script| format!("{} is a script; ", script.display()))
         .collect();
-    let behind = scripts.concat();
+    let scripts = scripts.concat();
     if program.elf.is_none() {
         return Check::note(
             HERE,
             "reach",
             format!(
-                "{behind}{file} may be executed and not read, so whether a preload library gets there is not known"
+                "{scripts}{file} may be executed but not read: unknown whether a preload library can reach it"
             ),
         );
     }
@@ -101,19 +101,19 @@ fn reachable(program: &Program) -> Check {
         HERE,
         "reach",
         format!(
-            "{behind}{file} is dynamically linked with glibc, without privileges: the loader will preload the shim"
+            "{scripts}{file} is dynamically linked with glibc and runs without privileges: the loader preloads the shim"
         ),
     )
 }
 
-/// What the loader would load, by its own account; nothing of the program runs.
+/// Has the loader list the libraries that it would load. No code of the program runs.
 fn libraries(
     program: &Program,
     elf: &Elf,
     library: Option<&Path>,
 ) -> Result<Vec<(String, PathBuf)>, String> {
-    // A loader in another place may be anything, and nothing of the program is to run.
-    let is_the_systems = |loader: &&String| SYSTEM.iter().any(|place| loader.starts_with(place));
+    // A loader elsewhere may be any program, and would run.
+    let is_the_systems = |loader: &&String| SYSTEM.iter().any(|it| loader.starts_with(it));
     let Some(loader) = elf.loader.as_ref().filter(is_the_systems) else {
         return Ok(Vec::new());
     };
@@ -128,27 +128,27 @@ fn libraries(
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(if said.is_empty() { text.trim().to_owned() } else { said });
     }
-    Ok(text.lines().filter_map(listed).collect())
+    Ok(text.lines().filter_map(parse_library).collect())
 }
 
-/// `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)`; the path is empty where it says "not found".
-fn listed(line: &str) -> Option<(String, PathBuf)> {
+/// Parses `NAME => PATH (ADDRESS)` or `PATH (ADDRESS)`. The path is empty for "not found".
+fn parse_library(line: &str) -> Option<(String, PathBuf)> {
     let line = line.trim();
-    let (name, place) = line.split_once(" => ").unwrap_or((line, line));
-    let path = place.rsplit_once(" (").map_or("", |(path, _)| path);
+    let (name, file) = line.split_once(" => ").unwrap_or((line, line));
+    let path = file.rsplit_once(" (").map_or("", |(path, _)| path);
     let name = name.split(" (").next()?.rsplit('/').next()?;
     Some((name.to_owned(), PathBuf::from(path)))
 }
 
-fn loads(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<Check> {
+fn check_libraries(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<Check> {
     let mut checks = Vec::new();
     for (name, path) in files {
         if path.as_os_str().is_empty() {
             checks.push(Check::problem(
                 HERE,
                 "libraries",
-                format!("{name} is not found, so that it cannot start"),
-                "install it, or name its directory in LD_LIBRARY_PATH",
+                format!("the loader does not find {name}, so the program cannot start"),
+                "install it, or add its directory to LD_LIBRARY_PATH",
             ));
         }
     }
@@ -160,34 +160,34 @@ fn loads(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<Check> {
             Check::fine(
                 HERE,
                 "preload",
-                "the loader, asked what it would load, lists the shim among it",
+                "the loader lists the shim among the libraries that it would load",
             )
         } else {
             Check::problem(
                 HERE,
                 "preload",
-                "the loader, asked what it would load, does not list the shim",
-                "see what doctor says of the shim above",
+                "the loader does not list the shim among the libraries that it would load",
+                "see the checks of the shim above",
             )
         });
     }
     checks
 }
 
-/// Who in it calls `mremap`, and how.
-fn callers(program: &Program, files: &[(String, PathBuf)]) -> Vec<Check> {
+/// Searches the program and its libraries for calls of `mremap`.
+fn check_callers(program: &Program, files: &[(String, PathBuf)]) -> Vec<Check> {
     let own = program.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let libraries = files.iter().filter(|(name, path)| {
         !path.as_os_str().is_empty() && !KNOWN.iter().any(|known| name.starts_with(known))
     });
     let all = std::iter::once((own, program.file.clone())).chain(libraries.cloned());
-    let (mut by_symbol, mut by_number, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut by_symbol, mut by_number, mut inline) = (Vec::new(), Vec::new(), Vec::new());
     for (name, path) in all {
         let Some(calls) = program::calls_of(&path) else {
             continue;
         };
-        if let Some(address) = calls.own {
-            hidden.push(format!("{name} at {address:#x}"));
+        if let Some(address) = calls.inline {
+            inline.push(format!("{name} at {address:#x}"));
         }
         if calls.imports_mremap {
             by_symbol.push(name);
@@ -195,49 +195,46 @@ fn callers(program: &Program, files: &[(String, PathBuf)]) -> Vec<Check> {
             by_number.push(name);
         }
     }
-    told(&by_symbol, &by_number, &hidden)
+    describe_callers(&by_symbol, &by_number, &inline)
 }
 
-fn told(by_symbol: &[String], by_number: &[String], hidden: &[String]) -> Vec<Check> {
+fn describe_callers(by_symbol: &[String], by_number: &[String], inline: &[String]) -> Vec<Check> {
     let mut checks = Vec::new();
     if by_symbol.is_empty() {
         checks.push(
             Check::note(
                 HERE,
                 "callers",
-                "neither it nor its libraries import mremap: seen will be only calls of libraries loaded later \
-                 (dlopen). realloc's own calls are made inside libc",
+                "neither the program nor its libraries import mremap: only calls from libraries loaded later \
+                 (dlopen) will be seen. Those of realloc stay inside libc",
             )
-            .with_fix("to see those of realloc: mremap-analyzer run --libc patch -- PROGRAM"),
+            .with_fix("to see those of realloc: mremap-analyzer run --libc patch PROGRAM"),
         );
     } else {
         checks.push(Check::fine(
             HERE,
             "callers",
-            format!("mremap is called by symbol, and will be seen, from {}", by_symbol.join(", ")),
+            format!("calls by symbol will be seen, from {}", by_symbol.join(", ")),
         ));
     }
     if !by_number.is_empty() {
         checks.push(Check::fine(
             HERE,
             "by-number",
-            format!(
-                "syscall() is called, and mremap through it will be seen, from {}",
-                by_number.join(", ")
-            ),
+            format!("calls through syscall() will be seen, from {}", by_number.join(", ")),
         ));
     }
-    if !hidden.is_empty() {
+    if !inline.is_empty() {
         checks.push(
             Check::note(
                 HERE,
                 "inline",
                 format!(
-                    "what looks like a system call mremap of its own stands in {}: not seen, and not emulated",
-                    hidden.join(", ")
+                    "what looks like an inline system call mremap is in {}; such calls are neither seen nor emulated",
+                    inline.join(", ")
                 ),
             )
-            .with_fix("record it under QEMU's user mode (qemu-user), whose own calls go through libc"),
+            .with_fix("record it under QEMU's user mode (qemu-user), which makes its calls through libc"),
         );
     }
     checks
@@ -247,11 +244,11 @@ fn told(by_symbol: &[String], by_number: &[String], hidden: &[String]) -> Vec<Ch
 mod tests {
     use std::path::Path;
 
-    use super::listed;
+    use super::parse_library;
 
     #[test]
-    fn the_loaders_list_is_understood() {
-        let line = |text| listed(text).expect("a library");
+    fn parses_the_list_of_the_loader() {
+        let line = |text| parse_library(text).expect("a library");
         assert_eq!(line("\tlinux-vdso.so.1 (0x7f00)").0, "linux-vdso.so.1");
         let (name, path) = line("\tlibm.so.6 => /lib/libm.so.6 (0x00007f)");
         assert_eq!((name.as_str(), path.as_path()), ("libm.so.6", Path::new("/lib/libm.so.6")));

@@ -1,4 +1,4 @@
-//! The answers before people, or as JSON.
+//! Checks as text or JSON.
 
 use std::io::Write;
 
@@ -9,10 +9,10 @@ use super::check::{Check, Group, State};
 use crate::cli::DoctorOptions;
 use crate::report::table::TextStyle;
 
-/// Columns before the words.
+/// Columns before the text of a check.
 const INDENT: usize = 11;
 
-/// Writes the answers.
+/// Writes the checks.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -37,12 +37,11 @@ pub fn write(checks: &[Check], options: &DoctorOptions, out: &mut dyn Write) -> 
     let problems = checks.iter().filter(|check| check.is_problem()).count();
     let verdict = match problems {
         0 if checks.iter().any(|check| check.group == Group::Program) => {
-            "Nothing is in the way: mremap-analyzer run -- PROGRAM".to_owned()
+            "No problems; next: mremap-analyzer run PROGRAM".to_owned()
         }
-        0 => "Nothing is in the way; `mremap-analyzer doctor PROGRAM` looks at a program, too."
-            .to_owned(),
-        1 => style.bad("One problem, with its fix above."),
-        _ => style.bad(&format!("{problems} problems, each with its fix above.")),
+        0 => "No problems; next: mremap-analyzer doctor PROGRAM checks a program, too".to_owned(),
+        1 => style.bad("1 problem; its fix is above"),
+        _ => style.bad(&format!("{problems} problems; their fixes are above")),
     };
     writeln!(out, "{verdict}")?;
     Ok(())

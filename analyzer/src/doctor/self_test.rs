@@ -1,5 +1,5 @@
-//! The self-test: this very program, started again, makes three calls of `mremap` on pages of its own and tells
-//! what came of them. Natively that shows what the kernel can do; under the shim, that the hooks fire.
+//! The self-test. This program, started once more, makes three calls of `mremap` on its own pages and prints the
+//! results. Without the shim they show what the kernel supports; under the shim, that the hooks work.
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use mremap_plan::procmap::{PROCMAP_QUERY, ProcmapQuery};
+use mremap_settings::{LIBC, MODE, Setting, TRACE, TRACE_SIZE};
 use serde::{Deserialize, Serialize};
 
 use crate::program;
@@ -16,108 +17,109 @@ use crate::program;
 pub const COMMAND: &str = "self-test";
 /// `mseal`, of Linux 6.10: the same number everywhere.
 const SYS_MSEAL: libc::c_long = 462;
-/// Whatever the page size: a multiple of it.
+/// A multiple of every page size.
 const PAGE: usize = 64 << 10;
 const MARK: u8 = 0x6d;
 
-/// What came of it: errnos, 0 for success.
+/// Results of the calls: errnos, 0 for success.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Answers {
-    /// A growth, by libc's symbol.
+pub struct Results {
+    /// A growth, through the symbol `mremap`.
     pub grow: i32,
-    /// A shrink, by number through libc's `syscall`.
+    /// A shrink, through `syscall`.
     pub by_number: i32,
     /// A move over two VMAs and a gap.
     pub several: i32,
-    /// The bytes arrived, and what lay under the gap's target is there.
+    /// Whether the bytes arrived, and the mapping under the gap's target is still there.
     pub intact: bool,
-    /// What else the kernel has; not asked under the shim.
+    /// Other features of the kernel; not tried under the shim.
     pub machine: Option<Machine>,
 }
 
-/// What else the kernel has: errnos, 0 for success.
+/// Other features of the kernel: errnos, 0 for success.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
-    /// The ioctl on `/proc/self/maps`, 6.11.
+    /// The ioctl on `/proc/self/maps`, Linux 6.11.
     pub procmap_query: i32,
-    /// `mseal`, 6.10.
+    /// `mseal`, Linux 6.10.
     pub mseal: i32,
-    /// `userfaultfd` for one's own faults.
+    /// `userfaultfd` for faults in user mode.
     pub userfaultfd: i32,
 }
 
-/// What is tried under the shim.
+/// What the shim does in a self-test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trial {
-    /// What it does by itself.
+    /// Its defaults.
     Auto,
-    /// Emulation where the kernel has the feature.
+    /// Emulation on any kernel.
     Emulate,
-    /// The calls that libc makes to itself.
-    OwnCallsOfLibc,
+    /// Recording of the calls that libc makes to itself.
+    LibcCalls,
 }
 
 impl Trial {
-    fn mode(self) -> &'static str {
+    fn variable(self) -> (&'static Setting, &'static str) {
         match self {
-            Self::Emulate => "emulate",
-            Self::Auto | Self::OwnCallsOfLibc => "auto",
+            Self::Auto => (&MODE, "auto"),
+            Self::Emulate => (&MODE, "emulate"),
+            Self::LibcCalls => (&LIBC, "patch"),
         }
     }
 }
 
-/// Calls that a self-test makes.
+/// How many calls a self-test makes.
 pub const CALLS: usize = 3;
 
-/// The child's side: makes the calls and tells.
+/// Makes the calls and prints the results as JSON.
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn answer(machine: bool, realloc: bool, out: &mut dyn Write) -> Result<()> {
-    let mut answers = make_calls();
+pub fn run(machine: bool, realloc: bool, out: &mut dyn Write) -> Result<()> {
+    let mut results = make_calls();
     if realloc {
         grow_by_realloc();
     }
-    answers.machine = machine.then(ask_machine);
-    serde_json::to_writer(&mut *out, &answers)?;
+    results.machine = machine.then(try_machine);
+    serde_json::to_writer(&mut *out, &results)?;
     writeln!(out)?;
     Ok(())
 }
 
-/// Starts the self-test without the shim.
+/// Runs the self-test without the shim.
 ///
 /// # Errors
-/// Why it told nothing.
-pub fn natively() -> Result<Answers, String> {
+/// Why there are no results.
+pub fn natively() -> Result<Results, String> {
     let mut command = child()?;
     command.arg("--machine").env_remove("LD_PRELOAD");
-    listen(&mut command).map(|(answers, _)| answers)
+    results_of(&mut command).map(|(results, _)| results)
 }
 
-/// Starts the self-test under the shim, recorded in a directory; what it and the loader said on stderr.
+/// Runs the self-test under the shim, with its trace in a directory. Returns the results, and what shim and loader
+/// printed on stderr.
 ///
 /// # Errors
-/// Why it told nothing.
+/// Why there are no results.
 pub fn under_shim(
     library: &Path,
     traces: &Path,
     trial: Trial,
-) -> Result<(Answers, String), String> {
+) -> Result<(Results, String), String> {
     let mut command = child()?;
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("MREMAP_SHIM_") {
-            command.env_remove(name);
-        }
+    for setting in mremap_settings::ALL {
+        command.env_remove(setting.name);
     }
-    if trial == Trial::OwnCallsOfLibc {
-        command.arg("--realloc").env("MREMAP_SHIM_LIBC", "patch");
+    if trial == Trial::LibcCalls {
+        command.arg("--realloc");
     }
+    let (setting, value) = trial.variable();
     command
         .env("LD_PRELOAD", library)
-        .env("MREMAP_SHIM_TRACE", traces)
-        .env("MREMAP_SHIM_TRACE_SIZE", "1M")
-        .env("MREMAP_SHIM_MODE", trial.mode());
-    listen(&mut command)
+        .env(TRACE.name, traces)
+        .env(TRACE_SIZE.name, "1M")
+        .env(setting.name, value);
+    results_of(&mut command)
 }
 
 fn child() -> Result<Command, String> {
@@ -127,19 +129,19 @@ fn child() -> Result<Command, String> {
     Ok(command)
 }
 
-fn listen(command: &mut Command) -> Result<(Answers, String), String> {
+fn results_of(command: &mut Command) -> Result<(Results, String), String> {
     let output =
-        command.output().map_err(|error| format!("the self-test cannot be started ({error})"))?;
+        command.output().map_err(|error| format!("the self-test cannot be started: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if let Some(signal) = output.status.signal() {
         return Err(format!("the self-test was killed by signal {signal} {said}"));
     }
     serde_json::from_slice(&output.stdout)
-        .map(|answers| (answers, said.clone()))
-        .map_err(|_| format!("the self-test told nothing ({}) {said}", output.status))
+        .map(|results| (results, said.clone()))
+        .map_err(|_| format!("the self-test printed no results ({}) {said}", output.status))
 }
 
-/// Memory too large for the heap: glibc maps it, and grows it by an `mremap` of its own.
+/// Grows an allocation so large that glibc maps it, and resizes it by calling its own `mremap`.
 fn grow_by_realloc() {
     const LARGE: usize = 4 << 20;
     let mut bytes: Vec<u8> = Vec::with_capacity(LARGE);
@@ -152,10 +154,10 @@ fn errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(-1)
 }
 
-/// Fresh memory of so many pages, or nothing.
+/// Maps pages of anonymous memory.
 fn map(pages: usize) -> Option<*mut u8> {
-    // SAFETY: an anonymous mapping at a place of the kernel's choice touches nothing that exists.
-    let place = unsafe {
+    // SAFETY: an anonymous mapping at an address that the kernel chooses changes no other mapping.
+    let address = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
             pages * PAGE,
@@ -165,34 +167,36 @@ fn map(pages: usize) -> Option<*mut u8> {
             0,
         )
     };
-    (place != libc::MAP_FAILED).then_some(place.cast())
+    (address != libc::MAP_FAILED).then_some(address.cast())
 }
 
-fn make_calls() -> Answers {
-    let mut answers = Answers::default();
+fn make_calls() -> Results {
+    let mut results = Results::default();
     let (Some(small), Some(source), Some(target)) = (map(1), map(3), map(3)) else {
-        answers.grow = errno();
-        return answers;
+        results.grow = errno();
+        return results;
     };
-    // SAFETY: `small` is a mapping of our own, and nothing but its addresses is used afterwards.
+    // SAFETY: `small` is our own mapping, and its memory is not accessed afterwards.
     let grown = unsafe { libc::mremap(small.cast(), PAGE, 2 * PAGE, libc::MREMAP_MAYMOVE) };
     if grown == libc::MAP_FAILED {
-        answers.grow = errno();
+        results.grow = errno();
     } else {
-        // SAFETY: the same mapping, and its second half is nobody's.
+        // SAFETY: the same mapping; nothing uses its second half.
         let shrunk = unsafe { libc::syscall(libc::SYS_mremap, grown, 2 * PAGE, PAGE, 0, 0) };
-        answers.by_number = if shrunk == -1 { errno() } else { 0 };
+        results.by_number = if shrunk == -1 { errno() } else { 0 };
     }
-    (answers.several, answers.intact) = move_several(source, target);
-    answers
+    (results.several, results.intact) = move_two_vmas(source, target);
+    results
 }
 
+/// Moves two VMAs and a gap. Returns the errno, and whether the memory is right.
+///
 /// ```text
 ///  source  | rw- |     | r-- |   --->  target  | rw- | kept | r-- |
 /// ```
-fn move_several(source: *mut u8, target: *mut u8) -> (i32, bool) {
-    // SAFETY: both ranges are three pages of our own; what is unmapped and moved away is not touched again, and
-    // the bytes read lie in pages that are mapped whether the move succeeded or not.
+fn move_two_vmas(source: *mut u8, target: *mut u8) -> (i32, bool) {
+    // SAFETY: both ranges are our own. Pages that were unmapped or moved away are not accessed again, and the two
+    // bytes read at the end are mapped after a successful move.
     unsafe {
         source.write(MARK);
         target.add(PAGE).write(MARK);
@@ -207,50 +211,50 @@ fn move_several(source: *mut u8, target: *mut u8) -> (i32, bool) {
     }
 }
 
-fn ask_machine() -> Machine {
+fn try_machine() -> Machine {
     Machine {
-        procmap_query: ask_procmap_query(),
-        mseal: ask_mseal(),
-        userfaultfd: ask_userfaultfd(),
+        procmap_query: try_procmap_query(),
+        mseal: try_mseal(),
+        userfaultfd: try_userfaultfd(),
     }
 }
 
-fn ask_procmap_query() -> i32 {
+fn try_procmap_query() -> i32 {
     use std::os::fd::AsRawFd;
     let maps = match std::fs::File::open("/proc/self/maps") {
         Ok(maps) => maps,
         Err(error) => return error.raw_os_error().unwrap_or(-1),
     };
     let mut query = ProcmapQuery::at_or_above(0, 0, 0);
-    // SAFETY: the ioctl reads and writes the one struct, whose size it is told, and no name or build id.
-    let answer = unsafe {
+    // SAFETY: the ioctl reads and writes this struct alone, whose size is in it; it asks for no name or build id.
+    let result = unsafe {
         libc::ioctl(maps.as_raw_fd(), libc::c_ulong::from(PROCMAP_QUERY), &raw mut query)
     };
-    if answer == -1 { errno() } else { 0 }
+    if result == -1 { errno() } else { 0 }
 }
 
-/// No flags are defined, so that an `EINVAL` tells that the call is there.
-fn ask_mseal() -> i32 {
-    // SAFETY: undefined flags are refused before any address is looked at.
-    let answer = unsafe { libc::syscall(SYS_MSEAL, 0, 0, libc::c_ulong::MAX) };
+/// No flags are defined, so `EINVAL` means that the system call exists.
+fn try_mseal() -> i32 {
+    // SAFETY: undefined flags are refused before the addresses are used.
+    let result = unsafe { libc::syscall(SYS_MSEAL, 0, 0, libc::c_ulong::MAX) };
     match errno() {
-        _ if answer != -1 => 0,
+        _ if result != -1 => 0,
         libc::EINVAL => 0,
         other => other,
     }
 }
 
-fn ask_userfaultfd() -> i32 {
+fn try_userfaultfd() -> i32 {
     const UFFD_USER_MODE_ONLY: libc::c_int = 1;
     match open_userfaultfd(UFFD_USER_MODE_ONLY) {
         // Linux 5.10 has no such flag.
         libc::EINVAL => open_userfaultfd(0),
-        answer => answer,
+        result => result,
     }
 }
 
 fn open_userfaultfd(flags: libc::c_int) -> i32 {
-    // SAFETY: a descriptor is made and closed, registered with no memory.
+    // SAFETY: the descriptor is closed without registering any memory.
     unsafe {
         let descriptor = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | flags);
         if descriptor == -1 {

@@ -1,135 +1,72 @@
-//! Whether the preload library loads, whether its hooks fire, and what it would do here.
+//! Checks of the preload library: whether it loads, whether its hooks work, and what it does on this kernel.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use mremap_settings::{ALL, PREFIX, TRACE};
+use mremap_trace::Outcome;
 
 use super::check::{Check, Group};
-use super::self_test::{self, Answers, Trial};
+use super::self_test::{self, Results, Trial};
 use crate::load::{self, Index, in_order};
 use crate::model::{Event, names};
+use crate::program;
 
 const HERE: Group = Group::Shim;
-/// Every variable that the shim knows, without its prefix.
-const SETTINGS: [&str; 10] = [
-    "LIBC",
-    "MODE",
-    "TRACE",
-    "TRACE_SIZE",
-    "TRACE_KEEP",
-    "TRACE_DETAIL",
-    "STACK",
-    "CHILDREN",
-    "PROGRAMS",
-    "VMA_SOURCE",
-];
-/// What the analyzer knows beside them.
-const LIBRARY: &str = "LIBRARY";
 
-/// Examines it.
-pub fn look(library: &Result<PathBuf>, native: &Result<Answers, String>) -> Vec<Check> {
+/// Checks the library, given the results of the self-test without it.
+pub fn check(library: &Result<PathBuf>, native: &Result<Results, String>) -> Vec<Check> {
     let mut checks = Vec::new();
     match library {
         Err(error) => checks.push(Check::problem(
             HERE,
             "library",
             format!("{error:#}"),
-            "build it (cargo build --release) or name it with --shim",
+            "build it (cargo build --release), or name it with --shim",
         )),
         Ok(library) => {
             checks.push(Check::fine(HERE, "library", format!("{}", library.display())));
-            let kernel_can = native.as_ref().is_ok_and(|answers| answers.several == 0);
-            checks.extend(try_it(library, native));
-            if kernel_can && !checks.iter().any(Check::is_problem) {
-                checks.extend(emulation(library));
+            let is_native = native.as_ref().is_ok_and(|results| results.several == 0);
+            checks.extend(check_defaults(library, native));
+            if is_native && !checks.iter().any(Check::is_problem) {
+                checks.extend(check_emulation(library));
             }
             if !checks.iter().any(Check::is_problem) {
-                checks.extend(own_calls_of_libc(library));
+                checks.extend(check_libc_calls(library));
             }
         }
     }
-    checks.extend(settings());
-    checks.extend(other_preloads());
+    checks.extend(check_settings());
+    checks.extend(check_preloads());
     checks
 }
 
-/// What the self-test left in its trace.
-struct Seen {
+/// What a self-test under the shim left behind.
+struct Trace {
     events: Vec<Event>,
     messages: Vec<String>,
 }
 
-fn try_it(library: &Path, native: &Result<Answers, String>) -> Vec<Check> {
-    let kernel_can = native.as_ref().is_ok_and(|answers| answers.several == 0);
-    let (answers, said, seen) = match record(library, Trial::Auto) {
-        Ok(found) => found,
-        Err(error) => {
-            return vec![Check::problem(
-                HERE,
-                "loads",
-                format!("under the shim, {error:#}"),
-                "see what the loader says above; is the library built for this machine, and its file system not \
-                 mounted noexec?",
-            )];
-        }
-    };
-    let Some(seen) = seen else {
-        return vec![not_loaded(library, &said)];
-    };
-    let mut checks =
-        vec![Check::fine(HERE, "loads", "it loads: a program started under it left a trace")];
-    // What fails without the shim, too, was told of the machine.
-    let works = native.as_ref().is_ok_and(|answers| answers.grow == 0);
-    if !works {
-        return checks;
-    }
-    checks.extend(hooks(&answers, &seen));
-    checks.push(behaviour(&seen, kernel_can));
-    for message in &seen.messages {
-        checks.push(Check::note(HERE, "said", format!("the shim says: {message}")));
-    }
-    checks
+/// One self-test under the shim.
+struct Run {
+    results: Results,
+    /// What shim and loader printed on stderr.
+    stderr: String,
+    trace: Option<Trace>,
 }
 
-fn not_loaded(library: &Path, said: &str) -> Check {
-    let own = crate::program::own_path();
-    let is_static = own.is_some_and(|own| crate::program::inspect(&own).is_err());
-    if is_static {
-        return Check::note(
-            HERE,
-            "loads",
-            "cannot be tried: this analyzer is itself statically linked, or of another libc",
-        )
-        .with_fix(format!(
-            "LD_PRELOAD={} MREMAP_SHIM_TRACE=DIRECTORY PROGRAM leaves a file in DIRECTORY if it loads",
-            library.display()
-        ));
-    }
-    let loader = if said.is_empty() {
-        "the loader said nothing".to_owned()
-    } else {
-        format!("it said: {said}")
-    };
-    Check::problem(
-        HERE,
-        "loads",
-        format!(
-            "a program started under it left no trace: the library was not loaded, or could not write ({loader})"
-        ),
-        "is it built for this machine and libc, readable for this user, and on a file system not mounted noexec?",
-    )
-}
-
-fn record(library: &Path, trial: Trial) -> Result<(Answers, String, Option<Seen>)> {
-    let directory = tempfile::tempdir().context("there is no temporary directory")?;
-    let (answers, said) =
+fn run_self_test(library: &Path, trial: Trial) -> Result<Run> {
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let (results, stderr) =
         self_test::under_shim(library, directory.path(), trial).map_err(anyhow::Error::msg)?;
     let files = load::traces_in(directory.path());
-    if files.is_empty() {
-        return Ok((answers, said, None));
-    }
-    let mut traces = load::open(&files);
+    let trace = (!files.is_empty()).then(|| read_trace(&files)).transpose()?;
+    Ok(Run { results, stderr, trace })
+}
+
+fn read_trace(files: &[PathBuf]) -> Result<Trace> {
+    let mut traces = load::open(files);
     let index = Index::build(&mut traces);
     let mut events = Vec::new();
     in_order(
@@ -143,158 +80,221 @@ fn record(library: &Path, trial: Trial) -> Result<(Answers, String, Option<Seen>
     )?;
     let processes = traces.processes.iter();
     let messages = processes.flat_map(|process| process.found.notes.messages.clone()).collect();
-    Ok((answers, said, Some(Seen { events, messages })))
+    Ok(Trace { events, messages })
 }
 
-fn hooks(answers: &Answers, seen: &Seen) -> Vec<Check> {
-    let failed = [("by symbol", answers.grow), ("through syscall()", answers.by_number)];
-    for (how, errno) in failed {
-        if errno != 0 {
+fn check_defaults(library: &Path, native: &Result<Results, String>) -> Vec<Check> {
+    let run = match run_self_test(library, Trial::Auto) {
+        Ok(run) => run,
+        Err(error) => {
             return vec![Check::problem(
+                HERE,
+                "loads",
+                format!("under the shim, {error:#}"),
+                "see the loader's message above; is the library built for this machine, and its file system not mounted \
+                 noexec?",
+            )];
+        }
+    };
+    let Some(trace) = run.trace else {
+        return vec![not_loaded(library, &run.stderr)];
+    };
+    let mut checks =
+        vec![Check::fine(HERE, "loads", "it loads: a program started under it left a trace")];
+    // What fails without the shim as well is a problem of the machine.
+    if native.as_ref().is_ok_and(|results| results.grow == 0) {
+        let is_native = native.as_ref().is_ok_and(|results| results.several == 0);
+        checks.push(check_hooks(&run.results, &trace));
+        checks.push(check_behaviour(&trace, is_native));
+        let messages = trace.messages.iter();
+        checks.extend(messages.map(|it| Check::note(HERE, "said", format!("the shim says: {it}"))));
+    }
+    checks
+}
+
+fn not_loaded(library: &Path, stderr: &str) -> Check {
+    let own = program::own_path();
+    if own.is_some_and(|own| program::inspect(&own).is_err()) {
+        return Check::note(
+            HERE,
+            "loads",
+            "cannot be tried: this analyzer is statically linked, or linked with another libc",
+        )
+        .with_fix(format!(
+            "LD_PRELOAD={} {}=DIRECTORY PROGRAM writes a file to DIRECTORY if it loads",
+            library.display(),
+            TRACE.name
+        ));
+    }
+    let loader = if stderr.is_empty() { "the loader printed nothing" } else { stderr };
+    Check::problem(
+        HERE,
+        "loads",
+        format!(
+            "a program started under it left no trace: the library was not loaded, or could not write ({loader})"
+        ),
+        "is it built for this machine and libc, readable for this user, and on a file system not mounted noexec?",
+    )
+}
+
+fn check_hooks(results: &Results, trace: &Trace) -> Check {
+    for (how, errno) in [("by symbol", results.grow), ("through syscall()", results.by_number)] {
+        if errno != 0 {
+            return Check::problem(
                 HERE,
                 "hooks",
                 format!("a plain call {how} failed under it ({})", names::errno(errno as u32)),
-                "it works without it, so this is a defect of the shim: please report it",
-            )];
+                "it works without the shim, so this is a bug of the shim: please report it",
+            );
         }
     }
-    let (made, recorded) = (self_test::CALLS, seen.events.len());
+    let (made, recorded) = (self_test::CALLS, trace.events.len());
     if made == recorded {
-        return vec![Check::fine(
+        return Check::fine(
             HERE,
             "hooks",
             format!(
-                "its hooks fire: of {made} calls, by symbol and through syscall(), {recorded} are in the trace"
+                "its hooks work: {recorded} of {made} calls, by symbol and through syscall(), are in the trace"
             ),
-        )];
+        );
     }
-    vec![Check::problem(
+    Check::problem(
         HERE,
         "hooks",
-        format!("of {made} calls made under it, {recorded} are in the trace"),
+        format!("only {recorded} of {made} calls made under it are in the trace"),
         "another preloaded library may take the calls first: empty LD_PRELOAD and /etc/ld.so.preload and try again",
-    )]
+    )
 }
 
-fn outcome(seen: &Seen) -> (&'static str, usize, usize, Option<u32>) {
-    seen.events.last().map_or(("nothing", 0, 0, None), |event| {
-        let name = event.call.outcome.name();
-        (name, event.parts.len(), event.gaps.len(), event.call.errno())
-    })
+/// What the trace says about the last call of a self-test, the move of two VMAs and a gap.
+fn describe_move(trace: &Trace) -> String {
+    let Some(event) = trace.events.last() else { return "no record".to_owned() };
+    let outcome = event.call.outcome.name();
+    let errno = event.call.errno().map(|errno| format!(", {}", names::errno(errno)));
+    format!("{outcome}{}", errno.unwrap_or_default())
 }
 
-fn behaviour(seen: &Seen, kernel_can: bool) -> Check {
+fn has_moved(trace: &Trace, outcome: Outcome) -> Option<&Event> {
+    let event = trace.events.last();
+    event.filter(|event| event.call.outcome == outcome && event.call.errno().is_none())
+}
+
+fn check_behaviour(trace: &Trace, is_native: bool) -> Check {
     let name = "behaviour";
-    match outcome(seen) {
-        ("native", _, _, None) if kernel_can => Check::fine(
+    if is_native && has_moved(trace, Outcome::Native).is_some() {
+        return Check::fine(
             HERE,
             name,
-            "it would hand every move to this kernel, which has the feature, and record it (mode auto)",
-        ),
-        ("emulated", parts, gaps, None) => Check::fine(
-            HERE,
-            name,
-            format!(
-                "it would cut moves of several VMAs into single ones, since this kernel cannot (mode auto); one of \
-                 {parts} parts and {gaps} gap was emulated just now"
-            ),
-        ),
-        (what, _, _, errno) => Check::problem(
-            HERE,
-            name,
-            format!(
-                "a move of two VMAs and a gap ended in {what}{}",
-                errno.map(|errno| format!(", {}", names::errno(errno))).unwrap_or_default()
-            ),
-            "a sandbox may forbid what the shim needs (mremap, mmap, mprotect); allow it, or report this",
-        ),
+            "it forwards every move to this kernel, which moves several VMAs itself, and records it (mode auto)",
+        );
     }
+    if let Some(event) = has_moved(trace, Outcome::Emulated) {
+        return Check::fine(
+            HERE,
+            name,
+            format!(
+                "it splits moves of several VMAs, since this kernel moves one at a time (mode auto); one of {} was \
+                 emulated just now",
+                event.pieces().unwrap_or_default()
+            ),
+        );
+    }
+    Check::problem(
+        HERE,
+        name,
+        format!("a move of two VMAs and a gap ended as {}", describe_move(trace)),
+        "a sandbox may forbid what the shim needs (mremap, mmap, mprotect): allow it, or report this",
+    )
 }
 
-/// Where the kernel has the feature, the emulation is tried all the same: it is what other machines will get.
-fn emulation(library: &Path) -> Option<Check> {
-    let (answers, _, seen) = record(library, Trial::Emulate).ok()?;
-    let (what, parts, gaps, errno) = outcome(&seen?);
-    let right = what == "emulated" && errno.is_none() && answers.intact;
-    Some(if right {
-        Check::fine(
+/// Tries the emulation on a kernel that does not need it, since other machines will.
+fn check_emulation(library: &Path) -> Option<Check> {
+    let run = run_self_test(library, Trial::Emulate).ok()?;
+    let trace = run.trace?;
+    let moved = has_moved(&trace, Outcome::Emulated).filter(|_| run.results.intact);
+    Some(match moved {
+        Some(event) => Check::fine(
             HERE,
             "emulation",
             format!(
-                "asked to emulate all the same (--mode emulate), it moved {parts} parts and {gaps} gap, rightly"
+                "with --mode emulate it moved {} correctly",
+                event.pieces().unwrap_or_default()
             ),
-        )
-    } else {
-        Check::problem(
+        ),
+        None => Check::problem(
             HERE,
             "emulation",
-            format!("asked to emulate all the same (--mode emulate), it came to {what}"),
+            format!(
+                "with --mode emulate a move of two VMAs and a gap ended as {}",
+                describe_move(&trace)
+            ),
             "please report this with the output of doctor",
-        )
+        ),
     })
 }
 
-/// Whether the calls that libc makes to itself can be had, too.
-fn own_calls_of_libc(library: &Path) -> Option<Check> {
-    let seen = record(library, Trial::OwnCallsOfLibc).ok()?.2?;
-    if seen.events.len() > self_test::CALLS {
+/// Tries to record the calls that libc makes to itself.
+fn check_libc_calls(library: &Path) -> Option<Check> {
+    let trace = run_self_test(library, Trial::LibcCalls).ok()?.trace?;
+    if trace.events.len() > self_test::CALLS {
         return Some(Check::fine(
             HERE,
             "libc",
-            "calls that libc makes to itself (realloc) can be recorded, too: run --libc patch (tried just now)",
+            "calls that libc makes to itself (realloc) can be recorded as well: run --libc patch (just tried)",
         ));
     }
-    let why = seen.messages.iter().find(|message| message.contains("libc"));
-    let why = why.map_or_else(|| "the shim does not know its code".to_owned(), Clone::clone);
+    let why = trace.messages.iter().find(|message| message.contains("libc"));
+    let why = why.map_or("the shim does not know its code", String::as_str);
     Some(
         Check::note(
             HERE,
             "libc",
             format!("calls that libc makes to itself (realloc) cannot be recorded with --libc patch: {why}"),
         )
-        .with_fix("glibc 2.34 and newer: MALLOC_CHECK_=1 LD_PRELOAD=libc_malloc_debug.so.0 mremap-analyzer run -- PROGRAM"),
+        .with_fix(
+            "glibc 2.34 and newer: MALLOC_CHECK_=1 LD_PRELOAD=libc_malloc_debug.so.0 mremap-analyzer run PROGRAM",
+        ),
     )
 }
 
-/// Settings that would be taken for nothing.
-fn settings() -> Vec<Check> {
-    let set = std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.to_string_lossy().strip_prefix("MREMAP_SHIM_")?.to_owned();
-        Some((name, value.to_string_lossy().into_owned()))
-    });
+/// Finds variables of the shim in the environment, and those that only look like one.
+fn check_settings() -> Vec<Check> {
     let mut checks = Vec::new();
-    for (name, value) in set {
-        if SETTINGS.contains(&name.as_str()) {
-            checks.push(Check::note(
-                HERE,
-                "setting",
-                format!("MREMAP_SHIM_{name}={value} is set here; `run` sets its own"),
-            ));
-        } else if name != LIBRARY {
-            checks.push(Check::problem(
-                HERE,
-                "setting",
-                format!("MREMAP_SHIM_{name} is set, and the shim knows no such variable"),
-                format!("it knows {}, each behind MREMAP_SHIM_", SETTINGS.join(", ")),
-            ));
+    for (name, value) in std::env::vars_os() {
+        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        if !name.starts_with(PREFIX) || name == mremap_settings::LIBRARY {
+            continue;
         }
+        checks.push(match mremap_settings::find(name.as_bytes()) {
+            Some(_) => Check::note(
+                HERE,
+                "setting",
+                format!("{name}={value} is set; `run` sets its own value"),
+            ),
+            None => Check::problem(
+                HERE,
+                "setting",
+                format!("{name} is set, but the shim has no such setting"),
+                format!("its settings are {}", ALL.map(|setting| setting.name).join(", ")),
+            ),
+        });
     }
     checks
 }
 
-fn other_preloads() -> Vec<Check> {
+fn check_preloads() -> Vec<Check> {
     let variable = std::env::var("LD_PRELOAD").unwrap_or_default();
     let file = std::fs::read_to_string("/etc/ld.so.preload").unwrap_or_default();
     [("LD_PRELOAD", variable), ("/etc/ld.so.preload", file)]
         .into_iter()
         .filter(|(_, list)| !list.trim().is_empty())
-        .map(|(place, list)| {
+        .map(|(source, list)| {
             let list = list.split_whitespace().collect::<Vec<_>>().join(" ");
             Check::note(
                 HERE,
                 "preload",
                 format!(
-                    "{place} names {list}: `run` keeps it, behind the shim (sanitizers before it)"
+                    "{source} names {list}: `run` keeps it, after the shim (sanitizers before it)"
                 ),
             )
         })

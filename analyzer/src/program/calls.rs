@@ -1,24 +1,24 @@
-//! How a file may call `mremap`, as far as its bytes tell.
+//! How a file may call `mremap`, judged by its bytes.
 
-/// Bytes between an instruction that loads the call's number and the one that enters the kernel; compilers
-/// and people put the arguments there.
+/// Largest distance in bytes between the instruction that loads the number of `mremap` and the one that enters
+/// the kernel. Instructions that load the arguments stand between them.
 const BETWEEN: usize = 48;
 
 /// How a file may call `mremap`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// By symbol: seen.
+    /// It imports `mremap`: the shim sees such calls.
     pub imports_mremap: bool,
-    /// By number through libc's `syscall`: seen.
+    /// It imports `syscall`, which may be called with the number of `mremap`: the shim sees such calls.
     pub imports_syscall: bool,
-    /// By an instruction of its own, at this address: not seen.
-    pub own: Option<u64>,
+    /// It seems to enter the kernel itself, at this address: the shim does not see such calls.
+    pub inline: Option<u64>,
 }
 
 impl Calls {
-    /// Where code loads the number of `mremap` and enters the kernel soon after: a guess, since a number may
-    /// be loaded in many ways.
-    pub fn find_own(code: &[u8]) -> Option<usize> {
+    /// Finds code that loads the number of `mremap` and then enters the kernel. Only the common instruction is
+    /// searched for; a number can be loaded in many other ways.
+    pub fn find_inline(code: &[u8]) -> Option<usize> {
         if cfg!(target_arch = "x86_64") {
             // mov $25, %eax ... syscall
             find(code, &[0xb8, 25, 0, 0, 0], &[0x0f, 0x05])
@@ -51,17 +51,17 @@ mod tests {
     use super::{BETWEEN, find};
 
     #[test]
-    fn a_number_and_the_kernels_door_close_to_each_other_are_a_call() {
+    fn finds_the_number_of_mremap_shortly_before_a_system_call() {
         let code = |between: usize| {
             let mut code = vec![0x90, 0xb8, 25, 0, 0, 1, 0xb8, 25, 0, 0, 0];
             code.extend(vec![0x90; between]);
             code.extend([0x0f, 0x05]);
             code
         };
-        let look = |code: &[u8]| find(code, &[0xb8, 25, 0, 0, 0], &[0x0f, 0x05]);
-        assert_eq!(look(&code(10)), Some(6));
-        assert_eq!(look(&code(BETWEEN - 2)), Some(6));
-        assert_eq!(look(&code(BETWEEN - 1)), None);
-        assert_eq!(look(&[0xb8, 25, 0]), None);
+        let search = |code: &[u8]| find(code, &[0xb8, 25, 0, 0, 0], &[0x0f, 0x05]);
+        assert_eq!(search(&code(10)), Some(6));
+        assert_eq!(search(&code(BETWEEN - 2)), Some(6));
+        assert_eq!(search(&code(BETWEEN - 1)), None);
+        assert_eq!(search(&[0xb8, 25, 0]), None);
     }
 }

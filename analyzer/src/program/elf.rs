@@ -6,14 +6,14 @@ use std::path::Path;
 use object::elf;
 use object::read::ReadCache;
 use object::read::elf::{Dyn, ElfFile64, FileHeader, ProgramHeader, Sym};
-use object::{Endianness, Object, ObjectSection};
+use object::{Endianness, Object, ObjectSection, ObjectSymbol};
 
 use super::calls::Calls;
 use super::obstacle::Obstacle;
 
-/// Sanitizers that insist on being the first library of a process.
-const SANITIZERS: [&str; 4] = ["libasan.so", "libhwasan.so", "libtsan.so", "liblsan.so"];
-/// Machines of ELF, as QEMU names them.
+/// Sanitizers that refuse to run unless they are the first library of a process.
+pub const SANITIZERS: [&str; 4] = ["libasan", "libhwasan", "libtsan", "liblsan"];
+/// QEMU's names for the machines of ELF.
 const QEMU_NAMES: [(elf::Machine, &str); 8] = [
     (elf::EM_X86_64, "x86_64"),
     (elf::EM_AARCH64, "aarch64"),
@@ -30,22 +30,22 @@ const OWN_MACHINE: elf::Machine =
 /// A dynamically linked glibc program for this machine.
 #[derive(Debug, Default)]
 pub struct Elf {
-    /// The loader it names; none where the file is the loader itself.
+    /// The loader it names; `None` when the file is the loader itself.
     pub loader: Option<String>,
-    /// Libraries that it names.
+    /// The libraries it names.
     pub needed: Vec<String>,
-    /// Written in Go: system calls are made by its own runtime.
+    /// Whether it is written in Go, whose runtime makes system calls itself.
     pub is_go: bool,
 }
 
 impl Elf {
-    /// Looks at a file whose first bytes are given.
+    /// Reads a file whose first bytes are `start`.
     ///
     /// # Errors
     /// Why a preload library cannot reach it.
     pub fn read(path: &Path, start: &[u8], file: File) -> Result<Self, Obstacle> {
         check_start(path, start)?;
-        let damaged = |what: &str| Obstacle::new(path, what, "build or fetch it anew");
+        let damaged = |what: &str| Obstacle::new(path, what, "build it again or get another copy");
         let bytes = ReadCache::new(file);
         let header = elf::FileHeader64::<Endianness>::parse(&bytes)
             .map_err(|_| damaged("its ELF header is damaged"))?;
@@ -73,7 +73,7 @@ impl Elf {
         }
     }
 
-    /// Sanitizers' libraries among those it needs.
+    /// The libraries of sanitizers among those it names.
     pub fn sanitizers(&self) -> impl Iterator<Item = &str> {
         let is_one = |name: &&str| SANITIZERS.iter().any(|sanitizer| name.starts_with(sanitizer));
         self.needed.iter().map(String::as_str).filter(is_one)
@@ -85,13 +85,13 @@ fn check_start(path: &Path, start: &[u8]) -> Result<(), Obstacle> {
         return Err(Obstacle::new(
             path,
             "neither an ELF program nor a script",
-            "give a script a first line such as #!/bin/sh",
+            "start a script with a line such as #!/bin/sh",
         ));
     }
     if start.get(4) == Some(&elf::ELFCLASS32.0) {
         let machine = elf::Machine(u16::from_le_bytes([byte(start, 18), byte(start, 19)]));
         let remedy = format!("run a 64-bit build, or {}", under_qemu(machine, path));
-        return Err(Obstacle::new(path, "a 32-bit program, and the shim is 64-bit", &remedy));
+        return Err(Obstacle::new(path, "a 32-bit program; the shim is 64-bit", &remedy));
     }
     Ok(())
 }
@@ -100,7 +100,7 @@ fn check_machine(path: &Path, machine: elf::Machine) -> Result<(), Obstacle> {
     if machine == OWN_MACHINE {
         return Ok(());
     }
-    let remedy = format!("run it on a machine of its own, or {}", under_qemu(machine, path));
+    let remedy = format!("run it on such a machine, or {}", under_qemu(machine, path));
     Err(Obstacle::new(path, "built for another architecture", &remedy))
 }
 
@@ -109,7 +109,7 @@ fn check_loader(path: &Path, loader: Option<&str>) -> Result<(), Obstacle> {
         Some(name) if name.contains("ld-linux") => return Ok(()),
         None if is_loader(path) => return Ok(()),
         Some(name) => (
-            format!("uses {name}, another libc's loader, and the shim is built for glibc"),
+            format!("its loader is {name}, of another libc; the shim is built for glibc"),
             "run a glibc build of it",
         ),
         None => {
@@ -120,20 +120,36 @@ fn check_loader(path: &Path, loader: Option<&str>) -> Result<(), Obstacle> {
     Err(Obstacle::new(path, &reason, &remedy))
 }
 
-/// How a program or a library may call `mremap`; nothing where it cannot be read. All of its code is read.
+/// Whether a file is a library for this machine that defines `mremap`.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn defines_mremap(path: &Path) -> std::io::Result<bool> {
+    let bytes = ReadCache::new(File::open(path)?);
+    let Ok(object) = ElfFile64::<Endianness, _>::parse(&bytes) else { return Ok(false) };
+    let header = object.elf_header();
+    let endian = object.endian();
+    let is_library =
+        header.e_type(endian) == elf::ET_DYN && header.e_machine(endian) == OWN_MACHINE;
+    let mut symbols = object.dynamic_symbols();
+    Ok(is_library && symbols.any(|it| it.is_definition() && it.name() == Ok("mremap")))
+}
+
+/// Finds out how a program or library may call `mremap`, from its symbols and all of its code. Returns `None`
+/// for a file that cannot be read.
 pub fn calls_of(path: &Path) -> Option<Calls> {
     let bytes = ReadCache::new(File::open(path).ok()?);
     let object = ElfFile64::<Endianness, _>::parse(&bytes).ok()?;
     let names = imports(&object);
     let mut code = object.sections().filter(|section| section.kind() == object::SectionKind::Text);
-    let own = code.find_map(|section| {
-        let at = Calls::find_own(section.data().ok()?)?;
+    let inline = code.find_map(|section| {
+        let at = Calls::find_inline(section.data().ok()?)?;
         Some(section.address().wrapping_add(at as u64))
     });
     Some(Calls {
         imports_mremap: names.contains(&&b"mremap"[..]),
         imports_syscall: names.contains(&&b"syscall"[..]),
-        own,
+        inline,
     })
 }
 
@@ -155,7 +171,7 @@ fn needed(object: &Object64<'_>) -> Vec<String> {
         .collect()
 }
 
-/// Symbols that another library is to give.
+/// The symbols that other libraries must define.
 fn imports<'a>(object: &Object64<'a>) -> Vec<&'a [u8]> {
     let (endian, data) = (object.endian(), object.data());
     let symbols = object.elf_section_table().symbols(endian, data, elf::SHT_DYNSYM);
@@ -177,13 +193,13 @@ fn is_loader(path: &Path) -> bool {
     name.starts_with("ld-linux") || name.starts_with("ld-2.")
 }
 
-/// QEMU's user mode makes a program's calls through libc, where the shim stands.
+/// The remedy for programs that the shim cannot reach: QEMU's user mode makes their calls through libc.
 fn under_qemu(machine: elf::Machine, path: &Path) -> String {
     let known = QEMU_NAMES.iter().find(|(number, _)| *number == machine);
     let name = known.map_or("ARCHITECTURE", |(_, name)| name);
     format!(
-        "run it under QEMU's user mode (Debian: qemu-user), whose own calls go through libc: \
-         mremap-analyzer run -- qemu-{name} {}",
+        "run it under QEMU's user mode (Debian: qemu-user), which makes its calls through libc: \
+         mremap-analyzer run qemu-{name} {}",
         path.display()
     )
 }

@@ -1,5 +1,5 @@
-//! A program before it runs: where it is, and whether a preload library can reach it. [`Elf`] is what its file
-//! says, [`Obstacle`] what is in the way.
+//! Programs before they run: where their files are, and whether a preload library can reach them. [`Elf`] is
+//! what a program's file says, [`Obstacle`] why it cannot be reached.
 
 mod calls;
 mod elf;
@@ -14,26 +14,26 @@ use std::path::{Path, PathBuf};
 
 use tracing::info;
 
-pub use elf::{Elf, calls_of};
+pub use elf::{Elf, SANITIZERS, calls_of, defines_mremap};
 pub use obstacle::Obstacle;
 
-/// Interpreters of interpreters that the kernel follows.
+/// How many scripts may be the interpreter of another before the kernel gives up.
 const MOST_INTERPRETERS: usize = 5;
-/// Bytes of a script's first line that the kernel reads.
+/// How much of a script's first line the kernel reads, in bytes.
 const FIRST_LINE: u64 = 256;
 
-/// A program that a preload library can reach, as far as its files tell.
+/// A program that a preload library can reach, judging by its files.
 #[derive(Debug)]
 pub struct Program {
-    /// What the kernel loads: the program itself, or the last interpreter behind it.
+    /// What the kernel loads: the program itself, or the interpreter of a script.
     pub file: PathBuf,
-    /// Scripts on the way there.
+    /// The scripts that lead to `file`.
     pub scripts: Vec<PathBuf>,
-    /// What its file says; nothing where it may be executed and not read.
+    /// What its file says; `None` when it may be executed but not read.
     pub elf: Option<Elf>,
 }
 
-/// This program's own file; where /proc does not tell, as a shell would have found it.
+/// The path of this program. Without /proc, searches for it as a shell would.
 pub fn own_path() -> Option<PathBuf> {
     std::env::current_exe().ok().or_else(|| {
         let name = std::env::args_os().next()?;
@@ -44,7 +44,7 @@ pub fn own_path() -> Option<PathBuf> {
 /// Finds a program as a shell would: the first executable file of that name in `PATH`.
 ///
 /// # Errors
-/// There is none.
+/// There is no such file.
 pub fn find(name: &OsStr) -> Result<PathBuf, Obstacle> {
     if name.as_bytes().contains(&b'/') {
         return Ok(PathBuf::from(name));
@@ -63,28 +63,29 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Obstacle> {
         .ok_or_else(|| Obstacle::absent(Path::new(name), "not found in PATH", "give its path"))
 }
 
-/// Follows scripts to what the kernel loads, and looks whether a preload library gets there.
+/// Follows scripts to the program that the kernel loads, and checks whether a preload library can reach it.
 ///
 /// # Errors
-/// What is in the way.
+/// Why it cannot.
 pub fn inspect(path: &Path) -> Result<Program, Obstacle> {
     let (mut file, mut scripts) = (path.to_owned(), Vec::new());
     loop {
-        let around = |obstacle: Obstacle, scripts: &[PathBuf]| {
+        let behind_scripts = |obstacle: Obstacle, scripts: &[PathBuf]| {
             scripts.iter().rev().fold(obstacle, |obstacle, script| obstacle.of_interpreter(script))
         };
-        match look(&file).map_err(|obstacle| around(obstacle, &scripts))? {
+        match read_start(&file).map_err(|obstacle| behind_scripts(obstacle, &scripts))? {
             Found::Program(elf) => return Ok(Program { file, scripts, elf }),
             Found::Script(_) if scripts.len() == MOST_INTERPRETERS => {
                 return Err(Obstacle::new(
                     path,
-                    "a script whose interpreter is a script, and so on without end",
-                    "name the program behind it",
+                    "a script whose interpreters are scripts, too many for the kernel",
+                    "name the last interpreter yourself",
                 ));
             }
             Found::Script(line) => {
                 scripts.push(file);
-                file = interpreter_of(&line).map_err(|obstacle| around(obstacle, &scripts))?;
+                file =
+                    interpreter_of(&line).map_err(|obstacle| behind_scripts(obstacle, &scripts))?;
             }
         }
     }
@@ -96,7 +97,7 @@ enum Found {
     Script(Vec<u8>),
 }
 
-fn look(path: &Path) -> Result<Found, Obstacle> {
+fn read_start(path: &Path) -> Result<Found, Obstacle> {
     let metadata = std::fs::metadata(path)
         .map_err(|_| Obstacle::absent(path, "no such program", "check the path"))?;
     let refuse = |reason: &str, remedy: &str| Err(Obstacle::new(path, reason, remedy));
@@ -107,33 +108,36 @@ fn look(path: &Path) -> Result<Found, Obstacle> {
         return refuse("not a regular file, so not a program", "name a program");
     }
     if metadata.permissions().mode() & 0o111 == 0 {
-        return refuse("not executable", "`chmod +x` it, or name its interpreter first");
+        return refuse(
+            "not executable",
+            "make it executable with chmod +x, or name its interpreter first",
+        );
     }
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            info!("{}: may be executed and not read, so it is not checked", path.display());
+            info!("{}: may be executed but not read, so it is not checked", path.display());
             return Ok(Found::Program(None));
         }
-        Err(error) => return refuse(&format!("cannot be read ({error})"), "check the file system"),
+        Err(error) => return refuse(&format!("cannot be read: {error}"), "check the file system"),
     };
     let mut start = Vec::new();
     if let Err(error) = file.by_ref().take(FIRST_LINE).read_to_end(&mut start) {
-        return refuse(&format!("cannot be read ({error})"), "check the file system");
+        return refuse(&format!("cannot be read: {error}"), "check the file system");
     }
     if let Some(line) = start.strip_prefix(b"#!") {
         return Ok(Found::Script(line.to_vec()));
     }
     if metadata.mode() & 0o6000 != 0 || has_capabilities(path) {
         return refuse(
-            "setuid, setgid or with file capabilities, and the loader ignores LD_PRELOAD for such programs",
+            "setuid, setgid or with file capabilities: the loader ignores LD_PRELOAD for such programs",
             "run a copy without them (cp drops them)",
         );
     }
     Elf::read(path, &start, file).map(|elf| Found::Program(Some(elf)))
 }
 
-/// The program that a script's first line names; the one behind `env`, where that is it.
+/// Returns the program that a script's first line names, or the one that `env` would execute.
 fn interpreter_of(line: &[u8]) -> Result<PathBuf, Obstacle> {
     let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let mut words =

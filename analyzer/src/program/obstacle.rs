@@ -1,11 +1,11 @@
-//! Why a program cannot run under the shim, and what would work instead.
+//! Reasons why a program cannot run under the shim.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// As a shell has it: there is no such program.
+/// Exit status of shells for a program that does not exist.
 const NOT_FOUND: u8 = 127;
-/// As a shell has it: it is there, and cannot be run (here: under the shim).
+/// Exit status of shells for a program that cannot be executed.
 const CANNOT_RUN: u8 = 126;
 
 /// Why a program cannot run under the shim, and what would work instead.
@@ -13,7 +13,7 @@ const CANNOT_RUN: u8 = 126;
 pub struct Obstacle {
     /// The file.
     pub file: PathBuf,
-    /// What is in the way.
+    /// Why it cannot run.
     pub reason: String,
     /// What would work.
     pub remedy: String,
@@ -22,12 +22,12 @@ pub struct Obstacle {
 }
 
 impl Obstacle {
-    /// There is no such program.
+    /// A program that does not exist.
     pub fn absent(file: &Path, reason: &str, remedy: &str) -> Self {
         Self { status: NOT_FOUND, ..Self::new(file, reason, remedy) }
     }
 
-    /// The program is there, and cannot run under the shim.
+    /// A program that exists but cannot run under the shim.
     pub fn new(file: &Path, reason: &str, remedy: &str) -> Self {
         Self {
             file: file.to_owned(),
@@ -37,12 +37,12 @@ impl Obstacle {
         }
     }
 
-    /// The same, found behind a script's first line.
+    /// The obstacle of a script whose interpreter has this one.
     pub fn of_interpreter(self, script: &Path) -> Self {
         Self {
             file: script.to_owned(),
             reason: format!(
-                "its interpreter cannot be reached: {}: {}",
+                "the shim cannot reach its interpreter: {}: {}",
                 self.file.display(),
                 self.reason
             ),

@@ -1,8 +1,29 @@
-//! `run`: a program under the shim. [`launch`] starts it, with the [`preload`] library in its place;
-//! [`signals`] keeps Ctrl-C the program's own.
+//! `run`: [`launch`] starts a program with the [`preload`] library in its place, [`signals`] leaves Ctrl-C to
+//! the program, [`names`] resolves `--programs`, [`summary`] says what was recorded.
 
 mod launch;
+mod names;
 pub mod preload;
 mod signals;
+mod summary;
+
+use std::fmt;
 
 pub use launch::run;
+
+/// Why a program's calls cannot be recorded, found out before the program runs.
+#[derive(Debug)]
+pub struct CannotRecord(anyhow::Error);
+
+impl CannotRecord {
+    /// Exit status of `run`, as `timeout` and `env` have it for their own failures.
+    pub const STATUS: u8 = 125;
+}
+
+impl fmt::Display for CannotRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for CannotRecord {}

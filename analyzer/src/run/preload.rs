@@ -1,4 +1,4 @@
-//! The preload library: where it is, and its place among other preloaded ones.
+//! The preload library: where it is, whether it is one, and its position among other preloaded libraries.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::program;
+use crate::program::{self, SANITIZERS};
 
 /// The library's file name.
 const NAME: &str = "libmremap_shim.so";
-/// What the loader takes for separators in `LD_PRELOAD`.
+/// Bytes that separate names in `LD_PRELOAD`.
 const SEPARATORS: &[u8] = b" :\t\n";
 
-/// Finds the library: the one given, else the one beside this program or in ../lib.
+/// Finds the library: the one given, else the one beside this program or in `../lib`.
 ///
 /// # Errors
-/// There is none, or the loader could not be told its name.
+/// There is none, or its path cannot stand in `LD_PRELOAD`.
 pub fn find_library(given: Option<&Path>) -> Result<PathBuf> {
     let library = locate(given.filter(|path| !path.as_os_str().is_empty()))?;
     if library.as_os_str().as_bytes().iter().any(|byte| SEPARATORS.contains(byte)) {
         bail!(
-            "{}: the loader takes blanks and colons in LD_PRELOAD for separators; move the library to a path without",
+            "{}: blanks and colons separate paths in LD_PRELOAD; move the library to a path without them",
             library.display()
         );
     }
@@ -37,8 +37,8 @@ fn locate(given: Option<&Path>) -> Result<PathBuf> {
     let own = program::own_path()
         .context("cannot find this program's own path; name the library with --shim")?;
     let directory = own.parent().unwrap_or(Path::new("/"));
-    let places = [directory.join(NAME), directory.join("../lib").join(NAME)];
-    places.iter().find_map(|place| place.canonicalize().ok()).with_context(|| {
+    let candidates = [directory.join(NAME), directory.join("../lib").join(NAME)];
+    candidates.iter().find_map(|path| path.canonicalize().ok()).with_context(|| {
         format!(
             "{NAME} is neither in {} nor in ../lib from there; name it with --shim",
             directory.display()
@@ -46,8 +46,20 @@ fn locate(given: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-/// The value of `LD_PRELOAD`: sanitizers that the program needs, which insist on being first; then the shim;
-/// then what stood there before. A list that begins with a sanitizer keeps its order, with the shim behind it.
+/// Checks that a file is a library for this machine that defines `mremap`. The loader would only warn about
+/// any other file, and the program would run unrecorded.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_library(path: &Path) -> Result<()> {
+    if program::defines_mremap(path).with_context(|| format!("{}", path.display()))? {
+        return Ok(());
+    }
+    bail!("{}: not {NAME}: a library that does not define mremap", path.display())
+}
+
+/// Returns the value of `LD_PRELOAD`: first the sanitizers of the former list and of the program, which
+/// refuse to run unless they come first; then the shim; then the rest of the former list.
 pub fn list<'a>(
     library: &Path,
     former: &OsStr,
@@ -61,9 +73,8 @@ pub fn list<'a>(
         .collect();
     let is_sanitizer = |name: &&OsStr| {
         let name = name.to_string_lossy();
-        ["libasan", "libhwasan", "libtsan", "liblsan", "libclang_rt."]
-            .iter()
-            .any(|sanitizer| name.rsplit('/').next().unwrap_or_default().starts_with(sanitizer))
+        let base = name.rsplit('/').next().unwrap_or_default();
+        base.starts_with("libclang_rt.") || SANITIZERS.iter().any(|it| base.starts_with(it))
     };
     let (mut first, rest): (Vec<&OsStr>, Vec<&OsStr>) = former.into_iter().partition(is_sanitizer);
     for sanitizer in sanitizers {
@@ -84,7 +95,7 @@ mod tests {
     use super::list;
 
     #[test]
-    fn sanitizers_come_first_and_other_libraries_keep_their_order() {
+    fn puts_sanitizers_first_and_keeps_the_order_of_others() {
         let with = |former: &str, needed: &[&str]| {
             let list = list(Path::new("/s.so"), OsStr::new(former), needed.iter().copied());
             list.into_string().expect("text")

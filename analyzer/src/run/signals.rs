@@ -1,14 +1,17 @@
-//! Signals of `run`: what the terminal sends reaches the program by itself and must not end us; what is sent
-//! to us alone is passed on.
+//! Signals of `run`. Those of the terminal reach the program by themselves and must not end `run`; those sent
+//! to `run` alone are forwarded.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// The program; 0 before it runs and once it has ended.
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+/// Process id of the program; 0 before it runs and after it has ended.
 static CHILD: AtomicI32 = AtomicI32::new(0);
-/// A signal that came before the program ran; 0 for none.
+/// A signal received before the program ran; 0 for none.
 static EARLY: AtomicI32 = AtomicI32::new(0);
 
-extern "C" fn pass_on(signal: libc::c_int) {
+extern "C" fn forward(signal: libc::c_int) {
     let child = CHILD.load(Ordering::SeqCst);
     if child > 0 {
         // SAFETY: `kill` is async-signal-safe, and the child is not reaped before CHILD is cleared.
@@ -18,21 +21,21 @@ extern "C" fn pass_on(signal: libc::c_int) {
     }
 }
 
-extern "C" fn outlive(_signal: libc::c_int) {}
+extern "C" fn ignore(_signal: libc::c_int) {}
 
-/// Installs the handlers. They are handlers and not "ignore", which the program would inherit; what is
-/// ignored already (as under `nohup`) stays so, for us and for the program.
-pub fn pass_on_to_child() {
+/// Installs the handlers. `SIG_IGN` would be inherited by the program, so a handler that does nothing is
+/// installed instead. A signal that is ignored already, as under `nohup`, stays ignored.
+pub fn forward_to_child() {
     for signal in [libc::SIGINT, libc::SIGQUIT] {
-        install(signal, outlive);
+        install(signal, ignore);
     }
     for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
-        install(signal, pass_on);
+        install(signal, forward);
     }
 }
 
 fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: both handlers only touch atomics and call `kill`, all of it async-signal-safe.
+    // SAFETY: the handlers use atomics and `kill` alone, which are async-signal-safe.
     unsafe {
         if libc::signal(signal, handler as *const () as libc::sighandler_t) == libc::SIG_IGN {
             libc::signal(signal, libc::SIG_IGN);
@@ -40,23 +43,17 @@ fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
     }
 }
 
-/// Passes signals on to the program until it has ended; leaves it to be reaped by its `Child`.
-pub fn wait_and_pass_on(child: u32) {
+/// Forwards signals to the program until it has ended. Does not reap it.
+pub fn forward_until_exit(child: u32) {
     CHILD.store(child as i32, Ordering::SeqCst);
     let early = EARLY.swap(0, Ordering::SeqCst);
     if early != 0 {
-        pass_on(early);
+        forward(early);
     }
-    loop {
-        // SAFETY: `waitid` writes a `siginfo_t`, for which all bits zero are valid, and does not reap.
-        let answer = unsafe {
-            let mut ended: libc::siginfo_t = std::mem::zeroed();
-            libc::waitid(libc::P_PID, child, &raw mut ended, libc::WEXITED | libc::WNOWAIT)
-        };
-        let interrupted = std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted;
-        if answer == 0 || !interrupted {
-            break;
-        }
+    if let Some(pid) = Pid::from_raw(child as i32) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        // An error leaves the waiting to the `Child`.
+        let _ended = retry_on_intr(|| waitid(WaitId::Pid(pid), options));
     }
     CHILD.store(0, Ordering::SeqCst);
 }

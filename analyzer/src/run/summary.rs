@@ -1,0 +1,96 @@
+//! What `run` says on stderr after the program has ended.
+
+use std::path::Path;
+
+use mremap_trace::Outcome;
+use tracing::info;
+
+use super::launch::Directory;
+use super::names::ProgramNames;
+use crate::load;
+use crate::model::Filter;
+use crate::stats::Overview;
+use crate::symbols::{SymbolOptions, Symbols};
+
+/// A program that has ended, and where its traces should be.
+pub struct Traced<'a> {
+    /// The directory for its traces.
+    pub directory: Directory,
+    /// Whether to keep a temporary directory without calls in it.
+    pub keep: bool,
+    /// The program.
+    pub program: &'a Path,
+    /// The preload library.
+    pub library: &'a Path,
+}
+
+/// Prints the numbers of calls, and the next command. Returns whether anything was recorded.
+pub fn summarize(traced: &Traced, names: Option<&ProgramNames>) -> bool {
+    let mut files = load::traces_in(&traced.directory.path);
+    files.retain(|file| !traced.directory.earlier.contains(file));
+    if files.is_empty() {
+        eprintln!("mremap-analyzer: {}", why_nothing(traced, names));
+        discard(traced, traced.keep);
+        return false;
+    }
+    let mut traces = load::open(&files);
+    let symbols = Symbols::new(SymbolOptions { no_symbols: true, ..SymbolOptions::default() });
+    let overview = Overview::of(&mut traces, &mut Filter::default(), &symbols);
+    let damage = traces.damage();
+    for damage in &damage {
+        eprintln!("mremap-analyzer: {damage}");
+    }
+    if overview.calls == 0 && damage.is_empty() {
+        eprintln!("mremap-analyzer: no calls of mremap");
+        let still_running = traces.processes.iter().any(|process| process.is_alive());
+        discard(traced, traced.keep || still_running);
+        return true;
+    }
+    eprintln!(
+        "mremap-analyzer: {}; next: mremap-analyzer report {}",
+        calls_by_outcome(&overview),
+        traced.directory.path.display()
+    );
+    true
+}
+
+fn calls_by_outcome(overview: &Overview) -> String {
+    let outcomes = Outcome::NAMES.iter().zip(&overview.outcomes);
+    let counts: Vec<String> = outcomes
+        .filter(|(_, outcome)| outcome.times.count() > 0)
+        .map(|(name, outcome)| match outcome.failed {
+            0 => format!("{} {name}", outcome.times.count()),
+            failed => format!("{} {name} ({failed} failed)", outcome.times.count()),
+        })
+        .collect();
+    if counts.is_empty() { "no calls of mremap".to_owned() } else { counts.join(", ") }
+}
+
+fn why_nothing(traced: &Traced, names: Option<&ProgramNames>) -> String {
+    let (directory, program) = (traced.directory.path.display(), traced.program.display());
+    if let Some(names) = names {
+        return format!(
+            "no trace in {directory}: {}; the program that ran is {}",
+            names.describe(),
+            ProgramNames::describe_file(traced.program)
+        );
+    }
+    format!(
+        "no trace in {directory}: the loader did not load {} (see its message above), or the program dropped \
+         LD_PRELOAD, changed its user or root, or could not write there; next: mremap-analyzer doctor {program}",
+        traced.library.display()
+    )
+}
+
+/// Removes a temporary directory without calls in it.
+fn discard(traced: &Traced, keep: bool) {
+    let path = &traced.directory.path;
+    if !traced.directory.is_temporary {
+        return;
+    }
+    if keep {
+        eprintln!("mremap-analyzer: kept {}", path.display());
+    } else if let Err(error) = std::fs::remove_dir_all(path) {
+        info!("{}: {error}", path.display());
+    }
+}
