@@ -79,8 +79,10 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             show(&traces, event, &show::Options { width, ascii, svg }, symbols)
         }
         Command::Check { traced, json, top } => check(&traced, (json, top)),
-        Command::Diff { before, after, json, top, filter, symbols } => {
-            diff([before, after], (json, top), &filter, &symbols)
+        Command::Diff { before, after, a, b, json, top, tolerance, folded, filter, symbols } => {
+            let sides = [before.map_or(a, |path| vec![path]), after.map_or(b, |path| vec![path])];
+            let options = diff::Options { json, top, tolerance };
+            diff(&sides, &options, folded, &filter, &symbols)
         }
         Command::Export { format, output, weight, traced } => {
             export(&traced, format, weight, output.as_deref())
@@ -153,21 +155,48 @@ fn check(traced: &Traced, how: (bool, usize)) -> Result<ExitCode> {
 }
 
 fn diff(
-    [before, after]: [PathBuf; 2],
-    (json, top): (bool, usize),
+    sides: &[Vec<PathBuf>; 2],
+    options: &diff::Options,
+    folded: Option<export::Weight>,
     filter: &Filter,
     symbols: &SymbolOptions,
 ) -> Result<ExitCode> {
-    let count = |traces: &mut Traces| {
-        Overview::of(traces, &mut filter.clone(), &Symbols::new(symbols.clone()))
+    let mut damaged = false;
+    let mut overviews = [Vec::new(), Vec::new()];
+    let mut weights = [Vec::new(), Vec::new()];
+    for (side, paths) in sides.iter().enumerate() {
+        for path in paths {
+            let status = on_traces(std::slice::from_ref(path), |traces, _| {
+                let symbols = Symbols::new(symbols.clone());
+                let mut filter = filter.clone();
+                if let Some(weight) = folded {
+                    let index = prepare_with(traces, &mut filter, &symbols);
+                    weights[side].push(export::stacks(traces, &index, &filter, &symbols, weight)?);
+                } else {
+                    overviews[side].push(Overview::of(traces, &mut filter, &symbols));
+                }
+                Ok(ExitCode::SUCCESS)
+            })?;
+            damaged |= status != ExitCode::SUCCESS;
+        }
+    }
+    let mut out = BufWriter::new(std::io::stdout());
+    let differ = if folded.is_some() {
+        diff::write_folded(&weights, &mut out).or_else(ignore_broken_pipe)?;
+        false
+    } else {
+        let comparison = diff::Comparison::of(&overviews[0], &overviews[1], options);
+        let written = comparison.write(options, &mut out).and_then(|()| Ok(out.flush()?));
+        written.or_else(ignore_broken_pipe)?;
+        comparison.differ()
     };
-    on_traces(&[before], |former, out| {
-        let before = count(former);
-        on_traces(&[after], |later, _| {
-            let differ = diff::write(&before, &count(later), json, top, out)?;
-            Ok(ExitCode::from(u8::from(differ)))
-        })
-    })
+    out.flush().map_err(anyhow::Error::from).or_else(ignore_broken_pipe)?;
+    Ok(if damaged { ExitCode::from(TROUBLE) } else { ExitCode::from(u8::from(differ)) })
+}
+
+/// A verdict is the same whether or not its reader is gone.
+fn ignore_broken_pipe(error: anyhow::Error) -> Result<()> {
+    if is_broken_pipe(&error) { Ok(()) } else { Err(error) }
 }
 
 fn export(
@@ -203,11 +232,16 @@ fn page(output: Option<&Path>, traced: &Traced) -> Result<ExitCode> {
 /// Completes the filter and builds the index, for commands that read events in order.
 fn prepare(traces: &mut Traces, traced: &Traced, symbols: &Symbols) -> (Filter, Index) {
     let mut filter = traced.filter();
+    let index = prepare_with(traces, &mut filter, symbols);
+    (filter, index)
+}
+
+fn prepare_with(traces: &mut Traces, filter: &mut Filter, symbols: &Symbols) -> Index {
     filter.start = traces.start();
     if filter.site.is_some() {
-        pick_sites(traces, &mut filter, symbols);
+        pick_sites(traces, filter, symbols);
     }
-    (filter, Index::build(traces))
+    Index::build(traces)
 }
 
 /// Opens traces for a command, and reports their damage after its output.

@@ -94,6 +94,98 @@ fn diff_distinguishes_equal_runs_from_different_ones() {
     assert!(stdout(&analyzer(&["diff", &before, &after])).contains("mover+0x2234"));
 }
 
+/// A trace of `calls` calls that took `duration` nanoseconds each.
+fn trace_of_calls(calls: u64, duration: u64) -> (TempDir, String) {
+    let records: Vec<Record> = (0..calls)
+        .map(|at| {
+            let Record::Call(call) = call(Outcome::PassedThrough, 3_000 + at, 1, NEW as i64) else {
+                unreachable!()
+            };
+            Record::Call(Call { duration: duration + at % 7, ..call })
+        })
+        .collect();
+    trace(&records)
+}
+
+#[test]
+fn diff_goes_by_total_time_before_latency() {
+    let (many, few) = (trace_of_calls(1_998, 2_900), trace_of_calls(11, 10_800));
+    let report = json(&analyzer(&["diff", "--json", &many.1, &few.1]));
+    assert_eq!(
+        (&report["verdict"], &report["sites"][0]["change"]),
+        (&"faster".into(), &"faster".into())
+    );
+    assert_eq!(report["total"]["after"]["calls"], 11);
+    let text = stdout(&analyzer(&["diff", &many.1, &few.1]));
+    assert!(text.starts_with("B is faster") && text.contains("-99.4 %"), "{text}");
+    let report = json(&analyzer(&["diff", "--json", &few.1, &many.1]));
+    assert_eq!(report["verdict"], "slower");
+    // More calls that take no more time are no regression.
+    let (more, fewer) = (trace_of_calls(200, 1_000), trace_of_calls(100, 2_000));
+    let report = json(&analyzer(&["diff", "--json", &fewer.1, &more.1]));
+    assert_eq!(
+        (&report["verdict"], &report["sites"][0]["change"]),
+        (&"different".into(), &"other count".into())
+    );
+}
+
+#[test]
+fn diff_of_several_runs_compares_medians_beyond_their_spread() {
+    let runs = |durations: [u64; 3]| durations.map(|duration| trace_of_calls(100, duration));
+    let paths = |runs: &[(TempDir, String); 3]| runs.each_ref().map(|(_, path)| path.clone());
+    let base = runs([1_000, 1_200, 1_100]);
+    let [a1, a2, a3] = paths(&base);
+    for (durations, verdict, status) in [
+        ([1_400, 1_300, 1_350], "slower", 1),
+        ([1_190, 1_500, 1_600], "same", 0),
+        ([1_210, 1_205, 1_206], "same", 0),
+    ] {
+        let after = runs(durations);
+        let [b1, b2, b3] = paths(&after);
+        let arguments = ["diff", "--json", "--a", &a1, &a2, &a3, "--b", &b1, &b2, &b3];
+        let output = analyzer(&arguments);
+        let report = json(&output);
+        assert_eq!(report["verdict"], verdict, "{durations:?}: {report}");
+        assert_eq!(output.status.code(), Some(status), "{durations:?}");
+        assert_eq!(report["total"]["before"]["runs"], 3);
+    }
+    let after = runs([1_210, 1_205, 1_206]);
+    let [b1, b2, b3] = paths(&after);
+    let arguments = ["diff", "--tolerance", "5%", "--a", &a1, &a2, &a3, "--b", &b1, &b2, &b3];
+    assert_eq!(analyzer(&arguments).status.code(), Some(1));
+}
+
+#[test]
+fn diff_matches_call_sites_of_a_rebuilt_library_by_function() {
+    let (old, new) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (path_a, id_a, offset_a) = library(&old, "");
+    let (path_b, id_b, offset_b) =
+        library(&new, "/* one line more */\nint first(void) { return 1; }\n");
+    assert!(id_a != id_b);
+    let (_a, before) = trace_of_library(&path_a, &id_a, offset_a, 10);
+    let (_b, after) = trace_of_library(&path_b, &id_b, offset_b, 20);
+    let report = json(&analyzer(&["diff", "--json", &before, &after]));
+    assert_eq!(report["sites"].as_array().unwrap().len(), 1, "{report}");
+    assert_eq!(report["sites"][0]["before"]["calls"], 10);
+    assert!(report["sites"][0]["site"].as_str().unwrap().starts_with("grow_pool (grow.c:"));
+    assert_eq!(report["notes"], serde_json::json!([]));
+    // Without names, offsets of different builds say nothing.
+    let report = json(&analyzer(&["diff", "--json", "--no-symbols", &before, &after]));
+    let changes = ["new", "gone"].map(|change| {
+        report["sites"].as_array().unwrap().iter().filter(|site| site["change"] == change).count()
+    });
+    assert_eq!(changes, [1, 1], "{report}");
+    assert!(report["notes"][0].as_str().unwrap().contains("libgrow.so"), "{report}");
+}
+
+#[test]
+fn diff_prints_both_weights_of_each_stack() {
+    let (many, few) = (trace_of_calls(3, 1_000), trace_of_calls(2, 1_000));
+    let output = analyzer(&["diff", "--folded", "calls", &many.1, &few.1]);
+    assert_eq!(stdout(&output), "mover;0x555500001234 3 2\n");
+    assert_eq!(output.status.code(), Some(0));
+}
+
 #[test]
 fn stream_formats_can_be_read_back() {
     let (_directory, file) = sample_file();
@@ -123,19 +215,25 @@ fn reports_an_unusable_output_before_reading_traces() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_failure() {
+fn a_closed_pipe_changes_no_status() {
+    let few = trace_of_calls(10, 1_500);
     let records: Vec<Record> = (0..20_000)
         .map(|number| call(Outcome::PassedThrough, 3_000 + number, 1, NEW as i64))
         .collect();
     let (_directory, file) = trace(&records);
-    for arguments in [&["export", "--format", "jsonl", &file][..], &["events", &file]] {
+    for (arguments, status) in [
+        (&["export", "--format", "jsonl", &file][..], 0),
+        (&["events", &file], 0),
+        (&["diff", &file, &few.1], 1),
+        (&["diff", &file, &file], 0),
+    ] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         drop(child.stdout.take());
-        assert_eq!(child.wait().unwrap().code(), Some(0), "{arguments:?}");
+        assert_eq!(child.wait().unwrap().code(), Some(status), "{arguments:?}");
     }
 }
 
@@ -368,9 +466,10 @@ fn every_help_has_examples_and_exit_statuses() {
 
 /// A library with debug information, its build id, and the place of a call in it: path, id, file
 /// offset.
-fn library(directory: &TempDir) -> (String, Vec<u8>, u64) {
+fn library(directory: &TempDir, before: &str) -> (String, Vec<u8>, u64) {
     use object::{Object, ObjectSegment, ObjectSymbol};
-    let source = write(directory, "grow.c", b"int grow_pool(int n)\n{\n    return n * 3 + 1;\n}\n");
+    let text = format!("{before}int grow_pool(int n)\n{{\n    return n * 3 + 1;\n}}\n");
+    let source = write(directory, "grow.c", text.as_bytes());
     let path = directory.path().join("libgrow.so");
     let built = Command::new("cc")
         .args(["-g", "-O0", "-shared", "-fPIC", "-Wl,--build-id", "-o"])
@@ -388,7 +487,7 @@ fn library(directory: &TempDir) -> (String, Vec<u8>, u64) {
     (path.display().to_string(), id, offset + 8)
 }
 
-fn trace_of_library(path: &str, id: &[u8], offset: u64) -> (TempDir, String) {
+fn trace_of_library(path: &str, id: &[u8], offset: u64, calls: usize) -> (TempDir, String) {
     let mut build_id = [0; 20];
     build_id[..id.len()].copy_from_slice(id);
     let mut records = vec![Record::Module(Module {
@@ -403,7 +502,8 @@ fn trace_of_library(path: &str, id: &[u8], offset: u64) -> (TempDir, String) {
     records
         .extend(path.as_bytes().chunks(56).map(|piece| text_slot(str::from_utf8(piece).unwrap())));
     let Record::Call(made) = call(Outcome::PassedThrough, 3_000, 1, NEW as i64) else { panic!() };
-    records.push(Record::Call(Call { caller: 0x5555_0000_0000 + offset, ..made }));
+    let call = Record::Call(Call { caller: 0x5555_0000_0000 + offset, ..made });
+    records.extend(vec![call; calls]);
     trace(&records)
 }
 
@@ -417,8 +517,8 @@ fn first_site(file: &str, arguments: &[&str]) -> (String, String) {
 #[test]
 fn names_a_call_site_by_function_and_line() {
     let directory = TempDir::new().unwrap();
-    let (path, id, offset) = library(&directory);
-    let (_trace, file) = trace_of_library(&path, &id, offset);
+    let (path, id, offset) = library(&directory, "");
+    let (_trace, file) = trace_of_library(&path, &id, offset, 1);
     let (name, note) = first_site(&file, &[]);
     assert!(name.starts_with("grow_pool (grow.c:"), "{name} {note}");
     assert_eq!(json(&analyzer(&["report", "--json", "--site", "grow.c", &file]))["calls"], 1);
@@ -429,8 +529,8 @@ fn names_a_call_site_by_function_and_line() {
 #[test]
 fn debug_path_finds_moved_libraries_and_debug_files() {
     let (directory, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let (path, id, offset) = library(&directory);
-    let (_trace, file) = trace_of_library(&path, &id, offset);
+    let (path, id, offset) = library(&directory, "");
+    let (_trace, file) = trace_of_library(&path, &id, offset, 1);
     let moved = elsewhere.path().join("libgrow.so");
     fs::rename(&path, &moved).unwrap();
     let (name, note) = first_site(&file, &[]);
@@ -459,9 +559,9 @@ fn debug_path_finds_moved_libraries_and_debug_files() {
 #[test]
 fn refuses_symbols_of_another_build() {
     let directory = TempDir::new().unwrap();
-    let (path, mut id, offset) = library(&directory);
+    let (path, mut id, offset) = library(&directory, "");
     id[0] ^= 1;
-    let (_trace, file) = trace_of_library(&path, &id, offset);
+    let (_trace, file) = trace_of_library(&path, &id, offset, 1);
     let report = json(&analyzer(&["report", "--json", &file]));
     assert_eq!(report["sites"][0]["site"], format!("libgrow.so+{offset:#x}"));
     assert!(

@@ -52,26 +52,35 @@ impl Artifacts {
     ///
     /// `MREMAP_ARTIFACTS` is not a directory, or cargo or the C compiler fails.
     pub fn prepare() -> Result<Self> {
-        if let Some(given) = env::var_os("MREMAP_ARTIFACTS") {
-            let root = PathBuf::from(given);
-            if !root.is_dir() {
-                bail!(
-                    "MREMAP_ARTIFACTS={}: not a directory; unset it to have them built",
-                    root.display()
-                );
-            }
-            return Ok(Self { root });
+        if let Some(given) = Self::given()? {
+            return Ok(given);
         }
         Self::build(&[], &[&DEMO[..], &["mremap-oracle"]].concat(), true)
     }
 
-    /// Builds the library, the analyzer and the examples.
+    /// As [`Artifacts::prepare`], without the oracle and the fixtures.
     ///
     /// # Errors
     ///
-    /// Cargo or the C compiler fails.
+    /// As [`Artifacts::prepare`].
     pub fn prepare_for_demo() -> Result<Self> {
-        Self::build(&[], &DEMO, false)
+        match Self::given()? {
+            Some(given) => Ok(given),
+            None => Self::build(&[], &DEMO, false),
+        }
+    }
+
+    /// The artifacts in `MREMAP_ARTIFACTS`.
+    fn given() -> Result<Option<Self>> {
+        let Some(given) = env::var_os("MREMAP_ARTIFACTS") else { return Ok(None) };
+        let root = PathBuf::from(given);
+        if !root.is_dir() {
+            bail!(
+                "MREMAP_ARTIFACTS={}: not a directory; unset it to have them built",
+                root.display()
+            );
+        }
+        Ok(Some(Self { root }))
     }
 
     /// Builds the library, the examples and the fixtures for another processor. `CC` in the

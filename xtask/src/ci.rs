@@ -62,7 +62,7 @@ fn steps(options: &Options) -> Vec<Step<'_>> {
         ("dependencies", Box::new(dependencies)),
         ("documents", Box::new(documents::run)),
         ("pictures", Box::new(|| pictures::run(&pictures::Options::for_ci()))),
-        ("packages", Box::new(|| dist::run(&dist::Options::for_ci()))),
+        ("release", Box::new(|| dist::release::run(&dist::release::Options::for_ci()))),
     ]);
     steps
 }

@@ -61,6 +61,10 @@ enum Command {
     Pictures(pictures::Options),
     /// Build the packages: tarball, .deb, .rpm, bill of materials, checksums
     Dist(dist::Options),
+    /// Build, check and tag a release
+    Release(dist::release::Options),
+    /// Build for this machine and install below a prefix
+    Install(dist::Prefix),
     /// Check the messages of the commits that a branch adds
     Commits(commits::Options),
     /// Run every check that a change must pass
@@ -89,6 +93,8 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Docs => documents::run(),
         Command::Pictures(options) => pictures::run(&options),
         Command::Dist(options) => dist::run(&options),
+        Command::Release(options) => dist::release::run(&options),
+        Command::Install(options) => dist::install(&options),
         Command::Commits(options) => commits::run(&options),
         Command::Ci(options) => ci::run(&options),
     }

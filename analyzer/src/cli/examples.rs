@@ -78,9 +78,12 @@ pub const DIFF: &str = "\
 Examples:
   mremap-analyzer diff traces-6.1 traces-6.18
   mremap-analyzer diff before after --outcome emulated --top 50
+  mremap-analyzer diff --a old1 old2 old3 --b new1 new2 new3      medians and noise of several runs
+  mremap-analyzer diff before after --folded time > diff.folded   for flamegraph.pl after difffolded.pl
 
-A latency differs when the 99 % confidence intervals of the medians do not overlap and the medians differ by more than
-5 %. Call sites are matched by module and function, so lines may move.
+The verdict goes by total time, then calls, then latency. A number has changed if all runs of one side are above those
+of the other and the medians differ by more than the tolerance. A single run says little of noise: give several to see
+small changes of latency. Call sites are matched by function and line, then by function.
 Exit status: 0 no difference, 1 they differ, 2 a trace was damaged or unreadable.";
 
 /// `export`.

@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::export::{Format, Weight};
 use crate::model::Filter;
-use crate::model::units::parse_time;
+use crate::model::units::{parse_percent, parse_time};
 use crate::report::Sort;
 use crate::symbols::SymbolOptions;
 pub use options::{DoctorOptions, RunOptions, Traced};
@@ -103,10 +103,24 @@ pub enum Command {
     /// Compare two runs, or two kernels: call sites, counts, latencies, outcomes.
     #[command(after_help = examples::DIFF)]
     Diff {
-        /// The earlier trace, or a directory of traces.
-        before: PathBuf,
-        /// The later trace, or a directory of traces.
-        after: PathBuf,
+        /// The earlier run: a trace, or a directory of traces.
+        #[arg(value_name = "A", required_unless_present = "a")]
+        before: Option<PathBuf>,
+        /// The later run.
+        #[arg(value_name = "B", required_unless_present = "b")]
+        after: Option<PathBuf>,
+        /// Several earlier runs.
+        #[arg(long, num_args = 1.., requires = "b", conflicts_with = "before", value_name = "TRACES")]
+        a: Vec<PathBuf>,
+        /// Several later runs.
+        #[arg(long, num_args = 1.., requires = "a", conflicts_with = "before", value_name = "TRACES")]
+        b: Vec<PathBuf>,
+        /// Ignore changes up to this many percent [default: 10; with a single run 25, of latency 100].
+        #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
+        tolerance: Option<f64>,
+        /// Print both sides' weights for each stack instead, for differential flame graphs.
+        #[arg(long, value_name = "WEIGHT", value_enum, num_args = 0..=1, default_missing_value = "time", conflicts_with = "json")]
+        folded: Option<Weight>,
         /// Print one JSON object instead of tables.
         #[arg(long)]
         json: bool,

@@ -6,9 +6,12 @@ mod ctf;
 mod folded;
 mod output;
 mod parquet;
+mod stacks;
 mod tables;
 
+pub use folded::Lines;
 pub use output::Output;
+pub use stacks::Stacks;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -111,6 +114,31 @@ fn directory(output: Option<&Path>) -> Result<PathBuf> {
     std::fs::create_dir_all(path).with_context(unusable)?;
     tempfile::tempfile_in(path).with_context(unusable)?;
     Ok(path.to_owned())
+}
+
+/// Folded stacks of the events that pass a filter, with their weights.
+///
+/// # Errors
+/// None: nothing is written.
+pub fn stacks(
+    traces: &Traces,
+    index: &Index,
+    filter: &Filter,
+    symbols: &Symbols,
+    weight: Weight,
+) -> Result<Lines> {
+    let mut namer = Namer::new(symbols);
+    let mut stacks = Stacks::default();
+    in_order(
+        traces,
+        index,
+        |met| filter.passes(met.process, met.of, met.tid, met.call),
+        |process, event| {
+            stacks.add(&namer.name(process, event));
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
+    Ok(folded::lines(stacks, weight))
 }
 
 /// Writes the events that pass a filter.

@@ -147,6 +147,16 @@ pub fn parse_time(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Parses a percentage, with or without its sign.
+///
+/// # Errors
+/// Returns what to write instead.
+pub fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').trim().parse::<f64>();
+    let number = number.ok().filter(|number| *number >= 0.0);
+    number.ok_or_else(|| "write a percentage, such as 10".to_owned())
+}
+
 /// Returns the date, UTC, of nanoseconds since 1970, as `2026-11-24`.
 pub fn date(ns: u64) -> String {
     let days = (ns / 86_400_000_000_000) as i64 + 719_468;

@@ -26,7 +26,7 @@ global_asm!(
     ".symver mremap_shim_dlsym, dlsym@GLIBC_2.17",
     ".symver mremap_shim_dlopen, dlopen@GLIBC_2.17",
 );
-global_asm!(".weak mremap_shim_dlsym", ".weak mremap_shim_dlopen");
+global_asm!(".weak mremap_shim_dlsym", ".weak mremap_shim_dlopen", ".weak gnu_get_libc_version");
 
 type Dlopen = unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void;
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
@@ -94,6 +94,11 @@ macro_rules! address_of_weak {
         }
         found
     }};
+}
+
+/// Whether libc is glibc. The other one that is known is musl.
+pub(crate) fn libc_is_glibc() -> bool {
+    !address_of_weak!("gnu_get_libc_version").is_null()
 }
 
 fn dlsym() -> Option<Dlsym> {

@@ -78,15 +78,18 @@ impl Subscriber for Diagnostics {
         let is_warning = *event.metadata().level() == Level::WARN;
         line.0.push(NAME);
         event.record(&mut line);
-        ring::append_message(
-            if is_warning {
-                mremap_trace::Level::Warning
-            } else {
-                mremap_trace::Level::Information
-            },
-            clock::ticks(),
-            line.0.get().get(NAME.len()..).unwrap_or(&[]),
-        );
+        // The clock may take a system call, which a filter may not admit.
+        if ring::is_wanted() {
+            ring::append_message(
+                if is_warning {
+                    mremap_trace::Level::Warning
+                } else {
+                    mremap_trace::Level::Information
+                },
+                clock::ticks(),
+                line.0.get().get(NAME.len()..).unwrap_or(&[]),
+            );
+        }
         if is_warning {
             line.0.push(b"\n");
             let _ = sys::write(STDERR, line.0.get());

@@ -12,7 +12,7 @@ use crate::hooks::real;
 use crate::process::config::{self, TraceSettings};
 use crate::process::diagnostics::{inform, push_errno, warn};
 use crate::process::fork_state;
-use crate::process::seccomp;
+use crate::process::seccomp::{self, Loader};
 use crate::recording::clock;
 use crate::recording::identity;
 use crate::recording::ring;
@@ -35,7 +35,7 @@ unsafe extern "C" fn on_load() {
     let environment = unsafe { environ };
     read_settings(environment, |_| {});
     if !config::trusts_filters() {
-        seccomp::detect();
+        seccomp::detect(if real::libc_is_glibc() { Loader::Glibc } else { Loader::Musl });
     }
     mapping_limit::keep_spare();
     if seccomp::is_filtered() {

@@ -57,25 +57,34 @@ pub(crate) fn mark(scope: Scope) {
     INSTALLED.fetch_max(scope as u8, Ordering::Relaxed);
 }
 
-/// Looks for a filter that was there before `exec`. Called once, at load, with the system calls
-/// that the loader has just made: `openat`, `read`, `close`.
+/// Looks for a filter that was there before `exec`. Called once, at load. Makes the system calls that
+/// the loader has just made: `openat`, or `open` in musl, `read` and `close`.
 ///
 /// The filter of a container is not counted: its runtime makes it for any program, and refuses with
 /// an errno. It is known by process 1 of the container having as many filters, or by being the only
 /// one of process 1.
-pub(crate) fn detect() {
-    let Some(own) = Status::read(c"/proc/self/status") else { return };
+pub(crate) fn detect(loader: Loader) {
+    let Some(own) = Status::read(c"/proc/self/status", loader) else { return };
     if own.mode == 0 {
         return;
     }
     let is_of_container = match own.pid {
         1 => own.filters == 1,
-        _ => Status::read(c"/proc/1/status")
+        _ => Status::read(c"/proc/1/status", loader)
             .is_some_and(|first| first.mode == own.mode && first.filters == own.filters),
     };
     if !is_of_container {
         INSTALLED.store(Scope::Process as u8, Ordering::Relaxed);
     }
+}
+
+/// How the loader opens files.
+#[derive(Clone, Copy)]
+pub(crate) enum Loader {
+    /// glibc's: by `openat`.
+    Glibc,
+    /// musl's: by `open`.
+    Musl,
 }
 
 /// What `/proc/PID/status` says of a process and its filters.
@@ -88,9 +97,13 @@ struct Status {
 }
 
 impl Status {
-    fn read(path: &core::ffi::CStr) -> Option<Self> {
+    fn read(path: &core::ffi::CStr, loader: Loader) -> Option<Self> {
         let mut text = [0; 4096];
-        let fd = sys::open(path, libc::O_RDONLY, 0).ok()?;
+        let opened = match loader {
+            Loader::Glibc => sys::open(path, libc::O_RDONLY, 0),
+            Loader::Musl => sys::open_by_open(path),
+        };
+        let fd = opened.ok()?;
         let len = sys::read(fd, &mut text);
         sys::close(fd);
         let text = text.get(..len.ok()?)?;

@@ -121,6 +121,15 @@ pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<i32> {
     open_in(libc::AT_FDCWD, path, flags, mode)
 }
 
+/// Opens a file to read by the older `open`, where there is one.
+pub(crate) fn open_by_open(path: &CStr) -> Result<i32> {
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    #[cfg(target_arch = "x86_64")]
+    return call!(open, path.as_ptr(), flags, 0).map(|fd| fd as i32);
+    #[cfg(not(target_arch = "x86_64"))]
+    return open(path, flags, 0);
+}
+
 fn open_in(directory: i32, path: &CStr, flags: i32, mode: u32) -> Result<i32> {
     call!(openat, directory, path.as_ptr(), flags | libc::O_CLOEXEC, mode).map(|fd| fd as i32)
 }

@@ -39,21 +39,12 @@ pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
             .env("CARGO_TARGET_DIR", target)
             .env("SOURCE_DATE_EPOCH", &release.time)
             .env_remove("RUSTFLAGS");
-        command.args([
-            subcommand,
-            "--release",
-            "--locked",
-            "--quiet",
-            "--target",
-            triple,
-            "-p",
-            package,
-        ]);
+        command.args([subcommand, "--release", "--locked", "--target", triple, "-p", package]);
         command
             .arg("--config")
             .arg(format!("build.rustflags = {:?}", remapped(source)))
             .args(["--config", "profile.release.strip = true"]);
-        repo::run(&mut command)
+        repo::step(&format!("building {package} for {triple}"), || repo::run(&mut command))
     };
     // The library uses no newer symbol, and needs GNU ld, which drops std. The analyzer needs a
     // linker that knows old versions of glibc.

@@ -30,7 +30,7 @@ grep -qF "$version" /usr/lib/libmremap_shim.so
 mremap-demo > /tmp/demo
 grep -F "emulated" /tmp/demo
 grep -F "░░░ kept ░░░" /tmp/demo
-grep -F "somebody else's mapping under the target of a gap, left alone" /tmp/demo
+grep -F "mapping at the target of a gap, left in place" /tmp/demo
 LD_PRELOAD=/usr/lib/libmremap_shim.so /usr/lib/mremap-shim/neighbour_under_gap
 mremap-analyzer run --trace /tmp/traces -- /bin/sh -c 'exit 7' || test $? = 7
 mremap-analyzer report /tmp/traces | grep -F "shim $version"
@@ -44,7 +44,7 @@ test ! -e /usr/share/doc/mremap-shim
 const UNPACK: &str = "
 mkdir -p /opt/shim
 tar -xzf /given/package.tar.gz -C /opt/shim --strip-components=1
-/opt/shim/bin/mremap-demo | grep -F 'somebody else'
+/opt/shim/bin/mremap-demo | grep -F 'left in place'
 ";
 
 /// The test of the RPM package, in an empty root. It must have no scriptlets.
@@ -55,7 +55,7 @@ rpm="rpm --root=$1 --force-debian"
 $rpm --nodeps --install "$2"
 $rpm --nodeps --verify mremap-shim
 $rpm -ql mremap-shim | grep -Fx /usr/lib/libmremap_shim.so
-"$1/usr/bin/mremap-demo" | grep -F 'somebody else'
+"$1/usr/bin/mremap-demo" | grep -F 'left in place'
 LD_PRELOAD=$1/usr/lib/libmremap_shim.so "$1/usr/lib/mremap-shim/neighbour_under_gap"
 $rpm --nodeps --erase mremap-shim
 test -z "$(find "$1/usr" ! -type d)"

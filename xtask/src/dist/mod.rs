@@ -7,6 +7,7 @@
 mod build;
 mod check;
 mod pack;
+pub mod release;
 mod sbom;
 mod stage;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
+use mremap_tests::artifacts::Artifacts;
 
 use crate::repo;
 
@@ -30,13 +32,6 @@ pub struct Options {
     quick: bool,
 }
 
-impl Options {
-    /// The options of CI.
-    pub fn for_ci() -> Self {
-        Self { check: true, quick: true }
-    }
-}
-
 /// Builds the packages.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let release = Release::of(repo::root())?;
@@ -48,6 +43,33 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if options.check {
         check::run(&release, &into, options.quick)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where to install.
+#[derive(Debug, clap::Args)]
+pub struct Prefix {
+    /// Directory that gets `bin`, `lib` and `share`.
+    #[arg(long, default_value = "/usr/local")]
+    prefix: PathBuf,
+}
+
+/// Builds for this machine, and installs the files of the packages below a prefix.
+pub fn install(options: &Prefix) -> Result<ExitCode> {
+    let artifacts = repo::step("building", Artifacts::prepare_for_demo)?;
+    let examples = artifacts.examples().into_iter();
+    let is_in_c = |name: &String| repo::root().join("examples").join(format!("{name}.c")).exists();
+    let built = build::Built {
+        shim: artifacts.shim(),
+        analyzer: artifacts.analyzer(),
+        examples: examples.filter(is_in_c).map(|name| artifacts.example(&name)).collect(),
+    };
+    let release = Release::of(repo::root())?;
+    let sbom = tempfile::NamedTempFile::new().context("no temporary file")?;
+    fs::write(sbom.path(), sbom::bill_of_materials(&release, repo::root())?)?;
+    stage::lay(&release, repo::root(), &built, sbom.path(), &options.prefix)?;
+    let prefix = options.prefix.display();
+    println!("installed {prefix}/bin/mremap-analyzer and {prefix}/lib/libmremap_shim.so");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -78,10 +100,11 @@ impl Release {
     /// Builds the source tree and writes the packages to `into`.
     fn make(&self, source: &Path, into: &Path) -> Result<Vec<PathBuf>> {
         let tree = into.join("tree");
-        for folder in [into, &tree] {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("{}: cannot be created", folder.display()))?;
+        if tree.exists() {
+            fs::remove_dir_all(&tree)?;
         }
+        fs::create_dir_all(&tree)
+            .with_context(|| format!("{}: cannot be created", tree.display()))?;
         let built = build::build(self, source, &into.join("build"))?;
         let sbom = into.join(format!("mremap-shim-{}.cdx.json", self.version));
         fs::write(&sbom, sbom::bill_of_materials(self, source)?)?;

@@ -35,7 +35,6 @@ pub fn lay(
     sbom: &Path,
     tree: &Path,
 ) -> Result<()> {
-    fs::remove_dir_all(tree).with_context(|| format!("{}: cannot be removed", tree.display()))?;
     let put = |from: &Path, to: &str, mode| put(from, &tree.join(to), mode);
     put(&built.analyzer, "bin/mremap-analyzer", 0o755)?;
     put(&source.join("packaging/mremap-demo"), "bin/mremap-demo", 0o755)?;

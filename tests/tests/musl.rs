@@ -1,0 +1,165 @@
+//! The same library file in programs linked with musl, as on Alpine. They are compiled here, so
+//! guests skip these tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mremap_tests::need;
+use mremap_tests::preload::{Preload, Trace, is_guest, traces_in};
+use mremap_tests::said::{calls_made, text};
+use tempfile::TempDir;
+
+/// A directory for programs linked with musl.
+struct Musl {
+    compiler: PathBuf,
+    directory: TempDir,
+}
+
+impl Musl {
+    /// `None` without a compiler.
+    fn new() -> Option<Self> {
+        if is_guest() {
+            return None;
+        }
+        let compiler = need::program("musl-gcc", "musl-tools")?;
+        Some(Self { compiler, directory: tempfile::tempdir().expect("a directory") })
+    }
+
+    /// Compiles a source of this repository.
+    fn compile(&self, source: &str, flags: &[&str]) -> PathBuf {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let name = Path::new(source).file_stem().expect("a name").to_string_lossy().into_owned();
+        let output = self.directory.path().join(name + &flags.concat());
+        let status = Command::new(&self.compiler)
+            .args(["-std=gnu11", "-O2", "-pthread"])
+            // The kernel's headers are not among musl's.
+            .args(["-idirafter", "/usr/include"])
+            .args(["-idirafter", &format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH)])
+            .args(flags)
+            .arg("-o")
+            .args([&output, &repository.join(source)])
+            .status()
+            .expect("the compiler runs");
+        assert!(status.success(), "{source} compiles with musl");
+        output
+    }
+}
+
+fn recorded(traces: &[Trace]) -> u64 {
+    traces.iter().map(Trace::calls_and_losses).sum()
+}
+
+#[test]
+fn examples_run_as_without_the_library() {
+    let Some(musl) = Musl::new() else { return };
+    // Not signal_moves: musl's malloc maps memory into the gaps of its source.
+    for example in ["compacting_heap", "neighbour_under_gap", "relocatable_arena", "snapshot"] {
+        for flags in [&[][..], &["-no-pie"][..]] {
+            let program = musl.compile(&format!("examples/{example}.c"), flags);
+            let alone = Command::new(&program).output().expect("the example runs");
+            for mode in ["auto", "emulate"] {
+                let run = || Preload::new(&program).setting("MODE", mode);
+                let untraced = run().output();
+                assert!(untraced.status.success(), "{example}, {mode}: {untraced:?}");
+                let (output, traces) = run().traced_with_children();
+                assert!(recorded(&traces) > 0, "{example}, {mode}: {output:?}");
+                // Without the library the kernel may lack the move.
+                if alone.status.success() {
+                    assert_eq!((&untraced, &output), (&alone, &alone), "{example}, {mode}");
+                }
+            }
+        }
+    }
+}
+
+/// Runs a fixture untraced and traced. Every call must be recorded.
+fn check(program: &Path, arguments: &[&str]) {
+    for mode in ["auto", "emulate"] {
+        let run = || Preload::new(program).args(arguments).setting("MODE", mode);
+        calls_made(&run().output());
+        let (output, traces) = run().traced_with_children();
+        let name = program.display();
+        assert_eq!(recorded(&traces), calls_made(&output), "{name} {arguments:?}, {mode}");
+    }
+}
+
+#[test]
+fn records_every_call_of_threads_and_children() {
+    let Some(musl) = Musl::new() else { return };
+    check(&musl.compile("tests/fixtures/busy.c", &[]), &["4", "1000"]);
+    let children = musl.compile("tests/fixtures/children.c", &[]);
+    for kind in ["fork", "vfork", "clone", "daemon", "fork-exec", "between", "vfork-exec", "spawn"]
+    {
+        check(&children, &[kind, "2"]);
+    }
+}
+
+#[test]
+fn works_in_constructors_of_loaded_libraries() {
+    let Some(musl) = Musl::new() else { return };
+    let plugin = musl.compile("tests/fixtures/libmoving_plugin.c", &["-shared", "-fPIC"]);
+    let plugins = musl.compile("tests/fixtures/plugins.c", &["-rdynamic"]);
+    let arguments = [plugin.to_str().expect("a path in UTF-8")];
+    for mode in ["auto", "emulate"] {
+        let (output, traces) =
+            Preload::new(&plugins).args(&arguments).setting("MODE", mode).traced_with_children();
+        // musl unloads nothing: the plugin's last calls come after the count.
+        assert!(recorded(&traces) >= calls_made(&output), "{mode}: {output:?}");
+    }
+}
+
+#[test]
+fn survives_filters_that_kill_for_any_other_call() {
+    let Some(musl) = Musl::new() else { return };
+    let confined = musl.compile("tests/fixtures/confined.c", &[]);
+    let directory = tempfile::tempdir().expect("a directory for the trace");
+    for how in ["seccomp-kill", "seccomp-kill-before-exec", "seccomp-kill-mmap-flags"] {
+        for traced in [false, true] {
+            let mut run = Preload::new(&confined).args(&[how]).setting("MODE", "emulate");
+            if traced {
+                run = run.setting("TRACE", directory.path());
+            }
+            let output = run.output();
+            assert!(output.status.success(), "{how}: {output:?}");
+        }
+    }
+}
+
+/// The version of musl that Debian 12 has, whose `mremap` is known.
+const KNOWN: &str = "1.2.3";
+
+#[test]
+fn records_reallocations_in_a_patched_libc_or_says_why_not() {
+    let Some(musl) = Musl::new() else { return };
+    let growing = musl.compile("tests/fixtures/growing.c", &[]);
+    let traces = tempfile::tempdir().expect("a directory for the traces");
+    let output =
+        Preload::new(&growing).setting("LIBC", "patch").setting("TRACE", traces.path()).output();
+    assert_eq!(text(&output.stdout), "growing: done\n", "{output:?}");
+    let loader = format!("/lib/ld-musl-{}.so.1", std::env::consts::ARCH);
+    let libc = fs::read(loader).expect("musl is installed");
+    if libc.windows(KNOWN.len()).any(|bytes| bytes == KNOWN.as_bytes()) {
+        assert_eq!(text(&output.stderr), "");
+        assert!(recorded(&traces_in(traces.path())) > 100);
+    } else {
+        let why = "the code of libc's mremap is unknown\n";
+        let said = text(&output.stderr);
+        assert!(said.ends_with(why), "{said}");
+    }
+}
+
+#[test]
+fn a_program_of_another_libc_starts_another_one() {
+    let Some(musl) = Musl::new() else { return };
+    let Some(shell) = need::file("/bin/sh", "dash") else { return };
+    let program = musl.compile("tests/fixtures/busy.c", &["-no-pie"]);
+    let command = format!("{} 1 10 && echo done", program.display());
+    let (output, traces) = Preload::new(shell)
+        .args(&["-c", &command])
+        .setting("MODE", "emulate")
+        .traced_with_children();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(text(&output.stdout), "busy: 10 calls\ndone\n");
+    assert_eq!(recorded(&traces), 10);
+}
