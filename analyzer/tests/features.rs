@@ -371,6 +371,57 @@ fn sizes_are_read_as_they_are_printed() {
 }
 
 #[test]
+fn pid_restricts_losses_too() {
+    let directory = TempDir::new().unwrap();
+    for pid in [42, 43] {
+        let header = mremap_trace::Header { lost_full: 7, ..header(pid, 1) };
+        write(&directory, &format!("{pid}.mremap"), &trace_bytes(&header, &sample()));
+    }
+    let path = directory.path().to_str().unwrap();
+    assert_eq!(stdout(&analyzer(&["report", path])).matches("NOT RECORDED").count(), 2);
+    let text = stdout(&analyzer(&["report", "--pid", "43", path]));
+    assert_eq!(
+        (text.matches("NOT RECORDED").count(), text.contains("pid 42")),
+        (1, false),
+        "{text}"
+    );
+    let report = json(&analyzer(&["report", "--json", "--pid", "43", path]));
+    assert_eq!(report["processes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn site_filter_takes_the_names_that_a_report_prints() {
+    let directory = TempDir::new().unwrap();
+    let (path, id, offset) = library(&directory, "");
+    let (_trace, file) = trace_of_library(&path, &id, offset, 3);
+    let report = stdout(&analyzer(&["report", &file]));
+    let at = report.find("grow_pool (grow.c:").unwrap();
+    let name = &report[at..at + report[at..].find(')').unwrap() + 1];
+    let shortened = format!("{}…{}", &name[..8], &name[name.len() - 4..]);
+    for (site, calls) in [(name, 3), (&shortened, 3), ("grow…shrink", 0)] {
+        let output = analyzer(&["report", "--json", "--site", site, &file]);
+        assert_eq!(json(&output)["calls"], calls, "{site}");
+    }
+}
+
+#[test]
+fn report_says_when_call_sites_are_too_many() {
+    let records: Vec<Record> = (0..8_200)
+        .map(|at| {
+            let Record::Call(made) = call(Outcome::PassedThrough, 3_000 + at, 1, NEW as i64) else {
+                unreachable!()
+            };
+            Record::Call(Call { caller: made.caller + at, ..made })
+        })
+        .collect();
+    let (_directory, file) = trace(&records);
+    let text = stdout(&analyzer(&["report", &file]));
+    assert!(text.contains("pid 42 calls from more than 8,192 addresses"), "{text}");
+    let report = json(&analyzer(&["report", "--json", &file]));
+    assert_eq!(report["pids_with_too_many_sites"], serde_json::json!([42]));
+}
+
+#[test]
 fn filters_apply_to_the_report() {
     let (_directory, file) = sample_file();
     for (filter, calls) in [

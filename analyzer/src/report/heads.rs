@@ -30,8 +30,9 @@ pub fn write(
         let stats = overview.processes.iter().find(|stats| stats.process == of);
         stats.map_or(0, |stats| stats.total.calls)
     };
+    let counted = traces.processes.iter().enumerate().filter(|(_, it)| overview.counts(it));
     let mut order: Vec<(u64, usize, &Process)> =
-        traces.processes.iter().enumerate().map(|(of, process)| (calls(of), of, process)).collect();
+        counted.map(|(of, process)| (calls(of), of, process)).collect();
     order.sort_by_key(|(calls, of, _)| (Reverse(*calls), *of));
     let busy = order.iter().take_while(|(calls, _, _)| *calls > 0).count();
     let (shown, rest) = order.split_at(order.len().min(busy.clamp(1, MOST_HEADS)));

@@ -66,6 +66,7 @@ fn of(traces: &Traces, overview: &Overview, options: &Options) -> Value {
         "timeline": timeline(overview),
         "damage": damage,
         "files_not_begun": traces.not_begun(),
+        "pids_with_too_many_sites": crowded(traces, overview),
     })
 }
 
@@ -112,7 +113,13 @@ fn processes(traces: &Traces, overview: &Overview) -> Vec<Value> {
         }
         value
     };
-    traces.processes.iter().enumerate().map(value).collect()
+    let counted = traces.processes.iter().enumerate();
+    counted.filter(|(_, process)| overview.counts(process)).map(value).collect()
+}
+
+fn crowded(traces: &Traces, overview: &Overview) -> Vec<u32> {
+    let processes = overview.crowded.iter().filter_map(|of| traces.processes.get(*of));
+    processes.map(|process| process.header.pid).collect()
 }
 
 fn totals(stats: &ThreadStats) -> Value {

@@ -8,7 +8,7 @@ use super::table::{Table, TextStyle};
 use super::{Options, Sort, sorted};
 use crate::load::Traces;
 use crate::model::units::{aligned_size, count, counted, duration, percent};
-use crate::stats::{Histogram, Overview, SiteStats};
+use crate::stats::{Histogram, MOST_SITES, Overview, SiteStats};
 use crate::symbols::Symbols;
 
 /// Input of every table.
@@ -155,6 +155,14 @@ fn sites(section: &Section<'_>) -> String {
     };
     let mut body = table.draw(&section.style);
     more(&mut body, sites.len(), section.options.top, "raise --top");
+    for of in &section.overview.crowded {
+        let pid = section.traces.processes.get(*of).map_or(0, |process| process.header.pid);
+        let note = format!(
+            "pid {pid} calls from more than {} addresses: calls from further ones are at \"unknown\"",
+            count(MOST_SITES as u64)
+        );
+        let _ = writeln!(body, "{}", section.style.warning(&section.style.wrap(&note, 2)));
+    }
     headed(section, &format!("Call sites, by {by}"), &body)
 }
 

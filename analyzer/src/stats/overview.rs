@@ -9,7 +9,7 @@ use super::placement::Placement;
 use super::process::{Counter, Stats};
 use super::sites::SiteStats;
 use super::timeline::Timeline;
-use crate::load::{Traces, scan};
+use crate::load::{Process, Traces, scan};
 use crate::model::{Filter, Why};
 use crate::symbols::{Site, Symbols};
 
@@ -58,12 +58,21 @@ pub struct Overview {
     pub timeline: Timeline,
     /// How mappings grew, shrank and moved.
     pub placement: Placement,
+    /// Indices of processes with more call sites than are kept apart.
+    pub crowded: Vec<usize>,
+    /// The only process that is counted, if the filter has one.
+    pub pid: Option<u32>,
     /// Growth chains, each with the index of its process.
     pub chains: Vec<(usize, Chain)>,
     places: HashMap<String, usize>,
 }
 
 impl Overview {
+    /// Whether a process is counted: `--pid` leaves out all others.
+    pub fn counts(&self, process: &Process) -> bool {
+        self.pid.is_none_or(|pid| process.header.pid == pid)
+    }
+
     /// All call sites together.
     pub fn total(&self) -> SiteStats {
         let mut total = SiteStats::default();
@@ -84,6 +93,8 @@ impl Overview {
             processes: Vec::new(),
             timeline: Timeline::new(base),
             placement: Placement::default(),
+            crowded: Vec::new(),
+            pid: None,
             chains: Vec::new(),
             places: HashMap::new(),
         }
@@ -96,6 +107,7 @@ impl Overview {
             pick_sites(traces, filter, symbols);
         }
         let mut overview = Self::new(traces.start());
+        overview.pid = filter.pid;
         let stats = count(traces, filter, |stats| overview.add_totals(stats));
         for (index, stats) in stats.iter().enumerate() {
             overview.add_symbolised(traces, index, stats, symbols);
@@ -132,6 +144,9 @@ impl Overview {
             if let Some(calls) = site.outcomes.get_mut(key.outcome()) {
                 *calls += more.calls();
             }
+        }
+        if stats.sites.are_too_many {
+            self.crowded.push(index);
         }
         let chains = stats.chains.longest();
         self.chains.extend(chains.into_iter().map(|chain| (index, chain)));

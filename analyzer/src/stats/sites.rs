@@ -50,12 +50,15 @@ impl SiteStats {
 pub struct Sites {
     indices: HashMap<Key, u32, RandomState>,
     sums: Vec<(Key, SiteStats)>,
+    /// Whether there were more sites than are kept apart.
+    pub are_too_many: bool,
 }
 
 impl Sites {
     /// Totals of a key, which is added if there is room.
     pub fn get(&mut self, key: Key) -> &mut SiteStats {
         let known = self.indices.contains_key(&key) || self.sums.len() < MOST_SITES;
+        self.are_too_many |= !known;
         // Further sites count for address 0.
         let key = if known { key } else { key.anywhere() };
         let next = self.sums.len() as u32;
@@ -68,6 +71,7 @@ impl Sites {
 
     /// Adds the calls of another one.
     pub fn merge(&mut self, other: &Self) {
+        self.are_too_many |= other.are_too_many;
         for (key, site) in &other.sums {
             self.get(*key).merge(site);
         }

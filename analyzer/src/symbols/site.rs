@@ -90,15 +90,24 @@ impl Site {
         stack
     }
 
-    /// Whether a text occurs in any of its names.
+    /// Whether a text occurs in any of its names. A name that a report has shortened matches, too: its
+    /// pieces must occur in order.
     pub fn matches(&self, text: &str) -> bool {
+        let shortened = |name: &str| {
+            let mut rest = Some(name);
+            for piece in text.split('…') {
+                rest = rest.and_then(|rest| Some(rest.split_once(piece)?.1));
+            }
+            rest.is_some()
+        };
         let in_frame = |frame: &Frame| {
             let function = frame.function.as_ref();
             function.is_some_and(|name| name.contains(text))
                 || full_location(frame).is_some_and(|location| location.contains(text))
                 || location(frame).is_some_and(|location| location.contains(text))
         };
-        self.place().contains(text)
+        shortened(&self.name())
+            || self.place().contains(text)
             || self.module.as_ref().is_some_and(|path| path.contains(text))
             || self.frames.iter().any(in_frame)
     }
