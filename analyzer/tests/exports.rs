@@ -389,6 +389,43 @@ fn csv_and_json_lines_have_the_same_totals() {
 }
 
 #[test]
+fn go_reads_the_same_totals_from_pprof() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("mremap.pb.gz");
+    export("pprof", &file);
+    let output = Command::new("go").args(["tool", "pprof", "-raw"]).arg(&file).output();
+    let Some(output) = output.ok().filter(|output| output.status.success()) else {
+        skip("pprof read by go: it is not installed (apt-get install golang-go)");
+        return;
+    };
+    let text = stdout(&output);
+    let head =
+        "calls/count time/nanoseconds[dflt] failed/count relocated/bytes grown_in_place/bytes";
+    assert!(text.contains(head), "{text}");
+    let samples = text.split(head).nth(1).and_then(|rest| rest.split("Locations").next()).unwrap();
+    let mut sums = [0; 5];
+    for line in samples.lines() {
+        let values: Vec<u64> = line
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|number| number.parse().ok())
+            .collect();
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value;
+        }
+    }
+    let expected = expected();
+    let [calls, time, failed, relocated, grown] = sums;
+    let found = json!([calls, failed, time, relocated, grown]);
+    assert_eq!(found, json!(expected.as_array().unwrap()[..5]), "{text}");
+    assert!(text.contains("M=1") && text.contains("/tmp/golden/mover"), "{text}");
+    let top = Command::new("go").args(["tool", "pprof", "-top"]).arg(&file).output().unwrap();
+    assert!(stdout(&top).contains("mover+0x123f"), "{top:?}");
+}
+
+#[test]
 fn csv_disarms_text_that_a_spreadsheet_would_run() {
     let mut bytes = trace_bytes(&header(42, 1), &sample());
     let text = HeaderText { exe: b"=1+2", host: b"@sum", ..HeaderText::default() };

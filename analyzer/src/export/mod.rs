@@ -6,6 +6,7 @@ mod ctf;
 mod folded;
 mod output;
 mod parquet;
+mod pprof;
 mod stacks;
 mod tables;
 
@@ -45,6 +46,8 @@ pub enum Format {
     Ctf,
     /// Folded stacks, for flame graphs.
     Folded,
+    /// A profile with calls, time, failures and bytes by stack, for pprof, Pyroscope and Grafana.
+    Pprof,
 }
 
 /// The weight of a stack.
@@ -93,6 +96,7 @@ impl Target {
             Format::Csv => Box::new(tables::Csv::new(stream()?)?),
             Format::Chrome => Box::new(chrome::Chrome::new(stream()?)?),
             Format::Folded => Box::new(folded::Folded::new(stream()?, weight)),
+            Format::Pprof => Box::new(pprof::Pprof::new(stream()?)),
             Format::Parquet => Box::new(parquet::Dataset::new(directory(output)?)?),
             Format::Ctf => Box::new(ctf::Ctf::new(&directory(output)?)?),
         };
