@@ -1,0 +1,7 @@
+//! Registers: where a call's arguments, its number and its result stand.
+
+#[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
+#[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
+mod registers;
+
+pub(crate) use registers::{Registers, SYSCALL_INSTRUCTION, read, skip_call, write};

@@ -1,0 +1,89 @@
+//! x86-64: number in rax, arguments in rdi, rsi, rdx, r10 and r8.
+
+use mremap_plan::{Flags, Request};
+
+use crate::ptrace::{Gone, Pid, request_with};
+
+/// `syscall`
+pub(crate) const SYSCALL_INSTRUCTION: &[u8] = &[0x0f, 0x05];
+
+/// A stopped thread's registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Registers(libc::user_regs_struct);
+
+pub(crate) fn read(thread: Pid) -> Result<Registers, Gone> {
+    // SAFETY: a structure of integers, for which zeros are valid.
+    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+    request_with(libc::PTRACE_GETREGS, thread, 0, &mut registers)?;
+    Ok(Registers(registers))
+}
+
+pub(crate) fn write(thread: Pid, registers: &Registers) -> Result<(), Gone> {
+    request_with(libc::PTRACE_SETREGS, thread, 0, &mut registers.0.clone())
+}
+
+/// At the entry of a call: makes the kernel skip it and answer `result`.
+pub(crate) fn skip_call(thread: Pid, registers: &Registers, result: i64) -> Result<(), Gone> {
+    let mut skipped = registers.0;
+    skipped.orig_rax = u64::MAX;
+    skipped.rax = result as u64;
+    write(thread, &Registers(skipped))
+}
+
+impl Registers {
+    pub(crate) fn request(&self) -> Request {
+        Request {
+            old: self.0.rdi,
+            old_len: self.0.rsi,
+            new_len: self.0.rdx,
+            flags: Flags(self.0.r10 as u32),
+            new: self.0.r8,
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn with_request(mut self, request: &Request) -> Self {
+        self.0.rdi = request.old;
+        self.0.rsi = request.old_len;
+        self.0.rdx = request.new_len;
+        self.0.r10 = u64::from(request.flags.0);
+        self.0.r8 = request.new;
+        self
+    }
+
+    /// At an exit: the registers of a thread about to make this call by the system call instruction
+    /// at `instruction`.
+    #[must_use]
+    pub(crate) fn about_to_call(self, request: &Request, instruction: u64) -> Self {
+        let mut next = self.with_request(request);
+        next.0.rax = libc::SYS_mremap as u64;
+        // No call is being left, so none is restarted.
+        next.0.orig_rax = u64::MAX;
+        next.0.rip = instruction;
+        next
+    }
+
+    #[must_use]
+    pub(crate) fn with_result(mut self, result: i64) -> Self {
+        self.0.rax = result as u64;
+        self.0.orig_rax = u64::MAX;
+        self
+    }
+
+    pub(crate) fn result(&self) -> i64 {
+        self.0.rax as i64
+    }
+
+    /// Address behind the system call instruction.
+    pub(crate) fn instruction_pointer(&self) -> u64 {
+        self.0.rip
+    }
+
+    pub(crate) fn stack_pointer(&self) -> u64 {
+        self.0.rsp
+    }
+
+    pub(crate) fn frame_pointer(&self) -> u64 {
+        self.0.rbp
+    }
+}

@@ -1,0 +1,79 @@
+//! The seccomp filter: `SECCOMP_RET_TRACE` for `mremap`, and for what makes a userfaultfd.
+
+use std::io;
+
+/// `SECCOMP_RET_DATA` of a call of `mremap`.
+pub(crate) const MREMAP: u16 = 1;
+/// `SECCOMP_RET_DATA` of a call that makes a userfaultfd: its VMAs may not move with others.
+pub(crate) const USERFAULTFD: u16 = 2;
+
+/// `_IO(0xAA, 0x00)`, an ioctl on `/dev/userfaultfd` (`include/uapi/linux/userfaultfd.h`).
+const USERFAULTFD_IOC_NEW: u32 = 0xaa00;
+
+/// Offsets in `struct seccomp_data`. The low half of an argument comes first on both architectures.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const SECOND_ARGUMENT: u32 = 24;
+
+#[cfg(target_arch = "x86_64")]
+const NATIVE: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
+#[cfg(target_arch = "aarch64")]
+const NATIVE: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
+
+/// Calls by another entry (i386) are allowed untouched: their numbers mean something else.
+static PROGRAM: [libc::sock_filter; 11] = [
+    load(ARCHITECTURE),
+    jump_if_equal(NATIVE, 0, 6),
+    load(NUMBER),
+    jump_if_equal(libc::SYS_mremap as u32, 5, 0),
+    jump_if_equal(libc::SYS_userfaultfd as u32, 5, 0),
+    jump_if_equal(libc::SYS_ioctl as u32, 0, 2),
+    load(SECOND_ARGUMENT),
+    jump_if_equal(USERFAULTFD_IOC_NEW, 2, 0),
+    answer(libc::SECCOMP_RET_ALLOW),
+    answer(libc::SECCOMP_RET_TRACE | MREMAP as u32),
+    answer(libc::SECCOMP_RET_TRACE | USERFAULTFD as u32),
+];
+
+const fn load(offset: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
+        jt: 0,
+        jf: 0,
+        k: offset,
+    }
+}
+
+/// Skips `then` instructions where the loaded word is `value`, else `otherwise`.
+const fn jump_if_equal(value: u32, then: u8, otherwise: u8) -> libc::sock_filter {
+    libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: then,
+        jf: otherwise,
+        k: value,
+    }
+}
+
+const fn answer(value: u32) -> libc::sock_filter {
+    libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: value }
+}
+
+/// Puts the calling thread, and what it starts, under the filter. Async-signal-safe.
+///
+/// # Errors
+/// `EINVAL` where the kernel has no seccomp filters; `EACCES` or `EPERM` where an outer filter
+/// forbids one.
+pub(crate) fn install() -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: PROGRAM.len() as u16,
+        filter: (&raw const PROGRAM).cast_mut().cast(),
+    };
+    // SAFETY: `prctl` reads the program, which outlives the call.
+    let answers = unsafe {
+        [
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
+            libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program),
+        ]
+    };
+    if answers == [0, 0] { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,103 @@
+//! A tracer that stops a process tree at `mremap` alone, for programs that no preload library
+//! reaches: static and Go programs, and calls made by an inline system call.
+//!
+//! A seccomp filter ([`filter`]) answers `SECCOMP_RET_TRACE` to `mremap`, so that every other
+//! system call pays for the filter only. The path of one call is the order of the modules:
+//!
+//! ```text
+//! spawn ─► session ─► call ─► plan::Request ─► vmas ─► plan::Plan ─► moves ─► recorder ─► trace
+//!          (events)   (judge)                  (/proc/TID/maps)      (injected mremap)
+//! ```
+//!
+//! A move of several parts runs while every other traced thread of the address space is stopped,
+//! so no thread sees it half done. The preload library cannot promise that.
+//!
+//! This crate does not choose programs, find symbols or read traces; the analyzer does.
+
+mod arch;
+mod call;
+mod capability;
+mod filter;
+mod moves;
+mod ptrace;
+mod recorder;
+mod session;
+mod spawn;
+mod threads;
+mod vmas;
+
+use std::ffi::CString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+pub use mremap_trace::{Detail, Keep, Mode};
+pub use session::{Ended, Program};
+
+/// Where traces go and what they hold.
+#[derive(Clone, Debug)]
+pub struct TraceSettings {
+    /// Directory of the trace files, one for each process image.
+    pub directory: PathBuf,
+    /// Bytes for one process image.
+    pub size: u64,
+    /// Which records of a full trace are kept.
+    pub keep: Keep,
+    /// Whether the VMAs of native moves are recorded too.
+    pub detail: Detail,
+    /// Frames above each call to record words of the stack for.
+    pub stack_depth: u16,
+    /// Record only the first process, not its children.
+    pub only_first: bool,
+    /// Names of the programs to record; all when empty.
+    pub programs: Vec<String>,
+}
+
+/// How to trace.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is done with moves of several VMAs.
+    pub mode: Mode,
+    /// What is recorded; nothing when `None`.
+    pub trace: Option<TraceSettings>,
+    /// Kill the traced processes when the tracer dies. Otherwise they run on and their `mremap`
+    /// fails with `ENOSYS`, which is what the filter answers without a tracer.
+    pub kills_on_exit: bool,
+}
+
+/// A program to start.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Path of the executable.
+    pub path: CString,
+    /// Arguments, the program's own name first.
+    pub arguments: Vec<CString>,
+    /// Environment, `NAME=value`.
+    pub environment: Vec<CString>,
+}
+
+/// Why a program does not run under the tracer.
+#[derive(Debug)]
+pub enum StartError {
+    /// It cannot be executed.
+    Execute(std::io::Error),
+    /// It cannot be traced: what is in the way, and the system's own error.
+    Trace(String),
+}
+
+/// Starts the program under the tracer.
+///
+/// # Errors
+/// The program could not be started or cannot be traced: another tracer, Yama's scope, a filter.
+pub fn start(launch: &Launch, settings: Settings) -> Result<Program, StartError> {
+    Program::start(launch, settings)
+}
+
+/// A descriptor that closes itself.
+struct Descriptor(RawFd);
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: this value owns the descriptor.
+        unsafe { libc::close(self.0) };
+    }
+}

@@ -1,0 +1,216 @@
+//! `ptrace` requests and `waitpid`, typed. Statuses stay as the kernel gives them where a wrapper
+//! crate would lose some: real-time signals, group stops, `PTRACE_LISTEN`.
+
+use std::ffi::c_int;
+use std::io;
+use std::ptr::null_mut;
+
+/// Process or thread id.
+pub(crate) type Pid = libc::pid_t;
+
+/// The thread is gone: killed, or ended. With its last event where that has been waited for.
+#[derive(Debug)]
+pub(crate) struct Gone(pub(crate) Option<Event>);
+
+/// `PTRACE_EVENT_STOP`, which `libc` does not name everywhere.
+const EVENT_STOP: c_int = 128;
+const GETSIGMASK: libc::c_uint = 0x420a;
+const SETSIGMASK: libc::c_uint = 0x420b;
+/// Bytes of the kernel's signal set.
+const SIGNAL_SET: usize = 8;
+
+/// What a traced thread did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Ended with a status; the thread is no more.
+    Exited(i32),
+    /// Killed by a signal; the thread is no more.
+    Killed(i32),
+    /// Stopped before a signal is delivered to it.
+    Signal(i32),
+    /// Stopped with its whole group by this signal.
+    GroupStop(i32),
+    /// Stopped because it was interrupted, is new, or its group goes on.
+    Trapped,
+    /// Stopped at the entry of a system call that the filter marks.
+    Seccomp,
+    /// Stopped at the exit of a system call.
+    SyscallExit,
+    /// Stopped in fork, vfork or clone, whose child is traced.
+    NewChild { is_vfork: bool },
+    /// Its vfork child has let go of the address space.
+    VforkDone,
+    /// Stopped in the new program image.
+    Exec,
+}
+
+impl Event {
+    /// Decodes a status of `waitpid`.
+    pub(crate) fn of_status(status: c_int) -> Self {
+        if libc::WIFEXITED(status) {
+            return Self::Exited(libc::WEXITSTATUS(status));
+        }
+        if libc::WIFSIGNALED(status) {
+            return Self::Killed(libc::WTERMSIG(status));
+        }
+        let signal = libc::WSTOPSIG(status);
+        match status >> 16 {
+            0 if signal == libc::SIGTRAP | 0x80 => Self::SyscallExit,
+            0 => Self::Signal(signal),
+            libc::PTRACE_EVENT_SECCOMP => Self::Seccomp,
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_CLONE => {
+                Self::NewChild { is_vfork: false }
+            }
+            libc::PTRACE_EVENT_VFORK => Self::NewChild { is_vfork: true },
+            libc::PTRACE_EVENT_VFORK_DONE => Self::VforkDone,
+            libc::PTRACE_EVENT_EXEC => Self::Exec,
+            EVENT_STOP if signal != libc::SIGTRAP => Self::GroupStop(signal),
+            _ => Self::Trapped,
+        }
+    }
+
+    /// Whether the thread is no more.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self, Self::Exited(_) | Self::Killed(_))
+    }
+}
+
+/// Waits for an event of `thread`, or of any traced thread when it is -1.
+///
+/// # Errors
+/// `ECHILD` when there is nothing to wait for.
+pub(crate) fn wait(thread: Pid) -> io::Result<(Pid, Event)> {
+    loop {
+        if let Some(found) = wait_with(thread, libc::__WALL)? {
+            return Ok(found);
+        }
+    }
+}
+
+/// The same without waiting: `None` when nothing has happened.
+///
+/// # Errors
+/// As for [`wait`].
+pub(crate) fn poll(thread: Pid) -> io::Result<Option<(Pid, Event)>> {
+    wait_with(thread, libc::__WALL | libc::WNOHANG)
+}
+
+fn wait_with(thread: Pid, options: c_int) -> io::Result<Option<(Pid, Event)>> {
+    let mut status = 0;
+    // SAFETY: writes one status.
+    let found = unsafe { libc::waitpid(thread, &raw mut status, options) };
+    match found {
+        0 => Ok(None),
+        1.. => Ok(Some((found, Event::of_status(status)))),
+        _ => {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted { Ok(None) } else { Err(error) }
+        }
+    }
+}
+
+/// A request without data.
+fn request(request: libc::c_uint, thread: Pid, data: usize) -> Result<(), Gone> {
+    // SAFETY: these requests take numbers only and change nothing in this process.
+    let answer = unsafe {
+        libc::ptrace(request, thread, null_mut::<libc::c_void>(), data as *mut libc::c_void)
+    };
+    if answer == 0 { Ok(()) } else { Err(Gone(None)) }
+}
+
+/// A request that reads or writes `data`, whose size it knows or `address` names.
+pub(crate) fn request_with<T>(
+    request: libc::c_uint,
+    thread: Pid,
+    address: usize,
+    data: &mut T,
+) -> Result<(), Gone> {
+    // SAFETY: the caller passes the type that the request reads or writes.
+    let answer = unsafe {
+        libc::ptrace(
+            request,
+            thread,
+            address as *mut libc::c_void,
+            (&raw mut *data).cast::<libc::c_void>(),
+        )
+    };
+    if answer == 0 { Ok(()) } else { Err(Gone(None)) }
+}
+
+/// Attaches without stopping, with all that is needed to follow a tree.
+///
+/// # Errors
+/// `EPERM`: traced by another already, or Yama or a filter forbids it.
+pub(crate) fn seize(thread: Pid, kills_on_exit: bool) -> io::Result<()> {
+    let mut options = libc::PTRACE_O_TRACESYSGOOD
+        | libc::PTRACE_O_TRACESECCOMP
+        | libc::PTRACE_O_TRACECLONE
+        | libc::PTRACE_O_TRACEFORK
+        | libc::PTRACE_O_TRACEVFORK
+        | libc::PTRACE_O_TRACEVFORKDONE
+        | libc::PTRACE_O_TRACEEXEC;
+    if kills_on_exit {
+        options |= libc::PTRACE_O_EXITKILL;
+    }
+    request(libc::PTRACE_SEIZE, thread, options as usize).map_err(|_| io::Error::last_os_error())
+}
+
+/// Continues a stopped thread; `signal` is delivered unless it is 0.
+pub(crate) fn resume(thread: Pid, signal: i32) -> Result<(), Gone> {
+    request(libc::PTRACE_CONT, thread, signal as usize)
+}
+
+/// Continues a stopped thread to the next entry or exit of a system call.
+pub(crate) fn resume_to_syscall(thread: Pid) -> Result<(), Gone> {
+    request(libc::PTRACE_SYSCALL, thread, 0)
+}
+
+/// Leaves a thread in its group's stop, and waits for the end of that.
+pub(crate) fn listen(thread: Pid) -> Result<(), Gone> {
+    request(libc::PTRACE_LISTEN, thread, 0)
+}
+
+/// Makes a thread stop soon.
+pub(crate) fn interrupt(thread: Pid) -> Result<(), Gone> {
+    request(libc::PTRACE_INTERRUPT, thread, 0)
+}
+
+/// The datum of the event that a thread stopped with: a new thread's id, or the filter's data.
+pub(crate) fn event_message(thread: Pid) -> Result<u64, Gone> {
+    let mut message: libc::c_ulong = 0;
+    request_with(libc::PTRACE_GETEVENTMSG, thread, 0, &mut message)?;
+    Ok(message)
+}
+
+/// The signals that a stopped thread blocks, one bit each.
+pub(crate) fn blocked_signals(thread: Pid) -> Result<u64, Gone> {
+    let mut set = 0u64;
+    request_with(GETSIGMASK, thread, SIGNAL_SET, &mut set)?;
+    Ok(set)
+}
+
+/// Sets the signals that a stopped thread blocks.
+pub(crate) fn set_blocked_signals(thread: Pid, mut set: u64) -> Result<(), Gone> {
+    request_with(SETSIGMASK, thread, SIGNAL_SET, &mut set)
+}
+
+/// Reads `bytes` of a thread's memory from `address` on; false when not all of it can be read.
+pub(crate) fn read_memory(thread: Pid, address: u64, bytes: &mut [u8]) -> bool {
+    let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
+    // SAFETY: writes at most `bytes.len()` bytes to `bytes`.
+    let read =
+        unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
+    read == bytes.len() as isize
+}
+
+/// Whether two threads share an address space; `None` where the kernel has no `kcmp`.
+pub(crate) fn share_memory(one: Pid, other: Pid) -> Option<bool> {
+    const KCMP_VM: c_int = 1;
+    // SAFETY: compares two kernel objects by number.
+    match unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_VM, 0, 0) } {
+        0 => Some(true),
+        1.. => Some(false),
+        _ => None,
+    }
+}

@@ -1,0 +1,188 @@
+//! The VMAs of a range of a stopped process, from `/proc/TID/maps`, or `smaps` where flags matter.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::MetadataExt as _;
+
+use mremap_plan::maps::{flags_name_userfaultfd, parse_line};
+use mremap_plan::mountinfo::{Device, TypeFinder};
+use mremap_plan::{Backing, Range, Vma, VmaSource};
+
+use crate::ptrace::Pid;
+
+/// What must be known of each VMA.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// A line of maps.
+    Plain,
+    /// `VmFlags` of smaps too, which walks page tables.
+    Flags,
+}
+
+/// One VMA, and flags that only smaps shows.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Found {
+    pub(crate) vma: Vma,
+    /// `VM_DONTEXPAND` or `VM_PFNMAP`: `MREMAP_DONTUNMAP` of it is `EINVAL` since 6.17.
+    pub(crate) stays_whole: bool,
+}
+
+/// The VMAs of a range in address order, read once: every thread that could change them is stopped.
+pub(crate) struct Vmas {
+    found: Vec<Found>,
+    next: usize,
+}
+
+impl Vmas {
+    /// Reads the VMAs of `thread` that intersect `range`.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub(crate) fn read(thread: Pid, range: Range, detail: Detail) -> io::Result<Self> {
+        let name = if detail == Detail::Flags { "smaps" } else { "maps" };
+        let file = BufReader::new(File::open(format!("/proc/{thread}/{name}"))?);
+        let mut mounts = Mounts { thread, last: None };
+        let mut found: Vec<Found> = Vec::new();
+        for line in file.split(b'\n') {
+            let line = line?;
+            if let Some(parsed) = parse_line(&line) {
+                if parsed.vma.range.start >= range.end {
+                    break;
+                }
+                let mut vma = parsed.vma;
+                if vma.range.end > range.start {
+                    vma.backing = mounts.settle(&vma, parsed.device, parsed.path);
+                    found.push(Found { vma, stays_whole: false });
+                }
+            } else if let Some(last) = found.last_mut()
+                && let Some(is_registered) = flags_name_userfaultfd(&line)
+            {
+                last.vma.userfaultfd |= is_registered;
+                let has = |flag: &[u8]| line.split(u8::is_ascii_whitespace).any(|one| one == flag);
+                last.stays_whole = has(b"de") || has(b"pf");
+            }
+        }
+        Ok(Self { found, next: 0 })
+    }
+
+    /// Whether one VMA holds the whole range.
+    pub(crate) fn is_one_vma(&self, range: Range) -> bool {
+        let holds = |vma: &Vma| vma.range.intersect(range) == range;
+        self.found.first().is_some_and(|found| holds(&found.vma))
+    }
+
+    /// What smaps said of the VMA handed out last.
+    pub(crate) fn last_stays_whole(&self) -> bool {
+        self.next
+            .checked_sub(1)
+            .and_then(|last| self.found.get(last))
+            .is_some_and(|f| f.stays_whole)
+    }
+
+    /// Whether any VMA intersects `range`.
+    pub(crate) fn touches(&self, range: Range) -> bool {
+        self.found.iter().any(|found| !found.vma.range.intersect(range).is_empty())
+    }
+
+    /// Executable VMAs outside `avoid`.
+    pub(crate) fn code_outside(thread: Pid, avoid: &[Range]) -> io::Result<Vec<Range>> {
+        let all = Self::read(thread, Range { start: 0, end: u64::MAX }, Detail::Plain)?;
+        let is_code = |vma: &Vma| {
+            vma.protection.is_some_and(|known| known.execute && known.read)
+                && avoid.iter().all(|range| vma.range.intersect(*range).is_empty())
+        };
+        Ok(all.found.iter().map(|found| found.vma).filter(is_code).map(|vma| vma.range).collect())
+    }
+}
+
+impl VmaSource for Vmas {
+    type Error = io::Error;
+
+    fn next_vma(&mut self, from: u64, until: u64) -> io::Result<Option<&Vma>> {
+        while let Some(found) = self.found.get(self.next) {
+            if found.vma.range.start >= until {
+                break;
+            }
+            self.next += 1;
+            if found.vma.range.end > from {
+                return Ok(self.found.get(self.next - 1).map(|found| &found.vma));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What must be known of a file system.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FileSystem {
+    /// Places its own mappings.
+    Ramfs,
+    /// May hold device files, and answers without another process's help.
+    Local,
+    /// Any other, or mounted nowhere (memfd, hugetlbfs).
+    Other,
+}
+
+/// Settles what a line of maps leaves open: files on ramfs, and the device that `/dev/zero` is under
+/// any other path, place their own mappings.
+struct Mounts {
+    thread: Pid,
+    last: Option<(Device, FileSystem)>,
+}
+
+impl Mounts {
+    fn settle(&mut self, vma: &Vma, device: Device, path: &[u8]) -> Backing {
+        let may_be_ramfs = vma.backing == Backing::UnnumberedFile;
+        let may_be_zero =
+            vma.protection.is_some_and(|known| !known.shared) && path.first() == Some(&b'/');
+        if vma.backing == Backing::PlacedByDriver || !may_be_ramfs && !may_be_zero {
+            return vma.backing;
+        }
+        let is_placed = match self.file_system(device) {
+            FileSystem::Ramfs => may_be_ramfs,
+            FileSystem::Local => may_be_zero && self.is_zero(vma.range),
+            FileSystem::Other => false,
+        };
+        if is_placed { Backing::PlacedByDriver } else { Backing::Movable }
+    }
+
+    fn file_system(&mut self, device: Device) -> FileSystem {
+        match self.last {
+            Some((last, known)) if last == device => known,
+            _ => {
+                let found = self.look_up(device);
+                self.last = Some((device, found));
+                found
+            }
+        }
+    }
+
+    fn look_up(&self, device: Device) -> FileSystem {
+        const LOCAL: [&[u8]; 9] = [
+            b"devtmpfs",
+            b"tmpfs",
+            b"overlay",
+            b"ext4",
+            b"ext3",
+            b"ext2",
+            b"xfs",
+            b"btrfs",
+            b"f2fs",
+        ];
+        let mounts = fs::read(format!("/proc/{}/mountinfo", self.thread)).unwrap_or_default();
+        let mut finder = TypeFinder::new(device);
+        let found = mounts.iter().find_map(|&byte| finder.take(byte).map(<[u8]>::to_vec));
+        match found.as_deref() {
+            Some(b"ramfs") => FileSystem::Ramfs,
+            Some(name) if LOCAL.contains(&name) => FileSystem::Local,
+            _ => FileSystem::Other,
+        }
+    }
+
+    /// Whether a mapping's file is the device (1, 5). The link leads to the file itself, so no path
+    /// is resolved that a stopped process might have to serve; only root may follow it.
+    fn is_zero(&self, range: Range) -> bool {
+        let link = format!("/proc/{}/map_files/{:x}-{:x}", self.thread, range.start, range.end);
+        fs::metadata(link).is_ok_and(|file| file.rdev() == libc::makedev(1, 5))
+    }
+}
