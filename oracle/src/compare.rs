@@ -28,6 +28,9 @@ pub struct Options {
     /// The preload library.
     #[arg(long)]
     pub shim: PathBuf,
+    /// `mremap-analyzer`: its tracer emulates instead of the library.
+    #[arg(long)]
+    pub tracer: Option<PathBuf>,
     /// Number of cases.
     #[arg(long, default_value_t = FULL_RUN)]
     pub cases: u64,
@@ -89,6 +92,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         setup: Setup {
             program: env::current_exe().context("this program's path")?,
             shim: options.shim.clone(),
+            tracer: options.tracer.clone(),
             scratch: scratch.0.clone(),
             source: options.source.clone(),
             seed: options.seed,

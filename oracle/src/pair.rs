@@ -17,6 +17,8 @@ pub struct Setup {
     pub program: PathBuf,
     /// The preload library.
     pub shim: PathBuf,
+    /// `mremap-analyzer`, where its tracer emulates instead of the library.
+    pub tracer: Option<PathBuf>,
     /// Directory for the runners' files.
     pub scratch: PathBuf,
     /// `MREMAP_SHIM_VMA_SOURCE`.
@@ -39,7 +41,15 @@ struct Process {
 
 impl Process {
     fn start(setup: &Setup, is_emulated: bool) -> Result<Self> {
-        let mut command = Command::new(&setup.program);
+        let mut command = match &setup.tracer {
+            Some(tracer) if is_emulated => {
+                let mut command = Command::new(tracer);
+                command.args(["run", "--reach", "all", "--mode", "emulate", "--"]);
+                command.arg(&setup.program);
+                command
+            }
+            _ => Command::new(&setup.program),
+        };
         command
             .arg("runner")
             .args(["--seed", &setup.seed.to_string()])
@@ -51,7 +61,7 @@ impl Process {
         for setting in ["MODE", "TRACE", "TRACE_SIZE", "TRACE_DETAIL", "VMA_SOURCE"] {
             command.env_remove(format!("MREMAP_SHIM_{setting}"));
         }
-        if is_emulated {
+        if is_emulated && setup.tracer.is_none() {
             command
                 .env("LD_PRELOAD", &setup.shim)
                 .env("MREMAP_SHIM_MODE", "emulate")
@@ -120,7 +130,9 @@ impl Pair {
     pub fn start(setup: &Setup) -> Result<Self> {
         let pair =
             Self { native: Process::start(setup, false)?, emulated: Process::start(setup, true)? };
-        pair.assert_preloaded(&setup.shim)?;
+        if setup.tracer.is_none() {
+            pair.assert_preloaded(&setup.shim)?;
+        }
         Ok(pair)
     }
 
