@@ -184,7 +184,7 @@ fn refuses_programs_out_of_reach_with_the_reason() {
     let programs = Unreachable::new();
     let bytes = &programs.bytes;
     let no_loader = programs.patched("static", programs.loader_segment(), &0_u32.to_ne_bytes());
-    check_refused(&no_loader, &["statically linked", "qemu-"]);
+    check_refused(&no_loader, &["statically linked", "--reach all"]);
     let musl = programs.patched("musl", programs.loader(), b"/lib/ld-musl-x86_64.so.1\0");
     check_refused(&musl, &["ld-musl", "glibc"]);
     check_refused(&programs.patched("narrow", 4, &[1]), &["32-bit"]);

@@ -1,0 +1,125 @@
+//! `run --reach all`: programs that no preload library reaches have their moves emulated, and whatever
+//! they do beside is as it would be untraced.
+
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::preload::{Trace, traces_in};
+use mremap_tests::said::text;
+use mremap_trace::{Outcome, Record};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// `mremap-analyzer run --reach all --mode emulate OPTIONS -- FIXTURE ARGUMENTS`.
+fn run(options: &[&str], fixture: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(Artifacts::get().analyzer());
+    command.args(["run", "--reach", "all", "--mode", "emulate"]).args(options).arg("--");
+    command.arg(Artifacts::get().fixture(fixture)).args(arguments).env_remove("LD_PRELOAD");
+    command
+}
+
+fn output(options: &[&str], fixture: &str, arguments: &[&str]) -> Output {
+    run(options, fixture, arguments).output().expect("the analyzer runs")
+}
+
+fn traces_of(fixture: &str, arguments: &[&str]) -> (Output, Vec<Trace>) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("a path in UTF-8");
+    let output = output(&["--trace", path], fixture, arguments);
+    (output, traces_in(directory.path()))
+}
+
+#[test]
+fn emulates_the_move_of_a_static_program_and_records_it() {
+    let (output, traces) = traces_of("static_moves", &[]);
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("arrived\n", Some(3)));
+    let [trace] = traces.as_slice() else { panic!("one process, {} traces", traces.len()) };
+    let [call] = trace.calls()[..] else { panic!("one call: {:?}", trace.calls()) };
+    assert_eq!(call.outcome, Outcome::Emulated);
+    assert_eq!(call.result as u64, call.new);
+    let count = |wanted: fn(&Record) -> bool| trace.records.iter().filter(|r| wanted(r)).count();
+    assert_eq!(count(|record| matches!(record, Record::Part(_))), 6, "two VMAs a side of a gap");
+    assert_eq!(count(|record| matches!(record, Record::Gap(_))), 2);
+    assert_eq!(count(|record| matches!(record, Record::Summary(_))), 1);
+    assert!(count(|record| matches!(record, Record::Module(_))) > 0, "its code has a name");
+}
+
+#[test]
+fn no_child_finds_half_of_a_moved_range() {
+    let output = output(&[], "static_torn", &["2"]);
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(said.ends_with(" 0 torn\n"), "{said}");
+}
+
+#[test]
+fn signals_stops_and_execs_are_passed_on() {
+    let (output, traces) = traces_of("static_life", &[]);
+    let expected = "10 signals, sum 55\nstopped by 19\nexited with 7\nmoved after exec\n";
+    assert_eq!(text(&output.stdout), expected);
+    assert_eq!(output.status.code(), Some(128 + 10), "killed by its own SIGUSR1");
+    let calls: usize = traces.iter().map(|trace| trace.calls().len()).sum();
+    assert_eq!((traces.len(), calls), (1, 1), "only the second image called mremap");
+}
+
+#[test]
+fn a_crowd_of_threads_and_children_moves_and_is_recorded() {
+    let (threads, children) = if mremap_tests::preload::is_guest() { (20, 20) } else { (100, 100) };
+    let arguments = [threads.to_string(), children.to_string()];
+    let (output, traces) = traces_of("static_crowd", &arguments.each_ref().map(String::as_str));
+    assert_eq!(text(&output.stdout), "0 failed\n", "{output:?}");
+    let calls: usize = traces.iter().map(|trace| trace.calls().len()).sum();
+    assert_eq!((traces.len(), calls), (1 + children, threads + children));
+    assert!(traces.iter().filter(|trace| trace.header.forked_from != 0).count() == children);
+}
+
+#[test]
+fn the_program_dies_with_its_tracer() {
+    let mut analyzer = run(&[], "on_signal", &[]).stdout(Stdio::null()).spawn().expect("it runs");
+    let child = wait_for(|| child_of(analyzer.id()));
+    kill_process(Pid::from_child(&analyzer), Signal::KILL).expect("it is there");
+    analyzer.wait().expect("it ends");
+    wait_for(|| (!is_running(child)).then_some(()));
+}
+
+#[test]
+fn refuses_where_another_tracer_is_attached() {
+    let analyzer = Artifacts::get().analyzer();
+    let inner = ["run", "--reach", "all", "--", "/bin/true"];
+    let output = Command::new(&analyzer)
+        .args(["run", "--reach", "all", "--"])
+        .arg(&analyzer)
+        .args(inner)
+        .output()
+        .expect("the analyzer runs");
+    let said = text(&output.stderr);
+    assert!(said.contains("is itself traced"), "{said}");
+    assert_eq!(output.status.code(), Some(125), "{said}");
+}
+
+fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..1000 {
+        if let Some(found) = found() {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("nothing for ten seconds");
+}
+
+/// The first child of a process that has executed the fixture.
+fn child_of(pid: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let child = children.split_whitespace().next()?.parse().ok()?;
+    let exe = std::fs::read_link(format!("/proc/{child}/exe")).ok()?;
+    (exe.ends_with("on_signal")).then_some(child)
+}
+
+/// Whether a process is there and no zombie.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
