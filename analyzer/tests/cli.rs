@@ -87,8 +87,9 @@ fn run_refuses_unreachable_programs_with_the_reason() {
         let status = if name == "script" { 127 } else { 126 };
         let said = refusal(&executable(&directory, name, &bytes, mode), status);
         assert!(said.contains(why), "{name}: {said}");
-        let qemu = ["static", "narrow", "foreign"].contains(&name);
+        let qemu = ["narrow", "foreign"].contains(&name);
         assert_eq!(said.contains("mremap-analyzer run qemu-"), qemu, "{name}: {said}");
+        assert_eq!(said.contains("run --reach all "), name == "static", "{name}: {said}");
     }
     assert!(refusal(directory.path(), 126).contains("a directory"));
     assert!(refusal(Path::new("no-such-program-anywhere"), 127).contains("not found in PATH"));

@@ -13,7 +13,7 @@ use crate::model::Filter;
 use crate::model::units::{parse_percent, parse_time};
 use crate::report::Sort;
 use crate::symbols::SymbolOptions;
-pub use options::{DoctorOptions, RunOptions, Traced};
+pub use options::{DoctorOptions, Reach, RunOptions, Traced};
 
 /// See what programs do with mremap, and give them the multi-VMA move of Linux 6.17 on older kernels.
 ///

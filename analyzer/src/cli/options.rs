@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::settings::Settings;
 use crate::model::Filter;
@@ -29,6 +29,9 @@ pub struct RunOptions {
     /// What the shim does and records.
     #[command(flatten)]
     pub settings: Settings,
+    /// Which calls are emulated and recorded.
+    #[arg(long, value_enum, default_value_t)]
+    pub reach: Reach,
     /// Keep the temporary directory even when no call was recorded.
     #[arg(long)]
     pub keep: bool,
@@ -41,6 +44,16 @@ pub struct RunOptions {
     /// The program and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM")]
     pub program: Vec<OsString>,
+}
+
+/// Which calls `run` reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Reach {
+    /// Calls that go through libc, by the preload library: nanoseconds a call
+    #[default]
+    Library,
+    /// All calls, of static and Go programs too, by a tracer: microseconds a call
+    All,
 }
 
 /// Options of `doctor`.

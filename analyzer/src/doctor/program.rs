@@ -55,7 +55,7 @@ pub fn check(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
                 "written in Go, whose packages make system calls themselves: the shim sees calls of its C code \
                  alone",
             )
-            .with_fix("record it under QEMU's user mode (qemu-user), which makes its calls through libc"),
+            .with_fix("run it with --reach all, whose tracer sees every call"),
         );
     }
     for sanitizer in elf.sanitizers() {
@@ -234,7 +234,7 @@ fn describe_callers(by_symbol: &[String], by_number: &[String], inline: &[String
                     inline.join(", ")
                 ),
             )
-            .with_fix("record it under QEMU's user mode (qemu-user), which makes its calls through libc"),
+            .with_fix("run it with --reach all, whose tracer sees every call"),
         );
     }
     checks

@@ -116,7 +116,10 @@ fn check_loader(path: &Path, loader: Option<&str>) -> Result<(), Obstacle> {
             ("statically linked, so no library can be preloaded".to_owned(), "link it dynamically")
         }
     };
-    let remedy = format!("{remedy}, or {}", under_qemu(OWN_MACHINE, path));
+    let remedy = format!(
+        "{remedy}, or let a tracer reach it: mremap-analyzer run --reach all {}",
+        path.display()
+    );
     Err(Obstacle::new(path, &reason, &remedy))
 }
 

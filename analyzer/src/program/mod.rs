@@ -6,7 +6,7 @@ mod elf;
 mod obstacle;
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -97,7 +97,11 @@ enum Found {
     Script(Vec<u8>),
 }
 
-fn read_start(path: &Path) -> Result<Found, Obstacle> {
+/// Checks that the kernel would execute a file: a program or a script.
+///
+/// # Errors
+/// Why it would not.
+pub fn check_executable(path: &Path) -> Result<Metadata, Obstacle> {
     let metadata = std::fs::metadata(path)
         .map_err(|_| Obstacle::absent(path, "no such program", "check the path"))?;
     let refuse = |reason: &str, remedy: &str| Err(Obstacle::new(path, reason, remedy));
@@ -113,6 +117,12 @@ fn read_start(path: &Path) -> Result<Found, Obstacle> {
             "make it executable with chmod +x, or name its interpreter first",
         );
     }
+    Ok(metadata)
+}
+
+fn read_start(path: &Path) -> Result<Found, Obstacle> {
+    let metadata = check_executable(path)?;
+    let refuse = |reason: &str, remedy: &str| Err(Obstacle::new(path, reason, remedy));
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {

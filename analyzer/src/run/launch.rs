@@ -11,8 +11,8 @@ use tracing::debug;
 
 use super::names::ProgramNames;
 use super::summary::{Traced, summarize};
-use super::{CannotRecord, preload, signals};
-use crate::cli::RunOptions;
+use super::{CannotRecord, preload, signals, tracer};
+use crate::cli::{Reach, RunOptions};
 use crate::load;
 use crate::program::{self, Elf, Obstacle};
 
@@ -43,6 +43,9 @@ pub struct Directory {
 pub fn run(options: &RunOptions) -> Result<ExitCode> {
     let Some((name, arguments)) = options.program.split_first() else { bail!("no program given") };
     let program = program::find(name)?;
+    if options.reach == Reach::All {
+        return tracer::run(options, &program);
+    }
     let recording = match prepare(options, &program) {
         Ok(recording) => Some(recording),
         Err(error) if options.best_effort => {
@@ -63,7 +66,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     let status = status_of(child.wait().context("waiting for the program")?);
     let recorded = recording.is_none_or(|Recording { library, names, directory, .. }| {
         let keep = options.keep;
-        let traced = Traced { directory, keep, program: &program, library: &library };
+        let traced = Traced { directory, keep, program: &program, library: Some(&library) };
         summarize(&traced, names.as_ref())
     });
     if status == 0 && !recorded && !options.best_effort {
@@ -114,7 +117,7 @@ fn cannot_start(program: &Path, error: &std::io::Error) -> Obstacle {
 }
 
 /// Makes the directory for the traces, and a file in it as a trial.
-fn make_directory(given: Option<&OsStr>) -> Result<Directory> {
+pub fn make_directory(given: Option<&OsStr>) -> Result<Directory> {
     let Some(path) = given.map(Path::new) else {
         let made = tempfile::Builder::new().prefix("mremap-trace-").tempdir();
         let path = made.context("cannot make a temporary directory")?.keep();

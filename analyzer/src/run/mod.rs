@@ -6,6 +6,7 @@ mod names;
 pub mod preload;
 mod signals;
 mod summary;
+mod tracer;
 
 use std::fmt;
 

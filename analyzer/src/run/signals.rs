@@ -43,17 +43,22 @@ fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
     }
 }
 
-/// Forwards signals to the program until it has ended. Does not reap it.
-pub fn forward_until_exit(child: u32) {
-    CHILD.store(child as i32, Ordering::SeqCst);
+/// Forwards signals to this process from now on, those received before first; 0 ends that.
+pub fn set_child(child: i32) {
+    CHILD.store(child, Ordering::SeqCst);
     let early = EARLY.swap(0, Ordering::SeqCst);
-    if early != 0 {
+    if child != 0 && early != 0 {
         forward(early);
     }
+}
+
+/// Forwards signals to the program until it has ended. Does not reap it.
+pub fn forward_until_exit(child: u32) {
+    set_child(child as i32);
     if let Some(pid) = Pid::from_raw(child as i32) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         // An error leaves the waiting to the `Child`.
         let _ended = retry_on_intr(|| waitid(WaitId::Pid(pid), options));
     }
-    CHILD.store(0, Ordering::SeqCst);
+    set_child(0);
 }

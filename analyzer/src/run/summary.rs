@@ -20,8 +20,8 @@ pub struct Traced<'a> {
     pub keep: bool,
     /// The program.
     pub program: &'a Path,
-    /// The preload library.
-    pub library: &'a Path,
+    /// The preload library; `None` under the tracer, which makes a trace at a process's first call.
+    pub library: Option<&'a Path>,
 }
 
 /// Prints the numbers of calls, and the next command. Returns whether anything was recorded.
@@ -31,7 +31,7 @@ pub fn summarize(traced: &Traced, names: Option<&ProgramNames>) -> bool {
     if files.is_empty() {
         eprintln!("mremap-analyzer: {}", why_nothing(traced, names));
         discard(traced, traced.keep);
-        return false;
+        return traced.library.is_none();
     }
     let mut traces = load::open(&files);
     let symbols = Symbols::new(SymbolOptions { no_symbols: true, ..SymbolOptions::default() });
@@ -75,10 +75,11 @@ fn why_nothing(traced: &Traced, names: Option<&ProgramNames>) -> String {
             ProgramNames::describe_file(traced.program)
         );
     }
+    let Some(library) = traced.library else { return "no calls of mremap".to_owned() };
     format!(
         "no trace in {directory}: the loader did not load {} (see its message above), or the program dropped \
          LD_PRELOAD, changed its user or root, or could not write there; next: mremap-analyzer doctor {program}",
-        traced.library.display()
+        library.display()
     )
 }
 

@@ -1,0 +1,106 @@
+//! `run --reach all`: the program under the tracer of `mremap-tracer`, which needs no library in it.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use mremap_settings::Id;
+use mremap_tracer::{Detail, Ended, Keep, Launch, Mode, Settings, TraceSettings};
+
+use super::launch::make_directory;
+use super::summary::{Traced, summarize};
+use super::{CannotRecord, signals};
+use crate::cli::RunOptions;
+use crate::model::units::parse_size;
+use crate::program::{self, Obstacle};
+
+/// Runs a program under the tracer; returns its exit status once the last process of its tree has
+/// ended.
+///
+/// # Errors
+/// [`Obstacle`] when the program cannot be executed, [`CannotRecord`] when it cannot be traced or
+/// its traces cannot be written.
+pub fn run(options: &RunOptions, program: &Path) -> Result<ExitCode> {
+    program::check_executable(program)?;
+    warn_of_privileges(program);
+    let directory = make_directory(options.settings.get(Id::Trace)).map_err(CannotRecord)?;
+    let launch = launch(options, program)?;
+    signals::forward_to_child();
+    let traced = mremap_tracer::start(&launch, settings(options, &directory.path))
+        .map_err(|error| cannot_start(program, error))?;
+    signals::set_child(traced.pid());
+    let ended = traced.run()?;
+    signals::set_child(0);
+    let keep = options.keep;
+    summarize(&Traced { directory, keep, program, library: None }, None);
+    Ok(ExitCode::from(match ended {
+        Ended::Exited(status) => status as u8,
+        Ended::Killed(signal) => 128 + signal as u8,
+    }))
+}
+
+fn cannot_start(program: &Path, error: mremap_tracer::StartError) -> anyhow::Error {
+    match error {
+        mremap_tracer::StartError::Execute(error) => {
+            let reason = format!("cannot be started: {error}");
+            Obstacle::new(program, &reason, "try it without --reach").into()
+        }
+        mremap_tracer::StartError::Trace(reason) => {
+            let reason = format!("{}: {reason}", program.display());
+            CannotRecord(anyhow::Error::msg(reason)).into()
+        }
+    }
+}
+
+/// A traced program gains no privileges by an exec, and says nothing about it.
+fn warn_of_privileges(program: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(program).map_or(0, |file| file.permissions().mode());
+    if mode & 0o6000 != 0 {
+        eprintln!(
+            "mremap-analyzer: {}: is setuid or setgid; under --reach all it runs without these \
+             privileges",
+            program.display()
+        );
+    }
+}
+
+fn launch(options: &RunOptions, program: &Path) -> Result<Launch> {
+    let text = |text: &OsStr| CString::new(text.as_bytes()).context("an argument with a NUL byte");
+    let environment = std::env::vars_os().map(|(name, value)| {
+        let mut variable = name.into_vec();
+        variable.push(b'=');
+        variable.extend(value.into_vec());
+        text(&OsString::from_vec(variable))
+    });
+    Ok(Launch {
+        path: text(program.as_os_str())?,
+        arguments: options.program.iter().map(|one| text(one)).collect::<Result<_>>()?,
+        environment: environment.collect::<Result<_>>()?,
+    })
+}
+
+fn settings(options: &RunOptions, directory: &Path) -> Settings {
+    let word = |id| options.settings.get(id).and_then(OsStr::to_str).unwrap_or_default();
+    let programs = word(Id::Programs).split(',').filter(|name| !name.is_empty());
+    let of_name = |names: &[&str], name: &str| names.iter().position(|&one| one == name);
+    let mode = of_name(&Mode::NAMES, word(Id::Mode)).and_then(|index| Mode::ALL.get(index));
+    let keep = of_name(&Keep::NAMES, word(Id::TraceKeep)).and_then(|index| Keep::ALL.get(index));
+    let detail =
+        of_name(&Detail::NAMES, word(Id::TraceDetail)).and_then(|index| Detail::ALL.get(index));
+    Settings {
+        mode: mode.copied().unwrap_or(Mode::Auto),
+        trace: Some(TraceSettings {
+            directory: PathBuf::from(directory),
+            size: parse_size(word(Id::TraceSize)).unwrap_or(64 << 20),
+            keep: keep.copied().unwrap_or(Keep::First),
+            detail: detail.copied().unwrap_or(Detail::Calls),
+            stack_depth: word(Id::Stack).parse().unwrap_or(0),
+            only_first: word(Id::Children) == "0",
+            programs: programs.map(str::to_owned).collect(),
+        }),
+        kills_on_exit: true,
+    }
+}
