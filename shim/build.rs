@@ -11,8 +11,8 @@ fn main() {
     if env::var("PROFILE").as_deref() != Ok("release") {
         return;
     }
-    // redhook links std, and nothing here uses it: optimized, this library has no code that can panic. GNU
-    // ld then leaves std out. lld would keep all of it for the sake of std's personality routine, which
-    // unwind tables of discarded functions still name.
+    // redhook links std, and nothing here uses it: optimized, this library has no code that can
+    // panic. GNU ld then leaves std out. lld would keep all of it for the sake of std's personality
+    // routine, which unwind tables of discarded functions still name.
     println!("cargo:rustc-cdylib-link-arg=-fuse-ld=bfd");
 }

@@ -17,7 +17,6 @@ const NOT_YET: &[&str] = &[
     ".",
     "analyzer",
     "docs",
-    "settings",
     "shim",
     "tests",
 ];

@@ -2,17 +2,16 @@
 //!
 //! ```text
 //!  mremap(…) ────────────────┐
-//!  syscall(SYS_mremap, …) ───┼─▶ dispatch ─┬─▶ Real::forward      not recorded, not emulated: most calls
-//!  realloc in a patched libc ┘             ├─▶ record             recorded, then forwarded unchanged
-//!                                          └─▶ emulate::handle    a MREMAP_FIXED call
+//!  syscall(SYS_mremap, …) ───┼─▶ dispatch ─┬─▶ Real::forward    neither recorded nor emulated
+//!  realloc in a patched libc ┘             ├─▶ record           recorded and forwarded
+//!                                          └─▶ emulate::handle  a MREMAP_FIXED call
 //!
-//!  prctl(PR_SET_SECCOMP, …), syscall(SYS_seccomp, …) ─▶ install_filter ─▶ the real function
+//!  prctl(PR_SET_SECCOMP, …), syscall(SYS_seccomp, …) ─▶ Filter::install ─▶ the real function
 //!  syscall, ioctl, mmap, shmat ─▶ leave a mark (evidence) ─▶ jump to the real function
 //! ```
 //!
-//! Hooks of the last row, and the others for all other arguments, are naked functions. They leave
-//! registers, stack and errno as they were, so that `vfork`, `clone` with a new stack and variadic
-//! arguments work.
+//! All but `mremap` are naked functions. They leave registers, stack and errno as they were, so
+//! that `vfork`, `clone` with a new stack and variadic arguments work.
 
 pub(crate) mod evidence;
 pub(crate) mod libc_calls;

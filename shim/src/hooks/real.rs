@@ -204,8 +204,9 @@ impl Real {
         }
     }
 
-    /// [`Self::forward`] for a recorded call. A library behind us may turn it into a `syscall`, or call libc's
-    /// patched `mremap`: [`Self::has_come_back`] then recognizes it, so that it is recorded once.
+    /// Forwards a recorded call, like [`Self::forward`]. A library behind us may turn it into a
+    /// `syscall`, or call libc's patched `mremap`: [`Self::has_come_back`] then recognizes it, so
+    /// that it is recorded once.
     #[inline]
     pub(crate) fn forward_marked(self, request: &Request) -> *mut c_void {
         let thread = thread::current();

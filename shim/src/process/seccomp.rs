@@ -57,8 +57,8 @@ pub(crate) fn mark(scope: Scope) {
     INSTALLED.fetch_max(scope as u8, Ordering::Relaxed);
 }
 
-/// Looks for a filter that was there before `exec`. Called once, at load. Makes the system calls that
-/// the loader has just made: `openat`, or `open` in musl, `read` and `close`.
+/// Looks for a filter that was there before `exec`. Called once, at load. Makes the system calls
+/// that the loader has just made: `openat`, or `open` in musl, `read` and `close`.
 ///
 /// The filter of a container is not counted: its runtime makes it for any program, and refuses with
 /// an errno. It is known by process 1 of the container having as many filters, or by being the only

@@ -1,8 +1,8 @@
 //! The return address of a call into this library and, on demand, those of the frames above it.
 //!
-//! Stable Rust has no intrinsic for it. This library is compiled with frame pointers, so its own frames form
-//! a chain up to the first return address outside it. Every link is checked before it is followed: in a
-//! build without frame pointers the result is 0, never a fault.
+//! Stable Rust has no intrinsic for it. This library is compiled with frame pointers, so its own
+//! frames form a chain up to the first return address outside it. Every link is checked before it
+//! is followed: in a build without frame pointers the result is 0, never a fault.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -84,8 +84,8 @@ fn find_above(mut below: usize, mut frame: usize) -> Caller {
     Caller { address: 0, frame: 0, above: 0 }
 }
 
-/// Reads the caller's frame pointer and the return address from the start of a frame of this library; `None`
-/// when `frame` cannot be one.
+/// Reads the caller's frame pointer and the return address from the start of a frame of this
+/// library; `None` when `frame` cannot be one.
 #[inline(always)]
 #[allow(clippy::inline_always)]
 fn read_link(below: usize, frame: usize) -> Option<[usize; 2]> {
@@ -93,8 +93,8 @@ fn read_link(below: usize, frame: usize) -> Option<[usize; 2]> {
     if frame.wrapping_sub(below) > LARGEST_FRAME || !frame.is_multiple_of(size_of::<usize>()) {
         return None;
     }
-    // SAFETY: `frame` is at most LARGEST_FRAME above a live frame of this thread's stack. The stack reaches
-    // that far: the caller's frame and the words that started the thread are above.
+    // SAFETY: `frame` is at most LARGEST_FRAME above a live frame of this thread's stack. The stack
+    // reaches that far: the caller's frame and the words that started the thread are above.
     Some(unsafe { *(frame as *const [usize; 2]) })
 }
 

@@ -29,8 +29,8 @@ stand_in_for! {
     "_Unwind_SetIP"
 }
 
-// The same for glibc's loader, where std's thread-local storage has this function. musl's loader refuses a library
-// that needs glibc's.
+// The same for glibc's loader, where std's thread-local storage has this function. musl's loader
+// refuses a library that needs glibc's.
 #[cfg(target_arch = "x86_64")]
 stand_in_for! {
     "__tls_get_addr"

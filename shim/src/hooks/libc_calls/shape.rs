@@ -119,8 +119,8 @@ const COMPILED_LATER: &[Bytes] = &[
     Distance,
 ];
 
-/// musl 1.2.3 as Debian builds it: `src/mman/mremap.c`. Its wait for other threads' unlocks of shared
-/// mutexes is for `MREMAP_FIXED` alone, which libc itself does not use.
+/// musl 1.2.3 as Debian builds it: `src/mman/mremap.c`. Its wait for other threads' unlocks of
+/// shared mutexes is for `MREMAP_FIXED` alone, which libc itself does not use.
 const MUSL: &[Bytes] = &[
     Code(b"\x55"),                                     // push rbp
     Code(b"\x48\x83\xec\x70"),                         // sub rsp, 112
