@@ -1,0 +1,64 @@
+//! gVisor, whose `mremap` moves one VMA. Programs there must come to the results of Linux 6.17.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::is_guest;
+use mremap_tests::said::text;
+
+/// gVisor's ways to intercept system calls, the newer one first.
+const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
+
+/// Runs a program under gVisor.
+fn run(platform: &str, variables: &[String], program: &Path, arguments: &[&str]) -> Output {
+    Command::new("runsc")
+        .args(["--rootless", "--network=none", "--ignore-cgroups"])
+        .arg(format!("--platform={platform}"))
+        .args(["do", "--", "/usr/bin/env"])
+        .args(variables)
+        .arg(program)
+        .args(arguments)
+        .output()
+        .expect("runsc runs")
+}
+
+/// The platform that works on this machine.
+fn platform() -> Option<&'static str> {
+    if is_guest() {
+        return None;
+    }
+    need::program("runsc", "runsc")?;
+    let works = |platform: &&str| run(platform, &[], Path::new("/bin/true"), &[]).status.success();
+    let found = PLATFORMS.into_iter().find(works);
+    if found.is_none() {
+        need::skip("programs under gVisor: runsc cannot start a sandbox on this machine");
+    }
+    found
+}
+
+#[test]
+fn moves_of_several_vmas_are_emulated() {
+    let Some(platform) = platform() else { return };
+    let preload = [format!("LD_PRELOAD={}", Artifacts::get().shim().display())];
+    // Not snapshot, which needs MREMAP_DONTUNMAP, nor signal_moves, whose small stack gVisor
+    // overflows.
+    for name in ["compacting_heap", "neighbour_under_gap", "relocatable_arena"] {
+        let example = Artifacts::get().example(name);
+        let alone = run(platform, &[], &example, &[]);
+        assert!(!alone.status.success(), "gVisor moves several VMAs: {alone:?}");
+        let emulated = run(platform, &preload, &example, &[]);
+        assert!(emulated.status.success(), "{name}: {emulated:?}");
+        let said = text(&emulated.stdout);
+        assert!(said.starts_with(name), "{said}");
+    }
+}
+
+#[test]
+fn other_calls_are_forwarded() {
+    let Some(platform) = platform() else { return };
+    let preload = [format!("LD_PRELOAD={}", Artifacts::get().shim().display())];
+    let busy = run(platform, &preload, &Artifacts::get().fixture("busy"), &["2", "100"]);
+    assert_eq!(text(&busy.stdout), "busy: 200 calls\n", "{busy:?}");
+}
