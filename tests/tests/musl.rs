@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, is_guest, traces_in};
 use mremap_tests::said::{calls_made, text};
@@ -147,6 +148,23 @@ fn records_reallocations_in_a_patched_libc_or_says_why_not() {
         let said = text(&output.stderr);
         assert!(said.ends_with(why), "{said}");
     }
+}
+
+#[test]
+fn run_traces_a_program_linked_with_musl() {
+    let Some(musl) = Musl::new() else { return };
+    let program = musl.compile("tests/fixtures/busy.c", &[]);
+    let traces = tempfile::tempdir().expect("a directory for the traces");
+    let output = Command::new(Artifacts::get().analyzer())
+        .args(["run", "--mode", "emulate", "--shim"])
+        .arg(Artifacts::get().shim())
+        .arg("--trace")
+        .args([traces.path(), Path::new("--"), &program])
+        .args(["1", "10"])
+        .output()
+        .expect("the analyzer runs");
+    assert_eq!(text(&output.stdout), "busy: 10 calls\n", "{output:?}");
+    assert_eq!(recorded(&traces_in(traces.path())), 10);
 }
 
 #[test]

@@ -106,11 +106,11 @@ fn check_machine(path: &Path, machine: elf::Machine) -> Result<(), Obstacle> {
 
 fn check_loader(path: &Path, loader: Option<&str>) -> Result<(), Obstacle> {
     let (reason, remedy) = match loader {
-        Some(name) if name.contains("ld-linux") => return Ok(()),
+        Some(name) if name.contains("ld-linux") || name.contains("ld-musl") => return Ok(()),
         None if is_loader(path) => return Ok(()),
         Some(name) => (
-            format!("its loader is {name}, of another libc; the shim is built for glibc"),
-            "run a glibc build of it",
+            format!("its loader is {name}; the shim works with those of glibc and musl"),
+            "run a build for glibc or musl",
         ),
         None => {
             ("statically linked, so no library can be preloaded".to_owned(), "link it dynamically")
