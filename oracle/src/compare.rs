@@ -80,7 +80,7 @@ struct Run<'a> {
 /// Compares. Fails for a difference, and for a full run that did not meet every rule.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let scratch = Scratch::make()?;
-    let mut features = features_for(&options.source, runner::probe_in_child(&scratch.0)?);
+    let mut features = features_for(&options.source, runner::probe_in_child(Some(&scratch.0))?);
     options.sandbox.restrict(&mut features);
     for name in &options.without {
         if !features.remove_by_name(name) {

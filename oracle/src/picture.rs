@@ -49,7 +49,8 @@ pub fn draw(case: &Case, answers: &Answers) -> String {
     text
 }
 
-pub(crate) fn request_text(request: &Request) -> String {
+/// Formats a request as a C call, with its flags by name.
+pub fn request_text(request: &Request) -> String {
     let names = [(1, "MAYMOVE"), (2, "FIXED"), (4, "DONTUNMAP")];
     let mut flags: Vec<String> = names
         .iter()

@@ -18,8 +18,8 @@ use serde_json::Value;
 /// A directory of built files.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
-    /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `mremap-oracle`, `examples/` and
-    /// `fixtures/`.
+    /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `mremap-oracle`,
+    /// `mremap-conformance`, `examples/` and `fixtures/`.
     pub root: PathBuf,
 }
 
@@ -55,7 +55,7 @@ impl Artifacts {
         if let Some(given) = Self::given()? {
             return Ok(given);
         }
-        Self::build(&[], &[&DEMO[..], &["mremap-oracle"]].concat(), true)
+        Self::build(&[], &[&DEMO[..], &["mremap-oracle", "mremap-conformance"]].concat(), true)
     }
 
     /// As [`Artifacts::prepare`], without the oracle and the fixtures.
@@ -128,6 +128,11 @@ impl Artifacts {
     /// The program that compares the library with the kernel.
     pub fn oracle(&self) -> PathBuf {
         self.root.join("mremap-oracle")
+    }
+
+    /// The program that compares a kernel with Linux 6.17, linked dynamically.
+    pub fn conformance(&self) -> PathBuf {
+        self.root.join("mremap-conformance")
     }
 
     /// The example program `name`, in C or Rust.

@@ -10,7 +10,7 @@ use crate::case::{Case, FILE_PAGES, Kind, Mark, PAGE, Touch, Vma};
 const MADV_GUARD_INSTALL: i32 = 102;
 
 /// Maps a case's VMAs. What the kernel refuses is left out, in both runners.
-pub(super) fn build(case: &Case, resources: &Resources) {
+pub fn build(case: &Case, resources: &Resources) {
     for (number, vma) in case.vmas.iter().enumerate() {
         if map(vma, resources) {
             touch(vma, number as u64);

@@ -5,11 +5,11 @@
 //! and the words of an [`Observation`](crate::observation::Observation).
 
 mod features;
-mod layout;
+pub mod layout;
 mod observe;
 mod resources;
 mod smaps;
-mod sys;
+pub mod sys;
 
 use std::io::{self, BufRead as _, BufWriter, Write};
 use std::path::Path;
@@ -21,17 +21,16 @@ use crate::generate;
 use crate::observation::Words;
 use crate::sandbox::Sandbox;
 use observe::Observer;
-use resources::Resources;
+pub use resources::Resources;
 
 /// Limit of one case, in words.
 const ROOM: usize = 1 << 20;
 
 /// Finds the supported features in a child, which may mount without affecting this process.
-pub fn probe_in_child(scratch: &Path) -> Result<Features> {
+pub fn probe_in_child(scratch: Option<&Path>) -> Result<Features> {
     let mut shared = sys::SharedWords::new(2)?;
     sys::in_child(|| {
-        let features = Resources::create(scratch).map(|resources| features::of(&resources));
-        shared.append(&[u64::from(features.map_or(0, |features| features.0))]);
+        shared.append(&[u64::from(features::of(&Resources::create(scratch)).0)]);
         0
     })?;
     Ok(Features(shared.written().first().map_or(0, |&features| features as u32)))
@@ -81,7 +80,8 @@ pub struct Runner {
 impl Runner {
     /// Creates its files in the scratch directory. `Sandbox::NoProc` unmounts `/proc` for good.
     pub fn new(scratch: &Path, sandbox: Sandbox) -> Result<Self> {
-        let resources = Resources::create(scratch)?;
+        let resources = Resources::create(Some(scratch));
+        anyhow::ensure!(resources.proc >= 0, "/proc: cannot be opened");
         if sandbox == Sandbox::NoProc {
             sys::unmount_proc()?;
         }

@@ -2,12 +2,12 @@
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::sys;
 use crate::case::{FILE_PAGES, PAGE};
@@ -29,30 +29,36 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Creates them, as far as kernel and privileges allow.
-    pub fn create(scratch: &Path) -> Result<Self> {
+    /// Creates them, as far as kernel and privileges allow, some in a scratch directory if there is
+    /// one. A file that could not be created is -1, and cannot be mapped.
+    pub fn create(scratch: Option<&Path>) -> Self {
         let pid = std::process::id();
-        let memfd = sys::memfd(false, 0)?;
-        fill(memfd)?;
-        let zero = open_device(Path::new("/dev/zero")).context("/dev/zero")?;
-        Ok(Self {
-            proc: File::open("/proc").context("/proc")?.into_raw_fd(),
-            memfd,
-            file: content_file(scratch)?,
-            zeros: [zero, other_zero(&scratch.join(format!("zero-{pid}"))).unwrap_or(zero)],
-            ramfs: ramfs(&scratch.join(format!("ramfs-{pid}"))),
+        let in_scratch = |name: &str| scratch.map(|scratch| scratch.join(format!("{name}-{pid}")));
+        let zero = open_device(Path::new("/dev/zero")).unwrap_or(-1);
+        let other = in_scratch("zero").and_then(|path| other_zero(&path));
+        Self {
+            proc: File::open("/proc").map_or(-1, IntoRawFd::into_raw_fd),
+            memfd: content_memfd().unwrap_or(-1),
+            file: in_scratch("content").and_then(|path| content_file(&path).ok()).unwrap_or(-1),
+            zeros: [zero, other.unwrap_or(zero)],
+            ramfs: in_scratch("ramfs").and_then(|path| ramfs(&path)),
             bpf_map: sys::bpf_map(4),
             vvar: sys::find_mapping("[vvar]"),
             vdso: sys::find_mapping("[vdso]"),
-        })
+        }
     }
 }
 
-/// Creates an unlinked file in the scratch directory.
-fn content_file(scratch: &Path) -> Result<i32> {
-    let path = scratch.join(format!("content-{}", std::process::id()));
-    let file = create(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
-    fs::remove_file(&path)?;
+fn content_memfd() -> Result<i32> {
+    let fd = sys::memfd(false, 0)?;
+    fill(fd)?;
+    Ok(fd)
+}
+
+/// Creates a file and unlinks it.
+fn content_file(path: &Path) -> Result<i32> {
+    let file = create(path)?;
+    fs::remove_file(path)?;
     let fd = file.into_raw_fd();
     fill(fd)?;
     Ok(fd)

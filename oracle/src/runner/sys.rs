@@ -115,7 +115,7 @@ pub(super) fn peek(at: u64) {
 const CHILD_SECONDS: u32 = 20;
 
 /// Makes an alarm interrupt `waitpid`.
-pub(super) fn let_alarms_interrupt() {
+pub fn let_alarms_interrupt() {
     extern "C" fn nothing(_: i32) {}
     // SAFETY: the handler does nothing; without SA_RESTART it interrupts system calls.
     unsafe {
@@ -126,7 +126,7 @@ pub(super) fn let_alarms_interrupt() {
 }
 
 /// Runs `work` in a forked child and returns its status, as returned by `waitpid`.
-pub(super) fn in_child(work: impl FnOnce() -> i32) -> Result<i32> {
+pub fn in_child(work: impl FnOnce() -> i32) -> Result<i32> {
     // SAFETY: the process has one thread, so the child may call anything.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()).context("fork"),
@@ -157,12 +157,13 @@ pub(super) fn in_child(work: impl FnOnce() -> i32) -> Result<i32> {
 }
 
 /// Words that a child writes and its parent reads.
-pub(super) struct SharedWords {
+pub struct SharedWords {
     words: &'static mut [u64],
 }
 
 impl SharedWords {
-    pub(super) fn new(room: usize) -> Result<Self> {
+    /// A vector with room for `room - 1` words.
+    pub fn new(room: usize) -> Result<Self> {
         let len = room * size_of::<u64>();
         // SAFETY: new memory that is never unmapped; children that share it end before it is read.
         unsafe {
@@ -181,12 +182,13 @@ impl SharedWords {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Removes all words.
+    pub fn clear(&mut self) {
         self.words[0] = 0;
     }
 
     /// Appends words. What does not fit is dropped, which shows as a missing state.
-    pub(super) fn append(&mut self, words: &[u64]) {
+    pub fn append(&mut self, words: &[u64]) {
         let used = self.words[0] as usize + 1;
         if let Some(room) = self.words.get_mut(used..used + words.len()) {
             room.copy_from_slice(words);
@@ -194,7 +196,8 @@ impl SharedWords {
         }
     }
 
-    pub(super) fn written(&self) -> &[u64] {
+    /// The words appended since the last [`SharedWords::clear`].
+    pub fn written(&self) -> &[u64] {
         let used = self.words[0] as usize;
         &self.words[1..=used]
     }
@@ -202,7 +205,7 @@ impl SharedWords {
 
 /// Executes the program again until its randomly placed stack is far from the end of the address
 /// space, where cases have destinations.
-pub(super) fn stay_away_from_the_top() {
+pub fn stay_away_from_the_top() {
     const TOP: u64 = 1 << 47;
     const FAR_ENOUGH: u64 = 1 << 30;
     if stack_address() < TOP - FAR_ENOUGH {
