@@ -53,7 +53,8 @@ fn moves_each_vma_as_one_part_and_queries_only_what_is_expensive_to_probe() {
     assert_eq!(methods_of(330), [of_many; 3]);
 }
 
-/// Runs a rule of `tests/fixtures/boundaries.c`: natively where the kernel has the feature, then emulated.
+/// Runs a rule of `tests/fixtures/boundaries.c`: natively where the kernel has the feature, then
+/// emulated.
 fn check(rule: &str, expected: &str) {
     let program = Artifacts::get().fixture("boundaries");
     if kernel_moves_several_vmas() {

@@ -1,4 +1,4 @@
-//! The rules that need more than a layout: limits, threads, sandboxes, userfaultfd by every road.
+//! The rules that need more than a layout: limits, threads, sandboxes, every kind of userfaultfd.
 
 use std::process::Command;
 
@@ -9,18 +9,19 @@ use mremap_trace::Outcome;
 
 const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 
-/// Takes an emulated processor long enough to do it once.
+/// Slow on an emulated processor, so it runs once there.
 const SIXTY_FIVE_THOUSAND: &str = "sixty_five_thousand";
 const MOVED: &str = "moved\nsource ......\ndestination abc.ef\n";
 
-/// How a move ends that is stopped at a VMA, by where that is. What comes before it has moved.
+/// The outcome of a move that is stopped at a VMA, by the place of that VMA. Those before it have
+/// moved.
 ///
 /// ```text
 ///            |  ab  | c |.|  ef  |
 ///   first     stops                    nothing moves
 ///   middle    moves  stops             the first VMA moves
 ///   last      moves  moves   stops     the first two move
-///   alone     stops                    nothing behind it is mapped, and that is company enough
+///   alone     stops                    a trailing gap counts as another VMA
 /// ```
 const STOPPED_AT: [(&str, &str); 4] = [
     ("first", "source abc.ef\ndestination ......\n"),
@@ -29,8 +30,8 @@ const STOPPED_AT: [(&str, &str); 4] = [
     ("alone", "source ab....\ndestination ......\n"),
 ];
 
-/// Runs a rule of `tests/fixtures/hard_rules.c`: natively where the kernel has the feature, then emulated with every
-/// source of VMAs. Each must say what Linux 6.17 makes of it.
+/// Runs a rule of `tests/fixtures/hard_rules.c`: natively where the kernel has the feature, then
+/// emulated with every source of VMAs. Each must say what Linux 6.17 makes of it.
 fn check(rule: &str, expected: &str) {
     check_unless(&[rule], expected, &[]);
 }
@@ -45,11 +46,11 @@ fn check_unless(rule: &[&str], expected: &str, without: &[&str]) {
         let native = Command::new(&program).args(rule).env_remove("LD_PRELOAD").output();
         assert_says("natively", expected, &native.expect("the fixture runs"));
     }
-    // A guest emulates its processor, too: the best way and the last resort will do.
+    // In a guest, whose processor is emulated, two sources will do.
     let is_wanted = |source: &&str| {
         !is_guest() || *source == "auto" || *source == "bisect" && rule != [SIXTY_FIVE_THOUSAND]
     };
-    // Bisection sees boundaries, not what stands behind a VMA.
+    // Probing sees boundaries, not what stands behind a VMA.
     let is_seen = |source: &&str| *source != "bisect" || !rule[0].starts_with("attached_late");
     for source in SOURCES.into_iter().filter(is_wanted).filter(is_seen) {
         let run = Preload::new(&program)
@@ -62,10 +63,10 @@ fn check_unless(rule: &[&str], expected: &str, without: &[&str]) {
 }
 
 /// ```text
-///   | rw | r |.| rw |     one of them registered with userfaultfd, by three roads
+///   | rw | r |.| rw |     one of them registered with userfaultfd
 /// ```
 #[test]
-fn userfaultfd_is_seen_at_every_place_however_it_was_made() {
+fn userfaultfd_stops_a_move_however_it_was_made() {
     for (place, outcome) in STOPPED_AT {
         let refused = format!("Bad address\n{outcome}");
         check_unless(&["userfaultfd_by_syscall", place], &refused, &[]);
@@ -76,10 +77,10 @@ fn userfaultfd_is_seen_at_every_place_however_it_was_made() {
 }
 
 /// ```text
-///   | rw | r |.| rw |     one of them attached with shmat, after all that was mapped has been looked at
+///   | rw | r |.| rw |     one of them attached with shmat, after the check of all files
 /// ```
 #[test]
-fn system_v_memory_is_seen_whenever_it_comes() {
+fn system_v_memory_stops_a_move_whenever_it_was_attached() {
     for (place, outcome) in STOPPED_AT {
         let refused = format!("Bad address\n{outcome}");
         check_unless(&["attached_late_by_shmat", place], &refused, &[]);
@@ -91,7 +92,7 @@ fn system_v_memory_is_seen_whenever_it_comes() {
 ///   | rw | r |.| rw |     one of them sealed, on kernels that can (6.10)
 /// ```
 #[test]
-fn sealed_memory_stops_a_move_where_it_lies() {
+fn sealed_memory_stops_a_move_at_its_part() {
     for (place, outcome) in STOPPED_AT {
         check_unless(&["sealed", place], &format!("Operation not permitted\n{outcome}"), &[]);
     }
@@ -100,7 +101,7 @@ fn sealed_memory_stops_a_move_where_it_lies() {
 /// ```text
 ///   | ab | c |.| ef |
 ///                 |  moves to
-///               | x |     sealed: neither goes
+///               | x |     sealed: neither part moves
 /// ```
 #[test]
 fn a_sealed_target_stops_its_part() {
@@ -111,11 +112,11 @@ fn a_sealed_target_stops_its_part() {
 ///         TASK_SIZE
 ///     | ab | c |.| ef |        EINVAL: by a page
 ///   | ab | c |.| ef |          moves
-///   a | b | c |.| ef |...|     moves back: the source's trailing gap lies beyond
+///   a | b | c |.| ef |...|     moves back: the source's trailing gap ends beyond it
 ///     | b | c |.| ef |...|     EINVAL: only the gap's target would
 /// ```
 #[test]
-fn the_address_space_ends_at_task_size_for_destinations() {
+fn refuses_destinations_beyond_task_size() {
     check(
         "task_size_edge",
         "Invalid argument\nsource abc.ef\ndestination ......\n\
@@ -129,7 +130,7 @@ fn the_address_space_ends_at_task_size_for_destinations() {
 ///   | ab | c |.| ef |     DONTUNMAP needs new address space, a move none
 /// ```
 #[test]
-fn a_limit_on_the_address_space_stops_what_needs_more_and_nothing_else() {
+fn rlimit_as_stops_only_what_needs_address_space() {
     check(
         "address_space_limit",
         &format!("Cannot allocate memory\nsource abc.ef\ndestination ......\n{MOVED}"),
@@ -147,9 +148,10 @@ fn locked_memory_moves_under_its_limit() {
 /// ```text
 ///   | ab | c |.| ef |     and 65,530 mappings less a few
 /// ```
-/// The kernel wants room for a few mappings more than it will need; 7.3 wants room for another number.
+/// The kernel wants room for a few mappings more than it will need; 7.3 wants room for another
+/// number.
 #[test]
-fn at_the_limit_of_mappings_nothing_moves() {
+fn refuses_moves_at_the_map_count_limit() {
     const REFUSED: &str = "Cannot allocate memory\nsource abc.ef\ndestination ......\n";
     const GONE: &str = "Bad address\nsource ......\ndestination abc.ef\n";
     let line = |spare: usize| match spare {
@@ -166,7 +168,7 @@ fn at_the_limit_of_mappings_nothing_moves() {
 ///   | 0  0   0  0   0  0 |          cut in pieces by its parts: the limit is met on the way
 /// ```
 #[test]
-fn at_the_limit_of_mappings_a_move_ends_in_its_middle_as_the_kernels_does() {
+fn a_move_that_meets_the_map_count_limit_ends_as_the_kernels_does() {
     const REFUSED: &str = "Cannot allocate memory\nsource abc.ef\ndestination 000000\n";
     let expected = |outcomes: [&str; 3]| {
         let lines = [REFUSED, REFUSED].into_iter().chain(outcomes);
@@ -198,7 +200,7 @@ fn sixty_five_thousand_vmas_move_in_one_call() {
 ///   | a | b c | . | e f |  <->  | a b | c | . | e | f |     while it moves
 /// ```
 #[test]
-fn vmas_split_and_joined_by_another_thread_move_all_the_same() {
+fn moves_vmas_that_another_thread_splits_and_joins() {
     check("split_by_another_thread", "0 failed\nsource abc.ef\ndestination ......\n");
 }
 
@@ -216,16 +218,16 @@ fn a_vma_unmapped_by_another_thread_is_a_gap() {
 ///      | b | c |.| ef |...|     or this
 /// ```
 #[test]
-fn of_two_threads_that_move_the_same_pages_one_has_them_all() {
+fn one_of_two_threads_that_move_the_same_pages_gets_all_of_them() {
     check("two_threads_same_range", "both 0, neither 0, torn 0\n");
     check("two_threads_overlapping_ranges", "both 0, neither 0, torn 0\n");
 }
 
 /// ```text
-///   | ab | c |.| ef |     without /proc; without a free descriptor; with nothing but its own system calls
+///   | ab | c |.| ef |     without /proc, without a free descriptor, under a strict filter
 /// ```
 #[test]
-fn neither_proc_nor_descriptors_nor_other_system_calls_are_needed() {
+fn needs_neither_proc_nor_descriptors_nor_other_system_calls() {
     check("no_proc", MOVED);
     check("no_descriptors", MOVED);
     check("seccomp", MOVED);
@@ -235,7 +237,7 @@ fn neither_proc_nor_descriptors_nor_other_system_calls_are_needed() {
 ///   | ... the frame of the call ... |     | the call | constants | data |
 /// ```
 #[test]
-fn a_thread_that_moves_its_own_stack_or_code_ends_as_it_would_have() {
+fn a_thread_that_moves_its_own_stack_or_code_ends_as_without_the_library() {
     check("own_stack", "ended by a signal\n");
     check("own_code", "ended by a signal\n");
 }
@@ -243,10 +245,10 @@ fn a_thread_that_moves_its_own_stack_or_code_ends_as_it_would_have() {
 /// ```text
 ///   | code | constants | data |     of the library;  | header | chunks ... |  of its trace
 /// ```
-/// No kernel rule is about them: a program that moves them, or something over them, is refused, finds all as it
-/// was, and its trace says so.
+/// No kernel rule is about them: a program that moves them, or something over them, is refused,
+/// finds all as it was, and its trace says so.
 #[test]
-fn the_librarys_own_memory_and_its_trace_stay_where_they_are() {
+fn refuses_to_move_the_librarys_own_memory_and_its_trace() {
     let program = Artifacts::get().fixture("hard_rules");
     for mode in ["emulate", "auto"] {
         let (run, trace) =

@@ -1,4 +1,4 @@
-//! Moves under the preload library come to what Linux 6.17 makes of them, whatever the kernel.
+//! Moves under the preload library have the outcome of Linux 6.17 on every kernel.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use mremap_trace::{Capability, Outcome, Record};
 const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 
 #[test]
-fn every_example_fails_by_itself_on_an_old_kernel_and_works_under_the_library() {
+fn every_example_needs_the_library_on_an_old_kernel() {
     let native = kernel_moves_several_vmas();
     let examples = Artifacts::get().examples();
     assert!(examples.len() >= 6, "{examples:?}");
@@ -44,7 +44,7 @@ fn every_example_fails_by_itself_on_an_old_kernel_and_works_under_the_library() 
 }
 
 #[test]
-fn the_trace_holds_the_call_with_its_parts_gaps_and_caller() {
+fn traces_the_call_with_its_parts_gaps_and_caller() {
     let (output, trace) = Preload::new(Artifacts::get().example("neighbour_under_gap"))
         .setting("MODE", "emulate")
         .traced();
@@ -56,7 +56,7 @@ fn the_trace_holds_the_call_with_its_parts_gaps_and_caller() {
         Record::Module(module) if (module.start..module.end).contains(&call.caller) => Some(module),
         _ => None,
     });
-    assert!(program.is_some(), "the caller {:x} lies in a recorded module", call.caller);
+    assert!(program.is_some(), "the caller {:x} is in a recorded module", call.caller);
 
     let mut at = call.old;
     let mut kept = 0;
@@ -75,11 +75,11 @@ fn the_trace_holds_the_call_with_its_parts_gaps_and_caller() {
         }
     }
     assert_eq!(at, call.old + call.old_len, "to the end of the range");
-    assert!(kept > 0, "somebody else's mapping lies under a gap");
+    assert!(kept > 0, "another mapping is under a gap");
 }
 
 #[test]
-fn on_a_kernel_with_the_feature_auto_gets_out_of_the_way() {
+fn auto_forwards_moves_on_a_kernel_with_the_feature() {
     let (output, trace) = Preload::new(Artifacts::get().example("compacting_heap")).traced();
     assert!(output.status.success(), "{output:?}");
     let native = kernel_moves_several_vmas();
@@ -98,7 +98,7 @@ fn idle_program() -> Preload {
 }
 
 #[test]
-fn a_bad_setting_gives_one_line_and_the_default() {
+fn reports_a_bad_setting_in_one_line_and_uses_the_default() {
     let run = idle_program().setting("MODE", "sometimes").output();
     assert!(run.status.success());
     assert_eq!(
@@ -110,7 +110,7 @@ fn a_bad_setting_gives_one_line_and_the_default() {
 }
 
 #[test]
-fn an_unusable_trace_directory_gives_one_line_and_the_programs_own_status() {
+fn reports_an_unusable_trace_directory_in_one_line() {
     let run = Preload::new(Artifacts::get().fixture("idle"))
         .args(&["2"])
         .setting("TRACE", "/nowhere/at/all")

@@ -1,7 +1,8 @@
-//! What the oracle's cases come to is the same on every kernel: written down where the kernel has the feature,
-//! reproduced by the shim where it has not. Where both can be had at once, they are compared outright.
+//! The outcomes of the oracle's cases are the same on every kernel: a transcript made by a kernel
+//! with the feature is compared with the emulation on this one, and with the kernel itself where it
+//! has the feature.
 //!
-//! The cases are laid out in pages of 4 KiB and ask about the limits of x86-64.
+//! The cases assume pages of 4 KiB and the limits of x86-64.
 #![cfg(target_arch = "x86_64")]
 
 use std::process::Command;
@@ -15,9 +16,9 @@ const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 const TRANSCRIPT: &str = include_str!("../transcripts/oracle.txt");
 const ARGUMENTS: [&str; 5] = ["transcript", "--seed", "1", "--cases", "150"];
 
-/// What 5.10 has no way to do, as the transcript says it.
+/// What 5.10 cannot do, in the words of the transcript.
 const DONTUNMAP_OF_FILES: &str = ", needs DONTUNMAP of shared memory or files";
-/// What bisection cannot see: such a VMA moves with others when it should not.
+/// What probing cannot see: such a VMA moves with others when it should not.
 const DRIVERS_OWN: [&str; 2] = ["DevZero", "SystemV"];
 
 /// The transcript's cases, each from its `case N` line on.
@@ -31,12 +32,12 @@ fn kernel_is(series: &str) -> bool {
     std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| kernel == series)
 }
 
-/// Since 6.11; before, the source `query` gives way to bisection.
+/// Since 6.11; before, the source `query` falls back to probing.
 fn kernel_answers_queries() -> bool {
     !kernel_is("5.10") && !kernel_is("6.1")
 }
 
-/// Holds every case that this kernel and this source can do against what was expected; how many those were.
+/// Compares every case that this kernel and this source can do. Returns their number.
 fn assert_same(who: &str, expected: &str, got: &str, can: impl Fn(&str) -> bool) -> usize {
     let expected = cases(expected);
     let got = cases(got);
@@ -52,15 +53,15 @@ fn assert_same(who: &str, expected: &str, got: &str, can: impl Fn(&str) -> bool)
 }
 
 #[test]
-fn the_shim_reproduces_the_transcript_of_a_kernel_with_the_feature() {
+fn reproduces_the_transcript_of_a_kernel_with_the_feature() {
     let program = Artifacts::get().oracle();
     let kernel_can = |case: &str| !kernel_is("5.10") || !case.contains(DONTUNMAP_OF_FILES);
     let mut expected = TRANSCRIPT.to_owned();
     if kernel_moves_several_vmas() {
         let native = Command::new(&program).args(ARGUMENTS).env_remove("LD_PRELOAD").output();
         let native = String::from_utf8_lossy(&native.expect("the oracle runs").stdout).into_owned();
-        // 7.3 lets less memory be read from outside, so its transcript is another: the kernel itself is held
-        // against there.
+        // 7.3 lets less memory be read from outside, so that its transcript differs: there the
+        // emulation is compared with the kernel itself.
         if kernel_is("7.3") {
             expected = native;
         } else {
