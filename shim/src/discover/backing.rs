@@ -2,35 +2,55 @@
 //! which places its own mappings as tmpfs, overlayfs, btrfs and NFS do not, and private ones of
 //! `/dev/zero` by any path.
 //!
-//! The mount table tells file systems apart by their device. A path is resolved only on a local
-//! file system: a server that does not answer would block the move, with signals blocked.
+//! No path of the host is resolved in a move: a FUSE daemon whose own directory it leads through
+//! would wait for itself, with signals blocked. `/dev/zero` is found at load, and the mount table
+//! tells file systems apart by their device.
 
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use mremap_plan::mountinfo::{Device, TypeFinder};
 use mremap_plan::{Backing, Vma};
 
-use crate::sys::{self, OpenFile};
+use crate::sys;
+use crate::sys::proc_maps::ProcFile;
+use crate::sys::text::Text;
 
 const MOUNTS: &CStr = c"/proc/thread-self/mountinfo";
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
 /// Major and minor number of `/dev/zero`.
 const ZERO_DEVICE: Device = (1, 5);
-/// Longest path that is resolved.
-const PATH_ROOM: usize = 256;
+
+/// The file `/dev/zero`: device and inode. An inode of 0 matches none.
+static ZERO_FILE: (AtomicU32, AtomicU32, AtomicU64) =
+    (AtomicU32::new(0), AtomicU32::new(0), AtomicU64::new(0));
+/// Whether the kernel's first file system, `rootfs`, is a ramfs and not a tmpfs.
+static ROOT_IS_RAMFS: AtomicBool = AtomicBool::new(false);
+
+/// Finds what a move must know of files. At load.
+pub(crate) fn prepare() {
+    if let Ok(found) = sys::statx(c"/dev/zero")
+        && (found.stx_rdev_major, found.stx_rdev_minor) == ZERO_DEVICE
+    {
+        ZERO_FILE.0.store(found.stx_dev_major, Ordering::Relaxed);
+        ZERO_FILE.1.store(found.stx_dev_minor, Ordering::Relaxed);
+        ZERO_FILE.2.store(found.stx_ino, Ordering::Relaxed);
+    }
+    ROOT_IS_RAMFS.store(sys::file_system(c"/") == Ok(RAMFS_MAGIC), Ordering::Relaxed);
+}
 
 /// What matters of a file system.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSystem {
     Ramfs,
-    /// Answers at once, and may hold device files.
+    /// May hold device files, and is not a server's.
     Local,
     /// Others, and those that are not mounted (memfd, hugetlbfs).
     Other,
 }
 
 /// Finds what stands behind file mappings. Remembers the last file system, since files that are
-/// moved together mostly lie together.
+/// moved together mostly share one.
 pub(super) struct Backings {
     last: Option<(Device, FileSystem)>,
 }
@@ -40,19 +60,19 @@ impl Backings {
         Self { last: None }
     }
 
-    /// The backing of a VMA that shows this device and this path.
-    pub(super) fn settle(&mut self, vma: &Vma, device: Device, path: &[u8]) -> Backing {
+    /// The backing of a VMA that shows this device and inode.
+    pub(super) fn settle(&mut self, vma: &Vma, device: Device, inode: u64) -> Backing {
         let may_be_ramfs = vma.backing == Backing::UnnumberedFile;
-        let may_be_zero =
-            vma.protection.is_some_and(|known| !known.shared) && path.first() == Some(&b'/');
+        let may_be_zero = inode != 0 && vma.protection.is_some_and(|known| !known.shared);
         if vma.backing == Backing::PlacedByDriver || !may_be_ramfs && !may_be_zero {
             return vma.backing;
         }
-        let is_placed = match self.file_system(device) {
-            FileSystem::Ramfs => may_be_ramfs,
-            FileSystem::Local => may_be_zero && is_zero_device(path),
-            FileSystem::Other => false,
-        };
+        let is_placed = may_be_zero && is_zero_file(device, inode)
+            || match self.file_system(device) {
+                FileSystem::Ramfs => may_be_ramfs,
+                FileSystem::Local => may_be_zero && is_zero_device(vma),
+                FileSystem::Other => false,
+            };
         if is_placed { Backing::PlacedByDriver } else { Backing::Movable }
     }
 
@@ -68,24 +88,40 @@ impl Backings {
     }
 }
 
-/// Whether a path leads to the device of `/dev/zero`. A deleted file has no path.
+fn is_zero_file(device: Device, inode: u64) -> bool {
+    inode == ZERO_FILE.2.load(Ordering::Relaxed)
+        && device == (ZERO_FILE.0.load(Ordering::Relaxed), ZERO_FILE.1.load(Ordering::Relaxed))
+}
+
+/// Whether a VMA maps another device file of `/dev/zero`. The link of `map_files` leads to the file
+/// itself, past its path; the kernel lets only a process with `CAP_CHECKPOINT_RESTORE` follow it.
 #[cold]
-#[inline(never)] // its buffer stays off the stack of moves of memory
-fn is_zero_device(path: &[u8]) -> bool {
-    let mut text = [0; PATH_ROOM];
-    if path.ends_with(b" (deleted)") || path.len() >= text.len() {
-        return false;
+#[inline(never)] // its buffers stay off the stack of moves of memory
+fn is_zero_device(vma: &Vma) -> bool {
+    let mut path = Text::<64>::EMPTY;
+    path.push(b"/proc/self/map_files/");
+    push_hexadecimal(&mut path, vma.range.start);
+    path.push(b"-");
+    push_hexadecimal(&mut path, vma.range.end);
+    path.push(b"\0");
+    CStr::from_bytes_with_nul(path.get()).is_ok_and(|path| {
+        sys::statx(path)
+            .is_ok_and(|found| (found.stx_rdev_major, found.stx_rdev_minor) == ZERO_DEVICE)
+    })
+}
+
+fn push_hexadecimal<const ROOM: usize>(text: &mut Text<ROOM>, number: u64) {
+    let digits = (67 - number.leading_zeros()) / 4;
+    for digit in (0..digits).rev() {
+        let value = (number >> (4 * digit)) as u8 & 15;
+        text.push(&[if value < 10 { b'0' + value } else { b'a' - 10 + value }]);
     }
-    for (place, byte) in text.iter_mut().zip(path) {
-        *place = *byte;
-    }
-    CStr::from_bytes_until_nul(&text).is_ok_and(|path| sys::device(path) == Ok(ZERO_DEVICE))
 }
 
 #[cold]
 #[inline(never)] // likewise
 fn find_file_system(device: Device) -> FileSystem {
-    let Ok(file) = OpenFile::open(MOUNTS) else {
+    let Ok(mut file) = ProcFile::open(MOUNTS) else {
         return FileSystem::Other;
     };
     let mut finder = TypeFinder::new(device);
@@ -108,8 +144,7 @@ fn file_system_of(name: &[u8]) -> FileSystem {
         [b"devtmpfs", b"tmpfs", b"overlay", b"ext4", b"ext3", b"ext2", b"xfs", b"btrfs", b"f2fs"];
     match name {
         b"ramfs" => FileSystem::Ramfs,
-        // The kernel's first file system is a tmpfs or a ramfs.
-        b"rootfs" if sys::file_system(c"/") == Ok(RAMFS_MAGIC) => FileSystem::Ramfs,
+        b"rootfs" if ROOT_IS_RAMFS.load(Ordering::Relaxed) => FileSystem::Ramfs,
         _ if LOCAL.contains(&name) => FileSystem::Local,
         _ => FileSystem::Other,
     }

@@ -5,7 +5,7 @@
 //! 3. [`text`], by reading `maps`, or `smaps` for userfaultfd: where names or flags matter, as
 //!    [`evidence`] says, or a VMA answers no probe.
 
-mod backing;
+pub(crate) mod backing;
 mod prefetched;
 mod probing;
 mod query;
@@ -104,6 +104,7 @@ impl Source {
     /// Forgets what was prefetched: the address space has changed.
     pub(crate) fn restart(&mut self) {
         self.prefetched.clear();
+        self.prefetched.limit_to_one();
         self.probing.restart();
         self.lines.restart();
         if matches!(self.method, FoundBy::Maps | FoundBy::Smaps) {
@@ -129,11 +130,11 @@ impl Source {
     /// Checks every file mapping of the process. Assumes the worst where `/proc` cannot be read.
     #[cold]
     fn check_files(&mut self) -> Files {
-        let Ok(file) = MapsFile::open() else { return Files::SomePlacedByDriver };
+        let Ok(mut file) = MapsFile::open() else { return Files::SomePlacedByDriver };
         let found = if file.has_query() {
             self.querying.check_files(&file, &mut self.backings, self.lines.buffer())
         } else {
-            text::check_files(&mut self.lines, &file, &mut self.backings)
+            text::check_files(&mut self.lines, &mut file, &mut self.backings)
         };
         self.lines.restart();
         found.unwrap_or(Files::SomePlacedByDriver)
@@ -145,7 +146,7 @@ impl Source {
         self.prefetched.clear();
         let (backings, lines, prefetched) =
             (&mut self.backings, &mut self.lines, &mut self.prefetched);
-        match (self.method, &self.file) {
+        match (self.method, &mut self.file) {
             (FoundBy::Query, Some(maps)) => {
                 let buffer = lines.buffer();
                 self.querying.prefetch(maps, backings, buffer, from, until, prefetched)

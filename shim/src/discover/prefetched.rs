@@ -15,15 +15,22 @@ pub(super) struct Prefetched {
     vmas: [MaybeUninit<Vma>; ROOM],
     found: usize,
     taken: usize,
+    /// How many may be added.
+    most: usize,
 }
 
 impl Prefetched {
     pub(super) const fn new() -> Self {
-        Self { vmas: [const { MaybeUninit::uninit() }; ROOM], found: 0, taken: 0 }
+        Self { vmas: [const { MaybeUninit::uninit() }; ROOM], found: 0, taken: 0, most: ROOM }
     }
 
     pub(super) fn clear(&mut self) {
         (self.found, self.taken) = (0, 0);
+    }
+
+    /// Takes one VMA at a time from now on: others change while they are moved.
+    pub(super) fn limit_to_one(&mut self) {
+        self.most = 1;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -31,7 +38,7 @@ impl Prefetched {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.found == ROOM
+        self.found >= self.most
     }
 
     /// Adds a VMA, unless [`Self::is_full`].

@@ -98,7 +98,7 @@ impl Probing {
         until: u64,
         prefetched: &mut Prefetched,
     ) -> Result<(), NotFound> {
-        let end = below_task_size(until);
+        let end = below_task_size(from, until);
         // A range that is not one VMA may be one that ends at `TASK_SIZE`.
         self.crosses &= end == until;
         while from < end && !prefetched.is_full() {

@@ -96,18 +96,14 @@ impl Querying {
         let len = buffer.len().min(NAME_ROOM) as u32;
         let mut named =
             ProcmapQuery::at_or_above(found.vma_start, buffer.as_mut_ptr().addr() as u64, len);
-        let (vma, path) = match maps.query(&mut named) {
-            Ok(_) if named.vma_start == found.vma_start => (named.vma(buffer), c_bytes(buffer)),
+        let vma = match maps.query(&mut named) {
+            Ok(_) if named.vma_start == found.vma_start => named.vma(buffer),
             // The name is too long to be one that matters, or the VMA is gone.
-            _ => (vma, [].as_slice()),
+            _ => vma,
         };
-        let backing = backings.settle(&vma, (found.dev_major, found.dev_minor), path);
+        let device = (found.dev_major, found.dev_minor);
+        let backing = backings.settle(&vma, device, found.inode);
         self.last = Some((file, backing));
         backing
     }
-}
-
-fn c_bytes(buffer: &[u8]) -> &[u8] {
-    let end = buffer.iter().position(|&byte| byte == 0).unwrap_or(buffer.len());
-    buffer.get(..end).unwrap_or(buffer)
 }

@@ -12,7 +12,7 @@ use crate::sys::{self, Errno};
 /// no VMA are skipped; of `maps`, one is `EIO`.
 pub(super) fn next_vma(
     lines: &mut Lines,
-    file: &MapsFile,
+    file: &mut MapsFile,
     backings: &mut Backings,
     from: u64,
     until: u64,
@@ -32,7 +32,7 @@ pub(super) fn next_vma(
         if vma.range.start >= until {
             return Ok(None);
         }
-        vma.backing = backings.settle(&vma, parsed.device, parsed.path);
+        vma.backing = backings.settle(&vma, parsed.device, parsed.inode);
         if is_smaps {
             vma.userfaultfd = flags_name_userfaultfd(lines, file)?;
         }
@@ -42,7 +42,7 @@ pub(super) fn next_vma(
 }
 
 /// Reads on to the `VmFlags` of the VMA whose first line was read last.
-fn flags_name_userfaultfd(lines: &mut Lines, file: &MapsFile) -> sys::Result<bool> {
+fn flags_name_userfaultfd(lines: &mut Lines, file: &mut MapsFile) -> sys::Result<bool> {
     while let Some(line) = lines.next(file)? {
         if let Some(named) = maps::flags_name_userfaultfd(line) {
             return Ok(named);
@@ -54,13 +54,13 @@ fn flags_name_userfaultfd(lines: &mut Lines, file: &MapsFile) -> sys::Result<boo
 /// Checks all file mappings of this process.
 pub(super) fn check_files(
     lines: &mut Lines,
-    file: &MapsFile,
+    file: &mut MapsFile,
     backings: &mut Backings,
 ) -> sys::Result<Files> {
     while let Some(line) = lines.next(file)? {
         let parsed = maps::parse_line(line).ok_or(Errno(libc::EIO))?;
         if parsed.inode != 0
-            && backings.settle(&parsed.vma, parsed.device, parsed.path) == Backing::PlacedByDriver
+            && backings.settle(&parsed.vma, parsed.device, parsed.inode) == Backing::PlacedByDriver
         {
             return Ok(Files::SomePlacedByDriver);
         }

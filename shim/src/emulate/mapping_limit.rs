@@ -1,9 +1,10 @@
 //! The limit on a process's mappings (`vm.max_map_count`). The kernel checks it once before a move,
-//! with room to spare; an emulated move meets it at each part. Two mappings are kept that can be
+//! with room to spare; an emulated move meets it at each part. Three mappings are kept that can be
 //! given up, so that a move which the kernel would have let in does not stop half-way.
 //!
 //! ```text
-//!   | rw- | r-- | rw- | r-- | rw- |    two mappings fewer once the middle is r--
+//!   | rw- | r-- | rw- | r-- | rw- |    three mappings fewer once all of the middle is r--
+//!          <-- of this library -->
 //! ```
 
 use core::sync::atomic::{AtomicU8, Ordering};
@@ -14,27 +15,33 @@ use crate::process::seccomp;
 use crate::sys::cell::{LARGEST_PAGE, OwnPages};
 use crate::sys::{self, Errno};
 
-static SPARE: OwnPages<{ 3 * LARGEST_PAGE }> = OwnPages::new();
+static SPARE: OwnPages<{ 4 * LARGEST_PAGE }> = OwnPages::new();
 
 const NOT_KEPT: u8 = 0;
 const KEPT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 static STATE: AtomicU8 = AtomicU8::new(NOT_KEPT);
 
-/// Sets the two mappings apart, at load, while there is room. The pages are mapped anew, since
-/// memory that was written and then forked would not merge; and readable, since leak checkers read
-/// them.
+/// Sets the mappings apart, at load, while there is room. The pages are mapped anew, since memory
+/// that was written and then forked would not merge; and readable, since leak checkers read them.
 pub(crate) fn keep_spare() {
-    let mapped = sys::map_untouched(SPARE.start(), size_of_val(&SPARE));
-    if mapped.is_ok() {
+    let flags = libc::MAP_FIXED | libc::MAP_NORESERVE;
+    if sys::map_untouched(SPARE.start(), size_of_val(&SPARE), flags).is_ok() {
         take_spare();
     }
 }
 
 fn take_spare() {
-    if protect_middle(libc::PROT_READ | libc::PROT_WRITE) {
+    let page = |number| SPARE.start() + number * LARGEST_PAGE;
+    let set_apart =
+        |start| sys::mprotect(start, LARGEST_PAGE, libc::PROT_READ | libc::PROT_WRITE).is_ok();
+    if set_apart(page(1)) && set_apart(page(3)) {
         STATE.store(KEPT, Ordering::Relaxed);
     }
+}
+
+fn give_up_spare() -> bool {
+    sys::mprotect(SPARE.start(), size_of_val(&SPARE), libc::PROT_READ).is_ok()
 }
 
 /// Gives the spare mappings up if the limit is why a part could not be moved. True when the part is
@@ -42,18 +49,27 @@ fn take_spare() {
 #[cold]
 pub(crate) fn make_room() -> bool {
     // A filter might kill for `mprotect`.
-    let made = !seccomp::is_filtered() && is_reached() && protect_middle(libc::PROT_READ);
+    let made = !seccomp::is_filtered() && is_reached() && give_up_spare();
     if made {
         STATE.store(GIVEN_UP, Ordering::Relaxed);
     }
     made
 }
 
-/// Unmaps the target of the next part once the spare mappings are given up. The kernel's own move
-/// has unmapped it, too, when it checks the limit for a part; where the part fails then, so would
-/// the kernel's.
+/// Replaces what is mapped at the target of the next part by one mapping, once the spare mappings
+/// are given up. The kernel's own move has unmapped it when it checks the limit for a part; here it
+/// stays reserved, and counts as the third of the spare mappings.
 #[inline]
 pub(crate) fn prepare(target: Range) {
+    if STATE.load(Ordering::Relaxed) == GIVEN_UP {
+        let (start, len) = (target.start as usize, target.len() as usize);
+        let _ = sys::map_untouched(start, len, libc::MAP_FIXED | libc::MAP_NORESERVE);
+    }
+}
+
+/// Unmaps what [`prepare`] has mapped, after a part that could not be moved all the same: the limit
+/// is checked before the target is unmapped.
+pub(crate) fn abandon(target: Range) {
     if STATE.load(Ordering::Relaxed) == GIVEN_UP {
         sys::unmap(target.start as usize, target.len() as usize);
     }
@@ -74,23 +90,15 @@ pub(crate) fn take_back_spare() {
 #[cold]
 pub(crate) fn is_reached() -> bool {
     const FOUR_GIB: u64 = 1 << 32;
-    if STATE.load(Ordering::Relaxed) != KEPT {
+    if STATE.load(Ordering::Relaxed) != KEPT || seccomp::is_filtered() {
         return false;
     }
     let result = sys::mremap(&Request {
-        old: middle() as u64,
+        old: (SPARE.start() + LARGEST_PAGE) as u64,
         old_len: FOUR_GIB,
         new_len: FOUR_GIB,
         flags: Flags(Flags::MAYMOVE.0 | Flags::DONTUNMAP.0),
         new: 0,
     });
     result == Err(Errno(libc::ENOMEM))
-}
-
-fn middle() -> usize {
-    SPARE.start() + LARGEST_PAGE
-}
-
-fn protect_middle(protection: i32) -> bool {
-    sys::mprotect(middle(), LARGEST_PAGE, protection).is_ok()
 }

@@ -4,6 +4,7 @@ pub(crate) mod capability;
 pub(crate) mod exposure;
 pub(crate) mod mapping_limit;
 pub(crate) mod move_lock;
+mod reservation;
 pub(crate) mod self_protect;
 
 use mremap_plan::{Flags, Judgement, Move, Plan, Request, Step};
@@ -12,8 +13,9 @@ use mremap_trace::Outcome;
 use self::capability::Capability;
 use self::exposure::Exposure;
 use self::move_lock::MoveLock;
+use self::reservation::Reservation;
 use crate::discover::Source;
-use crate::hooks::real::Real;
+use crate::hooks::real::{self, Real};
 use crate::process::address_space::{self, page_size};
 use crate::process::config::{self, Mode};
 use crate::process::diagnostics;
@@ -23,8 +25,8 @@ use crate::recording::ring;
 use crate::sys::probe::{self, OneVma};
 use crate::sys::{self, Errno};
 
-/// How often a move tries parts again that another thread changed between discovery and move.
-const MOST_RETRIES: u32 = 8;
+/// How often in a row a part is tried again that another thread changed between discovery and move.
+const MOST_RETRIES: u32 = 100;
 
 /// Whether a call is forwarded unchanged, with nothing to decide.
 #[inline]
@@ -84,26 +86,62 @@ fn emulate(wanted: Move, real: Real, record: &mut CallRecord) -> (Outcome, sys::
     let may_be_one = !move_lock::is_taken();
     if may_be_one && probe::is_one_vma(wanted.source.start, wanted.len) == OneVma::Yes {
         survey(wanted, record);
+        let errno = real::errno();
         let request = part_request(&wanted, wanted.source.start, wanted.len);
-        return (Outcome::OneVma, real.call(&request));
+        let result = real.call(&request);
+        return match result {
+            Err(Errno::EFAULT) => retry_one_vma(wanted, errno, record),
+            _ => (Outcome::OneVma, result),
+        };
     }
+    move_under_lock(wanted, may_be_one, Reservation::NONE, record)
+}
+
+/// Moves a range that another thread has split after it was found to be one VMA.
+#[cold]
+#[inline(never)]
+fn retry_one_vma(wanted: Move, errno: i32, record: &mut CallRecord) -> (Outcome, sys::Result) {
+    let mut reservation = Reservation::NONE;
+    if !reservation.take(wanted.source, wanted.target_of(wanted.source)) {
+        report_lost_race();
+        return (Outcome::OneVma, Err(Errno::EFAULT));
+    }
+    record.retried();
+    let (outcome, result) = move_under_lock(wanted, false, reservation, record);
+    if result.is_ok() {
+        real::set_errno(errno);
+    }
+    (outcome, result)
+}
+
+fn move_under_lock(
+    wanted: Move,
+    crosses: bool,
+    reservation: Reservation,
+    record: &mut CallRecord,
+) -> (Outcome, sys::Result) {
     let _lock = MoveLock::acquire();
     let exposure = Exposure::begin();
-    let moved = move_parts(wanted, may_be_one, record);
+    let moved = move_parts(wanted, crosses, reservation, record);
     exposure.end();
     moved
 }
 
 /// Moves a range under the lock. `crosses`: it is known not to be one VMA.
 #[inline(never)] // its source's buffers stay off the stack of a call that is passed through
-fn move_parts(wanted: Move, crosses: bool, record: &mut CallRecord) -> (Outcome, sys::Result) {
+fn move_parts(
+    wanted: Move,
+    crosses: bool,
+    reservation: Reservation,
+    record: &mut CallRecord,
+) -> (Outcome, sys::Result) {
     let mut source = Source::new();
     source.open();
     if crosses {
         source.range_crosses_boundaries();
     }
     record.emulation_begins();
-    let (outcome, result) = move_each_part(wanted, &mut source, record);
+    let (outcome, result) = move_each_part(wanted, &mut source, reservation, record);
     record.found_by(source.method());
     mapping_limit::take_back_spare();
     // The kernel checks the limit on mappings before it looks at a VMA.
@@ -119,6 +157,7 @@ fn move_parts(wanted: Move, crosses: bool, record: &mut CallRecord) -> (Outcome,
 fn move_each_part(
     wanted: Move,
     source: &mut Source,
+    mut reservation: Reservation,
     record: &mut CallRecord,
 ) -> (Outcome, sys::Result) {
     let mut plan = Plan::new(wanted);
@@ -128,6 +167,7 @@ fn move_each_part(
             Ok(Step::Part(part)) => part,
             Ok(Step::Gap(gap)) => {
                 record.gap(gap, wanted.target(gap.start));
+                reservation.pass(wanted.target_of(gap), true);
                 continue;
             }
             Ok(Step::Done) => return (Outcome::Emulated, Ok(wanted.destination as usize)),
@@ -138,12 +178,20 @@ fn move_each_part(
         if may_not_stay_behind(&wanted, part.start) {
             return (refused_after(record), Err(Errno::EINVAL));
         }
-        mapping_limit::prepare(wanted.target_of(part));
-        let ticks = record.ticks();
+        let (target, ticks) = (wanted.target_of(part), record.ticks());
+        if !reservation.admits(target) {
+            report_lost_race();
+            record.part(part, plan.vma(), ticks, Err(Errno::EFAULT));
+            return (Outcome::Emulated, Err(Errno::EFAULT));
+        }
+        mapping_limit::prepare(target);
         let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
         let is_worth_a_retry = match result {
-            // Another thread changed the VMA.
-            Err(Errno::EFAULT) => retries < MOST_RETRIES,
+            // Another thread changed the VMA. Its target is empty now.
+            Err(Errno::EFAULT) if retries < MOST_RETRIES => {
+                reservation.take(part, target);
+                true
+            }
             Err(Errno(libc::ENOMEM)) => record.parts() > 0 && mapping_limit::make_room(),
             _ => false,
         };
@@ -156,9 +204,23 @@ fn move_each_part(
         }
         record.part(part, plan.vma(), ticks, result);
         if result.is_err() {
+            mapping_limit::abandon(target);
             return (Outcome::Emulated, result);
         }
+        retries = 0;
+        reservation.pass(target, false);
+        move_lock::note_progress();
     }
+}
+
+#[cold]
+#[inline(never)] // a message's buffers stay off the stack of other moves
+fn report_lost_race() {
+    diagnostics::inform(
+        "a move stays partial: another thread mapped memory at the target of a part that lost a race",
+        "",
+        None,
+    );
 }
 
 /// Whether the VMA at `start` makes a move with `MREMAP_DONTUNMAP` fail with `EINVAL`:
@@ -194,6 +256,8 @@ fn survey(wanted: Move, record: &mut CallRecord) {
     if !config::records_vmas() || !record.is_kept() {
         return;
     }
+    // No fork may inherit a descriptor of `/proc`.
+    let _lock = MoveLock::acquire();
     let mut source = Source::new();
     source.open();
     let mut plan = Plan::new(wanted);

@@ -1,7 +1,11 @@
 //! Held while parts are moved: signals are blocked in this thread, and other emulated moves of the
-//! process wait. The kernel holds its mmap lock for the whole move; user space comes no nearer.
+//! process and its forks wait. The kernel holds its mmap lock for the whole move; user space comes
+//! no nearer.
+//!
+//! Nobody waits longer than 100 ms for an owner that moves no part: it has died, has left its move
+//! through a handler's `longjmp`, or is a thread of a process that shares this memory.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::process::fork_state::{self, WIPED};
 use crate::process::seccomp;
@@ -13,11 +17,9 @@ static LEFT_OPEN: AtomicU64 = AtomicU64::new(0);
 
 /// Bit of the owner's word: threads sleep until it changes.
 const WAITED_FOR: u32 = 1 << 31;
-const WAIT_MS: i64 = 50;
-/// Waits for an owner that is a thread of another process: two seconds.
-const MOST_WAITS_FOR_FOREIGN_OWNER: u32 = 40;
-/// About a second of spinning.
-const MOST_SPINS: u32 = 100_000_000;
+/// Four waits make 100 ms.
+const WAIT_MS: i64 = 25;
+const MOST_WAITS: u32 = 4;
 
 /// The signals to block where no handler of the program may run.
 pub(crate) fn signals_to_block() -> SignalSet {
@@ -34,80 +36,42 @@ pub(crate) fn is_taken() -> bool {
     WIPED.owner.load(Ordering::Relaxed) != 0
 }
 
+/// Takes note that the owner has moved a part, for those who wait.
+#[inline]
+pub(super) fn note_progress() {
+    let moved = WIPED.progress.load(Ordering::Relaxed);
+    WIPED.progress.store(moved.wrapping_add(1), Ordering::Relaxed);
+}
+
 /// The lock, held. Released when dropped.
 pub(crate) struct MoveLock {
     signals: Option<SignalSet>,
-    /// The owner's number. `None` when this thread held the lock already: a fork's child that opens
-    /// its trace during a move, or a handler under a filter.
+    /// The owner's number. `None` when this thread holds the lock already: a fork's child that
+    /// opens its trace during a move, or a handler under a filter or during a fork.
     owned_by: Option<u32>,
 }
 
 impl MoveLock {
     /// Blocks signals, then waits for other moves. In the other order a handler that makes a move
-    /// would wait for the thread that it has interrupted.
+    /// would wait for the thread that it has interrupted. A filter may kill for any of it, so a
+    /// filtered thread spins.
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // the marker must be in the caller's frame
     pub(crate) fn acquire() -> Self {
-        if seccomp::is_filtered() {
-            return Self::acquire_without_system_calls();
-        }
-        let signals = sys::set_blocked_signals(signals_to_block());
-        // Done at load, unless this call came before.
-        fork_state::advise();
-        let me = sys::tid();
-        let (mut wanted, mut waits) = (me, 0);
-        // Acquire pairs with the Release in `release`.
-        while let Err(owner) =
-            WIPED.owner.compare_exchange(0, wanted, Ordering::Acquire, Ordering::Relaxed)
-        {
-            if owner & !WAITED_FOR == me {
-                return Self { signals, owned_by: None };
-            }
-            wait_for(owner, &mut waits);
-            // Others may still sleep: whoever has slept wakes the next one.
-            wanted = me | WAITED_FOR;
-        }
-        Self { signals, owned_by: Some(me) }
+        let marker = 0u8;
+        Self::acquire_in(core::hint::black_box(&raw const marker).addr() as u64)
     }
 
-    fn acquire_without_system_calls() -> Self {
-        let me = thread::own_number();
-        let mut spins = 0;
-        while let Err(owner) =
-            WIPED.owner.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
-        {
-            spins += 1;
-            // An owner from before the filter may be dead, which cannot be found out under it.
-            if owner == me || spins > MOST_SPINS {
-                return Self { signals: None, owned_by: None };
-            }
-            core::hint::spin_loop();
+    #[inline(never)]
+    fn acquire_in(frame: u64) -> Self {
+        let mut signals = None;
+        if !seccomp::is_filtered() {
+            signals = sys::set_blocked_signals(signals_to_block());
+            // Done at load, unless this call came before.
+            fork_state::advise();
         }
-        Self { signals: None, owned_by: Some(me) }
-    }
-}
-
-/// Sleeps until the owner has released the lock. Frees the lock of an owner that died in its move:
-/// a vfork child that was killed, or a fork's parent on a kernel that does not wipe the page.
-///
-/// An owner in another process may share this memory, as a vfork child does with its parent, or may
-/// only have the number of a dead one: it is given time.
-fn wait_for(owner: u32, waits: &mut u32) {
-    let marked = owner | WAITED_FOR;
-    if owner != marked
-        && WIPED
-            .owner
-            .compare_exchange(owner, marked, Ordering::Relaxed, Ordering::Relaxed)
-            .is_err()
-    {
-        return;
-    }
-    sys::futex_wait(&WIPED.owner, marked, WAIT_MS);
-    let tid = owner & !WAITED_FOR;
-    if sys::thread_is_alive(tid) {
-        return;
-    }
-    *waits += 1;
-    if *waits > MOST_WAITS_FOR_FOREIGN_OWNER || !sys::some_thread_is_alive(tid) {
-        let _ = WIPED.owner.compare_exchange(marked, 0, Ordering::Relaxed, Ordering::Relaxed);
+        let me = own_number();
+        Self { signals, owned_by: lock(me, frame).then_some(me) }
     }
 }
 
@@ -122,10 +86,120 @@ impl Drop for MoveLock {
     }
 }
 
-/// Releases the lock, unless this owner was taken for dead.
+/// Identifies this thread.
+fn own_number() -> u32 {
+    if seccomp::is_filtered() { thread::own_number() } else { sys::tid() }
+}
+
+/// Takes the lock for `me`. False if this thread holds it already, further up its stack: stacks
+/// grow down, so an owner's frame that is not above has been left.
+fn lock(me: u32, frame: u64) -> bool {
+    let mut wanted = me;
+    let mut patience = Patience::new();
+    // Acquire pairs with the Release in `release`.
+    while let Err(owner) =
+        WIPED.owner.compare_exchange(0, wanted, Ordering::Acquire, Ordering::Relaxed)
+    {
+        if owner & !WAITED_FOR == me {
+            if frame < WIPED.owner_frame.load(Ordering::Relaxed) {
+                return false;
+            }
+            break;
+        }
+        // Others may still sleep: whoever has slept wakes the next one.
+        wanted = me | WAITED_FOR;
+        if patience.is_over(owner) {
+            let taken =
+                WIPED.owner.compare_exchange(owner, wanted, Ordering::Acquire, Ordering::Relaxed);
+            if taken.is_ok() {
+                break;
+            }
+        }
+        wait_for(owner);
+    }
+    WIPED.owner_frame.store(frame, Ordering::Relaxed);
+    true
+}
+
+/// How long to wait for an owner that moves no part.
+struct Patience {
+    owner: u32,
+    progress: u32,
+    waits: u32,
+    since: u64,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { owner: 0, progress: 0, waits: 0, since: 0 }
+    }
+
+    /// Called once before each wait.
+    fn is_over(&mut self, owner: u32) -> bool {
+        let owner = owner & !WAITED_FOR;
+        let progress = WIPED.progress.load(Ordering::Relaxed);
+        if (owner, progress) != (self.owner, self.progress) {
+            *self = Self { owner, progress, waits: 0, since: ticks() };
+        }
+        if seccomp::is_filtered() {
+            return ticks().wrapping_sub(self.since) > ticks_of_100_ms();
+        }
+        self.waits += 1;
+        self.waits > MOST_WAITS
+    }
+}
+
+/// Sleeps until the owner changes, or spins for a moment.
+fn wait_for(owner: u32) {
+    if seccomp::is_filtered() {
+        core::hint::spin_loop();
+        return;
+    }
+    let marked = owner | WAITED_FOR;
+    if owner != marked
+        && WIPED
+            .owner
+            .compare_exchange(owner, marked, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
+    {
+        return;
+    }
+    // Interrupted only by a signal before a fork: such a wait counts as a whole one.
+    sys::futex_wait(&WIPED.owner, marked, WAIT_MS);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn ticks() -> u64 {
+    // SAFETY: every x86-64 processor has RDTSC.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// At least: the counter runs at 1 to 5 GHz.
+#[cfg(target_arch = "x86_64")]
+fn ticks_of_100_ms() -> u64 {
+    100_000_000
+}
+
+#[cfg(target_arch = "aarch64")]
+fn ticks() -> u64 {
+    let ticks;
+    // SAFETY: Linux lets user space read the counter.
+    unsafe { core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
+    ticks
+}
+
+#[cfg(target_arch = "aarch64")]
+fn ticks_of_100_ms() -> u64 {
+    let frequency: u64;
+    // SAFETY: Linux lets user space read the frequency.
+    unsafe { core::arch::asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nomem, nostack)) };
+    frequency / 10
+}
+
+/// Releases the lock, unless another thread has taken it over.
 fn release(me: u32) {
     for held in [me, me | WAITED_FOR] {
-        // Release pairs with the Acquire in `acquire`.
+        // Release pairs with the Acquire in `lock`.
         let released = WIPED.owner.compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed);
         if released.is_ok() {
             if held & WAITED_FOR != 0 && !seccomp::is_filtered() {
@@ -134,4 +208,29 @@ fn release(me: u32) {
             return;
         }
     }
+}
+
+/// The thread that holds the lock for its fork; 0 for none.
+static FORKING: AtomicU32 = AtomicU32::new(0);
+
+/// Takes the lock before a fork, so that the child finds every move done or not begun, and no
+/// descriptor of ours. A handler that moves meanwhile goes ahead.
+pub(crate) unsafe extern "C" fn before_fork() {
+    let me = own_number();
+    if lock(me, u64::MAX) {
+        FORKING.store(me, Ordering::Relaxed);
+    }
+}
+
+pub(crate) unsafe extern "C" fn after_fork_in_parent() {
+    let me = own_number();
+    if FORKING.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        release(me);
+    }
+}
+
+/// The child has one thread, which moves nothing yet. Most kernels have wiped the lock already.
+pub(crate) unsafe extern "C" fn after_fork_in_child() {
+    FORKING.store(0, Ordering::Relaxed);
+    WIPED.owner.store(0, Ordering::Relaxed);
 }

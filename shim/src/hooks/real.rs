@@ -69,6 +69,27 @@ pub(crate) fn resolve(is_own: impl Fn(*const c_void) -> bool) {
     }
 }
 
+type ForkHandler = unsafe extern "C" fn();
+
+/// Has libc call these before and after each `fork`. At load. Where `pthread_atfork` is a function
+/// of the program's own (glibc), what it calls is found instead.
+pub(crate) fn at_fork(prepare: ForkHandler, parent: ForkHandler, child: ForkHandler) {
+    type RegisterAtfork =
+        unsafe extern "C" fn(ForkHandler, ForkHandler, ForkHandler, *mut c_void) -> c_int;
+    let Some(dlsym) = dlsym() else { return };
+    for name in [c"__register_atfork", c"pthread_atfork"] {
+        // SAFETY: the name is a C string.
+        let found = unsafe { dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+        // SAFETY: null, or a function of this type. `pthread_atfork` ignores the last argument.
+        let register: Option<RegisterAtfork> = unsafe { core::mem::transmute(found) };
+        if let Some(register) = register {
+            // SAFETY: the handlers stay as long as the process: the library is never unloaded.
+            unsafe { register(prepare, parent, child, core::ptr::null_mut()) };
+            return;
+        }
+    }
+}
+
 /// Address of a weak symbol, or null.
 macro_rules! address_of_weak {
     ($symbol:literal) => {{
@@ -264,8 +285,7 @@ pub(crate) fn result_of(answer: *mut c_void) -> sys::Result {
 
 #[cold]
 fn last_errno() -> Errno {
-    // SAFETY: this thread's errno, which libc keeps for as long as the thread runs.
-    let errno = unsafe { *libc::__errno_location() };
+    let errno = errno();
     // A library behind us may fail without setting errno.
     Errno(if errno == 0 { libc::ENOMEM } else { errno })
 }
@@ -304,9 +324,18 @@ pub(crate) fn syscall(number: isize, arguments: [usize; 3]) -> isize {
 
 /// Sets errno and returns -1.
 fn fail(errno: Errno) -> isize {
-    // SAFETY: this thread's errno, which libc keeps for as long as the thread runs.
-    unsafe { *libc::__errno_location() = errno.0 };
+    set_errno(errno.0);
     -1
+}
+
+pub(crate) fn errno() -> c_int {
+    // SAFETY: this thread's errno, which libc keeps for as long as the thread runs.
+    unsafe { *libc::__errno_location() }
+}
+
+pub(crate) fn set_errno(errno: c_int) {
+    // SAFETY: likewise.
+    unsafe { *libc::__errno_location() = errno };
 }
 
 /// Converts the kernel's result to that of a C function. Sets errno on failure and leaves it alone

@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use mremap_plan::{AddressSpace, Request};
 
+use crate::process::seccomp;
 use crate::sys::{self, Errno};
 
 static PAGE_SIZE: AtomicUsize = AtomicUsize::new(0);
@@ -31,12 +32,12 @@ pub(crate) fn smallest() -> AddressSpace {
 }
 
 /// The address space to judge a request by. The kernel's own `TASK_SIZE` matters, and is probed,
-/// only when the destination ends beyond the smallest one.
+/// only when the destination ends beyond the smallest one. A filter may kill for the probe.
 pub(crate) fn for_request(request: &Request) -> AddressSpace {
     let space = smallest();
     let len = space.page_align(request.new_len);
     let end = request.new.saturating_add(len);
-    if len == 0 || end <= SMALLEST_TASK_SIZE {
+    if len == 0 || end <= SMALLEST_TASK_SIZE || seccomp::is_filtered() {
         return space;
     }
     let at = |start, len| sys::mmap_of_no_type(start, len);

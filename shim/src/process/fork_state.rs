@@ -16,6 +16,10 @@ const MOST_CODE: usize = 64;
 pub(crate) struct WipedOnFork {
     /// The thread that holds the move lock; 0 for none. See `emulate::move_lock`.
     pub(crate) owner: AtomicU32,
+    /// Parts moved under the lock, modulo 2^32.
+    pub(crate) progress: AtomicU32,
+    /// The stack frame of the lock's owner.
+    pub(crate) owner_frame: AtomicU64,
     /// Epoch of the open trace; 0 before it is opened. See `recording::ring`.
     pub(crate) trace_epoch: AtomicU32,
     /// Return addresses whose module need not be looked up. See `recording::caller_modules`.
@@ -23,7 +27,7 @@ pub(crate) struct WipedOnFork {
     /// `[start, end)` of code found after load; `code_count` of them are valid.
     pub(crate) code_found: [[AtomicU64; 2]; MOST_CODE],
     pub(crate) code_count: AtomicU32,
-    _rest: [u8; LARGEST_PAGE - 12 - 8 * CALLERS - 16 * MOST_CODE],
+    _rest: [u8; LARGEST_PAGE - 28 - 8 * CALLERS - 16 * MOST_CODE],
 }
 
 // The wiped pages hold nothing else, whatever the page size.
@@ -31,11 +35,13 @@ const _: () = assert!(size_of::<WipedOnFork>() == LARGEST_PAGE);
 
 pub(crate) static WIPED: WipedOnFork = WipedOnFork {
     owner: AtomicU32::new(0),
+    progress: AtomicU32::new(0),
+    owner_frame: AtomicU64::new(0),
     trace_epoch: AtomicU32::new(0),
     callers_seen: [const { AtomicU64::new(0) }; CALLERS],
     code_found: [const { [AtomicU64::new(0), AtomicU64::new(0)] }; MOST_CODE],
     code_count: AtomicU32::new(0),
-    _rest: [0; LARGEST_PAGE - 12 - 8 * CALLERS - 16 * MOST_CODE],
+    _rest: [0; LARGEST_PAGE - 28 - 8 * CALLERS - 16 * MOST_CODE],
 };
 
 static IS_ADVISED: AtomicBool = AtomicBool::new(false);

@@ -5,11 +5,12 @@ use core::ffi::{CStr, c_char};
 
 use mremap_settings::{Recorded, TRACE};
 
-use crate::emulate::{capability, mapping_limit};
+use crate::discover::backing;
+use crate::emulate::{capability, mapping_limit, move_lock};
 use crate::hooks;
 use crate::hooks::libc_calls::{self, Refusal};
 use crate::hooks::real;
-use crate::process::config::{self, TraceSettings};
+use crate::process::config::{self, Mode, TraceSettings};
 use crate::process::diagnostics::{inform, push_errno, warn};
 use crate::process::fork_state;
 use crate::process::seccomp::{self, Loader};
@@ -38,6 +39,13 @@ unsafe extern "C" fn on_load() {
         seccomp::detect(if real::libc_is_glibc() { Loader::Glibc } else { Loader::Musl });
     }
     mapping_limit::keep_spare();
+    if config::mode() != Mode::PassThrough {
+        real::at_fork(
+            move_lock::before_fork,
+            move_lock::after_fork_in_parent,
+            move_lock::after_fork_in_child,
+        );
+    }
     if seccomp::is_filtered() {
         // The trial makes no system call but those that the loader has just made. Later none may be
         // safe.
@@ -45,6 +53,9 @@ unsafe extern "C" fn on_load() {
         return;
     }
     fork_state::advise();
+    if config::mode() != Mode::PassThrough {
+        backing::prepare();
+    }
     // Again, now that bad values can be reported.
     let trace = read_settings(environment, warn);
     // SAFETY: the one call. The array is the loader's own.

@@ -10,6 +10,7 @@ use mremap_plan::procmap::ProcmapQuery;
 use mremap_plan::{Range, Vma, maps};
 use mremap_trace::Module;
 
+use crate::emulate::move_lock::MoveLock;
 use crate::process::fork_state::WIPED;
 use crate::process::seccomp;
 use crate::recording::identity;
@@ -46,6 +47,8 @@ fn record_module_of(caller: u64) {
     let Some([start, end]) = WIPED.code_found.get(count) else {
         return;
     };
+    // No fork may inherit the descriptor of maps.
+    let _lock = MoveLock::acquire();
     find_code(caller, |vma, build_id, path| {
         // A handler that does the same meanwhile takes the same entry: one of the two is found again later.
         start.store(vma.range.start, Ordering::Relaxed);

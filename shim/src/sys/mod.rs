@@ -8,6 +8,7 @@ pub(crate) mod cell;
 pub(crate) mod decimal;
 pub(crate) mod probe;
 pub(crate) mod proc_maps;
+pub(crate) mod scratch;
 pub(crate) mod text;
 #[cfg(not(debug_assertions))]
 mod unwinder;
@@ -93,15 +94,26 @@ pub(crate) fn map_zeros_if_free(address: usize, len: usize) {
     let _ = map_anonymous(address, len, protection, libc::MAP_FIXED_NOREPLACE);
 }
 
-/// Maps zeros that can only be read over memory that the caller owns. `MAP_NORESERVE` keeps the VMA
-/// from merging with its neighbours.
-pub(crate) fn map_untouched(address: usize, len: usize) -> Result {
-    map_anonymous(address, len, libc::PROT_READ, libc::MAP_FIXED | libc::MAP_NORESERVE)
+/// Maps zeros that can only be read: at `address`, or where the kernel likes, as `flags` say.
+pub(crate) fn map_untouched(address: usize, len: usize, flags: i32) -> Result {
+    map_anonymous(address, len, libc::PROT_READ, flags)
+}
+
+/// Reserves address space at `address`, if nothing is mapped there. Kernels before 4.17 do not know
+/// the flag, and reserve some elsewhere.
+pub(crate) fn reserve(address: usize, len: usize) -> Result {
+    let flags = libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE;
+    map_anonymous(address, len, libc::PROT_NONE, flags)
 }
 
 /// Moves a mapping of this library's over another one that the caller may replace.
 pub(crate) fn move_over(from: usize, len: usize, to: usize) -> Result {
     call!(mremap, from, len, len, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, to)
+}
+
+/// Shrinks a mapping of the caller's.
+pub(crate) fn shrink(address: usize, len: usize, new_len: usize) -> Result {
+    call!(mremap, address, len, new_len, libc::MREMAP_MAYMOVE, 0)
 }
 
 /// Unmaps what the caller owns.
@@ -217,6 +229,10 @@ impl OpenFile {
         read(self.0, into)
     }
 
+    pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> Result {
+        call!(pread64, self.0, into.as_mut_ptr(), into.len(), offset)
+    }
+
     pub(crate) fn procmap_query(&self, query: &mut ProcmapQuery) -> Result {
         call!(ioctl, self.0, procmap::PROCMAP_QUERY, &raw mut *query)
     }
@@ -252,19 +268,12 @@ pub(crate) fn file_system(path: &CStr) -> Result<i64> {
     call!(statfs, path.as_ptr(), &raw mut found).map(|_| found.f_type)
 }
 
-/// `newfstatat` is `fstatat` on arm64.
-#[cfg(target_arch = "x86_64")]
-const STAT_AT: Sysno = Sysno::newfstatat;
-#[cfg(target_arch = "aarch64")]
-const STAT_AT: Sysno = Sysno::fstatat;
-
-/// Major and minor number of the device file at a path; zeros where the file is no device.
-pub(crate) fn device(path: &CStr) -> Result<(u32, u32)> {
-    // SAFETY: all zeros is a `stat`.
-    let mut found: libc::stat = unsafe { core::mem::zeroed() };
-    // SAFETY: see the head of this file.
-    from_raw(unsafe { raw_syscall!(STAT_AT, libc::AT_FDCWD, path.as_ptr(), &raw mut found, 0) })?;
-    Ok((libc::major(found.st_rdev), libc::minor(found.st_rdev)))
+/// Describes the file at a path, without asking a server for news of it.
+pub(crate) fn statx(path: &CStr) -> Result<libc::statx> {
+    // SAFETY: all zeros is a `statx`.
+    let mut found: libc::statx = unsafe { core::mem::zeroed() };
+    let (flags, mask) = (libc::AT_STATX_DONT_SYNC, libc::STATX_BASIC_STATS);
+    call!(statx, libc::AT_FDCWD, path.as_ptr(), flags, mask, &raw mut found).map(|_| found)
 }
 
 /// The soft limit on the size of a file.
@@ -284,16 +293,6 @@ pub(crate) fn parent_pid() -> u32 {
 
 pub(crate) fn tid() -> u32 {
     call!(gettid).unwrap_or(0) as u32
-}
-
-/// Whether this process has a thread of this id.
-pub(crate) fn thread_is_alive(tid: u32) -> bool {
-    call!(tgkill, pid(), tid, 0) != Err(Errno(libc::ESRCH))
-}
-
-/// Whether any process has a thread of this id.
-pub(crate) fn some_thread_is_alive(tid: u32) -> bool {
-    call!(tkill, tid, 0) != Err(Errno(libc::ESRCH))
 }
 
 pub(crate) fn uname() -> Option<libc::utsname> {
@@ -362,18 +361,17 @@ pub(crate) fn send_again(signal: i32, info: &libc::siginfo_t) {
     let _ = call!(rt_tgsigqueueinfo, pid(), tid(), signal, &raw const *info);
 }
 
-/// Sleeps while `word` is `expected`, for at most `milliseconds`.
-pub(crate) fn futex_wait(word: &core::sync::atomic::AtomicU32, expected: u32, milliseconds: i64) {
+/// Sleeps while `word` is `expected`, for at most `milliseconds`. Returns whether that time is
+/// over.
+pub(crate) fn futex_wait(
+    word: &core::sync::atomic::AtomicU32,
+    expected: u32,
+    milliseconds: i64,
+) -> bool {
     let limit = libc::timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
-    let _ = call!(
-        futex,
-        word.as_ptr(),
-        libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
-        expected,
-        &raw const limit,
-        0,
-        0
-    );
+    let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let waited = call!(futex, word.as_ptr(), wait, expected, &raw const limit, 0, 0);
+    waited == Err(Errno(libc::ETIMEDOUT))
 }
 
 pub(crate) fn futex_wake_one(word: &core::sync::atomic::AtomicU32) {

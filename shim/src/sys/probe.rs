@@ -1,20 +1,17 @@
 //! Probes: system calls that cannot succeed, whose errno describes the address space. They change
 //! nothing and need no `/proc`, no descriptor, and no system call but `mremap` and `mmap`.
 //!
-//! - A growth in place to an impossible length tells whether one VMA holds a range
-//!   ([`is_one_vma`]).
+//! - A growth to an impossible length tells whether one VMA holds a range ([`is_one_vma`]).
 //! - An `mmap` of a mapping type that does not exist tells whether a range is free ([`is_free`]).
-//!
-//! A seccomp filter may look at arguments and kill for flags that are rarely used. Under one,
-//! probes have the flags of the program's own moves.
+//!   A seccomp filter may kill for its flags: a filtered thread maps the range for an instant.
 
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use mremap_plan::{Flags, Request};
 
 use crate::process::address_space::{SMALLEST_TASK_SIZE, page_size};
 use crate::process::seccomp;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, scratch};
 
 /// What [`is_one_vma`] found.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,9 +27,9 @@ pub(crate) enum OneVma {
 /// Lengths just below each `TASK_SIZE` of this architecture, largest first: no VMA can grow to
 /// them.
 #[cfg(target_arch = "x86_64")]
-const IMPOSSIBLE_LENGTHS: [u64; 2] = [(1 << 56) - 65536, (1 << 47) - 65536];
+const LENGTHS_BELOW_TASK_SIZE: [u64; 2] = [(1 << 56) - 65536, (1 << 47) - 65536];
 #[cfg(not(target_arch = "x86_64"))]
-const IMPOSSIBLE_LENGTHS: [u64; 6] = [
+const LENGTHS_BELOW_TASK_SIZE: [u64; 6] = [
     (1 << 52) - 65536,
     (1 << 48) - 65536,
     (1 << 47) - 65536,
@@ -41,30 +38,57 @@ const IMPOSSIBLE_LENGTHS: [u64; 6] = [
     (1 << 36) - 65536,
 ];
 
-/// Index of the largest length below this kernel's `TASK_SIZE`. Since 6.17 longer ones are
-/// `EINVAL`.
-static LENGTH: AtomicU8 = AtomicU8::new(0);
+/// The length that [`grow`] asks for; 0 until it is chosen.
+static IMPOSSIBLE_LENGTH: AtomicU64 = AtomicU64::new(0);
 
-/// Whether one VMA holds `[start, start + len)`, by growing it in place to a length that cannot be.
-/// The kernel checks the range first: `EFAULT` comes from there, `ENOMEM` (`EAGAIN` for locked
-/// memory) from behind it (`vma_to_resize` before 6.17, `check_prep_vma` since).
-pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
-    let mut index = LENGTH.load(Ordering::Relaxed);
-    while let Some(&new_len) = IMPOSSIBLE_LENGTHS.get(usize::from(index)) {
-        // With `MREMAP_MAYMOVE` growth fails as surely: no hole is that large.
-        let flags = if seccomp::is_filtered() { Flags::MAYMOVE } else { Flags(0) };
-        let request = Request { old: start, old_len: len, new_len, flags, new: 0 };
-        match sys::mremap(&request) {
-            Err(Errno(libc::ENOMEM | libc::EAGAIN)) => {
-                LENGTH.store(index, Ordering::Relaxed);
-                return OneVma::Yes;
-            }
-            Err(Errno(libc::EINVAL)) => index += 1,
-            Err(Errno(libc::EPERM)) => return OneVma::Sealed,
-            _ => return OneVma::No,
+/// Chooses a length for which this kernel looks at the VMA, by trying it on a page of ours.
+///
+/// The largest length exceeds even an unlimited `RLIMIT_AS`, which the kernel checks before it
+/// charges a growth to the commit limit. Since 6.17 lengths beyond `TASK_SIZE` are `EINVAL`, and
+/// the others charge it for an instant.
+#[cold]
+fn choose_length() -> u64 {
+    let page = page_size();
+    let own = (&raw const IMPOSSIBLE_LENGTH).addr() as u64 & !(page - 1);
+    let below_task_size = LENGTHS_BELOW_TASK_SIZE.into_iter();
+    for length in core::iter::once(page.wrapping_neg()).chain(below_task_size) {
+        if matches!(grow_to(own, page, length), Errno(libc::ENOMEM | libc::EAGAIN)) {
+            IMPOSSIBLE_LENGTH.store(length, Ordering::Relaxed);
+            return length;
         }
     }
-    OneVma::No
+    SMALLEST_TASK_SIZE
+}
+
+/// The errno of a growth that cannot succeed. `MREMAP_MAYMOVE` makes no difference but to a filter,
+/// which may admit nothing else.
+#[inline]
+fn grow(start: u64, len: u64) -> Errno {
+    let known = IMPOSSIBLE_LENGTH.load(Ordering::Relaxed);
+    grow_to(start, len, if known == 0 { choose_length() } else { known })
+}
+
+fn grow_to(start: u64, len: u64, new_len: u64) -> Errno {
+    let request = Request { old: start, old_len: len, new_len, flags: Flags::MAYMOVE, new: 0 };
+    sys::mremap(&request).err().unwrap_or(Errno(0))
+}
+
+/// Whether one VMA holds `[start, start + len)`. The kernel checks the range first: `EFAULT` comes
+/// from there, `ENOMEM` (`EAGAIN` for locked memory) from behind it (`vma_to_resize` before 6.17,
+/// `check_prep_vma` since).
+#[inline]
+pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
+    match grow(start, len) {
+        Errno(libc::ENOMEM | libc::EAGAIN) => OneVma::Yes,
+        Errno(libc::EPERM) => OneVma::Sealed,
+        _ => OneVma::No,
+    }
+}
+
+/// Whether a huge page of hugetlbfs is mapped at `start`, which is aligned to it: an address within
+/// one is `EINVAL`.
+pub(crate) fn is_huge(start: u64) -> bool {
+    grow(start + page_size(), page_size()) == Errno::EINVAL
 }
 
 /// Whether something is mapped in the page at `address`.
@@ -79,7 +103,7 @@ pub(crate) fn is_mapped(address: u64) -> bool {
 #[inline]
 pub(crate) fn is_free(start: u64, len: u64) -> sys::Result<bool> {
     if seccomp::is_filtered() {
-        return is_free_by_growth(start, len);
+        return Ok(is_free_by_mapping(start, len));
     }
     match sys::mmap_of_no_type(start, len) {
         Errno::EINVAL => Ok(true),
@@ -88,22 +112,21 @@ pub(crate) fn is_free(start: u64, len: u64) -> sys::Result<bool> {
     }
 }
 
-/// The same under a filter, page by page. Memory whose growth is always `EFAULT` counts as free. Of
-/// a long range only the beginning is probed so: a whole one could take minutes.
+/// The same in a filtered thread. A long range is mapped for an instant; the kernel takes its
+/// address as a hint, but not within 256 pages below a stack. There, and in a short range, each
+/// page is probed, and memory whose growth is always `EFAULT` counts as free.
 #[cold]
 #[inline(never)]
-fn is_free_by_growth(start: u64, len: u64) -> sys::Result<bool> {
-    const MOST_PAGES: u64 = 4096;
+fn is_free_by_mapping(start: u64, len: u64) -> bool {
     let page = page_size();
-    let probed = len.min(MOST_PAGES * page);
-    let mut address = start;
-    while address < start + probed {
-        if is_one_vma(address, page) != OneVma::No {
-            return Ok(false);
-        }
-        address += page;
+    let near = len.min(256 * page);
+    let far = len - near;
+    if far != 0 && scratch::can_map(start, len) {
+        return true;
     }
-    if probed == len { Ok(true) } else { is_free_by_pages(start + probed, len - probed) }
+    (far == 0 || scratch::can_map(start, far))
+        && (0..near >> page.trailing_zeros())
+            .all(|index| grow(start + far + index * page, page) == Errno::EFAULT)
 }
 
 /// The same below `mmap_min_addr`, where `mmap` is refused before it looks at the range. Few pages
@@ -134,15 +157,22 @@ fn is_free_by_pages(mut start: u64, mut len: u64) -> sys::Result<bool> {
 const ABOVE_IMPOSSIBLE_LENGTH: u64 =
     if cfg!(target_arch = "x86_64") { 65536 - 4096 } else { 65536 };
 
-/// The lower of `end` and `TASK_SIZE`: nothing is mapped above, and [`is_free`] cannot probe there.
+/// The lower of a range's end and `TASK_SIZE`: nothing is mapped above, and [`is_free`] cannot
+/// probe there.
 #[inline]
-pub(crate) fn below_task_size(end: u64) -> u64 {
-    if end <= SMALLEST_TASK_SIZE { end } else { end.min(task_size().unwrap_or(end)) }
+pub(crate) fn below_task_size(start: u64, end: u64) -> u64 {
+    if end <= SMALLEST_TASK_SIZE {
+        end
+    } else if seccomp::is_filtered() {
+        if start < SMALLEST_TASK_SIZE { SMALLEST_TASK_SIZE } else { end }
+    } else {
+        end.min(task_size().unwrap_or(end))
+    }
 }
 
 #[cold]
 fn task_size() -> Option<u64> {
     let page = page_size();
-    let mut limits = IMPOSSIBLE_LENGTHS.iter().map(|len| len + ABOVE_IMPOSSIBLE_LENGTH);
+    let mut limits = LENGTHS_BELOW_TASK_SIZE.iter().map(|len| len + ABOVE_IMPOSSIBLE_LENGTH);
     limits.find(|limit| sys::mmap_of_no_type(limit - page, page) != Errno(libc::ENOMEM))
 }

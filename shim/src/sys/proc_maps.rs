@@ -1,11 +1,12 @@
 //! `/proc/PID/maps` of this process, read as text or by `PROCMAP_QUERY`.
 
 use core::ffi::CStr;
+use core::mem::ManuallyDrop;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use mremap_plan::procmap::ProcmapQuery;
 
-use crate::sys::{self, OpenFile};
+use crate::sys::{self, Errno, FileId, OpenFile};
 
 /// `/proc/self` is empty once the leading thread has exited; this is not.
 const MAPS: &CStr = c"/proc/thread-self/maps";
@@ -23,16 +24,57 @@ pub(crate) fn query_may_work() -> bool {
     QUERY.load(Ordering::Relaxed) != FAILS
 }
 
+/// An open file of `/proc`. Another thread may close its descriptor, and open a file of its own
+/// under the same number. So reads move no file position, what was read is taken only if the file
+/// is still ours, and it is closed only if it is.
+pub(crate) struct ProcFile {
+    file: ManuallyDrop<OpenFile>,
+    id: FileId,
+    offset: u64,
+}
+
+impl ProcFile {
+    pub(crate) fn open(path: &CStr) -> sys::Result<Self> {
+        let file = OpenFile::open(path)?;
+        let id = file.id()?;
+        Ok(Self { file: ManuallyDrop::new(file), id, offset: 0 })
+    }
+
+    /// Reads on. Returns the number of bytes, 0 at the end.
+    ///
+    /// # Errors
+    /// `EBADF`: the descriptor is not this file's any more.
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> sys::Result<usize> {
+        let len = self.file.read_at(into, self.offset)?;
+        self.check()?;
+        self.offset += len as u64;
+        Ok(len)
+    }
+
+    fn check(&self) -> sys::Result<()> {
+        if self.file.id() == Ok(self.id) { Ok(()) } else { Err(Errno(libc::EBADF)) }
+    }
+}
+
+impl Drop for ProcFile {
+    fn drop(&mut self) {
+        if self.check().is_ok() {
+            // SAFETY: not used again.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
+        }
+    }
+}
+
 /// An open `maps` or `smaps`.
-pub(crate) struct MapsFile(OpenFile);
+pub(crate) struct MapsFile(ProcFile);
 
 impl MapsFile {
     pub(crate) fn open() -> sys::Result<Self> {
-        OpenFile::open(MAPS).map(Self)
+        ProcFile::open(MAPS).map(Self)
     }
 
     pub(crate) fn open_smaps() -> sys::Result<Self> {
-        OpenFile::open(SMAPS).map(Self)
+        ProcFile::open(SMAPS).map(Self)
     }
 
     /// Whether [`Self::query`] works, tried once in a process.
@@ -46,7 +88,7 @@ impl MapsFile {
 
     /// Fills in the reply. `ENOENT`: there is no such VMA.
     pub(crate) fn query(&self, query: &mut ProcmapQuery) -> sys::Result {
-        self.0.procmap_query(query)
+        self.0.file.procmap_query(query)
     }
 }
 
@@ -80,7 +122,7 @@ impl Lines {
     }
 
     /// The next line, cut to its first 320 bytes; `None` at the end of the file.
-    pub(crate) fn next(&mut self, file: &MapsFile) -> sys::Result<Option<&[u8]>> {
+    pub(crate) fn next(&mut self, file: &mut MapsFile) -> sys::Result<Option<&[u8]>> {
         let mut len = 0;
         loop {
             if self.taken == self.filled {
