@@ -141,7 +141,8 @@ impl Run<'_> {
             let answers = pair.run(&case)?;
             self.compared.fetch_add(1, Ordering::Relaxed);
             if !answers.agree() {
-                self.differences.fetch_add(1, Ordering::Relaxed);
+                let before = self.differences.fetch_add(1, Ordering::Relaxed);
+                self.stopped.fetch_or(before + 1 >= self.options.differences, Ordering::Relaxed);
                 println!("\nDIFFERENCE: {name}, source {}", self.setup.source);
                 println!("{}", picture::draw(&case, &answers));
             }
