@@ -1,4 +1,4 @@
-//! One call of `mremap` at its entry: what it is, and what becomes of it.
+//! One call of `mremap` at its entry: which call it is, and how it is handled.
 
 use mremap_plan::{AddressSpace, Judgement, Move, Range, Request};
 use mremap_trace::{Capability, Outcome};

@@ -2,8 +2,8 @@
 
 use mremap_trace::Capability;
 
-/// Tries the move of two VMAs. A trial that cannot be made leaves [`Capability::Unknown`]: emulating
-/// is right on every kernel.
+/// Tries the move of two VMAs. A trial that cannot be made leaves [`Capability::Unknown`]:
+/// emulating is right on every kernel.
 ///
 /// ```text
 ///   r--  rw-  free free   --->   free free  r--  rw-

@@ -153,7 +153,8 @@ impl Program {
         self.threads.remove(thread);
     }
 
-    /// A new thread or process: the tracer has it already, and its first stop comes before or after.
+    /// A new thread or process: the tracer has it already, and its first stop comes before or
+    /// after.
     fn add_child(&mut self, parent: Pid, is_vfork: bool) -> Result<(), Gone> {
         let child = ptrace::event_message(parent)? as Pid;
         let group = status_number(child, "Tgid:").map_or(child, |group| group as Pid);

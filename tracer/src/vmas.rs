@@ -123,8 +123,8 @@ enum FileSystem {
     Other,
 }
 
-/// Settles what a line of maps leaves open: files on ramfs, and the device that `/dev/zero` is under
-/// any other path, place their own mappings.
+/// Settles what a line of maps leaves open: files on ramfs, and the device that `/dev/zero` is
+/// under any other path, place their own mappings.
 struct Mounts {
     thread: Pid,
     last: Option<(Device, FileSystem)>,

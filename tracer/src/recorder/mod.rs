@@ -1,5 +1,5 @@
-//! What becomes of a call in the trace: a file for each process image, as the preload library writes
-//! it (`trace/FORMAT.md`).
+//! Writes the calls to a trace: a file for each process image, as the preload library does
+//! (`trace/FORMAT.md`).
 
 mod clock;
 mod file;

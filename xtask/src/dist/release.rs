@@ -1,5 +1,5 @@
-//! `cargo xtask release`: packages, checksums, bill of materials, provenance and tag of a version, by
-//! one command. With `--dry-run`, which CI runs, nothing is tagged.
+//! `cargo xtask release`: packages, checksums, bill of materials, provenance and tag of a version,
+//! by one command. With `--dry-run`, which CI runs, nothing is tagged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
