@@ -14,9 +14,7 @@ const WIDTH: usize = 100;
 /// Folders that have offences left. None may be added; `.` is the repository's root.
 #[rustfmt::skip] // one a line, so that they are removed without conflicts
 const NOT_YET: &[&str] = &[
-    ".",
     "analyzer",
-    "docs",
     "shim",
     "tests",
 ];
