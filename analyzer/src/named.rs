@@ -8,7 +8,7 @@ use foldhash::{HashMap, HashMapExt};
 use crate::load::{Clock, Process};
 use crate::model::{Event, Filter, Why};
 use crate::stats::Bytes;
-use crate::symbols::{Site, Symbols};
+use crate::symbols::{Site, Symbols, inner_frames};
 
 /// The process of an event.
 pub struct Origin {
@@ -62,8 +62,10 @@ pub struct Named {
     pub bytes: Bytes,
     /// Why it failed, if it did.
     pub why: Option<Why>,
-    /// The call site.
+    /// The call site: the first frame outside libc and allocators.
     pub site: Arc<NamedPlace>,
+    /// The frames below it, those of libc and of allocators, innermost first.
+    pub inner: Vec<Arc<NamedPlace>>,
     /// The frames above it, innermost first; empty if stacks were not recorded.
     pub stack: Vec<Arc<NamedPlace>>,
 }
@@ -80,7 +82,8 @@ impl Named {
 pub struct Namer<'a> {
     symbols: &'a Symbols,
     origins: Vec<Option<Arc<Origin>>>,
-    places: HashMap<(usize, u64), Arc<NamedPlace>>,
+    /// By process, address, and the address of the outermost frame of an allocator, or 0.
+    places: HashMap<(usize, u64, u64), Arc<NamedPlace>>,
 }
 
 impl<'a> Namer<'a> {
@@ -93,6 +96,12 @@ impl<'a> Namer<'a> {
     pub fn name(&mut self, process: &Process, event: Event) -> Named {
         let of = event.process;
         let ticks = event.call.ticks;
+        let mut addresses = vec![event.call.caller];
+        addresses.extend(self.symbols.frames(process, &event));
+        let sites: Vec<_> =
+            addresses.iter().map(|address| self.symbols.site(process, of, *address)).collect();
+        let (inner, outer) = addresses.split_at(inner_frames(sites.iter().map(Arc::as_ref)));
+        let via = inner.last().copied().unwrap_or(0);
         Named {
             origin: self.origin(process, of),
             wall_clock: process.wall_clock(ticks),
@@ -101,8 +110,9 @@ impl<'a> Namer<'a> {
             duration: process.nanoseconds(event.call.duration),
             bytes: Bytes::of(&event.call, process.header.page_size, event.summary.as_ref()),
             why: Why::of(&event.call, &process.header),
-            site: self.place(process, of, event.call.caller),
-            stack: event.frames.iter().map(|address| self.place(process, of, *address)).collect(),
+            site: self.place(process, of, outer.first().copied().unwrap_or(0), via),
+            inner: inner.iter().map(|address| self.place(process, of, *address, 0)).collect(),
+            stack: outer.iter().skip(1).map(|it| self.place(process, of, *it, 0)).collect(),
             event,
         }
     }
@@ -128,10 +138,14 @@ impl<'a> Namer<'a> {
         origin
     }
 
-    fn place(&mut self, process: &Process, of: usize, address: u64) -> Arc<NamedPlace> {
+    fn place(&mut self, process: &Process, of: usize, address: u64, via: u64) -> Arc<NamedPlace> {
         let id = self.places.len();
-        let place = self.places.entry((of, address)).or_insert_with(|| {
-            let site = self.symbols.site(process, of, address);
+        let place = self.places.entry((of, address, via)).or_insert_with(|| {
+            let mut site = self.symbols.site(process, of, address);
+            if via != 0 {
+                let inner = self.symbols.site(process, of, via);
+                Arc::make_mut(&mut site).via = Some(inner.function());
+            }
             Arc::new(NamedPlace { id, name: site.name(), place: site.place(), site })
         });
         Arc::clone(place)

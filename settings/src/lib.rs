@@ -144,7 +144,7 @@ pub static TRACE_DETAIL: Setting = Setting {
 pub static STACK: Setting = Setting {
     id: Id::Stack,
     name: "MREMAP_SHIM_STACK",
-    help: "How many return addresses are recorded above each call site, by frame pointers",
+    help: "How many frames are recorded above each call site, also through code without frame pointers",
     values: Values::Number { least: 0, most: 60, form: "0 to 60" },
     default: Some("0"),
 };

@@ -16,7 +16,7 @@ const MOST_STACKS: usize = 1 << 18;
 pub struct Sample {
     /// A process that made such a call.
     pub origin: Arc<Origin>,
-    /// The call site and its callers, innermost first; empty for the stacks that were too many.
+    /// The frames of allocators, the call site and its callers, innermost first; empty for the stacks that were too many.
     pub places: Vec<Arc<NamedPlace>>,
     /// Calls.
     pub calls: u64,
@@ -74,7 +74,9 @@ impl Stacks {
     pub fn add(&mut self, named: &Named) {
         self.key.clear();
         self.key.extend([named.origin.id, named.site.id]);
-        self.key.extend(named.stack.iter().map(|place| place.id));
+        // The number of frames below the site keeps stacks of the same frames apart.
+        self.key.push(named.inner.len());
+        self.key.extend(named.inner.iter().chain(&named.stack).map(|place| place.id));
         let mut call = Sample {
             origin: Arc::clone(&named.origin),
             places: Vec::new(),
@@ -90,7 +92,8 @@ impl Stacks {
         if self.by_ids.len() >= MOST_STACKS {
             self.merge_equal();
         }
-        call.places = [&named.site].into_iter().chain(&named.stack).map(Arc::clone).collect();
+        let places = named.inner.iter().chain([&named.site]).chain(&named.stack);
+        call.places = places.map(Arc::clone).collect();
         self.by_ids.insert(self.key.clone(), call);
     }
 

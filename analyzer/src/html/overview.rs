@@ -163,7 +163,7 @@ pub fn chains(traces: &Traces, overview: &Overview, symbols: &Symbols) -> String
         let Some(process) = traces.processes.get(*of) else {
             continue;
         };
-        let site = symbols.site(process, *of, chain.caller).name();
+        let site = overview.chain_site(process, *of, chain, symbols).name();
         let _ = write!(rows, "<tr><td>{}</td>", escape(&site));
         let (doubling, saved) = (chain.growths_by_doubling(), chain.time_saved());
         for (text, value) in [

@@ -10,8 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Descriptors for everything that is not a trace.
 const OTHER_FILES: u64 = 64;
 
-/// Returns the trace files of paths: of a directory its `.mremap` files, of anything else itself. A directory
-/// without traces is returned, too, for [`super::open`] to report.
+/// Returns the trace files of paths: of a directory its `.mremap` files, of anything else itself. A
+/// directory without traces is returned, too, for [`super::open`] to report.
 pub fn find(paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in paths {
@@ -47,7 +47,8 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Raises the soft limit on open files to the hard one, and returns how many traces may be open at a time.
+/// Raises the soft limit on open files to the hard one, and returns how many traces may be open at
+/// a time.
 pub fn most_open() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });

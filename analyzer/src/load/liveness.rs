@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use mremap_trace::Header;
 
-/// Whether the process still runs. `None` if this cannot be known: it runs, or ran, on another machine or
-/// in another pid namespace.
+/// Whether the process still runs. `None` if this cannot be known: it runs, or ran, on another
+/// machine or in another pid namespace.
 pub fn is_running(header: &Header) -> Option<bool> {
     static OWN: OnceLock<([u8; 16], u64)> = OnceLock::new();
     let (boot_id, namespace) = *OWN.get_or_init(|| (boot_id(), pid_namespace()));

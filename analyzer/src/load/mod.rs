@@ -23,7 +23,7 @@ mod tail;
 
 pub use calls::Calls;
 pub use clock::Clock;
-pub use files::{find, traces_in};
+pub use files::{find, open_regular, traces_in};
 pub use index::Index;
 pub use notes::NamedModule;
 pub use ordered::{Met, in_order};

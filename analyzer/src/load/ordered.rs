@@ -10,7 +10,7 @@ use std::slice;
 
 use anyhow::Result;
 use mremap_trace::layout::{SLOT_SIZE, SLOTS_PER_CHUNK};
-use mremap_trace::{Call, ChunkHeader, Detail, Outcome, Record, Slot};
+use mremap_trace::{Call, ChunkHeader, Detail, Outcome, Record, Slot, Stack, StackWords};
 
 use super::calls::words;
 use super::index::Index;
@@ -25,6 +25,8 @@ const MOST_OPEN: usize = 8192;
 const MOST_PIECES: usize = 262_144;
 /// Most frames of one event.
 const MOST_FRAMES: usize = 256;
+/// Most recorded words of the stack of one event.
+const MOST_STACK_WORDS: usize = 65_536;
 
 /// A call without its parts, gaps and stack.
 pub struct Met<'a> {
@@ -189,10 +191,10 @@ fn open_chunk(process: &Process, place: u32, mut calls: Vec<OpenCall>) -> Open {
     for (slot, tid, record) in records(&bytes, 1) {
         match record {
             Record::Call(call) => calls.push(OpenCall { slot, tid, call, has_stack: false }),
-            Record::Stack(stack) => {
+            Record::Stack(Stack { call, .. }) | Record::StackWords(StackWords { call, .. }) => {
                 let owner = calls.iter_mut().rev().find(|open| open.tid == tid);
                 if let Some(open) = owner
-                    && slot_number(place, open.slot) == u64::from(stack.call)
+                    && slot_number(place, open.slot) == u64::from(call)
                 {
                     (open.has_stack, has_stacks) = (true, true);
                 }
@@ -286,6 +288,12 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
                     let frames = stack.frames.iter().take(usize::from(stack.count));
                     let room = MOST_FRAMES.saturating_sub(event.frames.len());
                     event.frames.extend(frames.take(room));
+                }
+                Record::StackWords(words) if words.call == number => {
+                    met = true;
+                    let entries = words.entries.iter().take(usize::from(words.count));
+                    let room = MOST_STACK_WORDS.saturating_sub(event.stack_words.len());
+                    event.stack_words.extend(entries.take(room));
                 }
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! One trace file: who recorded, and its clock.
+//! The process of a trace file, and its clock.
 
 use std::path::PathBuf;
 
@@ -12,20 +12,22 @@ use super::notes::{NamedModule, Notes};
 use super::source::Source;
 use crate::model::units::printable;
 
-/// What a scan found besides calls.
+/// What a scan finds besides calls.
 #[derive(Default)]
 pub struct Found {
     /// Modules and messages.
     pub notes: Notes,
+    /// Whether a call has a stack.
+    pub has_stacks: bool,
     /// Chunks claimed and never begun.
     pub unbegun: u64,
-    /// Records that a living process is still at.
+    /// Unfinished records of a running process.
     pub unfinished: u64,
     /// Damage.
     pub damage: Log,
 }
 
-/// One trace file, and the process image that wrote it.
+/// A trace file and the process image that wrote it.
 pub struct Process {
     /// The file.
     pub file: PathBuf,
@@ -43,21 +45,21 @@ pub struct Process {
     pub host: String,
     /// Version of the shim.
     pub shim_version: String,
-    /// Chunks that can be read.
+    /// Number of readable chunks.
     pub chunks: u32,
     /// Whether the process still runs; `None` if unknown.
     pub running: Option<bool>,
-    /// Why times are doubtful, where they are.
+    /// Why times are unreliable, if they are.
     pub clock_note: Option<String>,
-    /// What is wrong with header and length.
+    /// Damage of the header and the length.
     pub damage: Log,
     /// What the last scan found.
     pub found: Found,
-    /// Length of a clock tick.
+    /// Nanoseconds per tick.
     pub ns_per_tick: f64,
 }
 
-/// Arguments, joined by blanks.
+/// Joins arguments by spaces.
 fn command_line(argv: &[u8]) -> String {
     let arguments = argv.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let joined = arguments.collect::<Vec<_>>().join(" ");
@@ -65,7 +67,7 @@ fn command_line(argv: &[u8]) -> String {
 }
 
 impl Process {
-    /// A process whose header was read and nothing else.
+    /// Makes a process of which only the header was read.
     pub fn new(file: PathBuf, source: Source, header: Header, text: &HeaderText<'_>) -> Self {
         let string = |bytes: &[u8]| printable(&String::from_utf8_lossy(bytes));
         Self {
@@ -86,30 +88,30 @@ impl Process {
         }
     }
 
-    /// A number of clock ticks in nanoseconds.
+    /// Converts ticks to nanoseconds.
     #[inline]
     pub fn nanoseconds(&self, ticks: u64) -> u64 {
         self.clock().nanoseconds(ticks)
     }
 
-    /// What converts ticks.
+    /// Returns the clock.
     #[inline]
     pub fn clock(&self) -> Clock {
         Clock { ns_per_tick: self.ns_per_tick }
     }
 
-    /// Nanoseconds from the trace's start to a moment.
+    /// Returns the nanoseconds from the trace's start to a time in ticks.
     #[inline]
     pub fn since_start(&self, ticks: u64) -> u64 {
         self.nanoseconds(ticks.saturating_sub(self.header.ticks))
     }
 
-    /// `CLOCK_MONOTONIC` at a moment, nanoseconds.
+    /// Returns `CLOCK_MONOTONIC` at a time in ticks, in ns.
     pub fn monotonic(&self, ticks: u64) -> u64 {
         self.header.monotonic_ns.saturating_add(self.since_start(ticks))
     }
 
-    /// Wall clock of a moment, nanoseconds since 1970.
+    /// Returns the wall clock at a time in ticks, in ns since 1970.
     #[inline]
     pub fn wall_clock(&self, ticks: u64) -> u64 {
         self.header.realtime_ns.saturating_add(self.since_start(ticks))
@@ -120,12 +122,12 @@ impl Process {
         self.running == Some(true)
     }
 
-    /// Modules in the order they were recorded.
+    /// Returns the modules in the order of their records.
     pub fn modules(&self) -> &[NamedModule] {
         &self.found.notes.modules
     }
 
-    /// The module that holds an address: the one recorded last, since an address may be used again.
+    /// Returns the module that holds an address: the last recorded, because addresses are reused.
     pub fn module_of(&self, address: u64) -> Option<&NamedModule> {
         let holds =
             |named: &&NamedModule| (named.module.start..named.module.end).contains(&address);
@@ -134,8 +136,8 @@ impl Process {
 }
 
 impl Process {
-    /// The call in a slot of the chunk at `place`, if there is one and the chunk is not newer than
-    /// chunk `number`.
+    /// Returns the call in a slot of the chunk at `place`, if there is one and the chunk is not
+    /// newer than chunk `number`.
     pub fn call_at(&self, place: u32, index: u32, number: u32) -> Option<Call> {
         let bytes = self.source.chunk(place);
         let is_old = ChunkHeader::decode(&bytes).is_some_and(|chunk| chunk.number <= number);

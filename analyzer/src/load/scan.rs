@@ -36,7 +36,7 @@ pub trait Visitor: Send {
     fn run(&mut self, run: &Run);
     /// Takes all calls of the run.
     fn calls(&mut self, calls: &Calls<'_>);
-    /// Takes a summary, part, gap or stack of the run, in the order of slots; `calls` are the
+    /// Takes a summary, part or gap of the run, in the order of slots; `calls` are the
     /// chunk's.
     fn record(&mut self, _record: &Record, _calls: &Calls<'_>) {}
 }
@@ -123,6 +123,7 @@ pub fn scan<'a, V: Visitor + 'a>(
 impl Found {
     fn append(&mut self, later: Self) {
         self.notes.append(later.notes);
+        self.has_stacks |= later.has_stacks;
         self.unbegun += later.unbegun;
         self.unfinished += later.unfinished;
         self.damage.append(later.damage);
@@ -248,9 +249,10 @@ fn take_slot(
 ) {
     let offset = chunk_offset(place) + u64::from(index) * SLOT_SIZE as u64;
     match Record::decode(words(slot)) {
-        Slot::Complete(
-            record @ (Record::Part(_) | Record::Gap(_) | Record::Summary(_) | Record::Stack(_)),
-        ) => visitor.record(&record, calls),
+        Slot::Complete(Record::Stack(_) | Record::StackWords(_)) => found.has_stacks = true,
+        Slot::Complete(record @ (Record::Part(_) | Record::Gap(_) | Record::Summary(_))) => {
+            visitor.record(&record, calls);
+        }
         Slot::Complete(record) => found.notes.take(&record),
         Slot::Torn if process.is_alive() => found.unfinished += 1,
         Slot::Torn => found.damage.add(

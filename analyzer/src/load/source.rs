@@ -1,4 +1,5 @@
-//! The bytes of a trace file. It is read, not mapped: a file that shrinks under a mapping kills its reader.
+//! The bytes of a trace file. It is read, not mapped: a file that shrinks under a mapping kills its
+//! reader.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -61,7 +62,8 @@ impl Source {
         self.with(File::metadata).map_or(0, |metadata| metadata.len())
     }
 
-    /// Fills `bytes` from `offset` on, as far as the file goes, and returns the number of bytes read.
+    /// Fills `bytes` from `offset` on, as far as the file goes, and returns the number of bytes
+    /// read.
     ///
     /// # Errors
     /// Those of `pread`, and of opening the file again.
@@ -80,7 +82,8 @@ impl Source {
         })
     }
 
-    /// Returns the chunk at a position; fewer bytes if the file ends in it, none if it cannot be read.
+    /// Returns the chunk at a position; fewer bytes if the file ends in it, none if it cannot be
+    /// read.
     pub fn chunk(&self, place: u32) -> Vec<u8> {
         let mut bytes = vec![0; CHUNK_SIZE];
         let read = self.read(chunk_offset(place), &mut bytes).unwrap_or(0);
@@ -88,7 +91,8 @@ impl Source {
         bytes
     }
 
-    /// Returns the first offset from `offset` on that is not in a hole; `None` if only a hole follows.
+    /// Returns the first offset from `offset` on that is not in a hole; `None` if only a hole
+    /// follows.
     pub fn next_data(&self, offset: u64) -> Option<u64> {
         let seek = |file: &File| match rustix::fs::seek(file, SeekFrom::Data(offset)) {
             Ok(data) => Ok(Some(data)),

@@ -1,4 +1,4 @@
-//! The first look at a file: header, length, clock.
+//! The first read of a file: header, length, clock.
 
 use std::collections::HashSet;
 use std::io;
@@ -15,22 +15,22 @@ use super::process::{Found, Process};
 use super::source::{Source, chunk_offset};
 use crate::model::names;
 
-/// Chunks whose clock readings are looked at, spread over the file.
+/// Chunks whose clock readings are read, spread over the file.
 const SAMPLES: u32 = 512;
-/// Slowest and fastest believable counter, in nanoseconds a tick: 10 MHz and 50 GHz.
+/// Plausible nanoseconds per tick: counters of 50 GHz to 10 MHz.
 const BELIEVABLE_TICK: std::ops::RangeInclusive<f64> = 0.02..=100.0;
 
-/// Trace files, opened.
+/// Open trace files.
 #[derive(Default)]
 pub struct Traces {
-    /// One for each readable file, in the order of their start.
+    /// The readable files, in the order of their start.
     pub processes: Vec<Process>,
     unreadable: Vec<Damage>,
     not_begun: Vec<Damage>,
 }
 
 impl Traces {
-    /// All that could not be read, as far as is known by now.
+    /// Returns the damage found so far.
     pub fn damage(&self) -> Vec<Damage> {
         let of_process = |process: &Process| {
             let logs = [&process.damage, &process.found.damage];
@@ -39,20 +39,20 @@ impl Traces {
                 .collect::<Vec<_>>()
         };
         let readable = self.processes.iter().flat_map(of_process);
-        // A file without anything in it is no loss beside others, and all there is to say of it
-        // when it is alone.
+        // A file without a header is no damage beside others, but the only thing to report alone.
         let not_begun = self.not_begun.iter().filter(|_| self.processes.is_empty());
         let unreadable = self.unreadable.iter().chain(not_begun);
         unreadable.cloned().chain(readable).collect()
     }
 
-    /// Files of processes that ended between making their trace and opening it: no call of theirs
-    /// was made by then that could be recorded.
+    /// Returns the number of files whose process ended before it wrote a header: it made no call
+    /// that could be recorded.
     pub fn not_begun(&self) -> usize {
         self.not_begun.len()
     }
 
-    /// Leaves out the processes that `objection` gives a reason against. Reasons are listed as damage.
+    /// Removes the processes for which `objection` returns a reason. Reasons are reported as
+    /// damage.
     pub fn leave_out(&mut self, objection: impl Fn(&Process) -> Option<String>) {
         let unreadable = &mut self.unreadable;
         self.processes.retain(|process| {
@@ -62,21 +62,21 @@ impl Traces {
         });
     }
 
-    /// Takes what a scan found besides calls.
+    /// Sets what a scan found besides calls.
     pub fn take_found(&mut self, found: Vec<Found>) {
         for (process, found) in self.processes.iter_mut().zip(found) {
             process.found = found;
         }
     }
 
-    /// The moment the first of them started, wall clock in nanoseconds.
+    /// Returns the start of the first process: wall clock, in ns since 1970.
     pub fn start(&self) -> u64 {
         self.processes.first().map_or(0, |process| process.header.realtime_ns)
     }
 }
 
-/// Opens trace files and reads their headers. What cannot be opened or read becomes damage. A file given
-/// twice, under whatever names, counts once.
+/// Opens trace files and reads their headers. What cannot be opened or read becomes damage. A file
+/// given twice, under whatever names, counts once.
 pub fn open(files: &[PathBuf]) -> Traces {
     let mut traces = Traces::default();
     let most_open = most_open();
@@ -175,7 +175,7 @@ fn survey(path: &Path, source: Source, log: &mut Log) -> Survey {
     Survey::Trace(Box::new(process))
 }
 
-/// Chunks that were claimed and that the file reaches, a last one in part.
+/// Returns the number of claimed chunks that the file has, the last one maybe in part.
 fn readable_chunks(header: &Header, len: u64, log: &mut Log) -> u32 {
     let room = header.capacity.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64;
     let claimed = match u32::try_from(room).unwrap_or(u32::MAX) {
@@ -196,7 +196,7 @@ fn readable_chunks(header: &Header, len: u64, log: &mut Log) -> u32 {
     if len > chunk_offset(whole) { whole + 1 } else { whole }
 }
 
-/// A counter's rate comes from the two readings of all clocks that lie furthest apart.
+/// Sets the length of a tick, by the first and the latest reading of the clocks.
 pub fn set_clock(process: &mut Process) {
     let header = process.header;
     process.clock_note = None;

@@ -25,6 +25,8 @@ pub struct Event {
     pub summary: Option<Summary>,
     /// Return addresses above the call's caller, innermost first.
     pub frames: Vec<u64>,
+    /// Entries of the recorded words of the stack, from which the frames can be found.
+    pub stack_words: Vec<u64>,
     /// File-wide slot number of the call.
     pub slot: u64,
 }
@@ -41,6 +43,7 @@ impl Event {
             gaps: Vec::new(),
             summary: None,
             frames: Vec::new(),
+            stack_words: Vec::new(),
             slot: 0,
         }
     }

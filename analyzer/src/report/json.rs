@@ -249,7 +249,7 @@ fn chains(traces: &Traces, overview: &Overview, symbols: &Symbols, options: &Opt
         Some(json!({
             "pid": process.header.pid,
             "tid": chain.tid,
-            "site": symbols.site(process, *of, chain.caller).name(),
+            "site": overview.chain_site(process, *of, chain, symbols).name(),
             "first": format!("{:#x}", chain.first),
             "last": format!("{:#x}", chain.last),
             "first_len": chain.first_len,

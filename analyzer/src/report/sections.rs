@@ -237,7 +237,7 @@ fn chains(section: &Section<'_>) -> String {
             continue;
         };
         shown += 1;
-        let site = section.symbols.site(process, *of, chain.caller);
+        let site = section.overview.chain_site(process, *of, chain, section.symbols);
         table.row([
             format!("{}: {:#x} {arrow} {:#x}", site.name(), chain.first, chain.last),
             count(chain.growths),

@@ -1,16 +1,19 @@
 //! Totals over all processes, with names for call sites.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::bytes::Bytes;
 use super::chain::Chain;
 use super::counts::{Moves, OutcomeStats, ThreadStats};
 use super::placement::Placement;
 use super::process::{Counter, Stats};
 use super::sites::SiteStats;
 use super::timeline::Timeline;
-use crate::load::{Process, Traces, scan};
+use crate::load::{Index, Met, Process, Traces, in_order, scan};
 use crate::model::{Filter, Why};
+use crate::named::Namer;
 use crate::symbols::{Site, Symbols};
 
 /// A call site by name, over all processes.
@@ -28,6 +31,8 @@ pub struct NamedFailure {
     pub calls: u64,
     /// Call site of the first one.
     pub site: Arc<Site>,
+    /// Whether `site` is the caller, because the stack is not known yet.
+    is_by_caller: bool,
 }
 
 /// Totals of a process.
@@ -65,12 +70,26 @@ pub struct Overview {
     /// Growth chains, each with the index of its process.
     pub chains: Vec<(usize, Chain)>,
     places: HashMap<String, usize>,
+    /// By process and address: the site of the last call that returned the address.
+    growers: HashMap<(usize, u64), Arc<Site>>,
 }
 
 impl Overview {
     /// Whether a process is counted: `--pid` leaves out all others.
     pub fn counts(&self, process: &Process) -> bool {
         self.pid.is_none_or(|pid| process.header.pid == pid)
+    }
+
+    /// The call site that grew a mapping last.
+    pub fn chain_site(
+        &self,
+        process: &Process,
+        of: usize,
+        chain: &Chain,
+        symbols: &Symbols,
+    ) -> Arc<Site> {
+        let grower = self.growers.get(&(of, chain.last));
+        grower.cloned().unwrap_or_else(|| symbols.site(process, of, chain.caller))
     }
 
     /// All call sites together.
@@ -97,6 +116,7 @@ impl Overview {
             pid: None,
             chains: Vec::new(),
             places: HashMap::new(),
+            growers: HashMap::new(),
         }
     }
 
@@ -111,6 +131,9 @@ impl Overview {
         let stats = count(traces, filter, |stats| overview.add_totals(stats));
         for (index, stats) in stats.iter().enumerate() {
             overview.add_symbolised(traces, index, stats, symbols);
+        }
+        if traces.processes.iter().any(|process| process.found.has_stacks) {
+            overview.add_sites_by_stack(traces, filter, symbols);
         }
         overview.finish();
         overview
@@ -135,10 +158,13 @@ impl Overview {
             let named = self.failures.entry(*why).or_insert_with(|| NamedFailure {
                 calls: 0,
                 site: symbols.site(process, index, failure.caller),
+                is_by_caller: process.found.has_stacks,
             });
             named.calls += failure.calls;
         }
-        for (key, more) in stats.sites.iter() {
+        // With stacks, sites are counted by the whole stack, in the order of time.
+        let by_caller = stats.sites.iter().filter(|_| !process.found.has_stacks);
+        for (key, more) in by_caller {
             let site = self.site(symbols.site(process, index, key.caller()));
             site.merge(more);
             if let Some(calls) = site.outcomes.get_mut(key.outcome()) {
@@ -151,6 +177,46 @@ impl Overview {
         let chains = stats.chains.longest();
         self.chains.extend(chains.into_iter().map(|chain| (index, chain)));
         self.add_threads(index, stats);
+    }
+
+    /// Adds the sites of processes that recorded stacks: the first frames outside libc and allocators.
+    fn add_sites_by_stack(&mut self, traces: &mut Traces, filter: &Filter, symbols: &Symbols) {
+        let index = Index::build(traces);
+        let mut namer = Namer::new(symbols);
+        let wanted = |met: &Met<'_>| {
+            met.process.found.has_stacks && filter.passes(met.process, met.of, met.tid, met.call)
+        };
+        // The callback returns no error.
+        let _ = in_order(traces, &index, wanted, |process, event| {
+            let of = event.process;
+            let named = namer.name(process, event);
+            match named.why.and_then(|why| self.failures.get_mut(&why)) {
+                None => {
+                    let address = named.event.call.result as u64;
+                    self.growers.insert((of, address), Arc::clone(&named.site.site));
+                }
+                Some(failure) if failure.is_by_caller => {
+                    failure.site = Arc::clone(&named.site.site);
+                    failure.is_by_caller = false;
+                }
+                Some(_) => {}
+            }
+            let site = self.site(Arc::clone(&named.site.site));
+            site.times.add(named.duration);
+            // Failed calls count only what they moved before they failed.
+            let has_failed = named.why.is_some();
+            let requested = if has_failed { 0 } else { named.bytes.requested() };
+            site.bytes.add(&Bytes::new(
+                requested.into(),
+                named.bytes.relocated().into(),
+                named.bytes.grown_in_place().into(),
+            ));
+            site.failed += u64::from(has_failed);
+            if let Some(calls) = site.outcomes.get_mut(named.event.call.outcome as usize - 1) {
+                *calls += 1;
+            }
+            Ok(ControlFlow::Continue(()))
+        });
     }
 
     /// The totals of a site. Sites with the same name and module share them across processes.

@@ -1,12 +1,14 @@
-//! Addresses into names: module, function, file and line, inlined frames.
+//! Symbols of addresses: module, function, file and line, inlined frames.
 //!
-//! A module is named by its path and its build id. The file at that path is believed only when its build id
-//! is the recorded one; debug information may lie in a file of its own ([`debug_files`]). What cannot be
-//! named stays `module+0xoffset`, which is right on every machine.
+//! A trace has the path and the build id of each module. The file at the path is used only if its
+//! build id is the recorded one; debug information may be in a separate file ([`debug_files`]). An
+//! address without a symbol is shown as `module+0xoffset`, which is the same on every machine.
 
 mod debug_files;
 mod object_file;
+mod responsible;
 mod site;
+mod unwind;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -17,9 +19,11 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::load::{NamedModule, Process, Traces};
-use crate::model::Filter;
+use crate::model::{Event, Filter};
 use object_file::ObjectFile;
+pub use responsible::inner_frames;
 pub use site::{Frame, Site};
+use unwind::StackMemory;
 
 /// Where symbols come from.
 #[derive(Args, Clone, Debug, Default)]
@@ -28,7 +32,8 @@ pub struct SymbolOptions {
     /// Root directory of a copy of the recording machine's files.
     #[arg(long, value_name = "DIRECTORY")]
     pub sysroot: Option<PathBuf>,
-    /// Further directory of programs or debug files (`.build-id/ab/cdef.debug`, or by name); repeatable.
+    /// Further directory of programs or debug files (`.build-id/ab/cdef.debug`, or by name);
+    /// repeatable.
     #[arg(long, value_name = "DIRECTORY")]
     pub debug_path: Vec<PathBuf>,
     /// Modules and offsets only.
@@ -39,7 +44,7 @@ pub struct SymbolOptions {
 /// Path and build id.
 type ModuleKey = (String, Vec<u8>);
 
-/// Names call sites; each address once.
+/// Symbolises addresses, each once.
 pub struct Symbols {
     options: SymbolOptions,
     objects: RefCell<HashMap<ModuleKey, Rc<ObjectFile>>>,
@@ -48,7 +53,7 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Knows nothing yet.
+    /// Makes a symboliser; files are read when they are needed.
     pub fn new(options: SymbolOptions) -> Self {
         Self {
             options,
@@ -58,7 +63,7 @@ impl Symbols {
         }
     }
 
-    /// The call site of a return address; `of` is the index of its process.
+    /// Returns the call site of a return address; `of` is the index of its process.
     pub fn site(&self, process: &Process, of: usize, address: u64) -> Arc<Site> {
         if let Some(site) = self.sites.borrow().get(&(of, address)) {
             return Arc::clone(site);
@@ -68,12 +73,28 @@ impl Symbols {
         site
     }
 
-    /// Why some names are missing, a sentence for each module concerned.
+    /// Returns the return addresses above a call's caller, innermost first: those that were
+    /// recorded, or those found in the recorded words of its stack.
+    pub fn frames(&self, process: &Process, event: &Event) -> Vec<u64> {
+        let found = StackMemory::of(&event.stack_words).map(|memory| {
+            memory.unwind(event.call.caller, |registers, memory| {
+                // A return address may be the first one of the next function.
+                let address = registers.ip.wrapping_sub(1);
+                let named = process.module_of(address)?;
+                let offset = offset_in_file(named, address);
+                self.object(named).step(offset, registers, memory)
+            })
+        });
+        let recorded = &event.frames;
+        found.filter(|found| found.len() >= recorded.len()).unwrap_or_else(|| recorded.clone())
+    }
+
+    /// Returns why symbols are missing, a sentence for each module.
     pub fn notes(&self) -> Vec<String> {
         self.notes.borrow().iter().cloned().collect()
     }
 
-    /// Turns the text of `--site` into the addresses it means, among those that occur.
+    /// Sets the addresses that the text of `--site` matches, among those that occur.
     pub fn pick_sites(
         &self,
         traces: &Traces,
@@ -92,8 +113,8 @@ impl Symbols {
         let Some(named) = process.module_of(address) else {
             return Site::bare(address);
         };
-        // The address of the call lies before the one it returns to.
-        let offset = address.wrapping_sub(named.module.start).wrapping_add(named.module.offset);
+        // The call is before the address it returns to.
+        let offset = offset_in_file(named, address);
         let mut site = Site::in_module(&named.path, offset, build_id(named));
         if self.options.no_symbols {
             return site;
@@ -116,6 +137,10 @@ impl Symbols {
         self.objects.borrow_mut().insert(key, Rc::clone(&object));
         object
     }
+}
+
+fn offset_in_file(named: &NamedModule, address: u64) -> u64 {
+    address.wrapping_sub(named.module.start).wrapping_add(named.module.offset)
 }
 
 fn build_id(named: &NamedModule) -> &[u8] {

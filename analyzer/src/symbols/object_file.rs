@@ -1,7 +1,7 @@
-//! One module's names: the file that was recorded, told by its build id, and its debug information.
+//! A module's symbols: its file, identified by its build id, and its debug information.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::cell::OnceCell;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -11,24 +11,30 @@ use object::{Object, ObjectSection, ReadCache, elf};
 use tracing::debug;
 
 use super::debug_files::{debug_files, module_files};
+use super::unwind::{Registers, StackMemory, UnwindTable};
 use super::{Frame, SymbolOptions};
+use crate::load::open_regular;
+use crate::model::units::printable;
 
-/// A file longer than this is no module.
+/// Longest file that is read as a module, in bytes.
 const MOST_BYTES: u64 = 8 << 30;
-/// Frames of one address; inlining is never this deep.
+/// Most frames of one address.
 const MOST_FRAMES: usize = 64;
 
-/// A module's names, as far as they were found.
+/// A module's symbols, as far as they were found.
 #[derive(Default)]
 pub struct ObjectFile {
-    /// Loaded segments: offset in the file, virtual address, length.
+    /// Loaded segments: offset in the file, virtual address, length, in bytes.
     segments: Vec<(u64, u64, u64)>,
     loaders: Vec<Loader>,
-    /// Why there are no names.
+    /// The module itself, and its unwind table once one is needed.
+    code: Option<PathBuf>,
+    unwind_table: OnceCell<Option<UnwindTable>>,
+    /// Why there are no symbols.
     pub note: Option<String>,
 }
 
-/// What a file says of itself.
+/// The identity of an ELF file.
 struct Identity {
     build_id: Vec<u8>,
     link: Option<(String, u32)>,
@@ -37,7 +43,7 @@ struct Identity {
 }
 
 impl ObjectFile {
-    /// Looks for the module and its debug information.
+    /// Finds the module and its debug information.
     pub fn find(options: &SymbolOptions, path: &str, build_id: &[u8]) -> Self {
         let mut found = Self::default();
         let mut other_build = None;
@@ -71,10 +77,11 @@ impl ObjectFile {
             let identity = Identity::of(&file).filter(|identity| identity.has_lines)?;
             fits(&file, &identity).then_some((file, identity))
         });
-        // A debug file keeps the addresses of the segments, but not always their offsets in the file.
+        // A debug file has the addresses of the segments, but not always their offsets.
         if let Some((_, identity)) = module.as_ref().or(debug.as_ref()) {
             found.segments.clone_from(&identity.segments);
         }
+        found.code = module.as_ref().map(|(file, _)| file.clone());
         for (file, _) in debug.into_iter().chain(module) {
             debug!(file = %file.display(), "names from");
             found.loaders.extend(Loader::new(&file).ok());
@@ -85,18 +92,42 @@ impl ObjectFile {
         found
     }
 
-    /// Frames at an offset in the module's file, innermost first.
-    pub fn frames(&self, offset: u64) -> Vec<Frame> {
+    fn virtual_address(&self, offset: u64) -> Option<u64> {
         let holds = |segment: &&(u64, u64, u64)| offset.wrapping_sub(segment.0) < segment.2;
-        let Some((start, address, _)) = self.segments.iter().find(holds) else {
+        let (start, address, _) = self.segments.iter().find(holds)?;
+        Some(address.wrapping_add(offset.wrapping_sub(*start)))
+    }
+
+    /// Finds the registers of the caller of the function at an offset in the module's file, by its
+    /// unwind table; `None` if it has none.
+    pub fn step(
+        &self,
+        offset: u64,
+        registers: Registers,
+        memory: &StackMemory,
+    ) -> Option<Registers> {
+        let table = self.unwind_table.get_or_init(|| unwind_table(self.code.as_deref()?));
+        table.as_ref()?.step(self.virtual_address(offset)?, registers, memory)
+    }
+
+    /// Returns the frames at an offset in the module's file, innermost first.
+    pub fn frames(&self, offset: u64) -> Vec<Frame> {
+        let Some(address) = self.virtual_address(offset) else {
             return Vec::new();
         };
-        let address = address.wrapping_add(offset.wrapping_sub(*start));
         let with_lines = self.loaders.iter().find_map(|loader| frames_of(loader, address));
         with_lines
             .or_else(|| self.loaders.iter().find_map(|loader| symbol_of(loader, address)))
             .unwrap_or_default()
     }
+}
+
+/// Reads the unwind table of a module.
+fn unwind_table(path: &Path) -> Option<UnwindTable> {
+    let cache = ReadCache::new(open_regular(path).ok()?);
+    let file = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
+    let section = file.section_by_name(".eh_frame")?;
+    Some(UnwindTable::new(section.data().ok()?.to_vec(), section.address()))
 }
 
 fn reason(path: &str, other_build: Option<&Path>) -> String {
@@ -122,8 +153,8 @@ fn frames_of(loader: &Loader, address: u64) -> Option<Vec<Frame>> {
         }
         let function = frame.function.as_ref().and_then(|function| function.demangle().ok());
         found.push(Frame {
-            function: function.map(Cow::into_owned),
-            file: frame.location.as_ref().and_then(|place| place.file).map(str::to_owned),
+            function: function.as_deref().map(printable),
+            file: frame.location.as_ref().and_then(|place| place.file).map(printable),
             line: frame.location.as_ref().and_then(|place| place.line),
         });
     }
@@ -149,16 +180,16 @@ fn symbol_of(loader: &Loader, address: u64) -> Option<Vec<Frame>> {
 /// Demangles the name of a symbol. C names stay: the C++ demangler takes `w` as the type `wchar_t`.
 fn demangle(name: &str) -> String {
     if !name.starts_with("_Z") && !name.starts_with("_R") {
-        return name.to_owned();
+        return printable(name);
     }
-    addr2line::demangle_auto(Cow::Borrowed(name), None).into_owned()
+    printable(&addr2line::demangle_auto(Cow::Borrowed(name), None))
 }
 
 impl Identity {
     fn of(path: &Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
+        let file = open_regular(path).ok()?;
         let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || metadata.len() > MOST_BYTES {
+        if metadata.len() > MOST_BYTES {
             return None;
         }
         let cache = ReadCache::new(file);
@@ -182,9 +213,9 @@ impl Identity {
     }
 }
 
-/// The checksum that `.gnu_debuglink` holds of the file it names.
+/// Returns the checksum of a file as `.gnu_debuglink` has it.
 fn checksum(path: &Path) -> Option<u32> {
-    let mut file = File::open(path).ok()?;
+    let mut file = open_regular(path).ok()?;
     let mut hasher = crc32fast::Hasher::new();
     let mut buffer = vec![0; 1 << 16];
     loop {

@@ -1,4 +1,4 @@
-//! A call site as people read it.
+//! Call sites.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -7,44 +7,46 @@ use serde::Serialize;
 
 use crate::model::units::printable;
 
-/// A function's share of an address; inlined functions come first.
+/// A function at an address. Inlined functions come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Frame {
     /// Its name, demangled.
     pub function: Option<String>,
-    /// Source file as the compiler was told it.
+    /// Source file as given to the compiler.
     pub file: Option<String>,
-    /// Line in it.
+    /// Line.
     pub line: Option<u32>,
 }
 
-/// Where a call came from.
+/// A call site.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Site {
-    /// Path of the module; none where no module is known.
+    /// Path of the module, if one is known.
     pub module: Option<String>,
     /// Offset in the module's file, or the address itself.
     pub offset: u64,
     /// Build id, hexadecimal.
     pub build_id: String,
+    /// The outermost function of libc or of an allocator through which the call was made.
+    pub via: Option<String>,
     /// Innermost first.
     pub frames: Vec<Frame>,
-    /// Why there are no names, where that is worth saying.
+    /// Why there are no symbols, if there is a reason to give.
     pub note: Option<String>,
 }
 
 impl Site {
-    /// An address outside every known module.
+    /// Makes a site outside every known module.
     pub fn bare(address: u64) -> Self {
         Self { offset: address, ..Self::default() }
     }
 
-    /// A place in a module.
+    /// Makes a site in a module.
     pub fn in_module(path: &str, offset: u64, build_id: &[u8]) -> Self {
         Self { module: Some(path.to_owned()), offset, build_id: hex(build_id), ..Self::default() }
     }
 
-    /// `module+0xoffset`, the same on every machine; the bare address outside every module.
+    /// Returns `module+0xoffset`, the same on every machine; the address outside every module.
     pub fn place(&self) -> String {
         match &self.module {
             Some(path) => format!("{}+{:#x}", base_name(path), self.offset),
@@ -53,9 +55,24 @@ impl Site {
         }
     }
 
-    /// One line: `function (file:line)`, as much of it as is known.
+    /// Returns `function (file:line)`, as far as known.
     pub fn name(&self) -> String {
-        printable(&self.raw_name())
+        match &self.via {
+            Some(function) => printable(&format!("{} via {function}", self.raw_name())),
+            None => printable(&self.raw_name()),
+        }
+    }
+
+    /// Returns the name of the function, as far as it is known.
+    pub fn function(&self) -> String {
+        let function = self.frames.last().and_then(|frame| frame.function.as_deref());
+        let function = function.map(|name| {
+            // glibc's own names of its functions.
+            let name = name.strip_prefix("__GI_").unwrap_or(name);
+            let name = name.strip_prefix("__libc_").unwrap_or(name);
+            name.split_once("+0x").map_or(name, |(name, _)| name).to_owned()
+        });
+        function.unwrap_or_else(|| self.place())
     }
 
     fn raw_name(&self) -> String {
@@ -72,7 +89,7 @@ impl Site {
         }
     }
 
-    /// Frames from the outermost to the innermost, for flame graphs.
+    /// Returns the frames from the outermost to the innermost, for flame graphs.
     pub fn stack(&self) -> Vec<String> {
         if self.frames.is_empty() {
             return vec![self.place()];
@@ -108,12 +125,13 @@ impl Site {
         };
         shortened(&self.name())
             || self.place().contains(text)
+            || self.via.as_ref().is_some_and(|via| via.contains(text))
             || self.module.as_ref().is_some_and(|path| path.contains(text))
             || self.frames.iter().any(in_frame)
     }
 }
 
-/// Bytes as people write a build id.
+/// Returns bytes as the digits of a build id.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -125,7 +143,7 @@ fn base_name(path: &str) -> &str {
     Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or(path)
 }
 
-/// `file.c:12`.
+/// Returns `file.c:12`.
 fn location(frame: &Frame) -> Option<String> {
     let file = base_name(frame.file.as_deref()?);
     Some(frame.line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))

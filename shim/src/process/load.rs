@@ -96,6 +96,8 @@ unsafe fn open(trace: &TraceSettings<'_>, environment: *mut *const c_char) -> bo
     clock::choose();
     // SAFETY: this is the one call, and the trace is opened after it.
     unsafe { identity::gather(trace.directory) };
+    #[cfg(target_arch = "x86_64")]
+    crate::recording::stack_words::set_environment(environment.addr());
     if !trace.concerns_program(identity::exe()) {
         return false;
     }

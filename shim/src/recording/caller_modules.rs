@@ -60,7 +60,8 @@ fn record_module_of(caller: u64) {
     });
 }
 
-fn was_found(address: u64) -> bool {
+/// Whether `address` is in a module that was found late.
+pub(super) fn was_found(address: u64) -> bool {
     let count = WIPED.code_count.load(Ordering::Relaxed) as usize;
     WIPED.code_found.iter().take(count).any(|[start, end]| {
         Range { start: start.load(Ordering::Relaxed), end: end.load(Ordering::Relaxed) }

@@ -32,6 +32,8 @@ struct Identity {
     boot_id: [u8; 16],
     modules: [LoadedModule; MOST_MODULES],
     module_count: usize,
+    /// From the lowest library to the end of the highest. The executable, the first module, is elsewhere.
+    libraries: [u64; 2],
 }
 
 /// Written by `gather` alone, at load; read once the trace is open.
@@ -51,6 +53,7 @@ static IDENTITY: SyncCell<Identity> = SyncCell::new(Identity {
         path: Text::EMPTY,
     }; MOST_MODULES],
     module_count: 0,
+    libraries: [u64::MAX, 0],
 });
 
 fn identity() -> &'static Identity {
@@ -166,6 +169,10 @@ unsafe extern "C" fn take_module(
         };
         // The loader gives the executable an empty name.
         module.path.push(if name.is_empty() { identity.exe.get() } else { name });
+        if identity.module_count > 0 {
+            let [lowest, highest] = identity.libraries;
+            identity.libraries = [lowest.min(start), highest.max(end)];
+        }
         identity.module_count += 1;
     }
     0
@@ -227,7 +234,9 @@ pub(crate) fn boot_id() -> [u8; 16] {
 /// Whether `address` is in a module that was loaded with the program.
 pub(crate) fn knows_code_at(address: u64) -> bool {
     let identity = identity();
-    let mut modules = identity.modules.iter().take(identity.module_count);
+    let [lowest, highest] = identity.libraries;
+    let count = if (lowest..highest).contains(&address) { identity.module_count } else { 1 };
+    let mut modules = identity.modules.iter().take(identity.module_count.min(count));
     modules.any(|module| (module.start..module.end).contains(&address))
 }
 

@@ -17,6 +17,8 @@ pub(crate) mod clock;
 pub(crate) mod identity;
 pub(crate) mod return_address;
 pub(crate) mod ring;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod stack_words;
 
 pub(crate) use call_record::CallRecord;
 
@@ -69,6 +71,9 @@ fn store(call: &Call, caller: &Caller, claimed: Option<Claim>) {
             claim.store(0, &Record::Call(*call));
             if config::stack_depth() != 0 {
                 append_stack(claim.number(), caller);
+                // Arm's compilers keep frame pointers.
+                #[cfg(target_arch = "x86_64")]
+                stack_words::append(claim.number(), caller);
             }
         }
         Err(loss) => ring::count_lost(loss),

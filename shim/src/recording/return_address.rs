@@ -117,20 +117,42 @@ impl Caller {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+impl Caller {
+    /// Returns the caller's stack pointer once the call has returned, and its frame pointer. `None` where
+    /// the caller is unknown.
+    pub(crate) fn registers(&self) -> Option<[usize; 2]> {
+        (self.address != 0).then(|| [self.frame + size_of::<[usize; 2]>(), self.above])
+    }
+
+    /// Calls `take` with the words of the stack above the call, in the order of addresses, until it returns
+    /// false, memory cannot be read, or `most` words were taken.
+    pub(crate) fn words_up(&self, most: usize, mut take: impl FnMut(usize) -> bool) {
+        let mut stack = StackWindow::of(self.frame);
+        let first = self.frame + size_of::<[usize; 2]>();
+        for index in 0..most {
+            match stack.link_at(first + index * size_of::<usize>()) {
+                Some([word, _]) if take(word) => {}
+                _ => return,
+            }
+        }
+    }
+}
+
 /// The stack above a live frame. The page of that frame is read directly, since it cannot be
 /// unreadable in part; further up the kernel reads, a few frames with one system call.
 struct StackWindow {
     page_end: usize,
     start: usize,
     len: usize,
-    words: [usize; 128],
+    words: [usize; 256],
 }
 
 impl StackWindow {
     /// `frame` is that of a function which has not returned.
     fn of(frame: usize) -> Self {
         let page = page_size() as usize;
-        Self { page_end: (frame & !(page - 1)) + page, start: 0, len: 0, words: [0; 128] }
+        Self { page_end: (frame & !(page - 1)) + page, start: 0, len: 0, words: [0; 256] }
     }
 
     /// Reads the two words at an aligned address above the live frame; `None` where they cannot be

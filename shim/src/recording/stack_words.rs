@@ -1,0 +1,99 @@
+//! Records the words of a stack from which the analyzer finds frames by unwind tables.
+//!
+//! glibc and most programs have no frame pointers. Their unwind tables are not read here: a
+//! `dlclose` in another thread may unmap a table at any time. All that the tables' rules read are
+//! return addresses and saved frame pointers, so only words that point into code or into the stack
+//! are recorded, about a tenth.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use mremap_trace::{FRAMES_PER_RECORD, Record, StackWords};
+
+use crate::process::config;
+use crate::recording::return_address::Caller;
+use crate::recording::{caller_modules, identity, ring};
+
+/// Words of the stack that are looked at for each frame wanted.
+const WORDS_PER_FRAME: usize = 64;
+/// Frames that may be missed because a word only looks like a return address.
+const CODE_WORDS_PER_FRAME: usize = 4;
+
+/// Appends words of the stack above a call's frame.
+#[cold]
+pub(super) fn append(call: u32, caller: &Caller) {
+    let Some([sp, fp]) = caller.registers() else { return };
+    let depth = usize::from(config::stack_depth());
+    let mut list = List { record: StackWords { call, ..StackWords::default() } };
+    list.push(0, sp as u64);
+    list.push(0, fp as u64);
+    let most = depth * WORDS_PER_FRAME;
+    let end = end_of(sp, most);
+    let (mut distance, mut code_words, mut follows_frame_pointer) = (0, 0, false);
+    caller.words_up((end - sp) / size_of::<usize>(), |word| {
+        let is_in_stack = (sp..end).contains(&word);
+        let is_code = !is_in_stack && is_code(word as u64);
+        // The word above a saved frame pointer is a return address, even to code of a JIT compiler.
+        if is_in_stack || is_code || follows_frame_pointer && word != 0 {
+            list.push(distance, word as u64);
+            distance = 0;
+        }
+        code_words += usize::from(is_code);
+        follows_frame_pointer = is_in_stack;
+        distance += 1;
+        code_words < depth * CODE_WORDS_PER_FRAME
+    });
+    list.flush();
+}
+
+/// Where the main thread's frames end: its environment is above them.
+static ENVIRONMENT: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets the address of the environment. At load.
+pub(crate) fn set_environment(address: usize) {
+    ENVIRONMENT.store(address, Ordering::Relaxed);
+}
+
+/// Where to stop looking, at most `most` words above `sp`.
+fn end_of(sp: usize, most: usize) -> usize {
+    let end = sp + most * size_of::<usize>();
+    let environment = ENVIRONMENT.load(Ordering::Relaxed);
+    if (sp..end).contains(&environment) { environment } else { end }
+}
+
+fn is_code(address: u64) -> bool {
+    // Most words are small numbers.
+    address > 1 << 16 && (identity::knows_code_at(address) || caller_modules::was_found(address))
+}
+
+/// Entries on their way into records.
+struct List {
+    record: StackWords,
+}
+
+impl List {
+    fn push(&mut self, mut distance: usize, value: u64) {
+        while distance > usize::from(StackWords::LONGEST) {
+            self.push_entry(StackWords::entry(StackWords::LONGEST, 0));
+            distance -= usize::from(StackWords::LONGEST);
+        }
+        self.push_entry(StackWords::entry(distance as u8, value));
+    }
+
+    fn push_entry(&mut self, entry: u64) {
+        if let Some(place) = self.record.entries.get_mut(usize::from(self.record.count)) {
+            *place = entry;
+            self.record.count += 1;
+        }
+        if usize::from(self.record.count) == FRAMES_PER_RECORD {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.record.count > 0 {
+            ring::append(&Record::StackWords(self.record));
+            self.record.first = self.record.first.wrapping_add(self.record.count);
+            self.record.count = 0;
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Stacks through code without frame pointers, which glibc and most programs are.
+#![cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+
+use std::process::Command;
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::preload::is_guest;
+
+#[test]
+fn names_the_function_that_calls_realloc() {
+    if is_guest() {
+        return;
+    }
+    let artifacts = Artifacts::get();
+    let directory = tempfile::tempdir().expect("a directory");
+    let traces = directory.path().to_str().expect("text");
+    let run = Command::new(artifacts.analyzer())
+        .args(["run", "--trace", traces, "--libc", "patch", "--stack", "16", "--"])
+        .arg(artifacts.fixture("grows"))
+        .output()
+        .expect("the analyzer runs");
+    assert!(run.status.success(), "{run:?}");
+    let report = Command::new(artifacts.analyzer())
+        .args(["report", "--json", traces])
+        .output()
+        .expect("the analyzer runs");
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).expect("JSON");
+    let sites = report["sites"].as_array().expect("sites");
+    let calls_of = |function: &str| {
+        let named = |site: &&serde_json::Value| {
+            let name = site["site"].as_str().unwrap_or_default();
+            name.starts_with(function) && name.ends_with(" via realloc")
+        };
+        sites.iter().find(named).map(|site| site["calls"].as_u64().expect("a number"))
+    };
+    assert_eq!(calls_of("grow_often (grows.c:8)"), Some(199), "{sites:#?}");
+    assert_eq!(calls_of("grow_by_doubling (grows.c:13)"), Some(5), "{sites:#?}");
+    let chain = report["chains"][0]["site"].as_str().expect("a chain");
+    assert!(chain.starts_with("grow_often"), "{chain}");
+}
