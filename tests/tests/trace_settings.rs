@@ -189,7 +189,7 @@ fn a_move_that_was_long_half_done_is_told_of_once() {
         panic!("one message: {told:?}");
     };
     let microseconds =
-        told.strip_prefix("other threads could see a move half-done for microseconds: ");
+        told.strip_prefix("other threads could see a half-done move, for microseconds: ");
     let microseconds: u64 = microseconds.expect("the message").parse().expect("a number");
     assert!(microseconds >= 1000, "{told}");
 }
