@@ -6,17 +6,14 @@
 //! processes inherit it from the thread that makes them. It is installed by `prctl` or `seccomp`,
 //! whose hooks call [`mark`], or was there before `exec`, which [`detect`] finds at load.
 //!
-//! ```text
-//!                            INSTALLED
-//!            nobody          ON_A_THREAD               ON_ALL
-//!  this    ┌──────────────┬─────────────────────────┬──────────┐
-//!  thread  │ not filtered │ filtered if it installed│ filtered │
-//!          │              │ one, or is seen first   │          │
-//!          └──────────────┴─────────────────────────┴──────────┘
-//! ```
+//! | filters installed | this thread is filtered |
+//! |---|---|
+//! | none | no |
+//! | by a thread for itself | if it is that thread, or is first seen later |
+//! | for all threads, or before `exec` | yes |
 //!
-//! A thread that is seen for the first time after a filter was installed may have inherited it.
-//! Nothing that such a filter must admit could tell, so the thread counts as filtered.
+//! A thread that is first seen after a filter was installed may have inherited it. No system call
+//! that every filter admits would tell, so the thread counts as filtered.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
