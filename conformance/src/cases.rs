@@ -59,8 +59,8 @@ pub fn record(name: &str, case: &Case, states: &[State]) -> Result<String> {
     Ok(format!("\ncase {name}\n{}\n{}", serde_json::to_string(case)?, written(states)))
 }
 
-/// Random moves of memory, shared memory and files: the case of a number in a run of a seed, with the
-/// model's outcome. `None` where nothing is left of the case.
+/// Random moves of memory, shared memory and files: the case of a number in a run of a seed, with
+/// the model's outcome. `None` where nothing is left of the case.
 pub fn random(seed: u64, number: u64) -> Option<Test> {
     let mut case = transcript::portable_case(seed, number);
     for vma in &mut case.vmas {
@@ -101,7 +101,8 @@ pub fn digest(states: &[State]) -> u64 {
     })
 }
 
-/// Why a case cannot be run here: a kind or mark that this kernel, or the process's privileges, lack.
+/// Why a case cannot be run here: a kind or mark that this kernel, or the process's privileges,
+/// lack.
 pub fn missing(case: &Case, features: Features) -> Option<String> {
     let mut names = BTreeSet::new();
     let name = |json: serde_json::Result<String>| json.unwrap_or_default().replace('"', "");

@@ -48,7 +48,8 @@ const HERE: u64 = 0x1100_0000_0000;
 const THERE: u64 = 0x1200_0000_0000;
 const AREA: u64 = 0x1300_0000_0000;
 
-/// The errno of a growth in place, a move and a call that changes nothing, with ever more mappings free.
+/// The errno of a growth in place, a move and a call that changes nothing, with ever more mappings
+/// free.
 fn try_at_the_limit() -> Option<Vec<u64>> {
     let (mut moving, mut free) = (HERE, THERE);
     if !map(GROWING, LEN) || !map(moving, LEN) {

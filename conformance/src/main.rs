@@ -1,9 +1,10 @@
-//! `mremap-conformance`: compares the `mremap` of the kernel that it runs on with that of Linux 6.17, and
-//! prints the result as TAP. It needs no `/proc`, no privileges and no files; built statically it runs
-//! in any container, in gVisor and under `qemu-x86_64`.
+//! `mremap-conformance`: compares the `mremap` of the kernel that it runs on with that of Linux
+//! 6.17, and prints the result as TAP. It needs no `/proc`, no privileges and no files; built
+//! statically it runs in any container, in gVisor and under `qemu-x86_64`.
 //!
-//! The path of a case: [`cases`] has its layout, requests and outcome on Linux 6.17 (recorded for named
-//! cases, by [`model`] for random ones); [`run`] carries it out in a child; [`picture`] draws a difference.
+//! The path of a case: [`cases`] has its layout, requests and outcome on Linux 6.17 (recorded for
+//! named cases, by [`model`] for random ones); [`run`] carries it out in a child; [`picture`] draws
+//! a difference.
 
 mod cases;
 mod limit;
@@ -30,8 +31,8 @@ use run::{Runner, watched};
 
 /// Compares the mremap of this kernel with that of Linux 6.17; prints TAP.
 ///
-/// Exit status: 0 everything is as on Linux 6.17, 1 something differs, 2 the command is wrong or no case
-/// could be run.
+/// Exit status: 0 everything is as on Linux 6.17, 1 something differs, 2 the command is wrong or no
+/// case could be run.
 #[derive(Debug, Parser)]
 #[command(name = "mremap-conformance", version)]
 struct Options {
@@ -119,8 +120,8 @@ enum Verdict {
     Differs(String),
 }
 
-/// A runner, what this system lets a case contain, and the directory of the runner's files. These keep
-/// their names, by which the preload library may look them up.
+/// A runner, what this system lets a case contain, and the directory of the runner's files. These
+/// keep their names, by which the preload library may look them up.
 struct Session {
     runner: Runner,
     features: Features,

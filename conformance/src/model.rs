@@ -1,5 +1,6 @@
-//! Linux 6.17 as a model: what a move leaves of a layout, page by page. `mremap_plan` judges the request
-//! and walks the VMAs. The outcomes that were recorded on Linux 6.17 prove the model (`tests/recorded.rs`).
+//! Linux 6.17 as a model: what a move leaves of a layout, page by page. `mremap_plan` judges the
+//! request and walks the VMAs. The outcomes that were recorded on Linux 6.17 prove the model
+//! (`tests/recorded.rs`).
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -1,5 +1,5 @@
-//! Draws a case whose outcome differs: each request, its result and the pages around it, as Linux 6.17
-//! leaves them and as this kernel does.
+//! Draws a case whose outcome differs: each request, its result and the pages around it, as Linux
+//! 6.17 leaves them and as this kernel does.
 
 use std::fmt::Write as _;
 
@@ -66,8 +66,8 @@ fn pages(state: &State, row: &[u64]) -> String {
     row.iter().map(page).collect::<Vec<_>>().join(" ")
 }
 
-/// Runs of pages that are mapped in one of the states, cut to the width of a line, without those that
-/// nothing happened to.
+/// Runs of pages that are mapped in one of the states, cut to the width of a line, without those
+/// that nothing happened to.
 fn rows(states: &[&State; 3]) -> Vec<Vec<u64>> {
     let mut addresses: Vec<u64> =
         states.iter().flat_map(|state| state.pages.keys().copied()).collect();

@@ -1,5 +1,5 @@
-//! Carries a case out in a forked child and looks at the watched pages, by system calls that every kernel
-//! has: `mincore` finds mapped pages, a pipe reads and writes them without faulting.
+//! Carries a case out in a forked child and looks at the watched pages, by system calls that every
+//! kernel has: `mincore` finds mapped pages, a pipe reads and writes them without faulting.
 
 use std::collections::BTreeSet;
 
@@ -80,8 +80,8 @@ fn make_requests(case: &Case, watched: &[u64], out: &mut SharedWords) -> i32 {
     0
 }
 
-/// The call under test, through libc's `syscall`, so that a preload library can interpose it and no C
-/// library changes the arguments. Returns an address, or minus the errno.
+/// The call under test, through libc's `syscall`, so that a preload library can interpose it and no
+/// C library changes the arguments. Returns an address, or minus the errno.
 fn mremap(request: &Request) -> i64 {
     let &Request { old, old_len, new_len, flags, new } = request;
     // SAFETY: the ranges belong to the case; this process uses no memory in them.
@@ -94,8 +94,8 @@ fn errno() -> i32 {
     std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// Whether user space ends at 2^47, as with four levels of page tables. The cases about its end are made
-/// for that.
+/// Whether user space ends at 2^47, as with four levels of page tables. The cases about its end are
+/// made for that.
 pub fn user_space_ends_at_2_47() -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
     // SAFETY: nothing is mapped beyond 2^47 unless somebody asks for it by address.
@@ -140,8 +140,8 @@ impl Eye {
         (done == 0).then_some(Self { reader: ends[0], writer: ends[1] })
     }
 
-    /// Adds a state to `out`: the result, the number of words for pages, and an address and a word for
-    /// each mapped page. `watched` has the address of each page and the one to show.
+    /// Adds a state to `out`: the result, the number of words for pages, and an address and a word
+    /// for each mapped page. `watched` has the address of each page and the one to show.
     fn look(
         &mut self,
         result: i64,
@@ -189,8 +189,8 @@ impl Eye {
     fn can_write(&mut self, address: u64) -> bool {
         const BYTES: usize = 8;
         let mut rest = [0u8; BYTES];
-        // SAFETY: the kernel reads and writes the page, or answers EFAULT; nothing in it changes. What it
-        // could not write is read out of the pipe.
+        // SAFETY: the kernel reads and writes the page, or answers EFAULT; nothing in it changes.
+        // What it could not write is read out of the pipe.
         unsafe {
             let written = libc::write(self.writer, address as *const _, BYTES);
             let read = libc::read(self.reader, address as *mut _, BYTES);

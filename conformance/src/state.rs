@@ -1,5 +1,5 @@
-//! What a program can see of the watched pages after a request, found without `/proc`, and its form as
-//! text: in the recorded outcomes and in the pictures.
+//! What a program can see of the watched pages after a request, found without `/proc`, and its form
+//! as text: in the recorded outcomes and in the pictures.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -67,8 +67,8 @@ pub struct State {
 }
 
 impl fmt::Display for Page {
-    /// `B2` is page 2 of the second VMA, `f7` page 7 of a file, `0` zeros, `x` unreadable; `-` follows
-    /// if the page cannot be written.
+    /// `B2` is page 2 of the second VMA, `f7` page 7 of a file, `0` zeros, `x` unreadable; `-`
+    /// follows if the page cannot be written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.content {
             Content::Zero => f.write_str("0")?,
@@ -137,8 +137,8 @@ fn result_of(text: &str) -> anyhow::Result<i64> {
 }
 
 impl State {
-    /// Writes the state as lines: `= RESULT`, then one line for each run of mapped pages. `A0..7` are
-    /// pages 0 to 7 of a VMA.
+    /// Writes the state as lines: `= RESULT`, then one line for each run of mapped pages. `A0..7`
+    /// are pages 0 to 7 of a VMA.
     pub fn write(&self, text: &mut String) {
         text.push_str("  = ");
         text.push_str(&result_text(self.result));
