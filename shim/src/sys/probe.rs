@@ -60,8 +60,7 @@ fn choose_length() -> u64 {
     SMALLEST_TASK_SIZE
 }
 
-/// The errno of a growth that cannot succeed. `MREMAP_MAYMOVE` makes no difference but to a filter,
-/// which may admit nothing else.
+/// The errno of a growth that cannot succeed.
 #[inline]
 fn grow(start: u64, len: u64) -> Errno {
     let known = IMPOSSIBLE_LENGTH.load(Ordering::Relaxed);
@@ -69,7 +68,10 @@ fn grow(start: u64, len: u64) -> Errno {
 }
 
 fn grow_to(start: u64, len: u64, new_len: u64) -> Errno {
-    let request = Request { old: start, old_len: len, new_len, flags: Flags::MAYMOVE, new: 0 };
+    // A filter may admit no move without this flag. Else it would only make 6.17 and later look for
+    // a hole that large.
+    let flags = if seccomp::is_filtered() { Flags::MAYMOVE } else { Flags(0) };
+    let request = Request { old: start, old_len: len, new_len, flags, new: 0 };
     sys::mremap(&request).err().unwrap_or(Errno(0))
 }
 
