@@ -10,17 +10,28 @@ use mremap_trace::Header;
 /// Whether the process still runs. `None` if this cannot be known: it runs, or ran, on another
 /// machine or in another pid namespace.
 pub fn is_running(header: &Header) -> Option<bool> {
-    static OWN: OnceLock<([u8; 16], u64)> = OnceLock::new();
-    let (boot_id, namespace) = *OWN.get_or_init(|| (boot_id(), pid_namespace()));
-    let is_other_boot = header.boot_id != boot_id || boot_id == [0; 16];
+    static OWN: OnceLock<u64> = OnceLock::new();
+    let namespace = *OWN.get_or_init(pid_namespace);
     let is_other_namespace = header.pid_namespace != 0 && header.pid_namespace != namespace;
-    if is_other_boot || is_other_namespace {
+    if !is_this_boot(header) || is_other_namespace {
         return None;
     }
     let stat = fs::read(Path::new("/proc").join(header.pid.to_string()).join("stat"));
     let start_time = stat.ok().and_then(|stat| start_time(&stat));
     // A pid is used again, but not with the same start time.
     Some(start_time.is_some_and(|found| header.start_time == 0 || header.start_time == found))
+}
+
+/// Whether a trace was recorded on this machine since it was started.
+pub fn is_this_boot(header: &Header) -> bool {
+    let own = this_boot();
+    header.boot_id == own && own != [0; 16]
+}
+
+/// This machine's boot id, read once; zeros if unknown.
+pub fn this_boot() -> [u8; 16] {
+    static OWN: OnceLock<[u8; 16]> = OnceLock::new();
+    *OWN.get_or_init(boot_id)
 }
 
 /// Field 22 of `/proc/PID/stat`. The name, field 2, may contain spaces and parentheses.
@@ -34,7 +45,6 @@ fn pid_namespace() -> u64 {
     fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino())
 }
 
-/// This machine's boot id; zeros if unknown.
 fn boot_id() -> [u8; 16] {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let mut digits = text.chars().filter_map(|letter| letter.to_digit(16));

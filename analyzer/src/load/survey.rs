@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::damage::{Damage, Log};
 use super::files::most_open;
-use super::liveness::is_running;
+use super::liveness::{is_running, is_this_boot};
 use super::process::{Found, Process};
 use super::source::{Source, chunk_offset};
 use crate::model::names;
@@ -196,6 +196,28 @@ fn readable_chunks(header: &Header, len: u64, log: &mut Log) -> u32 {
     if len > chunk_offset(whole) { whole + 1 } else { whole }
 }
 
+/// Reads the clocks of the trace now, if this is the boot in which it was recorded.
+fn own_reading(header: &Header) -> Option<(u64, u64)> {
+    if !is_this_boot(header) {
+        return None;
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        // SAFETY: every x86-64 processor has RDTSC.
+        let ticks = unsafe { std::arch::x86_64::_rdtsc() };
+        let seconds = u64::try_from(time.tv_sec).ok()?;
+        Some((ticks, seconds.checked_mul(1_000_000_000)?.checked_add(time.tv_nsec as u64)?))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
+/// Whether a rate may be that of the same clocks: in another time namespace `CLOCK_MONOTONIC` differs by days.
+fn is_close(rate: f64, recorded: f64) -> bool {
+    !recorded.is_finite() || (rate / recorded - 1.0).abs() < 0.05
+}
+
 /// Sets the length of a tick, by the first and the latest reading of the clocks.
 pub fn set_clock(process: &mut Process) {
     let header = process.header;
@@ -203,10 +225,15 @@ pub fn set_clock(process: &mut Process) {
     if header.clock == Some(Clock::Nanoseconds) {
         return;
     }
-    let (ticks, monotonic_ns) = latest_reading(process);
-    let ticks = ticks.wrapping_sub(header.ticks);
-    let rate = monotonic_ns.wrapping_sub(header.monotonic_ns) as f64 / ticks as f64;
-    if header.clock == Some(Clock::Counter) && ticks > 0 && BELIEVABLE_TICK.contains(&rate) {
+    let rate_by = |(ticks, monotonic_ns): (u64, u64)| {
+        let ticks = ticks.wrapping_sub(header.ticks) as f64;
+        monotonic_ns.wrapping_sub(header.monotonic_ns) as f64 / ticks
+    };
+    let recorded = rate_by(latest_reading(process));
+    // A quiet process has readings microseconds apart. The clocks still run on in the same boot.
+    let present = own_reading(&header).map(rate_by);
+    let rate = present.filter(|rate| is_close(*rate, recorded)).unwrap_or(recorded);
+    if header.clock == Some(Clock::Counter) && BELIEVABLE_TICK.contains(&rate) {
         process.ns_per_tick = rate;
     } else {
         let clock = header.clock.map_or("of an unknown kind", Clock::name);
@@ -246,4 +273,24 @@ fn latest_reading(process: &Process) -> (u64, u64) {
         }
     }
     latest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_close, own_reading};
+    use crate::load::liveness::this_boot;
+    use mremap_trace::Header;
+
+    #[test]
+    fn reads_the_clocks_of_this_boot_only() {
+        let header = Header { boot_id: this_boot(), ..Header::default() };
+        assert_eq!(own_reading(&header).is_some(), cfg!(target_arch = "x86_64"));
+        assert_eq!(own_reading(&Header { boot_id: [7; 16], ..header }), None);
+    }
+
+    #[test]
+    fn takes_a_present_rate_only_near_the_recorded_one() {
+        assert!(is_close(0.476, 0.48) && is_close(0.476, f64::NAN));
+        assert!(!is_close(3.0, 0.476));
+    }
 }
