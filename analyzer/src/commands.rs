@@ -19,9 +19,12 @@ use crate::{diff, doctor, events, export, findings, html, live, report, run, sho
 
 /// Exit status for damaged or unreadable traces, wrong commands, and output that cannot be written.
 const TROUBLE: u8 = 2;
+/// The file that `html` writes by default.
+const PAGE: &str = "mremap.html";
 
 /// Runs a command. Errors go to stderr; returns the exit status.
 pub fn execute(cli: Cli) -> ExitCode {
+    terminal::set_color(cli.color);
     log_to_stderr(cli.verbose);
     match dispatch(cli.command) {
         Ok(status) => status,
@@ -149,8 +152,8 @@ fn check(traced: &Traced, how: (bool, usize)) -> Result<ExitCode> {
         let symbols = Symbols::new(traced.symbols.clone());
         let (filter, index) = prepare(traces, traced, &symbols);
         let observer = findings::observe(traces, &index, &filter)?;
-        let verdict = findings::write(traces, &observer, &symbols, how, out)?;
-        Ok(ExitCode::from(verdict.status()))
+        findings::write(traces, &observer, &symbols, how, out).or_else(ignore_broken_pipe)?;
+        Ok(ExitCode::from(findings::Verdict::of(&observer).status()))
     })
 }
 
@@ -218,13 +221,17 @@ fn export(
 
 fn page(output: Option<&Path>, traced: &Traced) -> Result<ExitCode> {
     let inputs = load::find(&traced.traces);
-    let mut target = export::Output::open(output, &inputs)?;
-    on_traces(&traced.traces, |traces, _| {
+    let file = output.unwrap_or(Path::new(PAGE));
+    let mut target = export::Output::open(Some(file).filter(|file| *file != "-"), &inputs)?;
+    on_traces(&traced.traces, |traces, out| {
         let symbols = Symbols::new(traced.symbols.clone());
         let overview = Overview::of(traces, &mut traced.filter(), &symbols);
         let (filter, index) = prepare(traces, traced, &symbols);
         html::write(traces, &index, &overview, &filter, &symbols, &mut target)?;
         target.commit()?;
+        if output.is_none() {
+            writeln!(out, "{PAGE}")?;
+        }
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -262,7 +269,7 @@ fn on_traces(
         eprintln!("mremap-analyzer: {damage}");
     }
     let status = written?;
-    flushed?;
+    flushed.map_err(anyhow::Error::from).or_else(ignore_broken_pipe)?;
     Ok(if damage.is_empty() { status } else { ExitCode::from(TROUBLE) })
 }
 

@@ -1,8 +1,8 @@
-//! The library behind `mremap-analyzer`: launches programs under the shim, reads the traces that it writes,
-//! and reports on them.
+//! The library behind `mremap-analyzer`: launches programs under the shim, reads the traces that it
+//! writes, and reports on them.
 //!
-//! The modules stand in the order in which data passes through them. Public are [`load`] and [`model`], which
-//! the fuzz targets call, and [`execute`], which is all of the program.
+//! The modules stand in the order in which data passes through them. Public are [`load`] and
+//! [`model`], which the fuzz targets call, and [`execute`], which is all of the program.
 
 // Launch: find a program, check that the shim can reach it, start it.
 mod program;

@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::io::{IsTerminal, Stdout, stderr, stdout};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use clap::ColorChoice;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Columns if the width is unknown.
@@ -30,13 +32,27 @@ pub fn is_utf8() -> bool {
         .is_some_and(|value| value.to_ascii_lowercase().replace('-', "").contains("utf8"))
 }
 
+/// What `--color` says.
+static COLOR: OnceLock<ColorChoice> = OnceLock::new();
+
+/// Sets when colours are printed, for the whole program. Only the first call counts.
+pub fn set_color(choice: ColorChoice) {
+    COLOR.get_or_init(|| choice);
+}
+
 /// Whether colours may be printed to standard output.
 pub fn is_coloured() -> bool {
     is_coloured_on(&stdout())
 }
 
-/// Whether colours may be printed there: on a terminal that is not dumb, unless `NO_COLOR` is set.
+/// Whether colours may be printed to an output. Without `--color`: on a terminal that is not dumb,
+/// unless `NO_COLOR` is set.
 pub fn is_coloured_on(place: &impl IsTerminal) -> bool {
+    match COLOR.get() {
+        Some(ColorChoice::Always) => return true,
+        Some(ColorChoice::Never) => return false,
+        Some(ColorChoice::Auto) | None => {}
+    }
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     !refused && !dumb && place.is_terminal()

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use common::*;
 use tempfile::TempDir;
@@ -31,7 +31,7 @@ fn run_help_explains_every_value_of_every_setting() {
 
 #[test]
 fn doctor_knows_every_setting() {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"));
     command.args(["doctor", "--json"]);
     for setting in mremap_settings::ALL {
         command.env(setting.name, setting.default.unwrap_or("x"));
@@ -139,4 +139,52 @@ fn run_fails_before_the_program_runs_when_nothing_can_be_recorded() {
         assert_eq!(run.status.code(), Some(3));
         assert_eq!(stderr(&run).lines().count(), 1, "{}", stderr(&run));
     }
+}
+
+#[test]
+fn check_keeps_its_status_when_the_reader_of_the_pipe_is_gone() {
+    let (_directory, file) = sample_file();
+    for options in [&["check"][..], &["check", "--json"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status = command.args(options).arg(&file).stdout(writer).status().unwrap();
+        assert_eq!(status.code(), Some(1), "{options:?}");
+    }
+}
+
+#[test]
+fn colors_are_printed_as_asked() {
+    let (_directory, file) = sample_file();
+    let is_colored = |arguments: &[&str]| {
+        let output = analyzer(&[arguments, &["check", &file]].concat());
+        stdout(&output).contains('\x1b')
+    };
+    assert!(is_colored(&["--color", "always"]));
+    assert!(!is_colored(&["--color", "never"]) && !is_colored(&[]), "in a pipe");
+}
+
+#[test]
+fn html_names_the_file_that_it_writes_by_default() {
+    let (directory, file) = sample_file();
+    let html = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"));
+        command.arg("html").args(options).arg(&file).current_dir(directory.path());
+        command.output().unwrap()
+    };
+    let output = html(&[]);
+    assert_eq!((output.status.code(), stdout(&output).trim()), (Some(0), "mremap.html"));
+    let page = fs::read(directory.path().join("mremap.html")).unwrap();
+    assert!(page.starts_with(b"<!doctype html>"), "{:?}", String::from_utf8_lossy(&page[..80]));
+    assert_eq!(html(&["-o", "-"]).stdout.len(), page.len());
+}
+
+#[test]
+fn completions_are_offered_for_shells() {
+    for (shell, word) in [("bash", "complete"), ("zsh", "#compdef"), ("fish", "complete -c")] {
+        let output = analyzer(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(stdout(&output).contains(word), "{shell}");
+    }
+    assert!(stdout(&analyzer(&["--help"])).contains("completions"));
 }

@@ -1,4 +1,5 @@
-//! `check`: each finding appears for the smallest trace that justifies it, and not for a similar one.
+//! `check`: each finding appears for the smallest trace that justifies it, and not for a similar
+//! one.
 #![allow(missing_docs)]
 
 use common::*;

@@ -1,4 +1,5 @@
-//! `mremap-analyzer doctor`: its self-test on this kernel, its checks of programs and settings, its status.
+//! `mremap-analyzer doctor`: its self-test on this kernel, its checks of programs and settings, its
+//! status.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,6 @@
-//! `mremap-analyzer run`: leaves input, output, signals and status to the program, refuses programs that the library
-//! cannot reach, and fails before the program runs when its calls cannot be recorded.
+//! `mremap-analyzer run`: leaves input, output, signals and status to the program, refuses programs
+//! that the library cannot reach, and fails before the program runs when its calls cannot be
+//! recorded.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -106,6 +107,18 @@ fn records_programs_by_the_name_typed() {
 }
 
 #[test]
+fn says_how_to_record_the_vmas_of_native_moves() {
+    let mover = Artifacts::get().example("snapshot");
+    let hint = |detail: &str| {
+        let said = text(&output(&["--detail", detail], &mover, &[]).stderr);
+        (said.contains(" native"), said.contains("run --detail vmas"), said)
+    };
+    let (is_native, is_hinted, said) = hint("calls");
+    assert_eq!(is_hinted, is_native, "{said}");
+    assert!(!hint("vmas").1);
+}
+
+#[test]
 fn takes_options_up_to_the_program_only() {
     let home = tempfile::tempdir().expect("a directory");
     let ending = Artifacts::get().fixture("ending");
@@ -153,7 +166,8 @@ impl Unreachable {
         found.expect("a path of a loader")
     }
 
-    /// Offset of the program header `PT_INTERP`. Program headers of 56 bytes follow a file header of 64.
+    /// Offset of the program header `PT_INTERP`. Program headers of 56 bytes follow a file header
+    /// of 64.
     fn loader_segment(&self) -> usize {
         const PT_INTERP: [u8; 4] = 3_u32.to_ne_bytes();
         (64..)
@@ -164,7 +178,8 @@ impl Unreachable {
     }
 }
 
-/// Checks that `run` refuses a program: it prints nothing, the status is 126, and stderr contains `words`.
+/// Checks that `run` refuses a program: it prints nothing, the status is 126, and stderr contains
+/// `words`.
 fn check_refused(program: &Path, words: &[&str]) {
     check_refused_with(126, program, words);
 }

@@ -102,7 +102,7 @@ cannot be written.";
 /// `html`.
 pub const HTML: &str = "\
 Examples:
-  mremap-analyzer html -o mremap.html traces
+  mremap-analyzer html traces                       writes mremap.html
   mremap-analyzer html --outcome emulated --sysroot /mnt/other -o moves.html traces
 
 The page is one file and needs no network. It counts every event and lists up to 4,000 of them.

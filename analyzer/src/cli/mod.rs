@@ -15,11 +15,13 @@ use crate::report::Sort;
 use crate::symbols::SymbolOptions;
 pub use options::{DoctorOptions, Reach, RunOptions, Traced};
 
-/// See what programs do with mremap, and give them the multi-VMA move of Linux 6.17 on older kernels.
+/// See what programs do with mremap, and give them the multi-VMA move of Linux 6.17 on older
+/// kernels.
 ///
-/// Exit status: 0 success. 1 `events` found no call that passes its filters, `check` reports findings, `diff`
-/// a difference, `doctor` a problem. 2 a trace was damaged or unreadable, the command was wrong, or `check`
-/// cannot say. `run` exits with the status of its program; see `run --help`.
+/// Exit status: 0 success. 1 `events` found no call that passes its filters, `check` reports
+/// findings, `diff` a difference, `doctor` a problem. 2 a trace was damaged or unreadable, the
+/// command was wrong, or `check` cannot say. `run` exits with the status of its program; see `run
+/// --help`.
 #[derive(Parser)]
 #[command(name = "mremap-analyzer", version, after_help = examples::ALL, max_term_width = 120)]
 pub struct Cli {
@@ -29,6 +31,9 @@ pub struct Cli {
     /// Log more to stderr; repeat for still more. RUST_LOG selects in detail.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// When to print colors.
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: clap::ColorChoice,
 }
 
 /// The commands.
@@ -115,7 +120,8 @@ pub enum Command {
         /// Several later runs.
         #[arg(long, num_args = 1.., requires = "a", conflicts_with = "before", value_name = "TRACES")]
         b: Vec<PathBuf>,
-        /// Ignore changes up to this many percent [default: 10; with a single run 25, of latency 100].
+        /// Ignore changes up to this many percent [default: 10; with a single run 25, of latency
+        /// 100].
         #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
         tolerance: Option<f64>,
         /// Print both sides' weights for each stack instead, for differential flame graphs.
@@ -150,7 +156,8 @@ pub enum Command {
     /// Write one page with everything: overview, timeline, latencies, call sites, events, pictures.
     #[command(after_help = examples::HTML)]
     Html {
-        /// The output file [default: standard output].
+        /// The output file, or - for standard output [default: mremap.html, and its name is
+        /// printed].
         #[arg(long, short)]
         output: Option<PathBuf>,
         #[command(flatten)]
@@ -165,7 +172,8 @@ pub enum Command {
         #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
         interval: u64,
     },
-    /// Make three calls of mremap and print their results (run by `doctor`, with and without the shim).
+    /// Make three calls of mremap and print their results (run by `doctor`, with and without the
+    /// shim).
     #[command(hide = true)]
     SelfTest {
         /// Try other features of the kernel, too.

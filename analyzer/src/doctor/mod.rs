@@ -1,5 +1,6 @@
-//! `doctor` checks what this kernel supports, what the shim would do on it, whether the shim loads, and whether
-//! it can reach a program. Each result is a [`Check`], with a fix where there is a problem.
+//! `doctor` checks what this kernel supports, what the shim would do on it, whether the shim loads,
+//! and whether it can reach a program. Each result is a [`Check`], with a fix where there is a
+//! problem.
 
 mod check;
 mod machine;

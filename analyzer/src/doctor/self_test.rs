@@ -1,5 +1,6 @@
-//! The self-test. This program, started once more, makes three calls of `mremap` on its own pages and prints the
-//! results. Without the shim they show what the kernel supports; under the shim, that the hooks work.
+//! The self-test. This program, started once more, makes three calls of `mremap` on its own pages
+//! and prints the results. Without the shim they show what the kernel supports; under the shim,
+//! that the hooks work.
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -96,8 +97,8 @@ pub fn natively() -> Result<Results, String> {
     results_of(&mut command).map(|(results, _)| results)
 }
 
-/// Runs the self-test under the shim, with its trace in a directory. Returns the results, and what shim and loader
-/// printed on stderr.
+/// Runs the self-test under the shim, with its trace in a directory. Returns the results, and what
+/// shim and loader printed on stderr.
 ///
 /// # Errors
 /// Why there are no results.
@@ -195,8 +196,8 @@ fn make_calls() -> Results {
 ///  source  | rw- |     | r-- |   --->  target  | rw- | kept | r-- |
 /// ```
 fn move_two_vmas(source: *mut u8, target: *mut u8) -> (i32, bool) {
-    // SAFETY: both ranges are our own. Pages that were unmapped or moved away are not accessed again, and the two
-    // bytes read at the end are mapped after a successful move.
+    // SAFETY: both ranges are our own. Pages that were unmapped or moved away are not accessed
+    // again, and the two bytes read at the end are mapped after a successful move.
     unsafe {
         source.write(MARK);
         target.add(PAGE).write(MARK);
@@ -226,7 +227,8 @@ fn try_procmap_query() -> i32 {
         Err(error) => return error.raw_os_error().unwrap_or(-1),
     };
     let mut query = ProcmapQuery::at_or_above(0, 0, 0);
-    // SAFETY: the ioctl reads and writes this struct alone, whose size is in it; it asks for no name or build id.
+    // SAFETY: the ioctl reads and writes this struct alone, whose size is in it; it asks for no
+    // name or build id.
     let result = unsafe {
         libc::ioctl(maps.as_raw_fd(), libc::c_ulong::from(PROCMAP_QUERY), &raw mut query)
     };

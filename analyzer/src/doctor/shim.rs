@@ -1,4 +1,5 @@
-//! Checks of the preload library: whether it loads, whether its hooks work, and what it does on this kernel.
+//! Checks of the preload library: whether it loads, whether its hooks work, and what it does on
+//! this kernel.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Recomputes the moves that the shim decided on. `plan`, given the request and the recorded VMAs, must come to
-//! the recorded parts, gaps and result.
+//! Recomputes the moves that the shim decided on. `plan`, given the request and the recorded VMAs,
+//! must come to the recorded parts, gaps and result.
 
 use std::convert::Infallible;
 
@@ -88,8 +88,8 @@ fn describe(judgement: Judgement) -> String {
     }
 }
 
-/// Recomputes a refusal, which follows from the request or from what was mapped. `judgements` are those by
-/// every `TASK_SIZE`.
+/// Recomputes a refusal, which follows from the request or from what was mapped. `judgements` are
+/// those by every `TASK_SIZE`.
 fn refused(process: &Process, event: &Event, judgements: &[Judgement]) -> Answer {
     let Some(errno) = event.call.errno() else {
         return Differs("it was refused, but returned an address".to_owned());

@@ -1,6 +1,6 @@
-//! `check`: searches a trace for bugs and risks. An [`Observer`] takes every event in order of time and collects
-//! findings with their evidence. [`moves`] checks single events, [`overlap`] events of several threads at once,
-//! [`conformance`] the emulation.
+//! `check`: searches a trace for bugs and risks. An [`Observer`] takes every event in order of time
+//! and collects findings with their evidence. [`moves`] checks single events, [`overlap`] events of
+//! several threads at once, [`conformance`] the emulation.
 
 mod conformance;
 mod finding;
@@ -18,7 +18,7 @@ use crate::load::{Index, Traces, in_order};
 use crate::model::Filter;
 pub use finding::Severity;
 pub use observer::Observer;
-pub use report::write;
+pub use report::{Verdict, write};
 
 /// Makes an observer that knows the traces' headers.
 pub fn begin(traces: &Traces) -> Observer {
@@ -29,8 +29,8 @@ pub fn begin(traces: &Traces) -> Observer {
     observer
 }
 
-/// Makes an observer and hands it every event. Findings about events that do not pass the filter are left out;
-/// what these events did still counts for the others.
+/// Makes an observer and hands it every event. Findings about events that do not pass the filter
+/// are left out; what these events did still counts for the others.
 ///
 /// # Errors
 /// A trace cannot be read.

@@ -26,8 +26,8 @@ pub fn check(process: &Process, event: &Event) -> Vec<(Kind, String)> {
     findings.into_iter().flatten().collect()
 }
 
-/// Finds moves that Linux refuses up to 6.16: over more than one VMA, over a gap, or with `MREMAP_DONTUNMAP` and
-/// lengths that are equal only as pages.
+/// Finds moves that Linux refuses up to 6.16: over more than one VMA, over a gap, or with
+/// `MREMAP_DONTUNMAP` and lengths that are equal only as pages.
 fn needs_multi_vma(event: &Event, is_move: bool) -> Option<(Kind, String)> {
     let call = &event.call;
     let (parts, gaps) = (event.parts.len() as u64, event.gaps.len() as u64);
@@ -77,7 +77,8 @@ fn ending(event: &Event, is_move: bool) -> Option<(Kind, String)> {
     }
 }
 
-/// Reports a native move whose VMAs are not recorded, unless its arguments tell how older kernels handle it.
+/// Reports a native move whose VMAs are not recorded, unless its arguments tell how older kernels
+/// handle it.
 fn native_unseen(call: &Call, errno: Option<u32>) -> Option<(Kind, String)> {
     let what = match errno {
         None if call.flags & DONTUNMAP != 0 && call.old_len != call.new_len => return None,
@@ -94,8 +95,8 @@ fn retried(event: &Event) -> Option<(Kind, String)> {
     Some((Kind::Retried, what))
 }
 
-/// Finds moves that came near the limit on mappings, and calls that met it. A growth may fail with `ENOMEM` for
-/// other reasons; a move, and a call that asks for no more memory, hardly can.
+/// Finds moves that came near the limit on mappings, and calls that met it. A growth may fail with
+/// `ENOMEM` for other reasons; a move, and a call that asks for no more memory, hardly can.
 fn map_count(event: &Event, is_move: bool) -> Option<(Kind, String)> {
     let call = &event.call;
     let no_growth = call.new_len <= call.old_len && call.new_len > 0;

@@ -18,7 +18,8 @@ use crate::model::{Event, names};
 const MOST_EVIDENCE: usize = 100;
 /// Failed calls remembered of each thread.
 const MOST_FAILED: usize = 8;
-/// How many calls of its thread later a failed call's result is still taken for the reason of an error.
+/// How many calls of its thread later a failed call's result is still taken for the reason of an
+/// error.
 const NEARBY: u64 = 4;
 const EFAULT: u32 = 14;
 /// Threads whose failed calls are remembered.

@@ -1,16 +1,17 @@
 //! Calls of several threads at the same time: races, and moves that were not atomic.
 //!
-//! A record has the begin and the end of its call. The kernel did its work at an unknown moment between them.
-//! Memory that a call freed may therefore belong to another thread before the call ends, and memory that a call
-//! was given may have belonged to another thread after the call began:
+//! A record has the begin and the end of its call. The kernel did its work at an unknown moment
+//! between them. Memory that a call freed may therefore belong to another thread before the call
+//! ends, and memory that a call was given may have belonged to another thread after the call began:
 //!
 //! ```text
 //!  thread 1   |begin ......... frees A ......... end|
 //!  thread 2          mmap = A   |begin .... moves A .... end|
 //! ```
 //!
-//! A race is reported only when the same memory must have belonged to two calls at once, whatever the moments, or
-//! when a call does not find its source because another thread has just moved it away.
+//! A race is reported only when the same memory must have belonged to two calls at once, whatever
+//! the moments, or when a call does not find its source because another thread has just moved it
+//! away.
 
 use std::collections::VecDeque;
 
@@ -36,8 +37,8 @@ type Range = (u64, u64);
 /// Memory that belonged to a call's thread.
 struct Held {
     addresses: Range,
-    /// From when to when for certain, in nanoseconds since the trace's start. Begin and end are equal when only
-    /// that moment is certain.
+    /// From when to when for certain, in nanoseconds since the trace's start. Begin and end are
+    /// equal when only that moment is certain.
     time: Range,
     /// Whether the call unmapped it or moved it away.
     is_freed: bool,
@@ -171,7 +172,8 @@ impl Former {
         if !is_fixed || call.outcome == Outcome::OneVma {
             hold((old, old_end), (new, new_end));
         } else if event.parts.is_empty() {
-            // There may be gaps, under which other threads have mappings. The first page is not in one.
+            // There may be gaps, under which other threads have mappings. The first page is not in
+            // one.
             hold((old, old_end.min(old.saturating_add(page))), (new, new.saturating_add(page)));
         } else {
             for part in event.parts.iter().take(MOST_HELD) {

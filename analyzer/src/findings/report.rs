@@ -24,7 +24,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    fn of(observer: &Observer) -> Self {
+    /// Judges what an observer has found.
+    pub fn of(observer: &Observer) -> Self {
         let severities = || observer.findings.keys().map(|kind| kind.severity());
         if severities().any(|severity| severity != Severity::CannotSay) {
             Self::Findings
@@ -53,7 +54,7 @@ impl Verdict {
     }
 }
 
-/// Writes the findings; returns the verdict.
+/// Writes the findings.
 ///
 /// # Errors
 /// Standard output cannot be written.
@@ -63,7 +64,7 @@ pub fn write(
     symbols: &Symbols,
     (json, top): (bool, usize),
     out: &mut dyn Write,
-) -> Result<Verdict> {
+) -> Result<()> {
     let verdict = Verdict::of(observer);
     let site = |evidence: &Evidence| {
         let (of, caller) = evidence.site;
@@ -74,7 +75,7 @@ pub fn write(
         let value = as_json(observer, verdict, top, &site);
         serde_json::to_writer_pretty(&mut *out, &value)?;
         writeln!(out)?;
-        return Ok(verdict);
+        return Ok(());
     }
     let style = TextStyle::of_stdout();
     for &kind in Kind::ALL {
@@ -82,8 +83,7 @@ pub fn write(
             write_finding(kind, finding, top, &style, &site, out)?;
         }
     }
-    write_summary(observer, verdict, &style, out)?;
-    Ok(verdict)
+    write_summary(observer, verdict, &style, out)
 }
 
 /// Writes the summary: last, because a terminal shows the end of the output.

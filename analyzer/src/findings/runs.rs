@@ -1,5 +1,5 @@
-//! Moves that one call of Linux 6.17 could have made: several in a row by one thread, of neighbouring ranges, by
-//! the same distance.
+//! Moves that one call of Linux 6.17 could have made: several in a row by one thread, of
+//! neighbouring ranges, by the same distance.
 
 use std::collections::HashMap;
 
@@ -8,9 +8,11 @@ use crate::load::Process;
 use crate::model::units::{count, counted, duration, size};
 use crate::model::{Event, is_move};
 
-/// Longest pause between two moves of a run, nanoseconds. After a longer one they have little to do with each other.
+/// Longest pause between two moves of a run, nanoseconds. After a longer one they have little to do
+/// with each other.
 const LONGEST_PAUSE: u64 = 1_000_000;
-/// Largest gap between two ranges of a run. A larger one probably has mappings in it that must not move.
+/// Largest gap between two ranges of a run. A larger one probably has mappings in it that must not
+/// move.
 const LARGEST_GAP: u64 = 1 << 20;
 /// Threads whose runs are followed.
 const MOST_THREADS: usize = 65_536;

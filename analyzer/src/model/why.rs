@@ -26,6 +26,7 @@ pub enum Reason {
     SeveralMappings,
     NotMovable,
     NoRoom,
+    StackProbe,
     Limit,
     Locked,
     Sealed,
@@ -52,6 +53,7 @@ impl Why {
         let reason = match errno {
             1 => Reason::Sealed,
             11 => Reason::Locked,
+            12 if is_stack_probe(call, page_size) => Reason::StackProbe,
             12 if call.flags & MAYMOVE == 0 && call.new_len > call.old_len => Reason::NoRoom,
             12 => Reason::Limit,
             14 if !is_move(call, page_size) => Reason::NotOneMapping,
@@ -70,6 +72,13 @@ impl Why {
     pub fn errno(self) -> String {
         names::errno(self.errno)
     }
+}
+
+/// Whether a call only tests if the page after a mapped page is mapped, as `pthread_getattr_np` of
+/// musl does page by page until `EFAULT`.
+fn is_stack_probe(call: &Call, page_size: u32) -> bool {
+    let page = u64::from(page_size);
+    call.flags == 0 && (call.old_len, call.new_len) == (page, 2 * page)
 }
 
 /// Finds the reason of `EINVAL`, in the order of the kernel's checks (`check_mremap_params`).
@@ -123,6 +132,7 @@ impl Reason {
             Self::SeveralMappings => "several-mappings",
             Self::NotMovable => "not-movable",
             Self::NoRoom => "no-room",
+            Self::StackProbe => "stack-probe",
             Self::Limit => "limit",
             Self::Locked => "locked",
             Self::Sealed => "sealed",
@@ -160,9 +170,16 @@ impl Reason {
                 "nothing is mapped at the start of the range, or a mapping in it may not move with others \
                  (userfaultfd, a driver's own placing)"
             }
-            Self::NoRoom => "no room to grow in place, and moving was not allowed",
+            Self::NoRoom => {
+                "no room to grow in place, and moving was not allowed (or, since Linux 7.1, the process is near \
+                 vm.max_map_count)"
+            }
+            Self::StackProbe => {
+                "normal: a growth from one page to two that must not move, which fails while the next page is mapped; \
+                 musl's pthread_getattr_np finds the end of the stack in this manner"
+            }
             Self::Limit => {
-                "a limit was reached: mappings, address space, or memory that may be promised"
+                "a limit was reached: mappings (vm.max_map_count), address space, or committed memory"
             }
             Self::Locked => "locked memory beyond RLIMIT_MEMLOCK",
             Self::Sealed => "a sealed mapping (mseal) in the source or the destination",
@@ -195,6 +212,7 @@ impl Reason {
                 "move such a mapping alone, and begin the range where something is mapped"
             }
             Self::NoRoom => "pass MREMAP_MAYMOVE, or reserve more address space first",
+            Self::StackProbe => "nothing: the call is meant to fail",
             Self::Limit => {
                 "raise vm.max_map_count, RLIMIT_AS or the commit limit, or use fewer and larger mappings"
             }
@@ -247,7 +265,9 @@ mod tests {
             (call(old, (PAGE, PAGE), 3, 0x9000_0001, 22), Reason::UnalignedDestination),
             (call(old, (4 * PAGE, 4 * PAGE), 3, old + PAGE, 22), Reason::Overlap),
             (call(old, (0, PAGE), 1, 0, 22), Reason::OtherInvalid),
-            (call(old, (PAGE, 2 * PAGE), 0, 0, 12), Reason::NoRoom),
+            (call(old, (PAGE, 3 * PAGE), 0, 0, 12), Reason::NoRoom),
+            (call(old, (PAGE, 2 * PAGE), 0, 0, 12), Reason::StackProbe),
+            (call(old, (2 * PAGE, PAGE), 0, 0, 12), Reason::Limit),
             (call(old, (PAGE, 2 * PAGE), 1, 0, 12), Reason::Limit),
             (call(old, (PAGE, 2 * PAGE), 1, 0, 14), Reason::NotOneMapping),
             (call(old, (PAGE, PAGE), 3, 0x9000_0000, 14), Reason::SeveralMappings),

@@ -1,7 +1,7 @@
 //! How a file may call `mremap`, judged by its bytes.
 
-/// Largest distance in bytes between the instruction that loads the number of `mremap` and the one that enters
-/// the kernel. Instructions that load the arguments stand between them.
+/// Largest distance in bytes between the instruction that loads the number of `mremap` and the one
+/// that enters the kernel. Instructions that load the arguments stand between them.
 const BETWEEN: usize = 48;
 
 /// How a file may call `mremap`.
@@ -9,15 +9,16 @@ const BETWEEN: usize = 48;
 pub struct Calls {
     /// It imports `mremap`: the shim sees such calls.
     pub imports_mremap: bool,
-    /// It imports `syscall`, which may be called with the number of `mremap`: the shim sees such calls.
+    /// It imports `syscall`, which may be called with the number of `mremap`: the shim sees such
+    /// calls.
     pub imports_syscall: bool,
     /// It seems to enter the kernel itself, at this address: the shim does not see such calls.
     pub inline: Option<u64>,
 }
 
 impl Calls {
-    /// Finds code that loads the number of `mremap` and then enters the kernel. Only the common instruction is
-    /// searched for; a number can be loaded in many other ways.
+    /// Finds code that loads the number of `mremap` and then enters the kernel. Only the common
+    /// instruction is searched for; a number can be loaded in many other ways.
     pub fn find_inline(code: &[u8]) -> Option<usize> {
         if cfg!(target_arch = "x86_64") {
             // mov $25, %eax ... syscall

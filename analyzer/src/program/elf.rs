@@ -138,8 +138,8 @@ pub fn defines_mremap(path: &Path) -> std::io::Result<bool> {
     Ok(is_library && symbols.any(|it| it.is_definition() && it.name() == Ok("mremap")))
 }
 
-/// Finds out how a program or library may call `mremap`, from its symbols and all of its code. Returns `None`
-/// for a file that cannot be read.
+/// Finds out how a program or library may call `mremap`, from its symbols and all of its code.
+/// Returns `None` for a file that cannot be read.
 pub fn calls_of(path: &Path) -> Option<Calls> {
     let bytes = ReadCache::new(File::open(path).ok()?);
     let object = ElfFile64::<Endianness, _>::parse(&bytes).ok()?;
@@ -196,7 +196,8 @@ fn is_loader(path: &Path) -> bool {
     name.starts_with("ld-linux") || name.starts_with("ld-2.")
 }
 
-/// The remedy for programs that the shim cannot reach: QEMU's user mode makes their calls through libc.
+/// The remedy for programs that the shim cannot reach: QEMU's user mode makes their calls through
+/// libc.
 fn under_qemu(machine: elf::Machine, path: &Path) -> String {
     let known = QEMU_NAMES.iter().find(|(number, _)| *number == machine);
     let name = known.map_or("ARCHITECTURE", |(_, name)| name);

@@ -1,5 +1,5 @@
-//! Programs before they run: where their files are, and whether a preload library can reach them. [`Elf`] is
-//! what a program's file says, [`Obstacle`] why it cannot be reached.
+//! Programs before they run: where their files are, and whether a preload library can reach them.
+//! [`Elf`] is what a program's file says, [`Obstacle`] why it cannot be reached.
 
 mod calls;
 mod elf;
@@ -63,7 +63,8 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Obstacle> {
         .ok_or_else(|| Obstacle::absent(Path::new(name), "not found in PATH", "give its path"))
 }
 
-/// Follows scripts to the program that the kernel loads, and checks whether a preload library can reach it.
+/// Follows scripts to the program that the kernel loads, and checks whether a preload library can
+/// reach it.
 ///
 /// # Errors
 /// Why it cannot.

@@ -1,5 +1,5 @@
-//! `run`: [`launch`] starts a program with the [`preload`] library in its place, [`signals`] leaves Ctrl-C to
-//! the program, [`names`] resolves `--programs`, [`summary`] says what was recorded.
+//! `run`: [`launch`] starts a program with the [`preload`] library in its place, [`signals`] leaves
+//! Ctrl-C to the program, [`names`] resolves `--programs`, [`summary`] says what was recorded.
 
 mod launch;
 mod names;

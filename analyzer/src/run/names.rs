@@ -1,5 +1,5 @@
-//! The value of `--programs`. The shim compares file names of executables, which people seldom know:
-//! `python3` is a symbolic link to `python3.11`, and a script runs its interpreter.
+//! The value of `--programs`. The shim compares file names of executables, which people seldom
+//! know: `python3` is a symbolic link to `python3.11`, and a script runs its interpreter.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

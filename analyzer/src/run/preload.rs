@@ -1,4 +1,5 @@
-//! The preload library: where it is, whether it is one, and its position among other preloaded libraries.
+//! The preload library: where it is, whether it is one, and its position among other preloaded
+//! libraries.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -46,8 +47,8 @@ fn locate(given: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
-/// Checks that a file is a library for this machine that defines `mremap`. The loader would only warn about
-/// any other file, and the program would run unrecorded.
+/// Checks that a file is a library for this machine that defines `mremap`. The loader would only
+/// warn about any other file, and the program would run unrecorded.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -58,8 +59,8 @@ pub fn check_library(path: &Path) -> Result<()> {
     bail!("{}: not {NAME}: a library that does not define mremap", path.display())
 }
 
-/// Returns the value of `LD_PRELOAD`: first the sanitizers of the former list and of the program, which
-/// refuse to run unless they come first; then the shim; then the rest of the former list.
+/// Returns the value of `LD_PRELOAD`: first the sanitizers of the former list and of the program,
+/// which refuse to run unless they come first; then the shim; then the rest of the former list.
 pub fn list<'a>(
     library: &Path,
     former: &OsStr,

@@ -1,5 +1,5 @@
-//! Signals of `run`. Those of the terminal reach the program by themselves and must not end `run`; those sent
-//! to `run` alone are forwarded.
+//! Signals of `run`. Those of the terminal reach the program by themselves and must not end `run`;
+//! those sent to `run` alone are forwarded.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -23,8 +23,8 @@ extern "C" fn forward(signal: libc::c_int) {
 
 extern "C" fn ignore(_signal: libc::c_int) {}
 
-/// Installs the handlers. `SIG_IGN` would be inherited by the program, so a handler that does nothing is
-/// installed instead. A signal that is ignored already, as under `nohup`, stays ignored.
+/// Installs the handlers. `SIG_IGN` would be inherited by the program, so a handler that does
+/// nothing is installed instead. A signal that is ignored already, as under `nohup`, stays ignored.
 pub fn forward_to_child() {
     for signal in [libc::SIGINT, libc::SIGQUIT] {
         install(signal, ignore);

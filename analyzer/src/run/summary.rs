@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use mremap_trace::Outcome;
+use mremap_trace::{Detail, Outcome};
 use tracing::info;
 
 use super::launch::Directory;
 use super::names::ProgramNames;
-use crate::load;
+use crate::load::{self, Process};
 use crate::model::Filter;
 use crate::stats::Overview;
 use crate::symbols::{SymbolOptions, Symbols};
@@ -51,6 +51,16 @@ pub fn summarize(traced: &Traced, names: Option<&ProgramNames>) -> bool {
         calls_by_outcome(&overview),
         traced.directory.path.display()
     );
+    let has_vmas = |process: &Process| process.header.detail == Some(Detail::Vmas);
+    let native = Outcome::ALL.iter().position(|outcome| *outcome == Outcome::Native);
+    let native = native.and_then(|at| overview.outcomes.get(at));
+    if native.is_some_and(|native| native.times.count() > 0)
+        && !traces.processes.iter().all(has_vmas)
+    {
+        eprintln!(
+            "mremap-analyzer: check cannot judge native moves without their VMAs; to record them: run --detail vmas"
+        );
+    }
     true
 }
 

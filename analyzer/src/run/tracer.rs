@@ -1,4 +1,5 @@
-//! `run --reach all`: the program under the tracer of `mremap-tracer`, which needs no library in it.
+//! `run --reach all`: the program under the tracer of `mremap-tracer`, which needs no library in
+//! it.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
