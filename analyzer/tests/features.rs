@@ -624,6 +624,37 @@ fn refuses_symbols_of_another_build() {
 }
 
 #[test]
+fn bounds_what_a_module_expands_to() {
+    use object::{Object, ObjectSection};
+    let directory = TempDir::new().unwrap();
+    let many: String = (0..500).map(|n| format!("int f{n}(int n) {{ return n; }}\n")).collect();
+    let (path, id, offset) = library(&directory, &many);
+    let compress = ["--compress-debug-sections=zlib", &path];
+    assert!(Command::new("objcopy").args(compress).status().unwrap().success());
+    let mut bytes = fs::read(&path).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let section = file.section_by_name(".debug_info").unwrap();
+    let claimed_size = section.file_range().unwrap().0 as usize + 8;
+    bytes[claimed_size..claimed_size + 8].copy_from_slice(&(6_u64 << 30).to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let (_trace, file) = trace_of_library(&path, &id, offset, 1);
+    let (name, note) = first_site(&file, &[]);
+    assert!(name.starts_with("libgrow.so+"), "{name}");
+    assert!(note.contains("compressed sections claim 64424"), "{note}");
+}
+
+#[test]
+fn a_module_that_is_a_fifo_blocks_nothing() {
+    let directory = TempDir::new().unwrap();
+    let fifo = directory.path().join("libfifo.so");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+    let (_trace, file) = trace_of_library(fifo.to_str().unwrap(), &[1; 20], 0x1234, 1);
+    let (name, note) = first_site(&file, &[]);
+    assert_eq!(name, "libfifo.so+0x1234");
+    assert!(note.contains("not found on this machine"), "{note}");
+}
+
+#[test]
 fn run_forwards_signals_and_returns_the_status() {
     let directory = TempDir::new().unwrap();
     let library = write(&directory, "lib.so", b"").display().to_string();

@@ -121,7 +121,8 @@ impl Symbols {
         }
         let object = self.object(named);
         site.frames = object.frames(offset.wrapping_sub(1));
-        if let Some(note) = &object.note {
+        let partial = object.partial.as_ref().filter(|_| site.frames.is_empty());
+        if let Some(note) = object.note.as_ref().or(partial) {
             self.notes.borrow_mut().insert(note.clone());
             site.note = Some(note.clone());
         }

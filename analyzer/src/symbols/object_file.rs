@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use addr2line::Loader;
 use object::read::elf::{ElfFile64, ProgramHeader};
-use object::{Object, ObjectSection, ReadCache, elf};
+use object::{CompressionFormat, Object, ObjectSection, ReadCache, elf};
 use tracing::debug;
 
 use super::debug_files::{debug_files, module_files};
@@ -18,6 +18,8 @@ use crate::model::units::printable;
 
 /// Longest file that is read as a module, in bytes.
 const MOST_BYTES: u64 = 8 << 30;
+/// Most bytes that the compressed sections of one file may take: a small file can claim any number.
+const MOST_EXPANDED: u64 = 2 << 30;
 /// Most frames of one address.
 const MOST_FRAMES: usize = 64;
 
@@ -32,6 +34,8 @@ pub struct ObjectFile {
     unwind_table: OnceCell<Option<UnwindTable>>,
     /// Why there are no symbols.
     pub note: Option<String>,
+    /// Why some addresses have no symbol although the module was found.
+    pub partial: Option<String>,
 }
 
 /// The identity of an ELF file.
@@ -39,6 +43,8 @@ struct Identity {
     build_id: Vec<u8>,
     link: Option<(String, u32)>,
     has_lines: bool,
+    /// Bytes that its compressed sections claim to take.
+    expanded: u64,
     segments: Vec<(u64, u64, u64)>,
 }
 
@@ -82,11 +88,25 @@ impl ObjectFile {
             found.segments.clone_from(&identity.segments);
         }
         found.code = module.as_ref().map(|(file, _)| file.clone());
-        for (file, _) in debug.into_iter().chain(module) {
-            debug!(file = %file.display(), "names from");
+        if debug.is_none() && module.as_ref().is_some_and(|(_, identity)| !identity.has_lines) {
+            found.partial = Some(format!(
+                "{path}: it has no debug information and none is installed, so functions of its own are shown by \
+                 offset; install its debug package, or name its directory with --debug-path"
+            ));
+        }
+        for (file, identity) in debug.into_iter().chain(module) {
+            if identity.expanded > MOST_EXPANDED {
+                found.note = Some(format!(
+                    "{}: its compressed sections claim {} bytes, more than {MOST_EXPANDED}: not read",
+                    printable(&file.to_string_lossy()),
+                    identity.expanded
+                ));
+                continue;
+            }
+            debug!(file = %file.display(), "symbols from");
             found.loaders.extend(Loader::new(&file).ok());
         }
-        if found.loaders.is_empty() {
+        if found.loaders.is_empty() && found.note.is_none() {
             found.note = Some(reason(path, other_build.as_deref()));
         }
         found
@@ -199,10 +219,15 @@ impl Identity {
             .elf_program_headers()
             .iter()
             .filter(|header| header.p_type(endian) == elf::PT_LOAD);
+        let compressed = file.sections().filter_map(|section| section.compressed_file_range().ok());
+        let expanded = compressed
+            .filter(|range| range.format != CompressionFormat::None)
+            .fold(0, |sum: u64, range| sum.saturating_add(range.uncompressed_size));
         let link = file.gnu_debuglink().ok().flatten();
         Some(Self {
             build_id: file.build_id().ok().flatten().unwrap_or_default().to_vec(),
             link: link.map(|(name, crc)| (String::from_utf8_lossy(name).into_owned(), crc)),
+            expanded,
             has_lines: file
                 .section_by_name(".debug_info")
                 .is_some_and(|section| section.size() > 0 && section.file_range().is_some()),
