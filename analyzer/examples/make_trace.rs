@@ -1,8 +1,8 @@
-//! Writes a trace of any size through the format's own encoder, for tests of size and speed.
+//! Writes a trace of any size with the format's encoder, for tests of size and speed.
 //!
 //!     cargo run --release -p mremap-analyzer --example make_trace -- FILE EVENTS [THREADS [EVERY]]
 //!
-//! Passed-through growths of a few mappings; with EVERY, each so many-th call is an emulated move.
+//! It has growths of a few mappings; with EVERY, every EVERYth call is an emulated move.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -16,14 +16,14 @@ use mremap_trace::{
 const PAGE: u64 = 4096;
 const FULL: u32 = SLOTS_PER_CHUNK;
 
-/// A thread's chunk being filled.
+/// The chunk that a thread fills.
 struct Chunk {
     tid: u32,
     bytes: Vec<u8>,
     used: u32,
 }
 
-/// The whole trace being written.
+/// The trace.
 struct Writer {
     out: BufWriter<File>,
     chunks: u32,
@@ -79,7 +79,7 @@ fn header(chunks: u32) -> Header {
 }
 
 fn growth(event: u64, ticks: u64) -> Record {
-    // Sixteen mappings grow in turn, page by page, from sixteen call sites.
+    // Sixteen mappings grow in turn by a page each, from sixteen call sites.
     let (which, step) = (event % 16, event / 16 % 1000);
     let old = 0x7f00_0000_0000 + which * 0x1_0000_0000;
     Record::Call(Call {
@@ -153,7 +153,7 @@ fn main() -> std::io::Result<()> {
         ticks: 1000,
     };
     writer.out.write_all(&vec![0; HEADER_SIZE])?;
-    // One thread fills its chunk, then the next one: as with threads that take turns.
+    // One thread fills its chunk, then the next: as if threads took turns.
     let mut chunk = writer.begin(1);
     put(
         &mut chunk,

@@ -180,8 +180,8 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
     }
 }
 
-/// Writes one event as a line of text. Its time counts from `start`, as `--since` does: wall clock in
-/// nanoseconds.
+/// Writes one event as a line of text. Its time counts from `start`, as `--since` does: wall clock
+/// in nanoseconds.
 ///
 /// # Errors
 /// It cannot be written.

@@ -169,8 +169,8 @@ fn babeltrace_reads_the_same_totals_from_ctf() {
 }
 
 /// Exports traces to a lake five times, each time overlapping with earlier ones: traces that have
-/// grown, that are gone, that were exported before and alone. Returns the lake, the directory of the
-/// traces, and the number of calls that were ever exported.
+/// grown, that are gone, that were exported before and alone. Returns the lake, the directory of
+/// the traces, and the number of calls that were ever exported.
 fn overlapping_exports() -> (TempDir, TempDir, usize) {
     let (lake, traces) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let grow = |pid: u32, calls: u64| {

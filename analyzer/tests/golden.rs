@@ -1,6 +1,7 @@
 //! Traces of every released format version stay readable, to the last figure. The shim of its time
-//! recorded `golden/v1`: `golden/mover.c` in mode emulate with stacks and VMAs (`parent`, and `child` by
-//! fork), and in mode auto on a kernel with native multi-VMA moves, keeping the last calls (`native`).
+//! recorded `golden/v1`: `golden/mover.c` in mode emulate with stacks and VMAs (`parent`, and
+//! `child` by fork), and in mode auto on a kernel with native multi-VMA moves, keeping the last
+//! calls (`native`).
 //!
 //! The JSON files beside the traces are the output of the analyzer of that time; `MAKE_GOLDEN=1`
 //! rewrites them.

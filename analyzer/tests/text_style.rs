@@ -1,5 +1,5 @@
-//! Text output fits 80 and 200 columns, is ASCII in an ASCII locale, has no colours in a pipe, and no
-//! control characters from a trace.
+//! Text output fits 80 and 200 columns, is ASCII in an ASCII locale, has no colours in a pipe, and
+//! no control characters from a trace.
 #![allow(missing_docs)]
 
 use std::process::{Command, Output};

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 mod common;
 
 #[test]
-fn the_report_tells_who_what_and_why() {
+fn reports_the_process_its_calls_and_why_they_failed() {
     let (_directory, file) = sample_file();
     let output = analyzer(&["report", &file]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -31,7 +31,7 @@ fn the_report_tells_who_what_and_why() {
 }
 
 #[test]
-fn the_report_as_json_has_the_same_numbers() {
+fn reports_the_same_numbers_as_json() {
     let (_directory, file) = sample_file();
     let output = analyzer(&["report", "--json", &file]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -42,7 +42,7 @@ fn the_report_as_json_has_the_same_numbers() {
 }
 
 #[test]
-fn events_are_filtered_and_their_json_has_hexadecimal_addresses() {
+fn filters_events_and_writes_addresses_in_hexadecimal() {
     let (_directory, file) = sample_file();
     let output = analyzer(&["events", "--json", "--outcome", "emulated", &file]);
     let lines = stdout(&output);
@@ -70,7 +70,7 @@ fn events_are_filtered_and_their_json_has_hexadecimal_addresses() {
 }
 
 #[test]
-fn the_picture_shows_parts_gaps_and_what_was_kept() {
+fn draws_parts_gaps_and_kept_mappings() {
     let (_directory, file) = sample_file();
     let output = analyzer(&["show", "--event", "1", "--ascii", "--width", "64", &file]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -90,7 +90,7 @@ fn the_picture_shows_parts_gaps_and_what_was_kept() {
 }
 
 #[test]
-fn a_partial_move_shows_where_it_stopped() {
+fn draws_where_a_partial_move_stopped() {
     let directory = TempDir::new().unwrap();
     let records = [call(Outcome::Emulated, 3_000, 20, -1), part(1, 0, 8, 0), part(1, 8, 12, 1)];
     let path = write(&directory, "p.mremap", &trace_bytes(&header(1, 1), &records));
@@ -101,7 +101,7 @@ fn a_partial_move_shows_where_it_stopped() {
 }
 
 #[test]
-fn a_thousand_parts_fit_the_columns() {
+fn draws_a_thousand_parts_within_the_columns() {
     let directory = TempDir::new().unwrap();
     let mut records = vec![call(Outcome::Emulated, 3_000, 2_000, NEW as i64)];
     for number in 0..1_000 {
@@ -118,7 +118,7 @@ fn a_thousand_parts_fit_the_columns() {
 }
 
 #[test]
-fn no_such_event_is_an_error() {
+fn refuses_an_event_number_that_does_not_exist() {
     let (_directory, file) = sample_file();
     for number in ["0", "3"] {
         let output = analyzer(&["show", "--event", number, &file]);
@@ -128,7 +128,7 @@ fn no_such_event_is_an_error() {
 }
 
 #[test]
-fn what_is_damaged_is_named_and_the_rest_is_read() {
+fn reports_damage_with_its_offset_and_reads_the_rest() {
     let whole = trace_bytes(&header(42, 1), &sample());
     let tag_of = |slot: usize| HEADER_SIZE + slot * SLOT_SIZE + 63;
     let mut torn = whole.clone();
@@ -160,8 +160,8 @@ fn what_is_damaged_is_named_and_the_rest_is_read() {
     }
 }
 
-/// Threads 1 to 3 share the first chunk, where thread 1's move is interrupted by calls of others. Its second part and
-/// the summary are in a chunk of its own.
+/// Threads 1 to 3 share the first chunk, where thread 1's move is interrupted by calls of others.
+/// Its second part and the summary are in a chunk of its own.
 #[test]
 fn reads_chunks_that_threads_share() {
     let resize = |ticks| call(Outcome::PassedThrough, ticks, 1, 0x1000);
@@ -209,9 +209,10 @@ fn reads_chunks_that_threads_share() {
     assert_eq!((&one["calls"], &one["moves"]["bytes"]), (&2.into(), &(10 * PAGE).into()));
 }
 
-/// A process killed while it gave up its oldest chunk: each of that chunk's two calls is shown or counted.
+/// A process killed while it gave up its oldest chunk: each of that chunk's two calls is shown or
+/// counted.
 #[test]
-fn a_chunk_that_was_being_given_up_is_counted_or_read() {
+fn reads_a_closed_chunk_and_counts_a_void_one() {
     let header = Header { keep: Some(Keep::Last), lost_overwritten: 4, ..header(42, 1) };
     let calls = [
         call(Outcome::PassedThrough, 1_500, 1, 0x1000),
@@ -239,7 +240,7 @@ fn a_chunk_that_was_being_given_up_is_counted_or_read() {
 }
 
 #[test]
-fn a_trace_that_was_not_begun_is_no_damage_beside_others() {
+fn ignores_a_trace_without_a_header_beside_others() {
     let directory = TempDir::new().unwrap();
     let alone = write(&directory, "z.mremap", &vec![0; HEADER_SIZE + CHUNK_SIZE]);
     let output = analyzer(&["report", alone.to_str().unwrap()]);
@@ -256,7 +257,7 @@ fn a_trace_that_was_not_begun_is_no_damage_beside_others() {
 }
 
 #[test]
-fn no_bytes_make_it_panic() {
+fn never_panics_on_damaged_chunks() {
     let whole = trace_bytes(&header(42, 1), &sample());
     let directory = TempDir::new().unwrap();
     let mut random: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -277,7 +278,7 @@ fn no_bytes_make_it_panic() {
 }
 
 #[test]
-fn events_of_several_processes_are_numbered_by_time() {
+fn numbers_events_of_several_processes_by_time() {
     let directory = TempDir::new().unwrap();
     write(&directory, "b.mremap", &trace_bytes(&header(42, 1), &sample()));
     write(&directory, "a.mremap", &trace_bytes(&header(43, 1), &sample()));
@@ -291,7 +292,7 @@ fn events_of_several_processes_are_numbered_by_time() {
 }
 
 #[test]
-fn no_trace_is_an_error() {
+fn fails_without_a_trace() {
     let directory = TempDir::new().unwrap();
     for path in [directory.path(), &directory.path().join("absent")] {
         let output = analyzer(&["report", path.to_str().unwrap()]);

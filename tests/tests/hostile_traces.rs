@@ -1,5 +1,5 @@
-//! Real traces, changed and cut by chance (the seed is fixed), through every command of the analyzer: none panics, none
-//! needs much memory or time, and what is wrong is named by file and offset.
+//! Recorded traces, mutated at random with a fixed seed, through every command of the analyzer: no
+//! command panics, needs much memory or time, or reports damage without file and offset.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,24 @@ use std::process::{Command, Output};
 
 use mremap_tests::artifacts::Artifacts;
 
-/// Traces that are changed, and copies of each.
+/// Mutated copies of each trace.
 const COPIES: usize = 400;
 /// Copies read by one run of a command.
 const TOGETHER: usize = 100;
 const HEADER: usize = 16 << 10;
 const CHUNK: usize = 4 << 10;
-/// Where the header counts its chunks.
+/// Offset of the number of chunks in the header.
 const CHUNKS_AT: usize = 104;
-/// Chunks kept of a real trace.
+/// Most chunks of a trace.
 const MOST_CHUNKS: usize = 24;
-/// Address space for one run, in KiB.
+/// Address space of one run, in KiB.
 const MOST_MEMORY: &str = "2000000";
-/// Where a guest has the programs under test.
+/// The folder of the programs under test in a guest.
 const GUEST: &str = "/artifacts";
-/// Seconds for one run.
+/// Time limit of one run, in seconds.
 const MOST_TIME: &str = "60";
 
-/// A generator of the plainest kind: the same numbers in every run.
+/// A linear congruential generator: the same numbers in every run.
 struct Chance(u64);
 
 impl Chance {
@@ -46,7 +46,7 @@ impl Chance {
     }
 }
 
-/// Runs a program under the shim; its traces, each cut behind its last chunk.
+/// Runs a program under the shim and returns its traces, each cut after its last chunk.
 fn record(program: &Path, arguments: &[&str], options: &[&str]) -> Vec<Vec<u8>> {
     let directory = tempfile::tempdir().expect("a directory");
     let traces = directory.path().to_str().expect("text");
@@ -81,12 +81,12 @@ fn real_traces() -> Vec<Vec<u8>> {
     traces
 }
 
-/// One change, anywhere: bytes, words, slots, chunks, the end.
+/// Changes bytes, words, slots, chunks or the length.
 fn change(bytes: &mut Vec<u8>, chance: &mut Chance) {
     if bytes.len() < 64 {
         return;
     }
-    // The header is small and tells most: half of all changes go there.
+    // The header is small and matters most: half of all changes are in it.
     let end = if chance.below(2) == 0 { 256.min(bytes.len()) } else { bytes.len() };
     let word = chance.below(end / 8 - 1) * 8;
     match chance.below(8) {
@@ -120,7 +120,7 @@ fn limited(arguments: &[&str]) -> Output {
         .expect("a shell runs")
 }
 
-/// Everything that may be said of damage names the file and an offset.
+/// Checks the status, and that damage is reported with file and offset.
 fn check(arguments: &[&str], output: &Output) {
     let said = String::from_utf8_lossy(&output.stderr);
     let status = output.status.code();
@@ -135,8 +135,8 @@ fn check(arguments: &[&str], output: &Output) {
 }
 
 #[test]
-fn no_change_of_a_real_trace_brings_a_command_down() {
-    // No kernel has a share in this, and in a guest it would take minutes.
+fn no_command_fails_on_mutated_traces() {
+    // This does not depend on the kernel, and takes minutes in a guest.
     if std::env::var_os("MREMAP_ARTIFACTS").is_some_and(|place| place == GUEST) {
         return;
     }
@@ -162,7 +162,7 @@ fn no_change_of_a_real_trace_brings_a_command_down() {
     assert!(damaged > number / 4, "only {damaged} of {number} were seen to be damaged");
 }
 
-/// The number of files that a report finds damaged.
+/// Returns the number of files that a report finds damaged.
 fn read_with_every_command(home: &Path, directory: &Path, batch: usize) -> usize {
     let traces = directory.to_str().expect("text");
     let target = home.join("out");

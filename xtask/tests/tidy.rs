@@ -14,7 +14,6 @@ const WIDTH: usize = 100;
 /// Folders that have offences left. None may be added; `.` is the repository's root.
 #[rustfmt::skip] // one a line, so that they are removed without conflicts
 const NOT_YET: &[&str] = &[
-    "analyzer",
     "shim",
     "tests",
 ];
@@ -41,8 +40,12 @@ const BANNED: &[(&str, &str)] = &[
 ];
 
 /// Where a banned word is right: the file and a part of the line.
-const EXEMPT: &[(&str, &str)] =
-    &[("xtask/tests/tidy.rs", "(\""), ("xtask/tests/tidy.rs", "Words and phrases")];
+const EXEMPT: &[(&str, &str)] = &[
+    ("xtask/tests/tidy.rs", "(\""),
+    ("xtask/tests/tidy.rs", "Words and phrases"),
+    // The names of a library's types.
+    ("analyzer/src/live/view.rs", "order"),
+];
 
 struct Offence {
     folder: String,

@@ -6,8 +6,8 @@ use crate::stats::{Histogram, SiteStats};
 const SIGMAS: f64 = 2.576;
 /// From so many calls on, the median has a confidence interval.
 const FEWEST_CALLS: u64 = 10;
-/// Of fewer calls, all of one side must be slower than all of the other; of fewer still, nothing can
-/// be said.
+/// Of fewer calls, all of one side must be slower than all of the other; of fewer still, nothing
+/// can be said.
 const FEWEST_RANGES: u64 = 3;
 
 /// Relative changes that are ignored.
@@ -20,8 +20,9 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// The tolerance that was asked for in percent, or the default. A single run says nothing of the
-    /// noise between runs: on a busy machine the same program has twice the median of its last run.
+    /// The tolerance that was asked for in percent, or the default. A single run says nothing of
+    /// the noise between runs: on a busy machine the same program has twice the median of its last
+    /// run.
     pub fn new(percent: Option<f64>, several_runs: bool) -> Self {
         let [totals, latency] = match percent {
             Some(percent) => [percent; 2],
@@ -60,8 +61,8 @@ impl Spread {
     }
 }
 
-/// Whether all values of one side are above those of the other, by more than the tolerance. A change
-/// from or to 0 is always one.
+/// Whether all values of one side are above those of the other, by more than the tolerance. A
+/// change from or to 0 is always one.
 pub fn changed(before: &Spread, after: &Spread, tolerance: f64) -> bool {
     let apart = before.most < after.least || after.most < before.least;
     let (a, b) = (before.median as f64, after.median as f64);
@@ -81,8 +82,8 @@ pub fn latency_change(before: &[SiteStats], after: &[SiteStats], tolerance: f64)
     changed(&a, &b, tolerance).then_some(b.median > a.median)
 }
 
-/// The 99 % confidence interval of the median, by order statistics: valid for any distribution. Of few
-/// calls, the whole range.
+/// The 99 % confidence interval of the median, by order statistics: valid for any distribution. Of
+/// few calls, the whole range.
 fn interval(times: &Histogram) -> Option<Spread> {
     let calls = times.count();
     let median = times.percentile(50.0);

@@ -1,4 +1,5 @@
-//! The comparison as one JSON object. Fields are only added, never renamed; `docs/json.md` lists them.
+//! The comparison as one JSON object. Fields are only added, never renamed; `docs/json.md` lists
+//! them.
 
 use std::io::Write;
 

@@ -1,7 +1,7 @@
 //! Call sites of both sides, matched.
 //!
-//! A rebuild changes offsets and build ids: call sites are then matched by function and line, and what
-//! remains by function alone, in the order of lines.
+//! A rebuild changes offsets and build ids: call sites are then matched by function and line, and
+//! what remains by function alone, in the order of lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -81,8 +81,8 @@ impl Row {
         changed(&before, &after, self.tolerance.totals)
     }
 
-    /// Whether total time went up (true) or down (false). The total of a single run is noisy: calls or
-    /// latency must have changed with it.
+    /// Whether total time went up (true) or down (false). The total of a single run is noisy: calls
+    /// or latency must have changed with it.
     pub fn time_change(&self) -> Option<bool> {
         let runs = self.before.as_ref().zip(self.after.as_ref());
         let latency = runs.and_then(|(a, b)| latency_change(a, b, self.tolerance.latency));
@@ -129,8 +129,8 @@ struct Found<'a> {
     runs: Runs,
 }
 
-/// Call sites of a side by module and name. Addresses outside every module change from run to run and
-/// are one site.
+/// Call sites of a side by module and name. Addresses outside every module change from run to run
+/// and are one site.
 fn collect(side: &[Overview]) -> BTreeMap<(String, String), Found<'_>> {
     let mut sites: BTreeMap<(String, String), Found<'_>> = BTreeMap::new();
     for (run, overview) in side.iter().enumerate() {
@@ -156,7 +156,8 @@ fn module(site: &Site) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }
 
-/// Every call site of either side, by change of total time, and notes on those that cannot be matched.
+/// Every call site of either side, by change of total time, and notes on those that cannot be
+/// matched.
 pub fn rows(
     before: &[Overview],
     after: &[Overview],

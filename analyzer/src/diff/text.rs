@@ -119,7 +119,8 @@ fn write_rows(
     Ok(())
 }
 
-/// Calls, failures, total time, mean time, median time, bytes relocated, over the runs of each side.
+/// Calls, failures, total time, mean time, median time, bytes relocated, over the runs of each
+/// side.
 fn numbers(row: &Row) -> [[Option<Spread>; 2]; 6] {
     [
         row.spreads(SiteStats::calls),

@@ -16,7 +16,8 @@ const MOST_STACKS: usize = 1 << 18;
 pub struct Sample {
     /// A process that made such a call.
     pub origin: Arc<Origin>,
-    /// The frames of allocators, the call site and its callers, innermost first; empty for the stacks that were too many.
+    /// The frames of allocators, the call site and its callers, innermost first; empty for the
+    /// stacks that were too many.
     pub places: Vec<Arc<NamedPlace>>,
     /// Calls.
     pub calls: u64,

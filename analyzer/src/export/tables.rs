@@ -140,8 +140,8 @@ impl Cells<'_> {
         self
     }
 
-    /// Text from the traced program or its machine. A spreadsheet would run a cell that starts like a
-    /// formula, so such text gets an apostrophe.
+    /// Text from the traced program or its machine. A spreadsheet would run a cell that starts like
+    /// a formula, so such text gets an apostrophe.
     fn foreign(&mut self, text: &str) -> &mut Self {
         if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
             self.text(&format!("'{text}"))

@@ -213,7 +213,8 @@ fn own_reading(header: &Header) -> Option<(u64, u64)> {
     None
 }
 
-/// Whether a rate may be that of the same clocks: in another time namespace `CLOCK_MONOTONIC` differs by days.
+/// Whether a rate may be that of the same clocks: in another time namespace `CLOCK_MONOTONIC`
+/// differs by days.
 fn is_close(rate: f64, recorded: f64) -> bool {
     !recorded.is_finite() || (rate / recorded - 1.0).abs() < 0.05
 }

@@ -115,7 +115,8 @@ impl TextStyle {
     }
 }
 
-/// Least width of the first column, if the numbers leave no more: longer names get lines of their own.
+/// Least width of the first column, if the numbers leave no more: longer names get lines of their
+/// own.
 const LEAST_NAME: usize = 16;
 
 /// A table with a line of column heads.

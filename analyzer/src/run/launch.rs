@@ -39,7 +39,8 @@ pub struct Directory {
 ///
 /// # Errors
 /// [`Obstacle`] when the program cannot be executed or reached, [`CannotRecord`] when its calls
-/// cannot be recorded. With `--best-effort` the program runs all the same, where it can be executed.
+/// cannot be recorded. With `--best-effort` the program runs all the same, where it can be
+/// executed.
 pub fn run(options: &RunOptions) -> Result<ExitCode> {
     let Some((name, arguments)) = options.program.split_first() else { bail!("no program given") };
     let program = program::find(name)?;

@@ -179,7 +179,8 @@ impl Overview {
         self.add_threads(index, stats);
     }
 
-    /// Adds the sites of processes that recorded stacks: the first frames outside libc and allocators.
+    /// Adds the sites of processes that recorded stacks: the first frames outside libc and
+    /// allocators.
     fn add_sites_by_stack(&mut self, traces: &mut Traces, filter: &Filter, symbols: &Symbols) {
         let index = Index::build(traces);
         let mut namer = Namer::new(symbols);

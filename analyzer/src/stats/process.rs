@@ -146,8 +146,8 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// The call of a summary, if it passes the filter. It may be in an earlier chunk, at whose position
-    /// there is a newer one if the last records are kept.
+    /// The call of a summary, if it passes the filter. It may be in an earlier chunk, at whose
+    /// position there is a newer one if the last records are kept.
     fn call_of(&self, summary: &Summary, calls: &Calls<'_>) -> Option<Call> {
         let (place, index) = (summary.call / SLOTS_PER_CHUNK, summary.call % SLOTS_PER_CHUNK);
         let call = if place == self.place {

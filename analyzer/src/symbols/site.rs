@@ -107,8 +107,8 @@ impl Site {
         stack
     }
 
-    /// Whether a text occurs in any of its names. A name that a report has shortened matches, too: its
-    /// pieces must occur in order.
+    /// Whether a text occurs in any of its names. A name that a report has shortened matches, too:
+    /// its pieces must occur in order.
     pub fn matches(&self, text: &str) -> bool {
         let shortened = |name: &str| {
             let mut rest = Some(name);

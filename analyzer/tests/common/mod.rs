@@ -27,7 +27,8 @@ pub fn analyzer(arguments: &[&str]) -> Output {
         .expect("the analyzer starts")
 }
 
-/// Says what cannot be tested here. `cargo xtask test` counts the lines in the file that `MREMAP_SKIPPED` names.
+/// Says what cannot be tested here. `cargo xtask test` counts the lines in the file that
+/// `MREMAP_SKIPPED` names.
 pub fn skip(what: &str) {
     eprintln!("skipped: {what}");
     if let Some(list) = std::env::var_os("MREMAP_SKIPPED") {
@@ -74,7 +75,8 @@ pub fn trace_bytes(header: &Header, records: &[Record]) -> Vec<u8> {
     bytes
 }
 
-/// A trace file of several threads, a chunk each: slots of the second chunk are numbered from 64 on.
+/// A trace file of several threads, a chunk each: slots of the second chunk are numbered from 64
+/// on.
 pub fn trace_of_threads(header: &Header, threads: &[(u32, Vec<Record>)]) -> Vec<u8> {
     let mut bytes = header_bytes(header);
     for (tid, records) in threads {

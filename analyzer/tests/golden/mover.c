@@ -1,4 +1,5 @@
-// What the golden traces record: growths, a failure, moves over several VMAs and gaps, a thread, a fork.
+// What the golden traces record: growths, a failure, moves over several VMAs and gaps, a thread,
+// a fork.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>

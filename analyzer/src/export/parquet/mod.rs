@@ -1,7 +1,7 @@
 //! Parquet files, hive-partitioned: `host=H/date=D/NAME.parquet`, one for each trace and day.
 //!
-//! The name is the trace's identity, so that exporting a trace again replaces its earlier files and no
-//! others. Files get their names at the end, when all of them are complete.
+//! The name is the trace's identity, so that exporting a trace again replaces its earlier files and
+//! no others. Files get their names at the end, when all of them are complete.
 
 mod group;
 mod schema;
@@ -31,8 +31,8 @@ const GROUP: usize = 131_072;
 /// Rows kept in memory over all files.
 const MOST_ROWS: usize = 16 * GROUP;
 const NS_PER_DAY: u64 = 86_400_000_000_000;
-/// Days from 2020 to 2100, as days since 1970: other clocks are wrong, and would make partitions that
-/// every later query lists.
+/// Days from 2020 to 2100, as days since 1970: other clocks are wrong, and would make partitions
+/// that every later query lists.
 const BELIEVABLE_DAYS: Range<u64> = 18_262..47_482;
 /// Hive's name for a partition without a value.
 const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -41,8 +41,8 @@ const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 pub struct Dataset {
     directory: PathBuf,
     schema: Schema,
-    /// Directory of the host and name of the file by index of the process; none for a second copy of
-    /// the same trace.
+    /// Directory of the host and name of the file by index of the process; none for a second copy
+    /// of the same trace.
     identities: Vec<Option<(PathBuf, String)>>,
     open: Vec<Partition>,
     /// Index in `open` by process and day.
@@ -103,8 +103,8 @@ impl Dataset {
         Ok(())
     }
 
-    /// Deletes files of the exported traces for days that no longer have calls: a longer trace gives a
-    /// better length of a tick, which can move a call over midnight.
+    /// Deletes files of the exported traces for days that no longer have calls: a longer trace
+    /// gives a better length of a tick, which can move a call over midnight.
     fn remove_stale(&self, written: &HashSet<PathBuf>) -> Result<()> {
         for (host, name) in self.identities.iter().flatten() {
             for entry in fs::read_dir(host).into_iter().flatten().flatten() {

@@ -8,8 +8,8 @@ use ::parquet::schema::parser::parse_message_type;
 use ::parquet::schema::types::{ColumnPath, TypePtr};
 use anyhow::Result;
 
-/// The columns, in order. Spark has no timestamps in nanoseconds, and reads unsigned 64-bit numbers as
-/// decimals: so timestamps are in microseconds, and 64-bit numbers are signed.
+/// The columns, in order. Spark has no timestamps in nanoseconds, and reads unsigned 64-bit numbers
+/// as decimals: so timestamps are in microseconds, and 64-bit numbers are signed.
 const SCHEMA: &str = "message mremap {
     REQUIRED INT64 event;
     REQUIRED INT32 pid (INTEGER(32,false));
