@@ -1,28 +1,25 @@
 //! Records the module of a caller that was loaded after the trace was opened, when it first calls.
 //!
-//! The module is found in maps by its address: the loader's own list is behind a lock that the caller may
-//! hold. A fork's child has a trace of its own and starts with no caller known.
+//! The module is found in maps by its address: the loader's own list is behind a lock that the
+//! caller may hold. A fork's child has a trace of its own and starts with no caller known.
 
-use core::ffi::CStr;
 use core::sync::atomic::Ordering;
 
 use mremap_plan::procmap::ProcmapQuery;
 use mremap_plan::{Range, Vma, maps};
 use mremap_trace::Module;
 
-use crate::emulate::move_lock::MoveLock;
 use crate::process::fork_state::WIPED;
 use crate::process::seccomp;
 use crate::recording::identity;
 use crate::recording::ring;
-use crate::sys::{Errno, OpenFile};
+use crate::sys::proc_maps::{Lines, MapsFile};
+use crate::sys::text::Text;
+use crate::sys::vfork::with_own_descriptors;
+use crate::sys::{self, Errno};
 
-/// `/proc/self` is empty once the main thread has exited; this is not.
-const MAPS: &CStr = c"/proc/thread-self/maps";
 /// A longer path is cut.
 const PATH_ROOM: usize = 256;
-/// The columns before a path take 73 bytes.
-const LINE_ROOM: usize = 73 + PATH_ROOM;
 
 /// Makes sure that the caller's module is in the trace. One comparison for a call site seen before.
 #[inline]
@@ -43,96 +40,94 @@ fn record_module_of(caller: u64) {
     {
         return;
     }
-    let count = WIPED.code_count.load(Ordering::Relaxed) as usize;
-    let Some([start, end]) = WIPED.code_found.get(count) else {
+    let search = WIPED.code_count.fetch_add(1, Ordering::Relaxed) as usize;
+    let Some([start, end]) = WIPED.code_found.get(search) else {
+        WIPED.code_count.store(search as u32, Ordering::Relaxed);
         return;
     };
-    // No fork may inherit the descriptor of maps.
-    let _lock = MoveLock::acquire();
-    find_code(caller, |vma, build_id, path| {
-        // A handler that does the same meanwhile takes the same entry: one of the two is found again later.
-        start.store(vma.range.start, Ordering::Relaxed);
-        end.store(vma.range.end, Ordering::Relaxed);
-        WIPED.code_count.store(count as u32 + 1, Ordering::Relaxed);
-        if path.first() == Some(&b'/') {
-            ring::append_module(module_of(vma, build_id), path);
-        }
-    });
+    let Some(code) = find(caller) else { return };
+    start.store(code.module.start, Ordering::Relaxed);
+    end.store(code.module.end, Ordering::Relaxed);
+    if code.path.get().first() == Some(&b'/') {
+        ring::append_module(code.module, code.path.get());
+    }
 }
 
 /// Whether `address` is in a module that was found late.
 pub(super) fn was_found(address: u64) -> bool {
-    let count = WIPED.code_count.load(Ordering::Relaxed) as usize;
-    WIPED.code_found.iter().take(count).any(|[start, end]| {
+    let searches = WIPED.code_count.load(Ordering::Relaxed) as usize;
+    WIPED.code_found.iter().take(searches).any(|[start, end]| {
         Range { start: start.load(Ordering::Relaxed), end: end.load(Ordering::Relaxed) }
             .contains(address)
     })
 }
 
-fn module_of(vma: &Vma, build_id: &[u8]) -> Module {
-    let mut module = Module {
-        start: vma.range.start,
-        end: vma.range.end,
-        offset: vma.offset,
-        ..Module::default()
-    };
-    for (to, from) in module.build_id.iter_mut().zip(build_id) {
-        *to = *from;
-        module.build_id_len += 1;
-    }
-    module
+/// An executable VMA, as a module. Its path is empty if it has none, its build id if maps do not
+/// show it.
+struct Code {
+    module: Module,
+    path: Text<PATH_ROOM>,
 }
 
-/// Finds the executable VMA at `address` and passes it to `take` with its build id and its path, each empty
-/// where it has none or `/proc` does not tell. Does nothing where maps cannot be read.
-fn find_code(address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
-    let Ok(file) = OpenFile::open(MAPS) else { return };
+impl Code {
+    fn new(vma: &Vma, build_id: &[u8], path: &[u8]) -> Self {
+        let mut module = Module {
+            start: vma.range.start,
+            end: vma.range.end,
+            offset: vma.offset,
+            ..Module::default()
+        };
+        for (to, from) in module.build_id.iter_mut().zip(build_id) {
+            *to = *from;
+            module.build_id_len += 1;
+        }
+        let mut code = Self { module, path: Text::EMPTY };
+        code.path.push(path);
+        code
+    }
+}
+
+/// Finds the executable VMA at `address`; `None` if there is none, or maps cannot be read.
+fn find(address: u64) -> Option<Code> {
+    let signals = sys::set_blocked_signals(sys::SignalSet::MAX)?;
+    let found = with_own_descriptors(|| {
+        let file = MapsFile::open().ok()?;
+        if file.has_query() { query(&file, address) } else { search(&file, address) }
+    });
+    sys::set_blocked_signals(signals);
+    found.ok().flatten()
+}
+
+fn query(file: &MapsFile, address: u64) -> Option<Code> {
     let mut path = [0; PATH_ROOM];
     let mut build_id = [0; 20];
     let mut query =
         ProcmapQuery::at_or_above(address, path.as_mut_ptr().addr() as u64, PATH_ROOM as u32);
     query.build_id_addr = build_id.as_mut_ptr().addr() as u64;
     query.build_id_size = build_id.len() as u32;
-    match file.procmap_query(&mut query) {
+    match file.query(&mut query) {
         Ok(_) => {
             let vma = query.vma(&path);
             let known = build_id.get(..query.build_id_size as usize).unwrap_or(&build_id);
             let end = path.iter().position(|&byte| byte == 0).unwrap_or(path.len());
-            if is_code_at(&vma, address) {
-                take(&vma, known, path.get(..end).unwrap_or(&path));
-            }
+            let path = path.get(..end).unwrap_or(&path);
+            is_code_at(&vma, address).then(|| Code::new(&vma, known, path))
         }
-        Err(Errno(libc::ENOENT)) => {}
-        Err(_) => find_code_in_text(&file, address, take),
+        // The path is longer.
+        Err(Errno(libc::ENAMETOOLONG)) => search(file, address),
+        Err(_) => None,
     }
 }
 
-/// [`find_code`] on a kernel without `PROCMAP_QUERY` (before 6.11).
+/// Reads maps as text.
 #[inline(never)] // keeps the buffers off the stack elsewhere
-fn find_code_in_text(file: &OpenFile, address: u64, take: impl FnOnce(&Vma, &[u8], &[u8])) {
-    let mut read = [0; 512];
-    let mut line = [0; LINE_ROOM];
-    let mut len = 0;
+fn search(file: &MapsFile, address: u64) -> Option<Code> {
+    let mut lines = Lines::new();
     loop {
-        let filled = file.read(&mut read).unwrap_or(0);
-        if filled == 0 {
-            return;
-        }
-        for &byte in read.iter().take(filled) {
-            if byte != b'\n' {
-                if let Some(end) = line.get_mut(len) {
-                    *end = byte;
-                    len += 1;
-                }
-                continue;
-            }
-            let parsed = line.get(..len).and_then(maps::parse_line);
-            len = 0;
-            let Some(parsed) = parsed.filter(|line| line.vma.range.end > address) else { continue };
-            if is_code_at(&parsed.vma, address) {
-                take(&parsed.vma, &[], parsed.path);
-            }
-            return;
+        let line = maps::parse_line(lines.next(file).ok()??)?;
+        if line.vma.range.end > address {
+            let is_code = is_code_at(&line.vma, address);
+            return is_code.then(|| Code::new(&line.vma, &[], line.path));
         }
     }
 }

@@ -12,12 +12,16 @@ pub(crate) mod scratch;
 pub(crate) mod text;
 #[cfg(not(debug_assertions))]
 mod unwinder;
+pub(crate) mod user_memory;
+pub(crate) mod vfork;
 
 use core::ffi::{CStr, c_long, c_void};
 
 use mremap_plan::procmap::{self, ProcmapQuery};
 use mremap_plan::{Flags, Request};
 use syscalls::{Sysno, raw_syscall};
+
+use crate::process::address_space::page_size;
 
 pub(crate) use mremap_plan::Errno;
 
@@ -116,6 +120,16 @@ pub(crate) fn shrink(address: usize, len: usize, new_len: usize) -> Result {
     call!(mremap, address, len, new_len, libc::MREMAP_MAYMOVE, 0)
 }
 
+/// Whether the page at `address` belongs to a shared mapping, which alone can be mapped twice.
+pub(crate) fn is_shared(address: usize) -> bool {
+    let page = page_size() as usize;
+    let copy = call!(mremap, address, 0, page, libc::MREMAP_MAYMOVE);
+    if let Ok(copy) = copy {
+        unmap(copy, page);
+    }
+    copy.is_ok()
+}
+
 /// Unmaps what the caller owns.
 pub(crate) fn unmap(address: usize, len: usize) {
     let _ = call!(munmap, address, len);
@@ -160,11 +174,6 @@ pub(crate) struct FileId {
     inode: u64,
 }
 
-impl FileId {
-    /// The id of no file.
-    pub(crate) const UNKNOWN: Self = Self { device: 0, inode: 0 };
-}
-
 impl OpenFile {
     pub(crate) fn open(path: &CStr) -> Result<Self> {
         open(path, libc::O_RDONLY, 0).map(Self)
@@ -187,10 +196,6 @@ impl OpenFile {
         self.status().map(|found| FileId { device: found.st_dev, inode: found.st_ino })
     }
 
-    pub(crate) fn len(&self) -> Result<usize> {
-        self.status().map(|found| found.st_size as usize)
-    }
-
     /// The link count. A directory's is two more than the directories it contains.
     pub(crate) fn links(&self) -> Result<libc::nlink_t> {
         self.status().map(|found| found.st_nlink)
@@ -211,12 +216,20 @@ impl OpenFile {
         call!(pwrite64, self.0, bytes.as_ptr(), bytes.len(), offset)
     }
 
-    /// Maps the first `len` bytes, shared and writable: where the kernel likes, or at the address
-    /// `over`, whose mappings the caller must own.
-    pub(crate) fn map(&self, len: usize, over: Option<usize>) -> Result {
+    /// Maps the first `len` bytes, shared and writable, at the address `hint` if that is free, else
+    /// where the kernel likes.
+    pub(crate) fn map(&self, hint: usize, len: usize) -> Result {
+        self.map_shared(hint, len, 0)
+    }
+
+    /// Maps the first `len` bytes, shared and writable, over mappings that the caller owns.
+    pub(crate) fn map_over(&self, address: usize, len: usize) -> Result {
+        self.map_shared(address, len, libc::MAP_FIXED)
+    }
+
+    fn map_shared(&self, address: usize, len: usize, flags: i32) -> Result {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_SHARED | if over.is_some() { libc::MAP_FIXED } else { 0 };
-        call!(mmap, over.unwrap_or(0), len, protection, flags, self.0, 0)
+        call!(mmap, address, len, protection, libc::MAP_SHARED | flags, self.0, 0)
     }
 
     /// Maps `len` bytes from `offset`, writable, without writing to the file.
@@ -291,6 +304,12 @@ pub(crate) fn parent_pid() -> u32 {
     call!(getppid).unwrap_or(0) as u32
 }
 
+/// Whether two processes share their memory. False also where `kcmp` is not allowed.
+pub(crate) fn share_memory(pid: u32, other: u32) -> bool {
+    const KCMP_VM: u32 = 1;
+    call!(kcmp, pid, other, KCMP_VM, 0, 0) == Ok(0)
+}
+
 pub(crate) fn tid() -> u32 {
     call!(gettid).unwrap_or(0) as u32
 }
@@ -309,6 +328,13 @@ pub(crate) fn read_own_memory(address: usize, into: &mut [usize]) -> Result {
     let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: len };
     call!(process_vm_readv, pid(), &raw const local, 1, &raw const remote, 1, 0)
         .map(|bytes| bytes / size_of::<usize>())
+}
+
+/// Reads a clock without the vDSO.
+pub(crate) fn clock_time(clock: libc::clockid_t) -> libc::timespec {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = call!(clock_gettime, clock, &raw mut time);
+    time
 }
 
 /// The kernel's signal set: 64 bits on every supported architecture.
