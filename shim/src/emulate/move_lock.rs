@@ -233,4 +233,5 @@ pub(crate) unsafe extern "C" fn after_fork_in_parent() {
 pub(crate) unsafe extern "C" fn after_fork_in_child() {
     FORKING.store(0, Ordering::Relaxed);
     WIPED.owner.store(0, Ordering::Relaxed);
+    fork_state::begin_child();
 }

@@ -1,16 +1,19 @@
 //! State that a child of `fork` must not inherit. The kernel zeroes these pages in the child
 //! (`MADV_WIPEONFORK`, Linux 4.14), so that it knows without a system call that it is one, whatever
-//! other threads of the parent did.
+//! other threads of the parent did. Where the kernel cannot, libc's `fork` handlers zero them:
+//! then a child of a raw `clone` without `CLONE_VM` shares its parent's trace.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use crate::process::seccomp;
 use crate::sys;
 use crate::sys::cell::LARGEST_PAGE;
 
 /// Slots for return addresses that are known, indexed by their bits.
 const CALLERS: usize = 512;
-/// Ranges of code found after load. A program that keeps on making code is not followed further.
-const MOST_CODE: usize = 64;
+/// Searches for code that was loaded later. A program that keeps on making code is not followed
+/// further.
+const MAX_CODE: usize = 64;
 
 #[repr(C, align(65536))]
 pub(crate) struct WipedOnFork {
@@ -22,12 +25,20 @@ pub(crate) struct WipedOnFork {
     pub(crate) owner_frame: AtomicU64,
     /// Epoch of the open trace; 0 before it is opened. See `recording::ring`.
     pub(crate) trace_epoch: AtomicU32,
+    /// Not 0 once a thread has begun to open the trace.
+    pub(crate) opening: AtomicU32,
+    /// The process that this memory belongs to; 0 if unknown.
+    pub(crate) pid: AtomicU32,
+    /// The chunk that threads share; 0 for none. See `recording::ring::claims`.
+    pub(crate) shared_chunk: AtomicU64,
     /// Return addresses whose module need not be looked up. See `recording::caller_modules`.
     pub(crate) callers_seen: [AtomicU64; CALLERS],
-    /// `[start, end)` of code found after load; `code_count` of them are valid.
-    pub(crate) code_found: [[AtomicU64; 2]; MOST_CODE],
+    /// `[start, end)` of code found after load, in the order of the searches.
+    pub(crate) code_found: [[AtomicU64; 2]; MAX_CODE],
+    /// Searches made.
     pub(crate) code_count: AtomicU32,
-    _rest: [u8; LARGEST_PAGE - 28 - 8 * CALLERS - 16 * MOST_CODE],
+    /// Bit n: buffer n is taken. See `recording::pieces`.
+    pub(crate) buffers_taken: AtomicU32,
 }
 
 // The wiped pages hold nothing else, whatever the page size.
@@ -38,10 +49,13 @@ pub(crate) static WIPED: WipedOnFork = WipedOnFork {
     progress: AtomicU32::new(0),
     owner_frame: AtomicU64::new(0),
     trace_epoch: AtomicU32::new(0),
+    opening: AtomicU32::new(0),
+    pid: AtomicU32::new(0),
+    shared_chunk: AtomicU64::new(0),
     callers_seen: [const { AtomicU64::new(0) }; CALLERS],
-    code_found: [const { [AtomicU64::new(0), AtomicU64::new(0)] }; MOST_CODE],
+    code_found: [const { [AtomicU64::new(0), AtomicU64::new(0)] }; MAX_CODE],
     code_count: AtomicU32::new(0),
-    _rest: [0; LARGEST_PAGE - 28 - 8 * CALLERS - 16 * MOST_CODE],
+    buffers_taken: AtomicU32::new(0),
 };
 
 static IS_ADVISED: AtomicBool = AtomicBool::new(false);
@@ -55,4 +69,52 @@ pub(crate) fn advise() -> bool {
     let advised = sys::madvise(start, size_of::<WipedOnFork>(), libc::MADV_WIPEONFORK).is_ok();
     IS_ADVISED.store(advised, Ordering::Relaxed);
     advised
+}
+
+/// Sets this process up. At load.
+pub(crate) fn begin() {
+    advise();
+    WIPED.pid.store(sys::pid(), Ordering::Relaxed);
+}
+
+/// Sets a child of libc's `fork` up, on its only thread.
+pub(crate) fn begin_child() {
+    if !IS_ADVISED.load(Ordering::Relaxed) {
+        wipe();
+    }
+    if !seccomp::is_filtered() {
+        WIPED.pid.store(sys::pid(), Ordering::Relaxed);
+    }
+}
+
+fn wipe() {
+    let WipedOnFork { trace_epoch, opening, pid, code_count, buffers_taken, .. } = &WIPED;
+    for word in [trace_epoch, opening, pid, code_count, buffers_taken] {
+        word.store(0, Ordering::Relaxed);
+    }
+    WIPED.shared_chunk.store(0, Ordering::Relaxed);
+    for word in WIPED.callers_seen.iter().chain(WIPED.code_found.as_flattened()) {
+        word.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The process that this memory belongs to.
+pub(crate) struct Owner {
+    pub(crate) pid: u32,
+    /// Unknown to a `vfork` child, which runs in its parent's memory.
+    pub(crate) parent_pid: Option<u32>,
+}
+
+/// Finds the process that this memory belongs to: the calling one, or the parent of a `vfork`
+/// child.
+pub(crate) fn owner() -> Owner {
+    let (pid, parent) = (sys::pid(), sys::parent_pid());
+    let owner = match WIPED.pid.load(Ordering::Relaxed) {
+        // Forked without libc.
+        0 if sys::share_memory(pid, parent) => parent,
+        0 => pid,
+        known => known,
+    };
+    WIPED.pid.store(owner, Ordering::Relaxed);
+    Owner { pid: owner, parent_pid: (owner == pid).then_some(parent) }
 }

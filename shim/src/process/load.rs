@@ -39,20 +39,18 @@ unsafe extern "C" fn on_load() {
         seccomp::detect(if real::libc_is_glibc() { Loader::Glibc } else { Loader::Musl });
     }
     mapping_limit::keep_spare();
-    if config::mode() != Mode::PassThrough {
-        real::at_fork(
-            move_lock::before_fork,
-            move_lock::after_fork_in_parent,
-            move_lock::after_fork_in_child,
-        );
-    }
+    real::at_fork(
+        move_lock::before_fork,
+        move_lock::after_fork_in_parent,
+        move_lock::after_fork_in_child,
+    );
     if seccomp::is_filtered() {
         // The trial makes no system call but those that the loader has just made. Later none may be
         // safe.
         capability::of_kernel();
         return;
     }
-    fork_state::advise();
+    fork_state::begin();
     if config::mode() != Mode::PassThrough {
         backing::prepare();
     }
@@ -127,9 +125,6 @@ fn complain(error: &OpenError, directory: &[u8]) {
     let mut line = Text::<400>::EMPTY;
     line.push(b"no trace: ");
     match *error {
-        OpenError::NoWipeOnFork => {
-            line.push(b"this kernel has no MADV_WIPEONFORK (Linux 4.14)");
-        }
         OpenError::NameTooLong => {
             line.push(TRACE.name.as_bytes());
             line.push(b" is longer than a path may be");
@@ -138,13 +133,13 @@ fn complain(error: &OpenError, directory: &[u8]) {
             line.push(b"cannot create a file in ");
             line.push_printable(directory);
             line.push(b": ");
-            push_errno(&mut line, errno);
+            push_errno(&mut line, errno.0);
         }
         OpenError::Space(errno) => {
             line.push(b"no room for a file in ");
             line.push_printable(directory);
             line.push(b": ");
-            push_errno(&mut line, errno);
+            push_errno(&mut line, errno.0);
         }
     }
     warn(line.as_str());

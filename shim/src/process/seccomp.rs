@@ -48,6 +48,11 @@ pub(crate) fn is_filtered() -> bool {
     }
 }
 
+/// Whether any thread may be filtered.
+pub(crate) fn is_any_thread_filtered() -> bool {
+    INSTALLED.load(Ordering::Relaxed) != 0
+}
+
 /// The calling thread has installed a filter.
 pub(crate) fn mark(scope: Scope) {
     thread::current().standing.set(Standing::Filtered);

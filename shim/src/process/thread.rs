@@ -27,6 +27,8 @@ pub(crate) struct Thread {
     pub(crate) tid: Cell<u32>,
     /// What `process::seccomp` knows of this thread.
     pub(crate) standing: Cell<Standing>,
+    /// Records of this epoch that were stored in shared chunks. See `recording::ring::claims`.
+    pub(crate) shared: Cell<u8>,
     /// Mark of the call that this thread is forwarding; 0 for none. See `hooks::real`.
     pub(crate) passed_on: Cell<u64>,
 }
@@ -93,13 +95,6 @@ pub(crate) fn current() -> &'static Thread {
     // 16 and valid as long as the thread runs. Zeros are a `Thread`. It is not `Sync`, so no other
     // thread refers to it.
     unsafe { &*thread }
-}
-
-/// The calling thread's id, if it has recorded anything in this epoch. A child of `fork` is in
-/// another one.
-pub(crate) fn known_tid(epoch: u32) -> Option<u32> {
-    let thread = current();
-    (thread.epoch.get() == epoch).then(|| thread.tid.get())
 }
 
 /// Identifies the calling thread among those that run, without a system call. Never 0.
