@@ -36,7 +36,7 @@ fn known() -> Capability {
 ///  | r--     |  rw-     |   --->   | r--     |  rw-     |
 /// ```
 fn try_once() -> Capability {
-    let _lock = MoveLock::acquire();
+    let lock = MoveLock::acquire();
     // Only once: a trial that failed half-way may have left a hole, where the program has mapped
     // something since.
     if known() != Capability::Unknown || TRIED.swap(true, Ordering::Relaxed) {
@@ -67,6 +67,7 @@ fn try_once() -> Capability {
         Err(_) => return Capability::Unknown,
     };
     FOUND.store(capability as u8, Ordering::Relaxed);
+    let _signals = lock.release();
     ring::note_capability(capability);
     diagnostics::inform(message, "", None);
     capability

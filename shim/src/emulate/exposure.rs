@@ -21,13 +21,22 @@ impl Exposure {
         Self { began_ns: if ring::is_wanted() { clock::monotonic_ns() } else { 0 } }
     }
 
-    pub(crate) fn end(self) {
-        if self.began_ns == 0 {
-            return;
-        }
-        let lasted_ns = clock::monotonic_ns().saturating_sub(self.began_ns);
-        if lasted_ns >= REPORTED_FROM_NS.load(Ordering::Relaxed) {
-            report(lasted_ns);
+    pub(crate) fn end(self) -> Ended {
+        let now = if self.began_ns == 0 { 0 } else { clock::monotonic_ns() };
+        Ended { lasted_ns: now.saturating_sub(self.began_ns) }
+    }
+}
+
+/// An exposure that has ended.
+pub(crate) struct Ended {
+    lasted_ns: u64,
+}
+
+impl Ended {
+    /// Reports a long exposure in the trace. The move lock is released.
+    pub(crate) fn report(&self) {
+        if self.lasted_ns >= REPORTED_FROM_NS.load(Ordering::Relaxed) {
+            report(self.lasted_ns);
         }
     }
 }

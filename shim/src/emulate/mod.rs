@@ -120,10 +120,18 @@ fn move_under_lock(
     reservation: Reservation,
     record: &mut CallRecord,
 ) -> (Outcome, sys::Result) {
-    let _lock = MoveLock::acquire();
+    record.emulation_begins();
+    let lock = MoveLock::acquire();
     let exposure = Exposure::begin();
     let moved = move_parts(wanted, crosses, reservation, record);
-    exposure.end();
+    let exposure = exposure.end();
+    // While the lock is held, nothing is stored into the trace.
+    let _signals = lock.release();
+    record.store_pieces();
+    exposure.report();
+    if record.has_lost_race() {
+        report_lost_race();
+    }
     moved
 }
 
@@ -140,7 +148,6 @@ fn move_parts(
     if crosses {
         source.range_crosses_boundaries();
     }
-    record.emulation_begins();
     let (outcome, result) = move_each_part(wanted, &mut source, reservation, record);
     record.found_by(source.method());
     mapping_limit::take_back_spare();
@@ -180,7 +187,7 @@ fn move_each_part(
         }
         let (target, ticks) = (wanted.target_of(part), record.ticks());
         if !reservation.admits(target) {
-            report_lost_race();
+            record.lose_race();
             record.part(part, plan.vma(), ticks, Err(Errno::EFAULT));
             return (Outcome::Emulated, Err(Errno::EFAULT));
         }
@@ -256,12 +263,12 @@ fn survey(wanted: Move, record: &mut CallRecord) {
     if !config::records_vmas() || !record.is_kept() {
         return;
     }
+    record.survey_begins();
     // No fork may inherit a descriptor of `/proc`.
-    let _lock = MoveLock::acquire();
+    let lock = MoveLock::acquire();
     let mut source = Source::new();
     source.open();
     let mut plan = Plan::new(wanted);
-    record.survey_begins();
     while let Ok(step) = plan.next_step(&mut source) {
         match step {
             Step::Part(part) => record.part(part, plan.vma(), record.ticks(), Ok(0)),
@@ -270,4 +277,6 @@ fn survey(wanted: Move, record: &mut CallRecord) {
         }
     }
     record.found_by(source.method());
+    let _signals = lock.release();
+    record.store_pieces();
 }

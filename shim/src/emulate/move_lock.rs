@@ -5,31 +5,19 @@
 //! Nobody waits longer than 100 ms for an owner that moves no part: it has died, has left its move
 //! through a handler's `longjmp`, or is a thread of a process that shares this memory.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::process::fork_state::{self, WIPED};
 use crate::process::seccomp;
 use crate::process::thread;
+use crate::recording::pieces::ALL_BUT_SIGBUS;
 use crate::sys::{self, SignalSet};
-
-/// Signals that are not blocked while parts are moved.
-static LEFT_OPEN: AtomicU64 = AtomicU64::new(0);
 
 /// Bit of the owner's word: threads sleep until it changes.
 const WAITED_FOR: u32 = 1 << 31;
 /// Four waits make 100 ms.
 const WAIT_MS: i64 = 25;
 const MOST_WAITS: u32 = 4;
-
-/// The signals to block where no handler of the program may run.
-pub(crate) fn signals_to_block() -> SignalSet {
-    !LEFT_OPEN.load(Ordering::Relaxed)
-}
-
-/// Leaves signals unblocked from now on, whose handler is this library's own.
-pub(crate) fn leave_open(signals: SignalSet) {
-    LEFT_OPEN.fetch_or(signals, Ordering::Relaxed);
-}
 
 /// Whether a thread holds the lock.
 pub(crate) fn is_taken() -> bool {
@@ -66,7 +54,7 @@ impl MoveLock {
     fn acquire_in(frame: u64) -> Self {
         let mut signals = None;
         if !seccomp::is_filtered() {
-            signals = sys::set_blocked_signals(signals_to_block());
+            signals = sys::set_blocked_signals(SignalSet::MAX);
             // Done at load, unless this call came before.
             fork_state::advise();
         }
@@ -75,14 +63,37 @@ impl MoveLock {
     }
 }
 
+impl MoveLock {
+    /// Releases the lock. Signals stay blocked, but for `SIGBUS`: records are stored next.
+    pub(crate) fn release(mut self) -> BlockedSignals {
+        if let Some(me) = self.owned_by.take() {
+            release(me);
+        }
+        let signals = self.signals.take();
+        if signals.is_some() {
+            sys::set_blocked_signals(ALL_BUT_SIGBUS);
+        }
+        BlockedSignals(signals)
+    }
+}
+
+/// The signals of the calling thread, restored when this is dropped.
+pub(crate) struct BlockedSignals(Option<SignalSet>);
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        if let Some(signals) = self.0 {
+            sys::set_blocked_signals(signals);
+        }
+    }
+}
+
 impl Drop for MoveLock {
     fn drop(&mut self) {
         if let Some(me) = self.owned_by {
             release(me);
         }
-        if let Some(signals) = self.signals {
-            sys::set_blocked_signals(signals);
-        }
+        drop(BlockedSignals(self.signals));
     }
 }
 

@@ -1,8 +1,10 @@
-//! The records of a call that is not simply forwarded: the call itself, its parts and gaps, their summary.
+//! The records of a call that is not simply forwarded: the call itself, its parts and gaps, their
+//! summary.
 
 use mremap_plan::{Range, Request, Vma};
 use mremap_trace::{Call, FoundBy, Gap, Outcome, Part, Record, Summary, Under};
 
+use super::pieces::Pieces;
 use super::return_address::Caller;
 use super::ring::{self, Claim};
 use super::{caller_modules, clock, store};
@@ -14,6 +16,9 @@ pub(crate) struct CallRecord {
     call: Call,
     caller: Caller,
     claim: Option<Claim>,
+    /// Holds the records of parts and gaps while the move lock is held.
+    pieces: Option<Pieces>,
+    has_lost_race: bool,
     summary: Summary,
 }
 
@@ -26,7 +31,7 @@ impl CallRecord {
         }
         let call = Call {
             outcome: Outcome::Begun,
-            ticks: if ring::is_wanted() { clock::ticks() } else { 0 },
+            ticks: if ring::is_wanted() { clock::ticks_of_call() } else { 0 },
             duration: 0,
             old: request.old,
             old_len: request.old_len,
@@ -36,7 +41,14 @@ impl CallRecord {
             result: 0,
             caller: caller.address,
         };
-        Self { call, caller, claim: None, summary: Summary::default() }
+        Self {
+            call,
+            caller,
+            claim: None,
+            pieces: None,
+            has_lost_race: false,
+            summary: Summary::default(),
+        }
     }
 
     /// Whether calls are recorded at all.
@@ -55,7 +67,8 @@ impl CallRecord {
         self.summary.parts
     }
 
-    /// Stores the call as begun: a process that is killed half-way leaves this record. Parts and gaps follow.
+    /// Stores the call as begun: a process that is killed half-way leaves this record. Called before
+    /// the move lock is acquired, like [`Self::survey_begins`].
     pub(crate) fn emulation_begins(&mut self) {
         self.survey_begins();
         if let Some(claim) = &self.claim {
@@ -63,11 +76,23 @@ impl CallRecord {
         }
     }
 
-    /// Claims the call's slot, to which the parts and gaps that follow refer.
+    /// Claims the call's slot. The parts and gaps that follow refer to it, and are kept until
+    /// [`Self::store_pieces`].
     pub(crate) fn survey_begins(&mut self) {
-        if self.is_kept() {
+        if !self.is_kept() || !ring::is_intact() {
+            return;
+        }
+        if self.claim.is_none() {
             self.claim = ring::claim(1).ok();
             self.summary.call = self.claim.as_ref().map_or(0, Claim::number);
+        }
+        self.pieces = self.claim.is_some().then(Pieces::new);
+    }
+
+    /// Stores the parts and gaps. Called once the move lock is released.
+    pub(crate) fn store_pieces(&mut self) {
+        if let Some(mut pieces) = self.pieces.take() {
+            pieces.store();
         }
     }
 
@@ -76,25 +101,42 @@ impl CallRecord {
         self.summary.source = source;
     }
 
+    /// Notes that another thread mapped memory at the target of a part.
+    pub(crate) fn lose_race(&mut self) {
+        self.has_lost_race = true;
+    }
+
+    pub(crate) fn has_lost_race(&self) -> bool {
+        self.has_lost_race
+    }
+
     /// Counts a part that is discovered again.
     pub(crate) fn retried(&mut self) {
         self.summary.retries += 1;
     }
 
-    /// Records a part that was moved, or that could not be moved. `started` is the clock before its move.
+    /// Records a part that was moved, or that could not be moved. `started` is the clock before its
+    /// move.
     #[inline]
     pub(crate) fn part(&mut self, part: Range, vma: &Vma, started: u64, result: sys::Result) {
         if result.is_ok() {
             self.summary.parts += 1;
             self.summary.bytes += part.len();
         }
-        if self.claim.is_some() {
+        if self.pieces.is_some() {
             self.append_part(part, vma, started, result.err().map_or(0, |errno| errno.0 as u32));
         }
     }
 
+    /// Appends a part or a gap once the move lock is released.
+    fn append(&mut self, record: &Record) {
+        if let Some(pieces) = &mut self.pieces {
+            pieces.push(record);
+        }
+    }
+
     #[inline(never)]
-    fn append_part(&self, part: Range, vma: &Vma, started: u64, errno: u32) {
+    fn append_part(&mut self, part: Range, vma: &Vma, started: u64, errno: u32) {
         let protection = vma.protection.map_or(0, |known| {
             u8::from(known.read)
                 | u8::from(known.write) << 1
@@ -102,7 +144,7 @@ impl CallRecord {
                 | u8::from(known.shared) << 3
                 | 1 << 7
         });
-        ring::append(&Record::Part(Part {
+        self.append(&Record::Part(Part {
             call: self.summary.call,
             errno,
             start: part.start,
@@ -119,13 +161,13 @@ impl CallRecord {
     #[inline]
     pub(crate) fn gap(&mut self, gap: Range, target: u64) {
         self.summary.gaps += 1;
-        if self.claim.is_some() {
+        if self.pieces.is_some() {
             self.append_gap(gap, target);
         }
     }
 
     #[inline(never)]
-    fn append_gap(&self, gap: Range, target: u64) {
+    fn append_gap(&mut self, gap: Range, target: u64) {
         // Under a filter the probe would take a system call for each page.
         let is_free =
             if seccomp::is_filtered() { None } else { probe::is_free(target, gap.len()).ok() };
@@ -134,7 +176,7 @@ impl CallRecord {
             Some(true) => Under::Empty,
             None => Under::Unknown,
         };
-        ring::append(&Record::Gap(Gap {
+        self.append(&Record::Gap(Gap {
             call: self.summary.call,
             start: gap.start,
             end: gap.end,

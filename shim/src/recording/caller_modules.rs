@@ -91,14 +91,14 @@ impl Code {
 fn find(address: u64) -> Option<Code> {
     let signals = sys::set_blocked_signals(sys::SignalSet::MAX)?;
     let found = with_own_descriptors(|| {
-        let file = MapsFile::open().ok()?;
-        if file.has_query() { query(&file, address) } else { search(&file, address) }
+        let mut file = MapsFile::open().ok()?;
+        if file.has_query() { query(&mut file, address) } else { search(&mut file, address) }
     });
     sys::set_blocked_signals(signals);
     found.ok().flatten()
 }
 
-fn query(file: &MapsFile, address: u64) -> Option<Code> {
+fn query(file: &mut MapsFile, address: u64) -> Option<Code> {
     let mut path = [0; PATH_ROOM];
     let mut build_id = [0; 20];
     let mut query =
@@ -121,7 +121,7 @@ fn query(file: &MapsFile, address: u64) -> Option<Code> {
 
 /// Reads maps as text.
 #[inline(never)] // keeps the buffers off the stack elsewhere
-fn search(file: &MapsFile, address: u64) -> Option<Code> {
+fn search(file: &mut MapsFile, address: u64) -> Option<Code> {
     let mut lines = Lines::new();
     loop {
         let line = maps::parse_line(lines.next(file).ok()??)?;

@@ -1,117 +1,194 @@
-//! The clock of the trace: the CPU's counter where it runs at one rate in every state, else nanoseconds.
+//! The clock of the trace: the CPU's counter where the kernel trusts it, else the kernel's clock in
+//! nanoseconds.
+//!
+//! Readings come from the CPU or from a system call, never from the vDSO, which a program may move
+//! or unmap. A thread that may be under a seccomp filter makes no system call: without a counter
+//! its time stands still.
+//!
+//! The length of a counter's tick is told by readings of all clocks. One is made by a call that
+//! comes after 1.5 times the time to the one before, counted from the start of the trace: fewer
+//! than 100 in a year.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mremap_trace::Clock;
 
-use crate::sys::OpenFile;
+use crate::process::seccomp;
+use crate::recording::ring;
+use crate::sys;
 
-static COUNTER_IS_INVARIANT: AtomicBool = AtomicBool::new(false);
-/// No more readings: the ones in [`LAST`] are given out for ever.
-static STOPPED: AtomicBool = AtomicBool::new(false);
-/// The fields of the last [`Moment`].
-static LAST: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+static HAS_COUNTER: AtomicBool = AtomicBool::new(false);
+/// Ticks when the trace was opened.
+static START: AtomicU64 = AtomicU64::new(0);
+/// Ticks when the next reading is due.
+static DUE: AtomicU64 = AtomicU64::new(u64::MAX);
+/// The last [`Reading`], and its words combined by exclusive or.
+static LAST: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
 
 /// One moment on three clocks.
-pub(crate) struct Moment {
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
     pub(crate) ticks: u64,
     pub(crate) monotonic_ns: u64,
     pub(crate) realtime_ns: u64,
 }
 
-/// Decides on the clock. At load.
+/// Decides what a tick is. At load.
 pub(crate) fn choose() {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::__cpuid;
-        // Intel SDM, CPUID leaf 80000007H: EDX bit 8 is the invariant TSC.
-        let invariant =
-            __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0;
-        COUNTER_IS_INVARIANT.store(invariant, Ordering::Relaxed);
-    }
+    HAS_COUNTER.store(has_counter(), Ordering::Relaxed);
 }
 
-/// As the trace's header names the clock.
-pub(crate) fn kind() -> Clock {
-    if COUNTER_IS_INVARIANT.load(Ordering::Relaxed) { Clock::Counter } else { Clock::Nanoseconds }
-}
+/// Whether the counter runs at one rate on all CPUs. A virtual machine may hide that it does (CPUID
+/// leaf 80000007H, EDX bit 8), so the kernel's choice counts as well.
+#[cfg(target_arch = "x86_64")]
+fn has_counter() -> bool {
+    use core::arch::x86_64::__cpuid;
 
-#[inline]
-pub(crate) fn ticks() -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    if COUNTER_IS_INVARIANT.load(Ordering::Relaxed) {
-        // SAFETY: RDTSC is there on every x86-64 CPU.
-        return unsafe { core::arch::x86_64::_rdtsc() };
+    use crate::sys::OpenFile;
+    const BY_COUNTER: [&[u8]; 3] = [b"tsc", b"kvm-clock", b"hyperv_clocksource_tsc_page"];
+    if __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & 1 << 8 != 0 {
+        return true;
     }
-    kernel_ticks()
-}
-
-#[cfg_attr(target_arch = "x86_64", cold)]
-#[inline(never)]
-fn kernel_ticks() -> u64 {
-    if STOPPED.load(Ordering::Acquire) {
-        return LAST[0].load(Ordering::Relaxed);
-    }
-    nanoseconds(libc::CLOCK_MONOTONIC)
-}
-
-/// A filter is coming. Where the kernel's clock cannot be read without a system call, which it might kill for,
-/// time stands still from here on.
-pub(crate) fn prepare_for_filter() {
-    if vdso_serves() {
-        return;
-    }
-    let moment = now();
-    for (place, value) in LAST.iter().zip([moment.ticks, moment.monotonic_ns, moment.realtime_ns]) {
-        place.store(value, Ordering::Relaxed);
-    }
-    STOPPED.store(true, Ordering::Release);
-}
-
-/// Whether the vDSO can read the kernel's clock source.
-fn vdso_serves() -> bool {
-    const SERVED: [&[u8]; 4] =
-        [b"tsc", b"kvm-clock", b"hyperv_clocksource_tsc_page", b"arch_sys_counter"];
     let mut text = [0; 64];
     let read = OpenFile::open(c"/sys/devices/system/clocksource/clocksource0/current_clocksource")
         .and_then(|file| file.read(&mut text));
-    let named = text.get(..read.unwrap_or(0)).unwrap_or(&[]).trim_ascii_end();
-    SERVED.contains(&named)
+    let name = text.get(..read.unwrap_or(0)).unwrap_or(&[]).trim_ascii_end();
+    BY_COUNTER.contains(&name)
 }
 
-/// Nanoseconds of `CLOCK_MONOTONIC`.
-pub(crate) fn monotonic_ns() -> u64 {
-    if STOPPED.load(Ordering::Acquire) {
-        return LAST[1].load(Ordering::Relaxed);
+/// Whether the counter, which the architecture defines, is fast enough to tell calls apart.
+#[cfg(target_arch = "aarch64")]
+fn has_counter() -> bool {
+    const SLOWEST_HZ: u64 = 10_000_000;
+    let frequency: u64;
+    // SAFETY: reads a register that Linux lets every program read.
+    unsafe {
+        core::arch::asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nomem, nostack, preserves_flags));
     }
-    nanoseconds(libc::CLOCK_MONOTONIC)
+    frequency >= SLOWEST_HZ
 }
 
-/// All clocks at once.
-pub(crate) fn now() -> Moment {
-    if STOPPED.load(Ordering::Acquire) {
-        let [ticks, monotonic_ns, realtime_ns] = &LAST;
-        return Moment {
-            ticks: ticks.load(Ordering::Relaxed),
-            monotonic_ns: monotonic_ns.load(Ordering::Relaxed),
-            realtime_ns: realtime_ns.load(Ordering::Relaxed),
-        };
+/// What a tick is.
+pub(crate) fn kind() -> Clock {
+    if HAS_COUNTER.load(Ordering::Relaxed) { Clock::Counter } else { Clock::Nanoseconds }
+}
+
+/// The clock now, in ticks.
+#[inline]
+pub(crate) fn ticks() -> u64 {
+    if HAS_COUNTER.load(Ordering::Relaxed) { counter() } else { kernel_ticks() }
+}
+
+/// The clock at the start of a call, in ticks. Makes a reading that is due.
+#[inline]
+pub(crate) fn ticks_of_call() -> u64 {
+    let now = ticks();
+    if now < DUE.load(Ordering::Relaxed) { now } else { read_when_due(now) }
+}
+
+#[inline]
+fn counter() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 CPU has RDTSC.
+    return unsafe { core::arch::x86_64::_rdtsc() };
+    #[cfg(target_arch = "aarch64")]
+    {
+        let ticks: u64;
+        // SAFETY: reads a register that Linux lets every program read.
+        unsafe {
+            core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack, preserves_flags));
+        }
+        ticks
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn kernel_ticks() -> u64 {
+    monotonic_ns()
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds. A system call; stands still under a filter.
+pub(crate) fn monotonic_ns() -> u64 {
+    if seccomp::is_filtered() { last().monotonic_ns } else { nanoseconds(libc::CLOCK_MONOTONIC) }
+}
+
+#[cold]
+#[inline(never)]
+fn read_when_due(now: u64) -> u64 {
+    let due = DUE.load(Ordering::Relaxed);
+    let next = now.saturating_add(now.wrapping_sub(START.load(Ordering::Relaxed)) / 2);
+    // One thread makes it.
+    let is_reader = now >= due
+        && !seccomp::is_filtered()
+        && DUE.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    if !is_reader {
+        return now;
+    }
+    let reading = read();
+    keep(&reading);
+    if ring::is_intact() {
+        ring::note_reading(&reading);
+    }
+    ticks()
+}
+
+/// All clocks now. Not for a filtered thread.
+pub(crate) fn read() -> Reading {
+    let monotonic_ns = nanoseconds(libc::CLOCK_MONOTONIC);
+    let ticks = if HAS_COUNTER.load(Ordering::Relaxed) { counter() } else { monotonic_ns };
+    Reading { ticks, monotonic_ns, realtime_ns: nanoseconds(libc::CLOCK_REALTIME) }
+}
+
+/// All clocks now, with the distance between the kernel's two taken from the last reading. For a
+/// filtered thread, the last reading.
+pub(crate) fn read_for_chunk() -> Reading {
+    let last = last();
+    if seccomp::is_filtered() {
+        return last;
     }
     let monotonic_ns = nanoseconds(libc::CLOCK_MONOTONIC);
-    let ticks = if kind() == Clock::Counter { ticks() } else { monotonic_ns };
-    Moment { ticks, monotonic_ns, realtime_ns: nanoseconds(libc::CLOCK_REALTIME) }
+    let ticks = if HAS_COUNTER.load(Ordering::Relaxed) { counter() } else { monotonic_ns };
+    let elapsed = monotonic_ns.wrapping_sub(last.monotonic_ns);
+    Reading { ticks, monotonic_ns, realtime_ns: last.realtime_ns.wrapping_add(elapsed) }
 }
 
-/// From the vDSO, through libc: no system call. The one libc function below the hook.
-fn nanoseconds(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: writes the one `timespec` it is given; async-signal-safe. Errno is put back: where the vDSO
-    // cannot serve, this is a system call, which a filter may refuse.
-    unsafe {
-        let errno = libc::__errno_location();
-        let former = *errno;
-        libc::clock_gettime(clock, &raw mut time);
-        *errno = former;
+/// Starts a trace at a reading. The next one is due at once.
+pub(crate) fn start(reading: &Reading) {
+    keep(reading);
+    START.store(reading.ticks, Ordering::Relaxed);
+    let due = if HAS_COUNTER.load(Ordering::Relaxed) { reading.ticks } else { u64::MAX };
+    DUE.store(due, Ordering::Relaxed);
+}
+
+/// Makes a reading for threads that may be filtered from now on.
+pub(crate) fn prepare_for_filter() {
+    keep(&read());
+}
+
+fn keep(Reading { ticks, monotonic_ns, realtime_ns }: &Reading) {
+    let check = ticks ^ monotonic_ns ^ realtime_ns;
+    for (kept, value) in LAST.iter().zip([*ticks, *monotonic_ns, *realtime_ns, check]) {
+        kept.store(value, Ordering::Relaxed);
     }
+}
+
+/// The last reading; zeros if it is being stored, maybe by the code that a signal handler
+/// interrupts.
+pub(crate) fn last() -> Reading {
+    const MAX_SPINS: u32 = 100;
+    for _ in 0..MAX_SPINS {
+        let [ticks, monotonic_ns, realtime_ns, check] =
+            LAST.each_ref().map(|kept| kept.load(Ordering::Relaxed));
+        if ticks ^ monotonic_ns ^ realtime_ns == check {
+            return Reading { ticks, monotonic_ns, realtime_ns };
+        }
+        core::hint::spin_loop();
+    }
+    Reading { ticks: 0, monotonic_ns: 0, realtime_ns: 0 }
+}
+
+fn nanoseconds(clock: libc::clockid_t) -> u64 {
+    let time = sys::clock_time(clock);
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }

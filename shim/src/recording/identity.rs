@@ -1,5 +1,6 @@
-//! What a trace says about its process: directory, executable, arguments, machine, and the executable modules
-//! that are loaded. Gathered once, at load; a fork's child writes the same into its own trace.
+//! What a trace says about its process: directory, executable, arguments, machine, and the
+//! executable modules that are loaded. Gathered once, at load; a fork's child writes the same into
+//! its own trace.
 
 use core::ffi::{CStr, c_int, c_void};
 
@@ -61,8 +62,8 @@ fn identity() -> &'static Identity {
     unsafe { &*IDENTITY.get() }
 }
 
-/// Gathers the identity. `directory` is the one for traces; it is made absolute, since the program may change
-/// its working directory before it forks.
+/// Gathers the identity. `directory` is the one for traces; it is made absolute, since the program
+/// may change its working directory before it forks.
 ///
 /// # Safety
 /// Must be called once, at load, before any other function of this file.
@@ -92,8 +93,8 @@ pub(crate) unsafe fn gather(directory: &[u8]) {
         identity.host.push(c_bytes(&names.nodename));
     }
     identity.boot_id = read_boot_id().unwrap_or_default();
-    // SAFETY: `take_module` has the type that is wanted, and its argument is the identity it is cast to. At
-    // load this thread holds the loader's lock, or may take it.
+    // SAFETY: `take_module` has the type that is wanted, and its argument is the identity it is
+    // cast to. At load this thread holds the loader's lock, or may take it.
     unsafe { libc::dl_iterate_phdr(Some(take_module), (&raw mut *identity).cast()) };
 }
 
@@ -178,7 +179,8 @@ unsafe extern "C" fn take_module(
     0
 }
 
-/// Returns the GNU build id from a module's notes, and its length in bytes; length 0 when there is none.
+/// Returns the GNU build id from a module's notes, and its length in bytes; length 0 when there is
+/// none.
 fn build_id(base: u64, headers: &[libc::Elf64_Phdr]) -> ([u8; 20], u8) {
     const NT_GNU_BUILD_ID: u32 = 3;
     for header in headers.iter().filter(|h| h.p_type == libc::PT_NOTE) {

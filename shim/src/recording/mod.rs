@@ -8,13 +8,15 @@
 //!      chunk of this thread, or a new one ──> Claim::store (the tag last) ──> mapped file
 //! ```
 //!
-//! A record needs the clock, the return address, and the module of the caller; a trace's header says what
-//! `identity` gathered at load. Nothing here allocates, waits for another thread's record, or calls libc.
+//! A record needs the clock, the return address, and the module of the caller; a trace's header
+//! says what `identity` gathered at load. Nothing here allocates, waits for another thread's
+//! record, or calls libc.
 
 mod call_record;
 pub(crate) mod caller_modules;
 pub(crate) mod clock;
 pub(crate) mod identity;
+pub(crate) mod pieces;
 pub(crate) mod return_address;
 pub(crate) mod ring;
 #[cfg(target_arch = "x86_64")]
@@ -37,7 +39,7 @@ use crate::sys;
 #[inline]
 pub(crate) fn pass_through(request: &Request, real: Real, caller: Caller) -> *mut c_void {
     caller_modules::ensure_recorded(caller.address);
-    let ticks = clock::ticks();
+    let ticks = clock::ticks_of_call();
     let answer = real.forward_marked(request);
     let duration = clock::ticks().wrapping_sub(ticks);
     let call = || Call {
@@ -62,8 +64,8 @@ pub(crate) fn pass_through(request: &Request, real: Real, caller: Caller) -> *mu
     answer
 }
 
-/// Stores a call that has returned, in a slot that was claimed for it or in a new one, and its stack if the
-/// settings want it. Counts the call as lost where there is no room.
+/// Stores a call that has returned, in a slot that was claimed for it or in a new one, and its
+/// stack if the settings want it. Counts the call as lost where there is no room.
 #[inline(never)]
 fn store(call: &Call, caller: &Caller, claimed: Option<Claim>) {
     match claimed.map_or_else(|| ring::claim(1), Ok) {

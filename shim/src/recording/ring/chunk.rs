@@ -1,42 +1,44 @@
 //! One chunk of the mapped file: how slots are claimed in it, and how a later thread takes it over.
 //!
-//! One word holds the chunk's number, its writers and its claimed slots. A claim is one atomic addition to it
-//! and learns from the former value whether the chunk is still the one its thread knew; whoever takes a chunk
-//! over exchanges the whole word, and only while nobody is writing. It is then closed, its records what they were, until
-//! they have been counted; then void, emptied, and opened under its new number.
+//! ```text
+//!            claims, 1 to 64+          CAS, no writers         + VOIDING            CAS
+//!   in use ───────────────────> in use ───────────────> closed ─────────> void ─────────> in use,
+//!                                                        calls are read   calls are counted   new number
+//! ```
+//!
+//! One word holds the chunk's number, its writers and its claimed slots. A claim is one atomic
+//! addition to it. The former value shows whether the chunk is still the one that the thread knew.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
-use mremap_trace::{ChunkHeader, ClaimWord, Record};
+use mremap_trace::layout::{self, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
+use mremap_trace::{ChunkHeader, ClaimWord, Outcome, Record};
 
-use super::state::{BASE, WRITER};
+use super::state::{BASE, WRITER, len_of};
 use crate::process::fork_state::WIPED;
 use crate::process::thread::Slots;
-use crate::recording::clock;
+use crate::recording::clock::Reading;
 
-/// Bits of a slot's last word that hold its tag.
+/// Bits of a slot's last word below its tag.
 const TAG_SHIFT: u32 = 56;
-/// Tags of calls are 1 to this.
-const LAST_CALL_TAG: u64 = 6;
-/// What makes a closed chunk void.
+/// Added to the claim word of a closed chunk, makes it void.
 const VOIDING: u64 = (ClaimWord::VOID - ClaimWord::CLOSED) as u64;
-/// Which word of slot 0 holds the claims.
+/// Index of the claim word in slot 0.
 const CLAIMS_WORD: usize = layout::chunk::CLAIMS / 8;
 
-/// A position in the file.
+/// The chunk at a position of the file.
 #[derive(Clone, Copy)]
 pub(super) struct Chunk(pub(super) &'static Slots);
 
 impl Chunk {
     /// # Safety
-    /// A trace is mapped at `base` for ever, reaches beyond `position`, and the position's space is there.
-    pub(super) unsafe fn at(base: *mut u8, position: u32) -> Self {
-        // SAFETY: by the contract above; chunks are aligned to their slots, and after the header only ever
-        // accessed atomically.
-        let slots =
-            unsafe { &*base.add(HEADER_SIZE + position as usize * CHUNK_SIZE).cast::<Slots>() };
-        Self(slots)
+    /// There is a trace, `position` is mapped, and its page is allocated.
+    pub(super) unsafe fn at(position: u32) -> Self {
+        let base = BASE.load(Ordering::Acquire);
+        // SAFETY: by the contract above. Chunks are aligned to their slots and, like the header
+        // once the trace is open, accessed only atomically. The mapping stays for the life of the
+        // process.
+        Self(unsafe { &*base.add(len_of(position)).cast::<Slots>() })
     }
 
     fn claims(self) -> &'static AtomicU64 {
@@ -51,14 +53,14 @@ impl Chunk {
         &self.0[0][layout::chunk::OVERWRITTEN_NEXT / 8]
     }
 
-    /// `count` slots of this chunk, if it is still number `number` and has room. A handler may interrupt its
-    /// own thread anywhere here: the one atomic addition gives each its own slots.
+    /// Claims `count` slots, if this is still chunk number `number` and has room. A signal handler
+    /// may interrupt its thread anywhere here and claim too: each addition yields slots of its own.
     #[inline]
     pub(super) fn claim(self, epoch: u32, number: u32, count: u32) -> Option<Claim> {
         let writer = WRITER.load(Ordering::Relaxed);
         let addition = u64::from(count) + writer;
         let former = ClaimWord(self.claims().fetch_add(addition, Ordering::Acquire));
-        // Small only if the numbers are the same: one comparison for both.
+        // One comparison for both conditions: the value is large if the numbers differ.
         let first = former.claimed_in(number);
         if first <= u64::from(SLOTS_PER_CHUNK - count) {
             return Some(Claim { chunk: self, first: first as u32, writer, epoch });
@@ -67,8 +69,8 @@ impl Chunk {
         None
     }
 
-    /// Slots that could not be used: undone in a chunk that is being taken over, where nobody else claims;
-    /// marked as padding in any other.
+    /// Undoes a claim that did not fit. In a chunk that is being taken over, where nobody else
+    /// claims, the addition is subtracted. In any other one the slots that are left become padding.
     #[cold]
     fn give_back(self, former: ClaimWord, addition: u64, count: u32, epoch: u32) {
         let first = former.claimed();
@@ -83,20 +85,27 @@ impl Chunk {
         }
     }
 
-    /// Empties the chunk, tells `overwritten` how many calls were in it, and makes it number `number`, filled by
-    /// thread `tid`. False when somebody is still at it.
-    pub(super) fn take_over(self, number: u32, tid: u32, overwritten: impl FnOnce(u64)) -> bool {
+    /// Makes this the chunk number `number` of the thread `tid`, emptied, and calls
+    /// `count_overwritten` with the number of calls that were in it. Returns false if it has a
+    /// writer.
+    pub(super) fn take_over(
+        self,
+        number: u32,
+        tid: u32,
+        reading: &Reading,
+        count_overwritten: impl FnOnce(u64),
+    ) -> bool {
         let claims = self.claims();
         let former = ClaimWord(claims.load(Ordering::Relaxed));
-        // Left so by somebody who could not open it again: it holds nothing.
+        // A closed or void chunk was left by a thread that could not open it: it holds nothing.
         let claimed = match former.claimed() {
             ClaimWord::CLOSED.. => 0,
             claimed => claimed.min(SLOTS_PER_CHUNK),
         };
-        // Whoever takes it over is a writer, too: nobody else may while it is being emptied.
+        // The taker counts as a writer, which keeps other takers away.
         let closed =
             ClaimWord::new(former.number(), ClaimWord::CLOSED + claimed).0 + ClaimWord::ONE_WRITER;
-        // Acquire pairs with the Release in `Claim::drop`: what the last writer stored is behind us.
+        // Acquire pairs with the Release in `Claim::drop`: the last writer's stores are complete.
         if former.writers() != 0
             || claims
                 .compare_exchange(former.0, closed, Ordering::Acquire, Ordering::Relaxed)
@@ -106,18 +115,19 @@ impl Chunk {
         }
         let is_new = former.0 == 0;
         let calls = if is_new { 0 } else { self.calls() };
-        let in_all = self.overwritten().load(Ordering::Relaxed) + calls;
-        self.overwritten_next().store(in_all, Ordering::Relaxed);
-        // At this instant the calls are no more in the trace and are counted: whenever this process is killed, they are
-        // the one or the other. Release: who sees the chunk void sees the count.
+        let overwritten = self.overwritten().load(Ordering::Relaxed) + calls;
+        self.overwritten_next().store(overwritten, Ordering::Relaxed);
+        // Linearization point: before this addition the calls are in the trace, after it they are
+        // counted as overwritten. Release: whoever sees the chunk void sees the count.
         claims.fetch_add(VOIDING, Ordering::Release);
-        overwritten(calls);
+        count_overwritten(calls);
         if !is_new {
             self.empty();
         }
-        self.store_header(number, tid, in_all);
-        // Release: who sees slots claimed sees the header. It fails when the former owner has just tried to
-        // claim here; it will have seen that the chunk is not its own, so leave it to that, void.
+        self.store_header(number, tid, reading, overwritten);
+        // Release: whoever sees slots claimed sees the header. This fails if the former owner has
+        // just tried to claim here. It has then seen that the chunk is not its own, and subtracts
+        // what it added.
         let open = ClaimWord::new(number, 1).0;
         let void = closed + VOIDING;
         let opened = claims.compare_exchange(void, open, Ordering::Release, Ordering::Relaxed);
@@ -128,8 +138,8 @@ impl Chunk {
     }
 
     fn calls(self) -> u64 {
-        let tags = self.tags().map(|last| last.load(Ordering::Relaxed) >> TAG_SHIFT);
-        tags.filter(|tag| (1..=LAST_CALL_TAG).contains(tag)).count() as u64
+        let tags = self.tags().map(|last| (last.load(Ordering::Relaxed) >> TAG_SHIFT) as u8);
+        tags.filter(|&tag| Outcome::from_raw(tag).is_some()).count() as u64
     }
 
     fn empty(self) {
@@ -145,16 +155,15 @@ impl Chunk {
         self.0.iter().skip(1).map(|slot| &slot[SLOT_WORDS - 1])
     }
 
-    fn store_header(self, number: u32, tid: u32, overwritten: u64) {
-        let now = clock::now();
+    fn store_header(self, number: u32, tid: u32, reading: &Reading, overwritten: u64) {
         let mut bytes = [0; SLOT_SIZE];
         ChunkHeader {
             tid,
             number,
             claimed: 0,
-            ticks: now.ticks,
-            monotonic_ns: now.monotonic_ns,
-            realtime_ns: now.realtime_ns,
+            ticks: reading.ticks,
+            monotonic_ns: reading.monotonic_ns,
+            realtime_ns: reading.realtime_ns,
             overwritten,
             overwritten_next: overwritten,
         }
@@ -167,7 +176,7 @@ impl Chunk {
     }
 }
 
-/// Slots claimed for one record.
+/// Slots that were claimed and are about to be stored.
 pub(crate) struct Claim {
     chunk: Chunk,
     first: u32,
@@ -177,8 +186,8 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// False in a child that was forked by a handler in the middle of a claim: the slots are the parent's, and
-    /// the file mapped there may be the parent's, or another.
+    /// Whether the claim was made in this process. A signal handler may have forked in the middle
+    /// of one: the slots are the parent's, and the file mapped there may be another.
     #[inline]
     fn is_of_this_process(&self) -> bool {
         self.epoch == WIPED.trace_epoch.load(Ordering::Relaxed)
@@ -191,25 +200,36 @@ impl Claim {
         (distance / SLOT_SIZE) as u32 + self.first
     }
 
-    /// Writes a record to the claim's slot `index`, its tag last.
+    /// Stores a record in slot `index` of the claim, its tag last.
     #[inline]
     pub(crate) fn store(&self, index: usize, record: &Record) {
+        self.store_words(index, &record.encode());
+    }
+
+    /// Stores an encoded record.
+    #[inline]
+    pub(super) fn store_words(&self, index: usize, words: &[u64; SLOT_WORDS]) {
         if !self.is_of_this_process() {
             return;
         }
         let Some(slot) = self.chunk.0.get(self.first as usize + index) else {
             return;
         };
-        let words = record.encode();
         let (last, body) = (SLOT_WORDS - 1, &words[..SLOT_WORDS - 1]);
-        for (place, word) in slot.iter().zip(body) {
-            place.store(*word, Ordering::Relaxed);
+        for (word, value) in slot.iter().zip(body) {
+            word.store(*value, Ordering::Relaxed);
         }
-        // Release: who sees the tag sees the words. Pairs with a reader of the mapped file.
+        // Release: whoever sees the tag sees the words. Pairs with readers of the file.
         slot[last].store(words[last], Ordering::Release);
     }
 
-    /// Keeps the chunk from being taken over for ever: its claim never ends.
+    /// The same claim without its first slot.
+    pub(super) fn without_first(mut self) -> Self {
+        self.first += 1;
+        self
+    }
+
+    /// Never ends the claim, which keeps the chunk from being taken over.
     pub(super) fn pin(mut self) {
         self.writer = 0;
     }

@@ -1,163 +1,198 @@
-//! The file itself: made, mapped and headed.
+//! The trace file: created, given its size, headed and mapped. No descriptor of it is open
+//! afterwards.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
 use mremap_trace::{Header, Keep};
 
+use super::name::Name;
+use super::space::{self, BATCH, STEP};
 use super::state::{
-    ALLOCATED, BASE, EARLY, MAPPED, NONE, OUT_OF_SPACE, PINNED, POSITIONS, WANTED, capability,
-    keeps_last, set_keep,
+    BASE, EARLY, MAPPED, NONE, PINNED, WANTED, capability, keeps_last, len_of, set_keep,
+    set_positions,
 };
-use super::{name, space, truncation};
+use super::{append, hint, truncation};
 use crate::process::address_space::page_size;
 use crate::process::config::{self, TraceSettings};
-use crate::process::fork_state::{self, WIPED};
+use crate::process::fork_state::{self, Owner, WIPED};
 use crate::process::seccomp;
-use crate::recording::clock;
+use crate::recording::clock::{self, Reading};
 use crate::recording::identity;
 use crate::sys::cell::SyncCell;
 use crate::sys::probe::{self, OneVma};
-use crate::sys::{self, FileId, OpenFile};
+use crate::sys::vfork::with_own_descriptors;
+use crate::sys::{self, Errno, FileId, OpenFile, user_memory};
 
-/// Number of the last trace opened by this process or the ones it was forked from.
+/// Positions whose pages are written when the file is made.
+const FIRST: u32 = BATCH;
+const FIRST_LEN: usize = HEADER_SIZE + FIRST as usize * CHUNK_SIZE;
+/// How long a thread waits for another one that opens the trace of their process.
+const MAX_WAIT_MS: i64 = 100;
+
+/// Number of the last trace opened by this process or those it was forked from.
 static LAST_EPOCH: AtomicU32 = AtomicU32::new(0);
 /// Process that opened it.
 static LAST_PID: AtomicU32 = AtomicU32::new(0);
 /// Bytes for one process.
 static SIZE: AtomicU64 = AtomicU64::new(0);
-
-/// The directory of the traces, once it was opened. Used at load and by threads that hold `MoveLock`.
+/// The directory for traces, once it was opened. Used by the thread that opens the trace.
 static DIRECTORY: SyncCell<Option<FileId>> = SyncCell::new(None);
+/// The start of the file: a header, and zeros. Written by the thread that opens the trace. Not on
+/// the stack, which may be that of a signal.
+static START: SyncCell<[u8; FIRST_LEN]> = SyncCell::new([0; FIRST_LEN]);
 
 /// Why there will be no trace.
 pub(crate) enum OpenError {
-    /// The kernel cannot wipe a page on fork (before 4.14).
-    NoWipeOnFork,
-    /// The directory's name does not fit.
+    /// The path of the directory is too long.
     NameTooLong,
-    /// The file could not be made, or mapped; the errno.
-    File(i32),
-    /// No room for the first records; the errno.
-    Space(i32),
+    /// The file could not be created or mapped.
+    File(Errno),
+    /// There is no space for the first records.
+    Space(Errno),
 }
 
 /// Opens the trace of this process. At load.
 pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
     SIZE.store(settings.size, Ordering::Relaxed);
     set_keep(settings.keep);
-    if !fork_state::advise() {
-        return Err(OpenError::NoWipeOnFork);
-    }
-    create()?;
+    let (owner, reading) = (fork_state::owner(), clock::read());
+    let size = create(&owner, &reading)?;
+    begin_epoch(&owner, &reading, size);
     truncation::watch();
     WANTED.store(true, Ordering::Release);
     Ok(())
 }
 
-/// Opens the trace of a fork's child, or says that there will be none: then false. By the thread that holds `MoveLock`.
-pub(super) fn open_in_child() -> bool {
-    EARLY.store(0, Ordering::Relaxed);
-    let is_open = config::records_children() && !seccomp::is_filtered() && create().is_ok();
-    if !is_open {
-        WIPED.trace_epoch.store(NONE, Ordering::Release);
+/// Opens the trace of a fork's child, unless another thread does. Returns the epoch: 0 if there is
+/// no trace yet, or `NONE` if there will be none.
+#[cold]
+#[inline(never)]
+pub(super) fn open_in_child() -> u32 {
+    // A filtered thread cannot. Another one may be able to.
+    if seccomp::is_filtered() {
+        return 0;
     }
-    is_open
+    let signals = sys::set_blocked_signals(u64::MAX);
+    let is_opener =
+        WIPED.opening.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
+    if is_opener {
+        create_in_child();
+        sys::futex_wake_all(&WIPED.trace_epoch);
+    } else {
+        wait_for_opener();
+    }
+    if let Some(signals) = signals {
+        sys::set_blocked_signals(signals);
+    }
+    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
+    if is_opener && epoch != NONE {
+        append::append_loaded_modules();
+    }
+    epoch
 }
 
-/// Makes, maps and heads a file, and begins an epoch.
-fn create() -> Result<(), OpenError> {
-    let now = clock::now();
-    let pid = sys::pid();
-    // SAFETY: at load, or called by the thread that holds `MoveLock`.
-    unsafe { name::choose(pid, now.monotonic_ns) };
-    let directory = open_directory()?;
-    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
-    let file = directory
-        .open_in(name::chosen(), flags, 0o600)
-        .map_err(|failed| OpenError::File(failed.0))?;
-    let (base, len) = map(&file).inspect_err(|_| directory.unlink_in(name::chosen()))?;
-    let forked_from = LAST_PID.swap(pid, Ordering::Relaxed);
-    write_header(base, len, &now, pid, forked_from);
+fn create_in_child() {
+    EARLY.store(0, Ordering::Relaxed);
+    let (owner, reading) = (fork_state::owner(), clock::read());
+    let create = || with_own_descriptors(|| create(&owner, &reading));
+    match config::records_children().then(create) {
+        Some(Ok(Ok(size))) => begin_epoch(&owner, &reading, size),
+        _ => WIPED.trace_epoch.store(NONE, Ordering::Release),
+    }
+}
+
+/// Waits until the trace is open. After the longest wait there will be none: its opener may have
+/// been killed, as the child of a `vfork`.
+fn wait_for_opener() {
+    sys::futex_wait(&WIPED.trace_epoch, 0, MAX_WAIT_MS);
+    let _ = WIPED.trace_epoch.compare_exchange(0, NONE, Ordering::Relaxed, Ordering::Relaxed);
+}
+
+/// What a new file has room for.
+struct Size {
+    base: *mut u8,
+    positions: u32,
+    mapped: u32,
+}
+
+fn begin_epoch(owner: &Owner, reading: &Reading, Size { base, positions, mapped }: Size) {
+    clock::start(reading);
+    LAST_PID.store(owner.pid, Ordering::Relaxed);
+    set_positions(positions);
+    MAPPED.store(mapped, Ordering::Relaxed);
+    PINNED.store(0, Ordering::Relaxed);
+    space::reset();
     BASE.store(base, Ordering::Release);
     let epoch = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
-    // Release pairs with the Acquire in `claim_in_new_chunk`.
+    // Release pairs with the Acquire in `claims::current_epoch`.
     WIPED.trace_epoch.store(epoch, Ordering::Release);
-    Ok(())
 }
 
-/// The directory that the settings name: for a child, only if it is still the one that it was.
+/// Creates a file in the directory for traces, writes its start, and maps it.
+fn create(owner: &Owner, reading: &Reading) -> Result<Size, OpenError> {
+    let directory = open_directory()?;
+    let name = Name::new(owner.pid, reading.monotonic_ns);
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+    let file = directory.open_in(name.get(), flags, 0o600).map_err(OpenError::File)?;
+    fill(&file, owner, reading).inspect_err(|_| directory.unlink_in(name.get()))
+}
+
+/// Opens the directory that the settings name. A child opens it only if it is still the same.
 fn open_directory() -> Result<OpenFile, OpenError> {
     let path = identity::directory().ok_or(OpenError::NameTooLong)?;
-    let directory = OpenFile::open_directory(path).map_err(|failed| OpenError::File(failed.0))?;
-    let id = directory.id().map_err(|failed| OpenError::File(failed.0))?;
-    // SAFETY: at load, or called by the thread that holds `MoveLock`.
+    let directory = OpenFile::open_directory(path).map_err(OpenError::File)?;
+    let id = directory.id().map_err(OpenError::File)?;
+    // SAFETY: at load, or called by the thread that opens the trace.
     let known = unsafe { &mut *DIRECTORY.get() };
     if *known.get_or_insert(id) != id {
-        return Err(OpenError::File(libc::ENOENT));
+        return Err(OpenError::File(Errno(libc::ENOENT)));
     }
     Ok(directory)
 }
 
-/// Maps a new file at its full size, sparse, its first segment written. A child's lies where its parent's
-/// was, so that whatever was interrupted there finds memory, and never in more than that.
-fn map(file: &OpenFile) -> Result<(*mut u8, usize), OpenError> {
-    let former = BASE.load(Ordering::Relaxed);
-    let most = if former.is_null() { u32::MAX / 64 } else { MAPPED.load(Ordering::Relaxed) };
-    let limit = SIZE
-        .load(Ordering::Relaxed)
-        .min(sys::file_size_limit())
-        .min(HEADER_SIZE as u64 + u64::from(most) * CHUNK_SIZE as u64);
-    let positions = limit.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64;
+/// Gives a new file its size, sparse, writes its start, and maps it.
+fn fill(file: &OpenFile, owner: &Owner, reading: &Reading) -> Result<Size, OpenError> {
+    let limit = SIZE.load(Ordering::Relaxed).min(sys::file_size_limit());
+    let most = u64::from(u32::MAX / layout::SLOTS_PER_CHUNK);
+    let positions = (limit.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64).min(most) as u32;
     if positions == 0 {
-        return Err(OpenError::Space(libc::EFBIG));
+        return Err(OpenError::Space(Errno(libc::EFBIG)));
     }
-    let len = HEADER_SIZE + positions as usize * CHUNK_SIZE;
-    file.set_len(len as u64).map_err(|failed| OpenError::File(failed.0))?;
-    let first = space::FIRST_SEGMENT.min(positions as u32);
-    let first_len = HEADER_SIZE + first as usize * CHUNK_SIZE;
-    space::write_zeros(file, 0, first_len).map_err(|failed| OpenError::Space(failed.0))?;
-    space::begin(file).map_err(|failed| OpenError::File(failed.0))?;
-    let over = (!former.is_null()).then(|| former.addr());
-    if over.is_some_and(|base| !is_still_ours(base)) {
-        return Err(OpenError::File(libc::EFAULT));
-    }
-    let base = file.map(len, over).map_err(|failed| OpenError::File(failed.0))?;
-    // The pages are there; this only spares the faults that would find them, where a short program gets to.
-    let soon = first_len.min(HEADER_SIZE + 8 * CHUNK_SIZE);
-    let _ = sys::madvise(base, soon, libc::MADV_POPULATE_WRITE);
-    ALLOCATED.store(first, Ordering::Relaxed);
-    POSITIONS.store(positions as u32, Ordering::Relaxed);
-    MAPPED.store(positions as u32, Ordering::Relaxed);
-    OUT_OF_SPACE.store(false, Ordering::Relaxed);
-    PINNED.store(0, Ordering::Relaxed);
-    Ok((base as *mut u8, len))
+    file.set_len(len_of(positions) as u64).map_err(OpenError::File)?;
+    write_start(file, owner, reading, positions).map_err(OpenError::Space)?;
+    let (base, mapped) = map(file, positions).map_err(OpenError::File)?;
+    // Spares a short program the faults on its first pages.
+    let _ = sys::madvise(base, len_of(mapped.min(FIRST / 2)), libc::MADV_POPULATE_WRITE);
+    Ok(Size { base: base as *mut u8, positions, mapped })
 }
 
-/// Whether the parent's trace is still mapped where it was. A host that has unmapped it may have put something of
-/// its own there.
-fn is_still_ours(base: usize) -> bool {
-    let len = HEADER_SIZE + MAPPED.load(Ordering::Relaxed) as usize * CHUNK_SIZE;
-    let is_trace = probe::is_one_vma(base as u64, len as u64) == OneVma::Yes && {
-        // SAFETY: a page of memory, as the kernel has just said. Beyond a truncated file's end its handler sees to
-        // it that there is some.
-        let magic = unsafe { &*(base as *const AtomicU64) };
-        magic.load(Ordering::Relaxed) == u64::from_ne_bytes(layout::MAGIC)
-    };
-    is_trace || truncation::has_been_met()
+/// Writes the header and zeros behind it; the magic comes last.
+fn write_start(
+    file: &OpenFile,
+    owner: &Owner,
+    reading: &Reading,
+    positions: u32,
+) -> Result<(), Errno> {
+    // SAFETY: at load, or called by the thread that opens the trace.
+    let start = unsafe { &mut *START.get() };
+    encode_header(start, owner, reading, positions);
+    let (magic, rest) = start.split_at(layout::MAGIC.len());
+    let rest = rest.get(..len_of(positions.min(FIRST)) - magic.len()).unwrap_or(rest);
+    write_all(file, rest, magic.len())?;
+    write_all(file, magic, 0)
 }
 
-fn write_header(base: *mut u8, len: usize, now: &clock::Moment, pid: u32, forked_from: u32) {
-    // SAFETY: the file is mapped, allocated this far, and known to nobody else yet.
-    let bytes = unsafe { core::slice::from_raw_parts_mut(base, HEADER_SIZE) };
+fn encode_header(bytes: &mut [u8], owner: &Owner, reading: &Reading, positions: u32) {
+    let forked_from = LAST_PID.load(Ordering::Relaxed);
     let header = Header {
         page_size: page_size() as u32,
-        capacity: len as u64,
-        pid,
-        parent_pid: sys::parent_pid(),
-        ticks: now.ticks,
-        monotonic_ns: now.monotonic_ns,
-        realtime_ns: now.realtime_ns,
+        capacity: len_of(positions) as u64,
+        pid: owner.pid,
+        parent_pid: owner.parent_pid.unwrap_or(forked_from),
+        ticks: reading.ticks,
+        monotonic_ns: reading.monotonic_ns,
+        realtime_ns: reading.realtime_ns,
         clock: Some(clock::kind()),
         detail: Some(config::detail()),
         mode: Some(config::mode()),
@@ -170,4 +205,55 @@ fn write_header(base: *mut u8, len: usize, now: &clock::Moment, pid: u32, forked
         ..Header::default()
     };
     identity::with_text(|text| header.encode(text, bytes));
+}
+
+fn write_all(file: &OpenFile, mut bytes: &[u8], mut offset: usize) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match file.write_at(bytes, offset as u64) {
+            Ok(0) => return Err(Errno(libc::ENOSPC)),
+            Ok(written) => {
+                bytes = bytes.get(written..).unwrap_or(&[]);
+                offset += written;
+            }
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Maps the start of a file; returns the address, and how many positions are mapped. A child's
+/// mapping replaces its parent's, whatever its length: what a signal handler interrupted before it
+/// forked goes on storing there.
+fn map(file: &OpenFile, positions: u32) -> Result<(usize, u32), Errno> {
+    let former = BASE.load(Ordering::Relaxed).addr();
+    if former == 0 {
+        let mapped = positions.min(STEP);
+        return Ok((hint::map_with_room(file, len_of(mapped), len_of(positions))?, mapped));
+    }
+    if !is_still_ours(former) {
+        return Err(Errno(libc::EFAULT));
+    }
+    let mapped = MAPPED.load(Ordering::Relaxed);
+    file.map_over(former, len_of(mapped.min(positions)))?;
+    Ok((former, mapped))
+}
+
+/// Whether the parent's trace is still mapped at `base`. A host that unmapped it may have mapped
+/// something else there.
+fn is_still_ours(base: usize) -> bool {
+    let len = len_of(MAPPED.load(Ordering::Relaxed));
+    if truncation::has_been_met() {
+        return true;
+    }
+    if probe::is_one_vma(base as u64, len as u64) != OneVma::Yes {
+        return false;
+    }
+    if !user_memory::can_load(base) {
+        // The file was truncated, if there is one.
+        return sys::is_shared(base);
+    }
+    // SAFETY: the kernel has just loaded these bytes.
+    let magic = unsafe { &*(base as *const AtomicU64) };
+    magic.load(Ordering::Relaxed) == u64::from_ne_bytes(layout::MAGIC)
 }

@@ -1,29 +1,45 @@
-//! The trace file, mapped. Each thread fills chunks of its own; the only word threads share is the count of
-//! chunks, once for every 63 records.
+//! The trace file, mapped. Each thread fills chunks of its own; the one word that all threads store
+//! to is the count of chunks, once for every 63 records.
 //!
-//! Space is really there before it is written, so that a full disk ends the trace and not the program. A
-//! fork's child finds the epoch wiped and opens a file of its own at its first record.
+//! ```text
+//!  claims ── this thread's chunk, or the shared one ──> chunk: slots, then Claim::store
+//!    │
+//!    └── none left ──> space: next position, mapped, with a page ──> chunk: taken over
+//! ```
+//!
+//! `file` opens the trace: at load, and at the first record of a fork's child, which finds no
+//! epoch. `truncation` handles a file that is cut while it is written.
 
-// The mapping starts on a page, and the format puts every word at a multiple of its size.
+// The mapping starts on a page, and the format aligns every word to its size.
 #![allow(clippy::cast_ptr_alignment)]
+
+use core::sync::atomic::Ordering;
+
+use crate::process::fork_state::WIPED;
 
 mod append;
 mod chunk;
+mod claims;
 mod file;
+mod hint;
 mod name;
 mod space;
 mod state;
 mod truncation;
 
-pub(crate) use append::{append, append_message, append_module, claim, claim_in_own_chunk, open};
+pub(crate) use append::{append, append_message, append_module, append_words, open};
 pub(crate) use chunk::Claim;
+pub(crate) use claims::{claim, claim_in_own_chunk, is_intact};
 pub(crate) use file::OpenError;
-pub(crate) use state::{count_early, count_lost, is_wanted, mapping, note_capability};
+pub(crate) use state::{
+    count_early, count_lost, is_wanted, mapping, note_capability, note_reading,
+};
 
-/// A seccomp filter is coming, under which no space is asked for and a clock may have to stand still.
+/// Prepares for a seccomp filter: afterwards its threads may ask the kernel neither for space nor
+/// for the time.
 pub(crate) fn prepare_for_filter() {
-    if is_wanted() {
+    if is_wanted() && state::is_open(WIPED.trace_epoch.load(Ordering::Acquire)) {
         space::allocate_ahead();
-        crate::recording::clock::prepare_for_filter();
+        super::clock::prepare_for_filter();
     }
 }

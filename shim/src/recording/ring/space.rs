@@ -1,90 +1,99 @@
-//! Space for the trace, made sure of before it is used: a disk that is full, or a limit that is reached, is an
-//! error of `write` here, not a SIGBUS of a store there.
+//! Space for chunks: a position, its part of the mapping, its page of the file.
 //!
-//! Zeros are written through the file. A mapping's own way to the same (`MADV_POPULATE_WRITE`, Linux 5.14)
-//! takes a millisecond for a segment of an ext4 file where writing takes some 40 microseconds; it stands in
-//! where the file cannot be opened any more.
+//! ```text
+//!   header   position 0      1      2     ...                MAPPED              capacity
+//!  |--------|-------|-------|-------|-------|-------|-------|- - - - - - - - - - -|
+//!           |<----- pages, allocated as they are reached -->|  grown by 1 MiB
+//! ```
+//!
+//! No descriptor is open: another thread could close it, and its number could be the program's next
+//! file. The mapping grows in place by `mremap`. A page is allocated by a system call that stores
+//! into it, which returns `EFAULT` where a store would raise `SIGBUS`: on a full disk, in a
+//! truncated file.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
+use mremap_trace::layout::{self, CHUNK_SIZE};
 
 use super::state::{
-    ALLOCATED, BASE, Loss, OUT_OF_SPACE, POSITIONS, TRUNCATED, is_open, keeps_last,
+    BASE, Loss, MAPPED, end_at, keeps_last, len_of, positions, when_full, word_of_header,
 };
-use super::{name, truncation};
-use crate::emulate::move_lock;
-use crate::process::fork_state::WIPED;
+use super::truncation;
 use crate::process::seccomp;
-use crate::recording::identity;
-use crate::sys::cell::SyncCell;
-use crate::sys::{self, Errno, FileId, OpenFile};
+use crate::sys::probe::{OneVma, is_one_vma};
+use crate::sys::user_memory;
 
-/// Positions given space when the trace is opened: a program that starts pays a microsecond for each.
-pub(super) const FIRST_SEGMENT: u32 = 32;
-/// Positions given space at a time.
-const SEGMENT: u32 = 64;
-/// Positions given space ahead of a sandbox: 4 MiB.
+/// Positions mapped at a time: 1 MiB.
+pub(super) const STEP: u32 = (1 << 20) / CHUNK_SIZE as u32;
+/// Positions whose pages are allocated at a time, where the kernel can (5.14).
+pub(super) const BATCH: u32 = 16;
+/// Positions allocated for threads that may not ask for more: 4 MiB, or 64,000 calls.
 const AHEAD: u32 = 1024;
-
-/// Numbers of chunks are below this: far enough from an overflow for every thread there may be to count once more.
+/// Numbers of chunks are below this. The rest is room for every thread to count once more before
+/// they start again.
 const END_OF_NUMBERS: u32 = u32::MAX - (1 << 22);
-/// Positions left when more are asked for.
-const HEADROOM: u32 = 16;
-/// Together a second, of which hardly a part will be needed.
-const MOST_WAITS: u32 = 100;
-const WAIT_MS: i64 = 10;
 
-/// 1 while a thread adds space.
-static EXTENDING: AtomicU32 = AtomicU32::new(0);
-/// Nobody writes them. Not in the library's file, as what is never written would be.
-static ZEROS: SyncCell<[u8; 65536]> = SyncCell::new([0; 65536]);
+/// Positions below it have been reserved, and have their pages or will have them at once. The count
+/// in the header says as much, but others can write to the file.
+static REACHED: AtomicU32 = AtomicU32::new(0);
+/// The batch that was populated last.
+static POPULATED: AtomicU32 = AtomicU32::new(0);
+/// Positions that a thread under a filter may use.
+static ALLOCATED: AtomicU32 = AtomicU32::new(0);
 
-/// The trace's own file. Written by `begin` alone, before the trace that makes anyone read it is open.
-static OWN_FILE: SyncCell<FileId> = SyncCell::new(FileId::UNKNOWN);
-
-/// Begins with a file: remembers which one the trace is, so that no other one of its name is ever written to.
-pub(super) fn begin(file: &OpenFile) -> Result<(), Errno> {
-    let id = file.id()?;
-    EXTENDING.store(0, Ordering::Relaxed);
-    // SAFETY: the trace is not open yet, and only one thread opens it.
-    unsafe { *OWN_FILE.get() = id };
-    Ok(())
+/// A position for a chunk, ready to be stored to.
+pub(super) struct Reserved {
+    pub(super) position: u32,
+    /// Number of the new chunk.
+    pub(super) number: u32,
 }
 
-/// Position and number of the next chunk, its space allocated.
-pub(super) fn reserve(base: *mut u8) -> Result<(u32, u32), Loss> {
-    // SAFETY: a field of the mapped header, only ever accessed atomically once the trace is open.
-    let count = unsafe { &*base.add(layout::header::CHUNKS).cast::<AtomicU32>() };
-    let positions = POSITIONS.load(Ordering::Relaxed);
-    if !keeps_last() && count.load(Ordering::Relaxed) >= positions {
-        return Err(Loss::Full);
+/// Forgets the former trace of this process. The first batch of the new one has been written.
+pub(super) fn reset() {
+    for count in [&REACHED, &POPULATED, &ALLOCATED] {
+        count.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Reserves the next position.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn reserve() -> Result<Reserved, Loss> {
+    let is_filtered = seccomp::is_filtered();
+    let usable = if is_filtered { ALLOCATED.load(Ordering::Acquire) } else { u32::MAX };
+    let usable = usable.min(positions());
+    let full = || if usable < positions() { Loss::Filtered } else { when_full() };
+    let count = word_of_header(layout::header::CHUNKS);
+    if !keeps_last() && count.load(Ordering::Relaxed) >= usable {
+        return Err(full());
     }
     let mut number = count.fetch_add(1, Ordering::Relaxed);
     if number >= END_OF_NUMBERS {
-        number = begin_numbers_again(count, positions);
+        number = begin_numbers_again(count, positions());
     }
-    let position =
-        if keeps_last() { number.checked_rem(positions).ok_or(Loss::Full)? } else { number };
-    if position >= positions {
-        return Err(Loss::Full);
+    let position = if keeps_last() { number.checked_rem(usable).ok_or_else(full)? } else { number };
+    if position >= usable {
+        return Err(full());
     }
-    if reaches(base, position) {
-        return Ok((position, number));
+    let is_new = number == position || position >= REACHED.load(Ordering::Relaxed);
+    if is_filtered || !is_new {
+        return Ok(Reserved { position, number });
     }
-    if WIPED.trace_epoch.load(Ordering::Relaxed) == TRUNCATED {
-        return Err(Loss::Truncated);
+    match allocate(position) {
+        Ok(()) => Ok(Reserved { position, number }),
+        // Goes round in the space there is.
+        Err(loss) if keeps_last() && loss != Loss::Truncated => {
+            let position = number.checked_rem(positions()).ok_or(loss)?;
+            Ok(Reserved { position, number })
+        }
+        Err(loss) => Err(loss),
     }
-    if !keeps_last() {
-        return Err(Loss::NoSpace);
-    }
-    // Go round in the space there is.
-    let position = number.checked_rem(ALLOCATED.load(Ordering::Relaxed)).ok_or(Loss::NoSpace)?;
-    Ok((position, number))
 }
 
-/// The next number after `END_OF_NUMBERS`: one that falls on the position that comes next, and not below the number
-/// of positions, since a reader of fewer chunks than that would leave positions out.
+/// Returns the next number after `END_OF_NUMBERS`: one that falls on the position that comes next,
+/// and not below the number of positions, since a reader looks at no more positions than there are
+/// chunks.
 #[cold]
 fn begin_numbers_again(count: &AtomicU32, positions: u32) -> u32 {
     let first = positions + END_OF_NUMBERS.checked_rem(positions).unwrap_or(0);
@@ -99,111 +108,99 @@ fn begin_numbers_again(count: &AtomicU32, positions: u32) -> u32 {
     }
 }
 
-/// Makes sure that `position` can be written without a fault, and that the next ones soon can: whoever comes
-/// near the end of what there is adds to it, before others stand there and wait.
-#[inline]
-fn reaches(base: *mut u8, position: u32) -> bool {
-    position + HEADROOM < ALLOCATED.load(Ordering::Acquire) || extend_for(base, position)
+/// Maps a position and allocates its page.
+fn allocate(position: u32) -> Result<(), Loss> {
+    map(position)?;
+    if !populate_batch_of(position) && user_memory::touch(address_of(position)).is_err() {
+        return Err(refused(position));
+    }
+    REACHED.fetch_max(position + 1, Ordering::Relaxed);
+    if seccomp::is_any_thread_filtered() {
+        allocate_ahead();
+    }
+    Ok(())
+}
+
+/// Allocates a batch of pages at its first position, or knows that they are allocated. Returns
+/// false if the page of `position` may not be.
+fn populate_batch_of(position: u32) -> bool {
+    let batch = position / BATCH;
+    if POPULATED.load(Ordering::Relaxed) == batch {
+        return true;
+    }
+    let end = (position + BATCH).min(MAPPED.load(Ordering::Acquire));
+    let is_populated = position.is_multiple_of(BATCH) && populate(position, end).is_ok();
+    if is_populated {
+        POPULATED.store(batch, Ordering::Relaxed);
+    }
+    is_populated
+}
+
+/// Why the page of a position cannot be stored to. The trace grows no more.
+#[cold]
+fn refused(position: u32) -> Loss {
+    // A page that was there and cannot be loaded from is beyond the file's end.
+    let last = REACHED.load(Ordering::Relaxed).checked_sub(1);
+    let known = last.map_or(BASE.load(Ordering::Acquire).addr(), address_of);
+    if user_memory::can_load(known) {
+        end_at(position, Loss::NoSpace);
+        return Loss::NoSpace;
+    }
+    truncation::end_trace();
+    Loss::Truncated
+}
+
+fn address_of(position: u32) -> usize {
+    BASE.load(Ordering::Acquire).addr() + len_of(position)
+}
+
+/// Makes sure that a position is mapped.
+fn map(position: u32) -> Result<(), Loss> {
+    if position < MAPPED.load(Ordering::Acquire) { Ok(()) } else { grow_to_hold(position) }
 }
 
 #[cold]
-fn extend_for(base: *mut u8, position: u32) -> bool {
-    for _ in 0..MOST_WAITS {
-        let allocated = ALLOCATED.load(Ordering::Acquire);
-        if allocated >= POSITIONS.load(Ordering::Relaxed) || seccomp::is_filtered() {
-            return position < allocated;
-        }
-        if extend(base, allocated + SEGMENT) {
-            return position < ALLOCATED.load(Ordering::Acquire);
-        }
-        if position < ALLOCATED.load(Ordering::Acquire) {
-            return true;
-        }
-        sys::futex_wait(&EXTENDING, 1, WAIT_MS);
-    }
-    false
-}
-
-/// Space for what a sandbox is going to record, since it may not ask for more.
-pub(crate) fn allocate_ahead() {
-    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
-    if is_open(epoch) {
-        let end = ALLOCATED.load(Ordering::Relaxed).saturating_add(AHEAD);
-        extend(BASE.load(Ordering::Acquire), end);
-    }
-}
-
-/// Adds space up to `end`, or finds that there is none; false when another thread is at it. One at a time:
-/// zeros must not be written where somebody already records. With signals blocked: a handler would wait for
-/// the thread that it has interrupted.
-fn extend(base: *mut u8, end: u32) -> bool {
-    let signals = sys::set_blocked_signals(move_lock::signals_to_block());
-    let is_ours = EXTENDING.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
-    if is_ours {
-        let allocated = ALLOCATED.load(Ordering::Acquire);
-        let end = end.min(POSITIONS.load(Ordering::Relaxed));
-        if allocated < end {
-            if add(base, allocated, end) {
-                ALLOCATED.store(end, Ordering::Release);
-            } else {
-                // The trace stays as large as it is.
-                POSITIONS.fetch_min(allocated, Ordering::Relaxed);
-                OUT_OF_SPACE.store(true, Ordering::Relaxed);
-            }
-        }
-        EXTENDING.store(0, Ordering::Release);
-        sys::futex_wake_all(&EXTENDING);
-    }
-    if let Some(signals) = signals {
-        sys::set_blocked_signals(signals);
-    }
-    is_ours
-}
-
-fn add(base: *mut u8, allocated: u32, end: u32) -> bool {
-    let offset = HEADER_SIZE + allocated as usize * CHUNK_SIZE;
-    let len = (end - allocated) as usize * CHUNK_SIZE;
-    let file = reopen();
-    if let Ok(file) = &file
-        && file.len().is_ok_and(|found| found < offset + len)
+fn grow_to_hold(position: u32) -> Result<(), Loss> {
+    let base = BASE.load(Ordering::Acquire).addr();
+    let mapped = MAPPED.load(Ordering::Acquire);
+    let wanted = (position / STEP + 1).saturating_mul(STEP).min(positions()).max(mapped);
+    let len = len_of(wanted);
+    // A mapping that is no more as long as it was has been grown by another thread. It may have
+    // stored that already, or be about to.
+    if user_memory::grow_in_place(base, len_of(mapped), len).is_ok()
+        || is_one_vma(base as u64, len as u64) == OneVma::Yes
     {
-        truncation::end_trace();
-        return false;
+        MAPPED.fetch_max(wanted, Ordering::Release);
     }
-    let written = file.map(|file| write_zeros(&file, offset, len).is_ok());
-    if written == Ok(false) {
-        return false;
+    if position < MAPPED.load(Ordering::Acquire) {
+        return Ok(());
     }
-    // Also spares the faults that would find what was written.
-    let populated = sys::madvise(base.addr() + offset, len, libc::MADV_POPULATE_WRITE);
-    written == Ok(true) || populated.is_ok()
+    end_at(mapped, Loss::NoMemory);
+    Err(Loss::NoMemory)
 }
 
-/// The trace's file once more, if its name still leads to it.
-fn reopen() -> Result<OpenFile, Errno> {
-    let path = identity::directory().ok_or(Errno(libc::ENAMETOOLONG))?;
-    let file = OpenFile::open_directory(path)?.open_in(name::chosen(), libc::O_WRONLY, 0)?;
-    // SAFETY: nobody writes it while a trace is open; see `OWN_FILE`.
-    if file.id()? == unsafe { *OWN_FILE.get() } { Ok(file) } else { Err(Errno(libc::ENOENT)) }
+fn populate(start: u32, end: u32) -> crate::sys::Result {
+    user_memory::populate(address_of(start), len_of(end) - len_of(start))
 }
 
-/// Writes zeros over a part of the file that holds nothing yet.
-pub(super) fn write_zeros(file: &OpenFile, offset: usize, len: usize) -> Result<(), Errno> {
-    // Beyond the limit a write would be a SIGXFSZ.
-    if sys::file_size_limit() < (offset + len) as u64 {
-        return Err(Errno(libc::EFBIG));
+/// Allocates space for threads that may not ask for it. Before a filter is installed, and then by
+/// the threads that are not under it.
+pub(super) fn allocate_ahead() {
+    let (reached, allocated) = (REACHED.load(Ordering::Relaxed), ALLOCATED.load(Ordering::Acquire));
+    if reached.saturating_add(AHEAD / 2) < allocated {
+        return;
     }
-    // SAFETY: nobody writes them.
-    let zeros = unsafe { &*ZEROS.get() };
-    let mut done = 0;
-    while done < len {
-        let piece = zeros.get(..len - done).unwrap_or(zeros);
-        match file.write_at(piece, (offset + done) as u64) {
-            Ok(0) => return Err(Errno(libc::ENOSPC)),
-            Ok(written) => done += written,
-            Err(Errno(libc::EINTR)) => {}
-            Err(failed) => return Err(failed),
-        }
+    let end = reached.saturating_add(AHEAD).min(positions());
+    let start = reached.max(allocated).min(end);
+    if end == 0 || map(end - 1).is_err() {
+        return;
     }
-    Ok(())
+    let end = match populate(start, end) {
+        Ok(_) => end,
+        // Pages one by one: the kernel cannot do more, or there is no space for all of them.
+        Err(_) => (start..end)
+            .find(|&position| user_memory::touch(address_of(position)).is_err())
+            .unwrap_or(end),
+    };
+    ALLOCATED.fetch_max(end, Ordering::Release);
 }

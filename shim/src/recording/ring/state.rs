@@ -1,54 +1,74 @@
-//! What is known of the trace: where it is mapped, how far it reaches, and what was lost.
+//! What all of the ring shares: where the trace is mapped, how far it reaches, and what was lost.
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use mremap_plan::Range;
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
 use mremap_trace::{Capability, ClaimWord, Keep};
 
 use crate::process::fork_state::WIPED;
+use crate::process::seccomp;
+use crate::recording::clock::Reading;
+use crate::sys::user_memory;
 
-/// A trace was asked for and nothing has ended it.
+/// Whether a trace was asked for and opened.
 pub(super) static WANTED: AtomicBool = AtomicBool::new(false);
-/// What a claim adds to its chunk's count of writers: nothing where the first records are kept, since nobody
-/// waits for them to be done.
+/// What a claim adds to its chunk's count of writers: 0 if the first records are kept, since then
+/// no chunk is taken over and nobody needs to know.
 pub(super) static WRITER: AtomicU64 = AtomicU64::new(0);
-/// Where the file is mapped.
+/// Where the file is mapped. The mapping grows, and never moves.
 pub(super) static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
-/// Chunks that have a place in the file.
-pub(super) static POSITIONS: AtomicU32 = AtomicU32::new(0);
-/// Positions for which there is address space.
+/// Positions of the file that can be used. Lowered when more cannot be had.
+static POSITIONS: AtomicU32 = AtomicU32::new(0);
+/// The [`Loss`] of a call for which there is no position left.
+static WHEN_FULL: AtomicU8 = AtomicU8::new(Loss::Full as u8);
+/// Positions that are mapped.
 pub(super) static MAPPED: AtomicU32 = AtomicU32::new(0);
-/// Positions whose space is there.
-pub(super) static ALLOCATED: AtomicU32 = AtomicU32::new(0);
-/// The file system refused space that the trace's size would have allowed.
-pub(super) static OUT_OF_SPACE: AtomicBool = AtomicBool::new(false);
-/// Records that later ones must not overwrite.
+/// Chunks that later ones must not take over.
 pub(super) static PINNED: AtomicU32 = AtomicU32::new(0);
 /// Calls before the trace was open.
 pub(super) static EARLY: AtomicU64 = AtomicU64::new(0);
-/// What the trial of this kernel has found, as the header says it.
+/// The [`Capability`] that the trial of this kernel found.
 static CAPABILITY: AtomicU32 = AtomicU32::new(0);
 
-/// The epoch of a process that cannot have a trace.
+/// The epoch of a process that has no trace.
 pub(super) const NONE: u32 = u32::MAX;
-/// The epoch of a process whose trace somebody has truncated.
+/// The epoch of a process whose trace was truncated.
 pub(super) const TRUNCATED: u32 = u32::MAX - 1;
 
-/// Why a record could not be kept.
+/// Why a call is not in the trace.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Loss {
-    /// This process has no trace.
-    NoTrace,
     /// The trace has reached its size.
     Full,
     /// The file system has no space.
     NoSpace,
-    /// Somebody has truncated the file.
+    /// The mapping cannot grow.
+    NoMemory,
+    /// A filter may forbid to allocate space.
+    Filtered,
+    /// The file was truncated.
     Truncated,
+    /// The process has no trace.
+    NoTrace,
 }
 
-/// Whether calls are to be recorded.
+impl Loss {
+    /// Offset of its counter in the trace's header.
+    fn counter(self) -> Option<usize> {
+        Some(match self {
+            Self::Full => layout::header::LOST_FULL,
+            Self::NoSpace => layout::header::LOST_NO_SPACE,
+            Self::NoMemory => layout::header::LOST_NO_MEMORY,
+            Self::Filtered => layout::header::LOST_FILTERED,
+            Self::Truncated => layout::header::LOST_TRUNCATED,
+            Self::NoTrace => return None,
+        })
+    }
+}
+
+/// Whether calls are recorded.
 #[inline]
 pub(crate) fn is_wanted() -> bool {
     WANTED.load(Ordering::Relaxed)
@@ -58,11 +78,16 @@ pub(super) fn is_open(epoch: u32) -> bool {
     epoch != 0 && epoch != NONE && epoch != TRUNCATED
 }
 
-/// Where the trace is mapped; empty where there is none.
+/// Bytes of the header and so many positions.
+pub(super) fn len_of(positions: u32) -> usize {
+    HEADER_SIZE + positions as usize * CHUNK_SIZE
+}
+
+/// The mapping of the trace; empty if there is none. It grows from its end.
 pub(crate) fn mapping() -> Range {
     let start = BASE.load(Ordering::Relaxed).addr() as u64;
-    let len = HEADER_SIZE + POSITIONS.load(Ordering::Relaxed) as usize * CHUNK_SIZE;
-    Range { start, end: if start == 0 { 0 } else { start + len as u64 } }
+    let len = if start == 0 { 0 } else { len_of(MAPPED.load(Ordering::Relaxed)) };
+    Range { start, end: start + len as u64 }
 }
 
 /// Whether the last records are kept, not the first.
@@ -78,15 +103,48 @@ pub(super) fn set_keep(keep: Keep) {
     WRITER.store(writer, Ordering::Relaxed);
 }
 
-/// Puts what the trial of this kernel has found into the trace, and into those that fork's children will open.
+/// Positions that can be used.
+pub(super) fn positions() -> u32 {
+    POSITIONS.load(Ordering::Relaxed)
+}
+
+/// Sets how many positions a new file has.
+pub(super) fn set_positions(positions: u32) {
+    WHEN_FULL.store(Loss::Full as u8, Ordering::Relaxed);
+    POSITIONS.store(positions, Ordering::Relaxed);
+}
+
+/// The position at `end`, and those behind it, cannot be used.
+pub(super) fn end_at(end: u32, why: Loss) {
+    if POSITIONS.fetch_min(end, Ordering::Relaxed) > end {
+        WHEN_FULL.store(why as u8, Ordering::Relaxed);
+    }
+}
+
+/// Why there is no position left.
+pub(super) fn when_full() -> Loss {
+    let known = [Loss::NoSpace, Loss::NoMemory];
+    let why = WHEN_FULL.load(Ordering::Relaxed);
+    known.into_iter().find(|loss| *loss as u8 == why).unwrap_or(Loss::Full)
+}
+
+/// Writes what the trial of this kernel found into the trace, and keeps it for the traces of
+/// children.
 pub(crate) fn note_capability(capability: Capability) {
     CAPABILITY.store(capability as u32, Ordering::Relaxed);
-    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
-    if is_open(epoch) {
-        let base = BASE.load(Ordering::Acquire);
-        // SAFETY: a field of the mapped header, only ever accessed atomically once the trace is open.
-        let field = unsafe { &*base.add(layout::header::CAPABILITY).cast::<AtomicU32>() };
-        field.store(capability as u32, Ordering::Relaxed);
+    if is_open(WIPED.trace_epoch.load(Ordering::Acquire)) {
+        word_of_header(layout::header::CAPABILITY).store(capability as u32, Ordering::Relaxed);
+    }
+}
+
+/// Writes a reading of the clocks into the trace. A reader that finds it half-written ignores it.
+pub(crate) fn note_reading(reading: &Reading) {
+    use layout::header::{LATER_CHECK, LATER_MONOTONIC_NS, LATER_TICKS};
+    if is_open(WIPED.trace_epoch.load(Ordering::Acquire)) {
+        let Reading { ticks, monotonic_ns, .. } = *reading;
+        counter_of_header(LATER_TICKS).store(ticks, Ordering::Relaxed);
+        counter_of_header(LATER_MONOTONIC_NS).store(monotonic_ns, Ordering::Relaxed);
+        counter_of_header(LATER_CHECK).store(ticks ^ monotonic_ns, Ordering::Relaxed);
     }
 }
 
@@ -97,22 +155,38 @@ pub(super) fn capability() -> Option<Capability> {
 /// Counts a call that is not in the trace.
 #[cold]
 pub(crate) fn count_lost(loss: Loss) {
-    let field = match loss {
-        Loss::NoTrace => return,
-        Loss::Full if !OUT_OF_SPACE.load(Ordering::Relaxed) => layout::header::LOST_FULL,
-        Loss::Full | Loss::NoSpace => layout::header::LOST_NO_SPACE,
-        Loss::Truncated => layout::header::LOST_TRUNCATED,
-    };
-    counter(BASE.load(Ordering::Acquire), field).fetch_add(1, Ordering::Relaxed);
+    let Some(counter) = loss.counter() else { return };
+    if loss == Loss::Truncated {
+        count_in_truncated(counter);
+    } else {
+        counter_of_header(counter).fetch_add(1, Ordering::Relaxed);
+    }
 }
 
-/// A call came before the trace could be open.
+/// Counts by the kernel, since the header may be beyond the file's end: then nothing is counted any
+/// more.
+fn count_in_truncated(counter: usize) {
+    let low_half = if cfg!(target_endian = "little") { 0 } else { 4 };
+    let word = word_of_header(counter + low_half).as_ptr();
+    if !seccomp::is_filtered() && user_memory::add(word, 1).is_err() {
+        WIPED.trace_epoch.store(NONE, Ordering::Relaxed);
+    }
+}
+
+/// Counts a call made before the trace could be open.
 pub(crate) fn count_early() {
     EARLY.fetch_add(1, Ordering::Relaxed);
 }
 
-pub(super) fn counter(base: *mut u8, field: usize) -> &'static AtomicU64 {
-    // SAFETY: a counter of the mapped header, only ever accessed atomically once the trace is open; the
-    // mapping stays for the life of the process.
-    unsafe { &*base.add(field).cast::<AtomicU64>() }
+/// A counter of the header. There must be a trace.
+pub(super) fn counter_of_header(field: usize) -> &'static AtomicU64 {
+    // SAFETY: a field of the mapped header, aligned by the format, and accessed only atomically.
+    // The mapping stays for the life of the process.
+    unsafe { &*BASE.load(Ordering::Acquire).add(field).cast::<AtomicU64>() }
+}
+
+/// A 32-bit field of the header. There must be a trace.
+pub(super) fn word_of_header(field: usize) -> &'static AtomicU32 {
+    // SAFETY: as above.
+    unsafe { &*BASE.load(Ordering::Acquire).add(field).cast::<AtomicU32>() }
 }

@@ -1,0 +1,213 @@
+//! Slots for a thread's next record: in the chunk that it fills, or in one that threads share.
+//!
+//! ```text
+//!  a thread's first 32 records ──> the shared chunk, each behind a record that names the thread: 128 bytes
+//!  its later ones, and those of the thread that opened the trace ──> a chunk of its own: 64 bytes
+//! ```
+//!
+//! So no number of threads makes a trace need more than 256 bytes for a call.
+
+use core::sync::atomic::{Ordering, compiler_fence};
+
+use mremap_trace::{Record, layout};
+
+use super::chunk::{Chunk, Claim};
+use super::space::{self, Reserved};
+use super::state::{Loss, NONE, TRUNCATED, counter_of_header, is_open, word_of_header};
+use super::{file, truncation};
+use crate::process::fork_state::WIPED;
+use crate::process::seccomp;
+use crate::process::thread::{self, Thread, UNKNOWN_TID};
+use crate::recording::clock;
+use crate::sys::{self, user_memory};
+
+/// Records that a thread stores in shared chunks before it takes one of its own.
+const MAX_SHARED: u8 = 32;
+/// Positions tried before a record is given up, where each may have a writer.
+const MAX_TRIES: u32 = 64;
+/// The shared chunk is being replaced.
+const BUSY: u64 = u64::MAX;
+/// Looks at a chunk that is being replaced, tens of microseconds in all.
+const MAX_SPINS: u32 = 1000;
+
+/// Claims `slots` slots in a row.
+///
+/// # Errors
+/// Why there are none.
+pub(crate) fn claim(slots: u32) -> Result<Claim, Loss> {
+    claim_in_own_chunk(slots).map_or_else(|| claim_elsewhere(slots), Ok)
+}
+
+/// Claims `slots` slots in a row in the chunk that this thread fills; `None` if it fills none or
+/// there is no room.
+#[inline]
+pub(crate) fn claim_in_own_chunk(slots: u32) -> Option<Claim> {
+    let thread = thread::current();
+    let epoch = WIPED.trace_epoch.load(Ordering::Relaxed);
+    // A fork's child has another epoch (0, before it has a trace), and a new thread has none.
+    if thread.epoch.get() != epoch {
+        return None;
+    }
+    let claim = Chunk(thread.chunk.get()?).claim(epoch, thread.number.get(), slots);
+    if claim.is_none() {
+        // Not tried again: each try adds to the chunk's count.
+        thread.chunk.set(None);
+    }
+    claim
+}
+
+/// Whether the header and this thread's chunk can be stored to without a signal. Ends the trace if
+/// not. True for a thread that may not ask the kernel.
+pub(crate) fn is_intact() -> bool {
+    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
+    if !is_open(epoch) || seccomp::is_filtered() {
+        return true;
+    }
+    let thread = thread::current();
+    let chunk = if thread.epoch.get() == epoch { thread.chunk.get() } else { None };
+    let header = word_of_header(layout::header::CHUNKS).as_ptr().addr();
+    let chunk = chunk.map_or(header, |slots| (&raw const *slots).addr());
+    let is_intact = [header, chunk].iter().all(|page| user_memory::touch(*page).is_ok());
+    if !is_intact {
+        truncation::end_trace();
+    }
+    is_intact
+}
+
+#[cold]
+fn claim_elsewhere(slots: u32) -> Result<Claim, Loss> {
+    let epoch = current_epoch()?;
+    let thread = thread::current();
+    if thread.epoch.get() != epoch {
+        if is_guest() {
+            // It has its parent's thread-local storage.
+            return claim_shared(epoch, slots, sys::tid());
+        }
+        introduce(thread, epoch, 0);
+    }
+    let shared = thread.shared.get();
+    if shared < MAX_SHARED {
+        thread.shared.set(shared + 1);
+        claim_shared(epoch, slots, thread.tid.get())
+    } else {
+        claim_own(epoch, slots, thread)
+    }
+}
+
+/// Lets the calling thread fill chunks of its own from its first record on: it opened the trace.
+pub(super) fn introduce_opener() {
+    if let Ok(epoch) = current_epoch()
+        && !is_guest()
+    {
+        introduce(thread::current(), epoch, MAX_SHARED);
+    }
+}
+
+/// Sets up a thread's storage for a trace.
+fn introduce(thread: &Thread, epoch: u32, shared: u8) {
+    thread.chunk.set(None);
+    thread.shared.set(shared);
+    thread.tid.set(if seccomp::is_filtered() { UNKNOWN_TID } else { sys::tid() });
+    // A signal handler sees the storage of one trace or of the other.
+    compiler_fence(Ordering::SeqCst);
+    thread.epoch.set(epoch);
+}
+
+/// Whether this is a `vfork` child, in the memory of the process whose trace it is.
+fn is_guest() -> bool {
+    !seccomp::is_filtered() && sys::pid() != WIPED.pid.load(Ordering::Relaxed)
+}
+
+/// The epoch of the trace, which a fork's child opens now.
+fn current_epoch() -> Result<u32, Loss> {
+    let mut epoch = WIPED.trace_epoch.load(Ordering::Acquire);
+    if epoch == 0 {
+        epoch = file::open_in_child();
+    }
+    match epoch {
+        0 | NONE => Err(Loss::NoTrace),
+        TRUNCATED => Err(Loss::Truncated),
+        _ => Ok(epoch),
+    }
+}
+
+/// Claims slots in a new chunk of the calling thread.
+fn claim_own(epoch: u32, slots: u32, thread: &Thread) -> Result<Claim, Loss> {
+    for _ in 0..MAX_TRIES {
+        let (chunk, Reserved { number, .. }) = begin_chunk(thread.tid.get())?;
+        // A signal handler sees a chunk and its number, or none.
+        thread.chunk.set(None);
+        compiler_fence(Ordering::SeqCst);
+        thread.number.set(number);
+        compiler_fence(Ordering::SeqCst);
+        thread.chunk.set(Some(chunk.0));
+        if let Some(claim) = chunk.claim(epoch, number, slots) {
+            return Ok(claim);
+        }
+    }
+    Err(Loss::Full)
+}
+
+/// Claims slots in the chunk that threads share, behind a record that names the thread `tid`. One
+/// thread replaces a full chunk; others spin until it has.
+fn claim_shared(epoch: u32, slots: u32, tid: u32) -> Result<Claim, Loss> {
+    let mut spins = 0;
+    loop {
+        let shared = WIPED.shared_chunk.load(Ordering::Acquire);
+        if shared == BUSY {
+            spins += 1;
+            core::hint::spin_loop();
+            if spins > MAX_SPINS {
+                // Its thread may not come back: a signal handler can leave by a jump.
+                replace_shared(BUSY, 0);
+                spins = 0;
+            }
+        } else if let Some(claim) = claim_in(shared, epoch, slots + 1) {
+            claim.store(0, &Record::Thread(tid));
+            return Ok(claim.without_first());
+        } else if replace_shared(shared, BUSY) {
+            let begun = begin_shared(tid);
+            replace_shared(BUSY, begun.unwrap_or(0));
+            begun?;
+        }
+    }
+}
+
+/// Begins a chunk for several threads. Returns its position, from 1, in the high half, and its
+/// number in the low one.
+fn begin_shared(tid: u32) -> Result<u64, Loss> {
+    let (_, Reserved { position, number, .. }) = begin_chunk(tid)?;
+    let version = word_of_header(layout::header::VERSION);
+    version.store(layout::VERSION_SHARED, Ordering::Relaxed);
+    Ok(u64::from(position + 1) << 32 | u64::from(number))
+}
+
+fn replace_shared(former: u64, new: u64) -> bool {
+    let shared = &WIPED.shared_chunk;
+    // Release: whoever finds the chunk finds it begun.
+    shared.compare_exchange(former, new, Ordering::Release, Ordering::Relaxed).is_ok()
+}
+
+/// Claims slots in what [`begin_shared`] returned; 0 is no chunk.
+fn claim_in(shared: u64, epoch: u32, slots: u32) -> Option<Claim> {
+    let position = ((shared >> 32) as u32).checked_sub(1)?;
+    // SAFETY: the chunk was begun in this trace.
+    unsafe { Chunk::at(position) }.claim(epoch, shared as u32, slots)
+}
+
+/// Begins a chunk at the next position that has no writer.
+fn begin_chunk(tid: u32) -> Result<(Chunk, Reserved), Loss> {
+    for _ in 0..MAX_TRIES {
+        let reserved = space::reserve()?;
+        // SAFETY: `reserve` returns positions that are mapped and have their page.
+        let chunk = unsafe { Chunk::at(reserved.position) };
+        let count_overwritten = |calls| {
+            let overwritten = counter_of_header(layout::header::LOST_OVERWRITTEN);
+            overwritten.fetch_add(calls, Ordering::Relaxed);
+        };
+        if chunk.take_over(reserved.number, tid, &clock::read_for_chunk(), count_overwritten) {
+            return Ok((chunk, reserved));
+        }
+    }
+    Err(Loss::Full)
+}
