@@ -2,8 +2,8 @@
 //! process and its forks wait. The kernel holds its mmap lock for the whole move; user space comes
 //! no nearer.
 //!
-//! Nobody waits longer than 100 ms for an owner that moves no part: it has died, has left its move
-//! through a handler's `longjmp`, or is a thread of a process that shares this memory.
+//! Nobody waits longer than 100 ms for an owner that is dead, or that a handler may have led out of
+//! its move (under a seccomp filter, where signals are not blocked), and that moves no part.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -156,8 +156,14 @@ impl Patience {
             return ticks().wrapping_sub(self.since) > ticks_of_100_ms();
         }
         self.waits += 1;
-        self.waits > MOST_WAITS
+        self.waits > MOST_WAITS && !is_in_its_move(owner)
     }
+}
+
+/// Whether an owner will release the lock, however long the scheduler or a large part delays it: it
+/// is alive, and no handler can have led it out of its move. A filtered owner's signals are open.
+fn is_in_its_move(owner: u32) -> bool {
+    owner & thread::NOT_A_TID == 0 && sys::thread_is_alive(owner)
 }
 
 /// Sleeps until the owner changes, or spins for a moment.

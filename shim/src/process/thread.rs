@@ -97,7 +97,10 @@ pub(crate) fn current() -> &'static Thread {
     unsafe { &*thread }
 }
 
+/// Bit of [`own_number`] that no thread id has. Bit 31 is left free, too, for a lock's own mark.
+pub(crate) const NOT_A_TID: u32 = 1 << 30;
+
 /// Identifies the calling thread among those that run, without a system call. Never 0.
 pub(crate) fn own_number() -> u32 {
-    ((&raw const *current()).addr() >> 4) as u32 | 1 << 30
+    ((&raw const *current()).addr() >> 4) as u32 & (NOT_A_TID - 1) | NOT_A_TID
 }

@@ -314,6 +314,11 @@ pub(crate) fn tid() -> u32 {
     call!(gettid).unwrap_or(0) as u32
 }
 
+/// Whether this process has a thread of this id.
+pub(crate) fn thread_is_alive(tid: u32) -> bool {
+    call!(tgkill, pid(), tid, 0) != Err(Errno(libc::ESRCH))
+}
+
 pub(crate) fn uname() -> Option<libc::utsname> {
     // SAFETY: all zeros is a `utsname`.
     let mut names: libc::utsname = unsafe { core::mem::zeroed() };
