@@ -40,6 +40,11 @@ impl<'a> Calls<'a> {
         self.mask.count_ones() as usize
     }
 
+    /// Whether there are no calls.
+    pub fn is_empty(&self) -> bool {
+        self.mask == 0
+    }
+
     /// Iterates over the calls, each with its slot's index in the chunk.
     #[inline]
     pub fn iter(&self) -> Iter<'a> {
@@ -54,16 +59,19 @@ impl<'a> Calls<'a> {
     }
 
     /// Returns the calls in the slots that a mask selects.
+    #[must_use]
     pub fn within(&self, picked: u64) -> Self {
         Self { mask: self.mask & picked, ..*self }
     }
 
     /// Returns the calls that failed.
+    #[must_use]
     pub fn failed(&self) -> Self {
         Self { mask: self.mask & self.failed, ..*self }
     }
 
     /// Returns the calls that succeeded.
+    #[must_use]
     pub fn succeeded(&self) -> Self {
         Self { mask: self.mask & !self.failed, ..*self }
     }
@@ -96,9 +104,19 @@ impl<'a> Calls<'a> {
     }
 
     /// Keeps the calls that match a predicate.
+    #[must_use]
     pub fn filter(&self, mut holds: impl FnMut(&Call) -> bool) -> Self {
         let passed = self.iter().filter(|(_, call)| holds(call));
         Self { mask: passed.fold(0, |mask, (index, _)| mask | 1 << index), ..*self }
+    }
+}
+
+impl<'a> IntoIterator for &Calls<'a> {
+    type Item = (u32, Call);
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
     }
 }
 

@@ -42,7 +42,7 @@ pub fn summarize(traced: &Traced, names: Option<&ProgramNames>) -> bool {
     }
     if overview.calls == 0 && damage.is_empty() {
         eprintln!("mremap-analyzer: no calls of mremap");
-        let still_running = traces.processes.iter().any(|process| process.is_alive());
+        let still_running = traces.processes.iter().any(Process::is_alive);
         discard(traced, traced.keep || still_running);
         return true;
     }

@@ -207,7 +207,7 @@ impl Counter<'_> {
     /// Counts the failed calls of a chunk. Their lengths may be anything, so no bytes are added.
     fn count_failed(&mut self, calls: &Calls<'_>) -> ThreadStats {
         let mut share = ThreadStats::default();
-        for (slot, call) in calls.iter() {
+        for (slot, call) in calls {
             let time = self.times.of(slot as usize);
             let key = Key::new(call.caller, call.outcome);
             self.sites.fail(key);

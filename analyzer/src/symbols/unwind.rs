@@ -121,7 +121,7 @@ impl UnwindTable {
         };
         let restored = |register, default| {
             let rule = row.register(register);
-            self.restore(rule, default, cfa, registers, memory)
+            self.restore(rule.as_ref(), default, cfa, registers, memory)
         };
         Some(Registers {
             ip: restored(X86_64::RA, None)?,
@@ -147,7 +147,7 @@ impl UnwindTable {
 
     fn restore(
         &self,
-        rule: Option<RegisterRule<usize>>,
+        rule: Option<&RegisterRule<usize>>,
         default: Option<u64>,
         cfa: u64,
         registers: Registers,
@@ -155,14 +155,14 @@ impl UnwindTable {
     ) -> Option<u64> {
         match rule {
             None | Some(RegisterRule::SameValue) => default,
-            Some(RegisterRule::Offset(offset)) => memory.read(cfa.wrapping_add_signed(offset)),
-            Some(RegisterRule::ValOffset(offset)) => Some(cfa.wrapping_add_signed(offset)),
-            Some(RegisterRule::Register(register)) => register_of(registers, register),
+            Some(RegisterRule::Offset(offset)) => memory.read(cfa.wrapping_add_signed(*offset)),
+            Some(RegisterRule::ValOffset(offset)) => Some(cfa.wrapping_add_signed(*offset)),
+            Some(RegisterRule::Register(register)) => register_of(registers, *register),
             Some(RegisterRule::Expression(expression)) => {
-                memory.read(self.evaluate(&expression, Some(cfa), registers, memory)?)
+                memory.read(self.evaluate(expression, Some(cfa), registers, memory)?)
             }
             Some(RegisterRule::ValExpression(expression)) => {
-                self.evaluate(&expression, Some(cfa), registers, memory)
+                self.evaluate(expression, Some(cfa), registers, memory)
             }
             _ => None,
         }
