@@ -665,7 +665,7 @@ fn run_forwards_signals_and_returns_the_status() {
         let mut run = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"));
         std::os::unix::process::CommandExt::process_group(&mut run, 0);
         let mut child = run
-            .args(["run", "--shim", &library, "--", "sh", "-c", &script])
+            .args(["run", "--best-effort", "--shim", &library, "--", "sh", "-c", &script])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();

@@ -63,6 +63,7 @@ mod proto {
     }
 
     #[derive(Clone, Copy, PartialEq, prost::Message)]
+    #[expect(clippy::struct_excessive_bools, reason = "the format has them")]
     pub struct Mapping {
         #[prost(uint64, tag = "1")]
         pub id: u64,

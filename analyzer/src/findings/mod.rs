@@ -18,7 +18,7 @@ use crate::load::{Index, Traces, in_order};
 use crate::model::Filter;
 pub use finding::Severity;
 pub use observer::Observer;
-pub use report::{Verdict, write};
+pub use report::{Verdict, before_6_17, write};
 
 /// Makes an observer that knows the traces' headers.
 pub fn begin(traces: &Traces) -> Observer {

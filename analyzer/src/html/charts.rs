@@ -1,97 +1,85 @@
-//! Charts as SVG: bars over time, bars by duration.
+//! Charts as SVG: calls over time, calls by duration.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
 use crate::model::units::{count, counted, duration};
 use crate::stats::{Histogram, Overview};
 
-/// Bars; the script zooms by narrowing the view box.
-fn bars(id: &str, label: &str, values: &[(String, u64, u64)]) -> String {
-    let most = values.iter().map(|(_, all, _)| *all).max().unwrap_or(0).max(1) as f64;
-    let mut text = format!(
-        "<svg id=\"{id}\" class=\"bars\" tabindex=\"0\" role=\"img\" aria-label=\"{label}\" preserveAspectRatio=\"none\" \
-         viewBox=\"0 0 {} 100\">",
-        values.len().max(1)
-    );
-    for (at, (title, all, bad)) in values.iter().enumerate().filter(|(_, (_, all, _))| *all > 0) {
-        let height = |value: u64| value as f64 / most * 98.0;
-        let _ = write!(
-            text,
-            "<g><title>{title}</title><rect x=\"{at}\" y=\"{:.1}\" width=\".9\" height=\"{:.1}\"/>",
-            100.0 - height(*all).max(1.0),
-            height(*all).max(1.0)
-        );
-        if *bad > 0 {
-            let tall = height(*bad).max(1.0);
-            let _ = write!(
-                text,
-                "<rect class=\"x\" x=\"{at}\" y=\"{:.1}\" width=\".9\" height=\"{tall:.1}\"/>",
-                100.0 - tall
-            );
+/// Least number of columns: a single call must not fill the chart.
+const LEAST_COLUMNS: usize = 60;
+
+/// A bar: title, calls, failed calls.
+struct Bar(String, u64, u64);
+
+/// Bars, with the highest value above and both ends of the axis below. The script zooms by
+/// narrowing the view box.
+fn chart(id: &str, label: &str, bars: &[Bar], ends: (&str, &str)) -> Markup {
+    let most = bars.iter().map(|bar| bar.1).max().unwrap_or(0);
+    let height = |value: u64| (value as f64 / most.max(1) as f64 * 98.0).max(1.0);
+    let rect = |at: usize, class: &str, value: u64| {
+        let tall = height(value);
+        html! { rect.(class) x=(at) y=(format!("{:.1}", 100.0 - tall)) width=".9" height=(format!("{tall:.1}")) {} }
+    };
+    html! {
+        p.scale { span { (counted(most, "call")) } }
+        svg #(id) .bars tabindex="0" role="img" aria-label=(label) preserveAspectRatio="none"
+            viewBox=(format!("0 0 {} 100", bars.len().max(LEAST_COLUMNS))) {
+            @for (at, Bar(title, all, failed)) in bars.iter().enumerate().filter(|(_, bar)| bar.1 > 0) {
+                g {
+                    title { (title) }
+                    (rect(at, "all", *all))
+                    @if *failed > 0 { (rect(at, "failed", *failed)) }
+                }
+            }
         }
-        text.push_str("</g>");
+        p.scale { span { (ends.0) } span { (ends.1) } }
     }
-    text.push_str("</svg>");
-    text
 }
 
-/// A chart with its scales: the highest value above, both ends below.
-fn chart(bars: &str, highest: &str, ends: (&str, &str)) -> String {
-    format!(
-        "<p class=\"scale\">{highest}</p>{bars}<p class=\"scale\"><span>{}</span><span>{}</span></p>",
-        ends.0, ends.1
-    )
-}
-
-fn highest(values: &[(String, u64, u64)]) -> String {
-    let most = values.iter().map(|(_, all, _)| *all).max().unwrap_or(0);
-    counted(most, "call")
-}
-
-/// Calls over time; the script zooms it.
-pub fn timeline(overview: &Overview) -> String {
+/// Calls over time.
+pub fn timeline(overview: &Overview) -> Markup {
     let (bins, each) = overview.timeline.columns(600);
-    let values: Vec<(String, u64, u64)> = bins
+    let bars: Vec<Bar> = bins
         .iter()
         .enumerate()
         .map(|(at, bin)| {
             let title = format!(
-                "from {}: {} calls, {} failed, {} in mremap",
+                "from {}: {}, {} failed, {} in mremap",
                 duration(each.saturating_mul(at as u64)),
-                count(bin.calls),
+                counted(bin.calls, "call"),
                 count(bin.failed),
                 duration(bin.time)
             );
-            (title, bin.calls, bin.failed)
+            Bar(title, bin.calls, bin.failed)
         })
         .collect();
-    let whole = duration(each.saturating_mul(values.len() as u64));
-    format!(
-        "<p>Calls over time, failed ones in red; one bar is {}. Drag or press + and - to zoom, arrows to move, 0 for \
-         all.</p>{}<p id=\"range\" aria-live=\"polite\" data-bin=\"{each}\">all: {whole}</p>",
-        duration(each),
-        chart(&bars("time", "calls over time", &values), &highest(&values), ("0 s", &whole))
-    )
+    let end = duration(each.saturating_mul(bars.len().max(LEAST_COLUMNS) as u64));
+    html! {
+        p { "Each bar is " (duration(each)) "; failed calls are red. Drag to zoom; keys: + and -, arrows, 0." }
+        (chart("time", "calls over time", &bars, ("0 s", &end)))
+        p #range aria-live="polite" data-bin=(each) {}
+    }
 }
 
 /// Calls by duration.
-pub fn latency(overview: &Overview) -> String {
+pub fn latency(overview: &Overview) -> Markup {
     let mut all = Histogram::default();
     for outcome in &overview.outcomes {
         all.merge(&outcome.times);
     }
-    let values: Vec<(String, u64, u64)> = all
-        .coarse(8)
-        .into_iter()
+    let buckets = all.coarse(8);
+    let bars: Vec<Bar> = buckets
+        .iter()
         .map(|(from, to, calls)| {
-            let title = format!("{} to {}: {} calls", duration(from), duration(to), count(calls));
-            (title, calls, 0)
+            let title =
+                format!("{} to {}: {}", duration(*from), duration(*to), counted(*calls, "call"));
+            Bar(title, *calls, 0)
         })
         .collect();
-    let chart = chart(
-        &bars("histogram", "calls by duration", &values),
-        &highest(&values),
-        (&duration(all.least()), &duration(all.most())),
-    );
-    format!("<p>Calls by duration; eight bars double it.</p>{chart}")
+    let least = buckets.first().map_or(1, |bucket| bucket.0.max(1)) as f64;
+    let end = least * 2_f64.powf(bars.len().max(LEAST_COLUMNS) as f64 / 8.0);
+    html! {
+        p { "Calls by duration, log scale: eight bars per doubling." }
+        (chart("histogram", "calls by duration", &bars, (&duration(least as u64), &duration(end as u64))))
+    }
 }

@@ -1,39 +1,48 @@
-//! The events that the page shows one by one: the slowest, those that failed, moves with parts, and
-//! every so many-th of the rest.
+//! One pass over all events: findings, stacks, and the events that the page lists: the slowest,
+//! failed ones, moves with recorded parts, and an even sample of the rest.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use anyhow::Result;
+use foldhash::{HashMap, HashMapExt};
 
+use crate::export::Stacks;
 use crate::findings::{self, Observer};
 use crate::load::{Index, Traces, in_order};
 use crate::model::Filter;
 use crate::named::{Named, Namer};
+use crate::stats::Bytes;
 use crate::symbols::Symbols;
 
-/// Rows of the table of events, at most.
+/// Events listed at most.
 const ROWS: usize = 4000;
 /// Slowest calls among them.
 const SLOWEST: usize = 500;
 /// Failed calls.
 const FAILED: usize = 500;
-/// Moves with parts.
+/// Moves with recorded parts.
 const MOVES: usize = 1000;
 /// Moves drawn.
 const DRAWN: usize = 40;
+/// Parts and gaps of a move that is drawn.
+const MOST_PIECES: usize = 400;
 
-/// Events by their number, and which of them are drawn.
+/// Events, and what was found in all of them.
 pub struct Examples {
-    /// In the order of time.
+    /// In order of time.
     pub events: Vec<Named>,
     /// Numbers of those that are drawn.
     pub drawn: Vec<u64>,
-    /// Events that the page stands for.
+    /// Number of events that the page stands for.
     pub of: u64,
-    /// What was found in all of them.
+    /// Findings.
     pub observer: Observer,
+    /// Calls with recorded stacks.
+    pub stacks: Stacks,
+    /// Calls, nanoseconds and bytes relocated of the others, by process and caller.
+    pub bare: HashMap<(usize, u64), [u64; 3]>,
 }
 
 /// Picks events in one pass.
@@ -50,6 +59,8 @@ pub fn examples(
     let (mut failed, mut moves, mut of) = (0, 0, 0);
     let mut drawn = Vec::new();
     let mut observer = findings::begin(traces);
+    let mut stacks = Stacks::default();
+    let mut bare: HashMap<(usize, u64), [u64; 3]> = HashMap::new();
     in_order(
         traces,
         index,
@@ -57,10 +68,10 @@ pub fn examples(
         |process, event| {
             of += 1;
             observer.take(process, &event, true);
-            let taken_apart = !event.parts.is_empty();
-            let wanted = if taken_apart && moves < MOVES {
+            let pieces = event.parts.len() + event.gaps.len();
+            let is_wanted = if !event.parts.is_empty() && moves < MOVES {
                 moves += 1;
-                if drawn.len() < DRAWN {
+                if drawn.len() < DRAWN && pieces <= MOST_PIECES {
                     drawn.push(event.number);
                 }
                 true
@@ -71,12 +82,30 @@ pub fn examples(
                 of % each == 0
             };
             let key = Reverse((event.call.duration, event.number));
-            if wanted {
-                kept.insert(event.number, namer.name(process, event));
-            } else if slowest.len() < SLOWEST
-                || slowest.keys().next_back().is_some_and(|last| key < *last)
-            {
-                slowest.insert(key, namer.name(process, event));
+            let is_slow = slowest.len() < SLOWEST
+                || slowest.keys().next_back().is_some_and(|last| key < *last);
+            let has_stack = !event.frames.is_empty();
+            if !has_stack {
+                let page_size = process.header.page_size;
+                let bytes = Bytes::of(&event.call, page_size, event.summary.as_ref());
+                let time = process.nanoseconds(event.call.duration);
+                let totals = bare.entry((event.process, event.call.caller)).or_default();
+                for (sum, more) in totals.iter_mut().zip([1, time, bytes.relocated()]) {
+                    *sum = sum.saturating_add(more);
+                }
+            }
+            // Naming is what costs time: most calls need none.
+            if !is_wanted && !is_slow && !has_stack {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let named = namer.name(process, event);
+            if has_stack {
+                stacks.add(&named);
+            }
+            if is_wanted {
+                kept.insert(named.event.number, named);
+            } else if is_slow {
+                slowest.insert(key, named);
                 if slowest.len() > SLOWEST {
                     slowest.pop_last();
                 }
@@ -86,5 +115,5 @@ pub fn examples(
     )?;
     observer.finish();
     kept.extend(slowest.into_values().map(|named| (named.event.number, named)));
-    Ok(Examples { events: kept.into_values().collect(), drawn, of, observer })
+    Ok(Examples { events: kept.into_values().collect(), drawn, of, observer, stacks, bare })
 }

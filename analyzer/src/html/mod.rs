@@ -1,11 +1,12 @@
-//! One page that holds everything, opens without a network, and is readable without scripts: tables
-//! and drawings stand in the markup, a small script sorts and zooms.
+//! `html`: one page that needs no network. Tables and drawings are in the markup, so that it can be
+//! read without scripts; a script sorts, filters, pages and zooms.
 
 mod charts;
 mod collect;
-mod markup;
-mod overview;
+mod flame;
 mod page;
+mod summary;
+mod tables;
 
 use std::io::Write;
 
@@ -15,6 +16,15 @@ use crate::load::{Index, Traces};
 use crate::model::Filter;
 use crate::stats::Overview;
 use crate::symbols::Symbols;
+use collect::Examples;
+
+/// What the page is made of.
+struct Content<'a> {
+    traces: &'a Traces,
+    overview: &'a Overview,
+    symbols: &'a Symbols,
+    examples: Examples,
+}
 
 /// Writes the page.
 ///
@@ -29,6 +39,7 @@ pub fn write(
     out: &mut dyn Write,
 ) -> Result<()> {
     let examples = collect::examples(traces, index, filter, symbols)?;
-    out.write_all(page::render(traces, overview, &examples, symbols).as_bytes())?;
+    let mut content = Content { traces, overview, symbols, examples };
+    out.write_all(page::render(&mut content).into_string().as_bytes())?;
     Ok(())
 }

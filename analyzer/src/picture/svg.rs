@@ -14,6 +14,8 @@ const WIDTH: f64 = 1000.0;
 const MARGIN: f64 = 10.0;
 /// Height of a box.
 const ROW: f64 = 46.0;
+/// Width of a letter of an address.
+const LETTER: f64 = 6.7;
 /// Least width of a box.
 const NARROWEST: f64 = 2.0;
 /// Segments drawn; of more, the middle is left out.
@@ -65,9 +67,25 @@ fn rows(event: &Event, top: f64) -> String {
             start.wrapping_add(event.call.old_len)
         );
         let mut x = MARGIN;
+        // The ends of two lines of addresses: an address that fits in neither is left out.
+        let mut ends = [0.0; 2];
         for segment in &segments {
             let width = NARROWEST + segment.len() as f64 * scale;
             text.push_str(&drawn(event, segment, destination, (x, y, width)));
+            if matches!(segment, Segment::Part { .. }) {
+                let shift = start.wrapping_sub(event.call.old);
+                let label = format!("{:#x}", segment.start().wrapping_add(shift));
+                let wide = label.len() as f64 * LETTER;
+                let left = x.min(WIDTH - MARGIN - wide);
+                if let Some(line) = ends.iter().position(|end| *end < left) {
+                    ends[line] = left + wide + LETTER;
+                    let y = y + ROW + 14.0 + 14.0 * line as f64;
+                    let _ = write!(
+                        text,
+                        "<text class=\"m\" x=\"{left:.1}\" y=\"{y:.1}\">{label}</text>"
+                    );
+                }
+            }
             x += width;
         }
     }
@@ -104,13 +122,6 @@ fn drawn(
             x + width / 2.0,
             y + ROW / 2.0 + 4.0,
             escape(&label)
-        );
-    }
-    if width > 120.0 {
-        let _ = write!(
-            text,
-            "<text class=\"m\" x=\"{x:.1}\" y=\"{:.1}\">{place:#x}</text>",
-            y + ROW + 14.0
         );
     }
     text.push_str("</g>");
