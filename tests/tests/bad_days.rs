@@ -13,7 +13,7 @@ use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files, traces_in};
 use mremap_tests::said::{calls_made, text};
-use mremap_trace::{Header, Outcome, layout};
+use mremap_trace::{Header, Outcome, Record, layout};
 
 /// Calls that a stage of the fixtures makes.
 const CALLS_OF_A_STAGE: u64 = 4;
@@ -262,6 +262,58 @@ fn calls_after_a_truncation_are_counted_where_the_header_is_left() {
             before > made - THREADS || header.lost_truncated > 0,
             "of {made} calls {before} came before: {header:?}"
         );
+    }
+}
+
+/// The program handles SIGBUS itself, and leaves the handler by a jump.
+#[test]
+fn a_truncated_trace_raises_no_signal_in_an_emulated_move() {
+    // A move of more parts than this library keeps records of while it lasts.
+    for (when, parts) in [("before", "8"), ("before", "2000"), ("meanwhile", "2000")] {
+        for keep in KEPT {
+            let directory = tempfile::tempdir().expect("a directory for the trace");
+            let path = directory.path().to_str().expect("a path in UTF-8");
+            let output = Preload::new(Artifacts::get().fixture("jumping"))
+                .args(&[when, parts, path])
+                .setting("MODE", "emulate")
+                .setting("TRACE_KEEP", keep)
+                .setting("TRACE", path)
+                .output();
+            let said = text(&output.stdout);
+            let expected = ["first: moved\nsecond: moved\n", "first: SIGBUS\nsecond: moved\n"];
+            // While it is truncated, a store may come between the kernel's look and itself.
+            let expected = &expected[..if when == "before" { 1 } else { 2 }];
+            assert!(expected.contains(&said.as_str()), "{when}, {parts}, {keep}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_program_that_moves_its_vdso_is_recorded() {
+    for mode in ["auto", "emulate"] {
+        let (output, trace) =
+            Preload::new(Artifacts::get().fixture("moving_vdso")).setting("MODE", mode).traced();
+        assert_eq!(text(&output.stdout), "moved the vDSO\n", "{mode}: {output:?}");
+        assert!(trace.calls().len() > 200, "{mode}: {} calls", trace.calls().len());
+    }
+}
+
+#[test]
+fn a_childs_trace_has_its_own_process_id_even_if_its_vfork_child_records_first() {
+    for by in ["fork", "clone"] {
+        let (output, traces) = Preload::new(Artifacts::get().fixture("vfork_first"))
+            .args(&[by])
+            .traced_with_children();
+        let said = text(&output.stdout);
+        let numbers = said.split_whitespace().map(|number| number.parse().expect("a number"));
+        let [child, grandchild]: [u32; 2] = numbers.collect::<Vec<_>>().try_into().expect("two");
+        let trace = traces.iter().find(|trace| trace.calls().len() == 6).expect("six calls");
+        assert_eq!(trace.header.pid, child, "{by}");
+        let mut threads = trace.records.iter().filter_map(|record| match record {
+            Record::Thread(tid) => Some(*tid),
+            _ => None,
+        });
+        assert!(threads.any(|tid| tid == grandchild), "{by}: its own call is its own");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Slots for a thread's next record: in the chunk that it fills, or in one that threads share.
 //!
 //! ```text
-//!  a thread's first 32 records ──> the shared chunk, each behind a record that names the thread: 128 bytes
+//!  a thread's first 40 records ──> the shared chunk, each behind a record that names the thread: 128 bytes
 //!  its later ones, and those of the thread that opened the trace ──> a chunk of its own: 64 bytes
 //! ```
 //!
@@ -22,7 +22,7 @@ use crate::recording::clock;
 use crate::sys::{self, user_memory};
 
 /// Records that a thread stores in shared chunks before it takes one of its own.
-const MAX_SHARED: u8 = 32;
+const MAX_SHARED: u8 = 40;
 /// Positions tried before a record is given up, where each may have a writer.
 const MAX_TRIES: u32 = 64;
 /// The shared chunk is being replaced.

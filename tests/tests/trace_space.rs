@@ -1,0 +1,159 @@
+//! Where the trace's space comes from, and what it costs the program: no descriptors, little
+//! address space, no more than 256 bytes for a call, and no signal when there is none.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Output;
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files};
+use mremap_tests::said::{calls_made, text};
+use mremap_trace::Record;
+use mremap_trace::layout::{CHUNK_SIZE, VERSION_SHARED, header};
+
+/// Status of a fixture that this machine does not permit to do what it is for.
+const NOT_PERMITTED: i32 = 77;
+
+/// Output, trace and size on disk of a run of a fixture; nothing if this machine does not permit
+/// it.
+struct Run {
+    output: Output,
+    bytes: Vec<u8>,
+    trace: Trace,
+    bytes_on_disk: u64,
+}
+
+fn run(fixture: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Option<Run> {
+    let directory = tempfile::tempdir().expect("a directory for the trace");
+    let mut run = Preload::new(Artifacts::get().fixture(fixture))
+        .args(arguments)
+        .setting("TRACE", directory.path());
+    for (name, value) in settings {
+        run = run.setting(name, value);
+    }
+    let output = run.output();
+    if output.status.code() == Some(NOT_PERMITTED) {
+        need::skip(&format!("{fixture}: {}", text(&output.stderr).trim_end()));
+        return None;
+    }
+    assert!(output.status.success(), "{fixture} {arguments:?}: {output:?}");
+    let [file] = &trace_files(directory.path())[..] else { panic!("one trace: {output:?}") };
+    let bytes = read_trace_file(file);
+    let trace = Trace::read_torn(&bytes).0;
+    Some(Run { output, bytes, trace, bytes_on_disk: on_disk(file) })
+}
+
+fn on_disk(file: &Path) -> u64 {
+    fs::metadata(file).expect("the trace").blocks() * 512
+}
+
+#[test]
+fn uses_no_descriptor_once_the_trace_is_open() {
+    let calls = if is_guest() { "20000" } else { "200000" };
+    for (mode, keep) in [("auto", "first"), ("emulate", "last")] {
+        let settings = [("MODE", mode), ("TRACE_KEEP", keep), ("VMA_SOURCE", "bisect")];
+        let Some(run) = run("no_files", &[calls], &settings) else { return };
+        assert_eq!(run.trace.calls_and_losses(), calls_made(&run.output), "{mode}, {keep}");
+        assert_eq!(run.trace.header.lost(), 0, "{mode}, {keep}");
+    }
+}
+
+/// KiB of address space, as the fixture says.
+fn address_space(output: &Output) -> u64 {
+    let said = text(&output.stdout);
+    let number = said.split(' ').nth(1).and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("a number of KiB: {said}"))
+}
+
+#[test]
+fn maps_at_most_one_mebibyte_more_than_it_has_written() {
+    const KIB_OF_HEADER: u64 = 16;
+    let untraced =
+        Preload::new(Artifacts::get().fixture("address_space")).args(&["unlimited", "1"]).output();
+    for what in ["unlimited", "locked"] {
+        for calls in [1, 40_000] {
+            let Some(run) = run("address_space", &[what, &calls.to_string()], &[]) else { return };
+            let added = address_space(&run.output) - address_space(&untraced);
+            let written = u64::from(run.trace.header.chunks) * CHUNK_SIZE as u64 / 1024;
+            assert!(
+                added <= KIB_OF_HEADER + written + 1024,
+                "{what}, {calls}: {added} KiB for {written} KiB of records"
+            );
+        }
+    }
+}
+
+#[test]
+fn counts_calls_lost_for_lack_of_address_space() {
+    let settings = |keep| [("TRACE_KEEP", keep)];
+    let run = |keep| run("address_space", &["limited", "60000"], &settings(keep));
+    let (Some(first), Some(last)) = (run("first"), run("last")) else { return };
+    for (run, keep) in [(&first, "first"), (&last, "last")] {
+        let header = run.trace.header;
+        assert_eq!(run.trace.calls_and_losses(), calls_made(&run.output), "{keep}: {header:?}");
+        assert!(run.trace.calls().len() > 10_000, "{keep}: the space there is is used");
+    }
+    let (first, last) = (first.trace.header, last.trace.header);
+    assert!(first.lost_no_memory > 0 && first.lost_no_memory == first.lost(), "{first:?}");
+    assert!(last.lost_overwritten > 0 && last.lost_overwritten == last.lost(), "{last:?}");
+}
+
+#[test]
+fn takes_at_most_256_bytes_for_a_call_of_a_brief_thread() {
+    let threads = if is_guest() { 200 } else { 1000 };
+    for order in ["after-another", "at-once"] {
+        for calls_each in [1, 3, 41] {
+            let arguments = [&threads.to_string(), &calls_each.to_string(), order];
+            let run = run("brief_threads", &arguments, &[]).expect("threads can always be made");
+            let calls = threads * calls_each;
+            assert_eq!(run.trace.calls().len(), calls, "{order}, {calls_each}: recorded");
+            // Beside the threads' records there are the modules, and chunks that were not filled.
+            let bytes = run.trace.header.chunks as usize * CHUNK_SIZE;
+            assert!(
+                bytes <= 256 * calls + 20 * CHUNK_SIZE,
+                "{order}, {calls_each}: {bytes} bytes for {calls} calls"
+            );
+            assert_eq!(run.bytes[header::VERSION], VERSION_SHARED as u8, "{order}, {calls_each}");
+        }
+    }
+}
+
+#[test]
+fn names_the_thread_of_each_call_in_a_shared_chunk() {
+    let run = run("brief_threads", &["20", "3", "at-once"], &[]).expect("threads can be made");
+    let mut thread = None;
+    let mut calls = std::collections::BTreeMap::<u32, usize>::new();
+    for record in &run.trace.records {
+        match record {
+            Record::Thread(tid) => thread = Some(*tid),
+            Record::Call(_) => *calls.entry(thread.expect("a thread")).or_default() += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(calls.len(), 20, "{calls:?}");
+    assert!(calls.values().all(|&calls| calls == 3), "{calls:?}");
+}
+
+#[test]
+fn a_failed_filter_call_takes_no_space() {
+    let probes = run("filters", &["at-null"], &[]).expect("probes are always permitted");
+    let nothing = run("filters", &["at-null"], &[("TRACE_SIZE", "128K")]).expect("likewise");
+    assert!(
+        probes.bytes_on_disk <= nothing.bytes_on_disk + 4096,
+        "{} bytes on disk, {} of a small trace",
+        probes.bytes_on_disk,
+        nothing.bytes_on_disk
+    );
+}
+
+/// Thousands of calls of a thread under a filter, which may not ask for space.
+#[test]
+fn names_a_filter_as_the_reason_of_a_loss() {
+    let Some(run) = run("filters", &["many-calls"], &[]) else { return };
+    let header = run.trace.header;
+    assert_eq!(run.trace.calls_and_losses(), calls_made(&run.output), "{header:?}");
+    assert!(run.trace.calls().len() > 60_000, "4 MiB are allocated ahead");
+    assert!(header.lost_filtered > 0 && header.lost_filtered == header.lost(), "{header:?}");
+}
