@@ -396,7 +396,7 @@ fn site_filter_takes_the_names_that_a_report_prints() {
     let (_trace, file) = trace_of_library(&path, &id, offset, 3);
     let report = stdout(&analyzer(&["report", &file]));
     let at = report.find("grow_pool (grow.c:").unwrap();
-    let name = &report[at..at + report[at..].find(')').unwrap() + 1];
+    let name = &report[at..=at + report[at..].find(')').unwrap()];
     let shortened = format!("{}…{}", &name[..8], &name[name.len() - 4..]);
     for (site, calls) in [(name, 3), (&shortened, 3), ("grow…shrink", 0)] {
         let output = analyzer(&["report", "--json", "--site", site, &file]);
@@ -627,7 +627,8 @@ fn refuses_symbols_of_another_build() {
 fn bounds_what_a_module_expands_to() {
     use object::{Object, ObjectSection};
     let directory = TempDir::new().unwrap();
-    let many: String = (0..500).map(|n| format!("int f{n}(int n) {{ return n; }}\n")).collect();
+    let functions = (0..500).map(|n| format!("int f{n}(int n) {{ return n; }}\n"));
+    let many = functions.collect::<Vec<_>>().concat();
     let (path, id, offset) = library(&directory, &many);
     let compress = ["--compress-debug-sections=zlib", &path];
     assert!(Command::new("objcopy").args(compress).status().unwrap().success());

@@ -1,5 +1,5 @@
-//! The page of `html`: complete without a network or scripts; in a browser it sorts, pages, filters and
-//! zooms, nothing overlaps, nothing scrolls sideways, and the console stays empty.
+//! The page of `html`: complete without a network or scripts; in a browser it sorts, pages, filters
+//! and zooms, nothing overlaps, nothing scrolls sideways, and the console stays empty.
 #![allow(missing_docs)]
 
 use std::fs;

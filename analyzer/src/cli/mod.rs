@@ -28,7 +28,7 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// Log more to stderr; repeat for still more. RUST_LOG selects in detail.
+    /// Log more to stderr; repeat for still more. `RUST_LOG` selects in detail.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// When to print colors.

@@ -172,8 +172,8 @@ impl OldKernels {
     }
 }
 
-/// Whether the program would run on Linux 6.16 and older without the shim: `yes`, `no` or `unknown`, and
-/// a sentence.
+/// Whether the program would run on Linux 6.16 and older without the shim: `yes`, `no` or
+/// `unknown`, and a sentence.
 pub fn before_6_17(observer: &Observer) -> (&'static str, String) {
     let old = OldKernels::of(observer);
     (old.word(), old.answer(observer))

@@ -47,10 +47,10 @@ impl Runs {
     pub fn take(&mut self, process: &Process, event: &Event, is_wanted: bool) -> Option<Evidence> {
         let thread = (event.process, event.tid);
         let next = Run::of(process, event, is_wanted);
-        if let (Some(run), Some(next)) = (self.by_thread.get_mut(&thread), &next) {
-            if run.extend(next, process.since_start(event.call.ticks)) {
-                return None;
-            }
+        if let (Some(run), Some(next)) = (self.by_thread.get_mut(&thread), &next)
+            && run.extend(next, process.since_start(event.call.ticks))
+        {
+            return None;
         }
         let ended = match next {
             Some(next) if self.by_thread.len() < MOST_THREADS => {

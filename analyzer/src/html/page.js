@@ -20,8 +20,8 @@ const make = (tag, text, attributes = {}) => {
   return element;
 };
 
-// Tables: sorted by a heading, filtered, a page at a time. A row has sort keys, a text to search in, and
-// an element that may be made when it is shown.
+// Tables: sorted by a heading, filtered, a page at a time. A row has sort keys, a text to search
+// in, and an element, which may be made when it is shown.
 const PAGE = 20;
 const paged = (table, rows) => {
   const body = table.tBodies[0];
