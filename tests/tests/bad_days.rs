@@ -90,7 +90,7 @@ fn kill_at_random_instants(kept: Kept, kills: u32) {
 }
 
 #[test]
-fn every_call_that_returned_before_a_kill_is_in_the_trace() {
+fn records_every_call_that_returned_before_a_kill() {
     for kept in [FIRST, LAST] {
         kill_at_random_instants(kept, if is_guest() { 5 } else { 40 });
     }
@@ -98,14 +98,14 @@ fn every_call_that_returned_before_a_kill_is_in_the_trace() {
 
 #[test]
 #[ignore = "ten times as many kills; cargo xtask test --programs runs it"]
-fn every_call_that_returned_before_one_of_1000_kills_is_in_the_trace() {
+fn records_every_call_that_returned_before_1000_kills() {
     for kept in [FIRST, LAST] {
         kill_at_random_instants(kept, 500);
     }
 }
 
 #[test]
-fn sixty_four_threads_at_full_rate_lose_nothing() {
+fn loses_no_call_of_64_threads() {
     let each = if is_guest() { "100" } else { "3000" };
     let (output, trace) =
         Preload::new(Artifacts::get().fixture("busy")).args(&["64", each]).traced();
@@ -114,7 +114,7 @@ fn sixty_four_threads_at_full_rate_lose_nothing() {
 }
 
 #[test]
-fn a_thousand_short_lived_children_leave_a_trace_each() {
+fn records_a_thousand_brief_children() {
     let kinds = [
         ("fork", 2, 1),
         ("fork-exec", 2, 1),
@@ -147,7 +147,7 @@ fn a_thousand_short_lived_children_leave_a_trace_each() {
 }
 
 #[test]
-fn a_clock_that_is_set_while_it_is_read_puts_no_call_out_of_order() {
+fn keeps_calls_in_order_while_the_clock_is_set() {
     let stepping = Artifacts::get().fixture("libstepping_clock.so");
     let (output, trace) = Preload::new(Artifacts::get().fixture("busy"))
         .args(&["1", "20000"])
@@ -162,7 +162,7 @@ fn a_clock_that_is_set_while_it_is_read_puts_no_call_out_of_order() {
 }
 
 #[test]
-fn however_a_process_ends_its_calls_are_there() {
+fn records_calls_however_the_process_ends() {
     for (way, code, signal, stages) in [
         ("return", Some(0), None, 1),
         ("_exit", Some(0), None, 1),
@@ -181,7 +181,7 @@ fn however_a_process_ends_its_calls_are_there() {
 }
 
 #[test]
-fn a_host_that_takes_the_traces_directory_or_descriptors_away_goes_on() {
+fn survives_without_directory_and_descriptors() {
     for way in ["remove", "close"] {
         for mode in ["auto", "emulate"] {
             let directory = tempfile::tempdir().expect("a directory");
@@ -204,7 +204,7 @@ const KEPT: [&str; 2] = ["first", "last"];
 const DETAILS: [&str; 2] = ["calls", "vmas"];
 
 #[test]
-fn a_trace_truncated_under_its_writer_ends_and_the_program_does_not() {
+fn survives_a_truncated_trace() {
     for way in ["truncate", "cut"] {
         for (mode, keep, detail) in
             [("auto", 0, 0), ("auto", 1, 1), ("emulate", 0, 1), ("emulate", 1, 0)]
@@ -219,7 +219,7 @@ fn a_trace_truncated_under_its_writer_ends_and_the_program_does_not() {
                 .output();
             assert_eq!(calls_made(&output), 3 * CALLS_OF_A_STAGE, "{way}, {mode}: {output:?}");
             assert_eq!(text(&output.stderr), "", "{way}, {mode}");
-            // A child has a trace of its own, whatever became of its parent's.
+            // A child has a trace of its own, whatever happened to its parent's.
             let whole = trace_files(directory.path())
                 .iter()
                 .map(|path| fs::read(path).expect("the trace is readable"))
@@ -232,7 +232,7 @@ fn a_trace_truncated_under_its_writer_ends_and_the_program_does_not() {
 }
 
 #[test]
-fn calls_after_a_truncation_are_counted_where_the_header_is_left() {
+fn counts_calls_after_a_truncation() {
     const THREADS: u64 = 4;
     for (keep, detail) in [(0, 0), (1, 1)] {
         let directory = tempfile::tempdir().expect("a directory for the trace");
@@ -267,7 +267,7 @@ fn calls_after_a_truncation_are_counted_where_the_header_is_left() {
 
 /// The program handles SIGBUS itself, and leaves the handler by a jump.
 #[test]
-fn a_truncated_trace_raises_no_signal_in_an_emulated_move() {
+fn raises_no_signal_in_an_emulated_move() {
     // A move of more parts than this library keeps records of while it lasts.
     for (when, parts) in [("before", "8"), ("before", "2000"), ("meanwhile", "2000")] {
         for keep in KEPT {
@@ -289,7 +289,7 @@ fn a_truncated_trace_raises_no_signal_in_an_emulated_move() {
 }
 
 #[test]
-fn a_program_that_moves_its_vdso_is_recorded() {
+fn records_a_program_that_moves_its_vdso() {
     for mode in ["auto", "emulate"] {
         let (output, trace) =
             Preload::new(Artifacts::get().fixture("moving_vdso")).setting("MODE", mode).traced();
@@ -299,7 +299,7 @@ fn a_program_that_moves_its_vdso_is_recorded() {
 }
 
 #[test]
-fn a_childs_trace_has_its_own_process_id_even_if_its_vfork_child_records_first() {
+fn names_the_child_whose_vfork_child_records_first() {
     for by in ["fork", "clone"] {
         let (output, traces) = Preload::new(Artifacts::get().fixture("vfork_first"))
             .args(&[by])
@@ -318,7 +318,7 @@ fn a_childs_trace_has_its_own_process_id_even_if_its_vfork_child_records_first()
 }
 
 #[test]
-fn a_bus_error_of_the_programs_own_is_its_own() {
+fn leaves_other_bus_errors_to_the_program() {
     let program = Artifacts::get().fixture("bus_error");
     for way in ["fault", "fault-blocked", "sent", "ignored", "handled", "chained"] {
         let alone = Command::new(&program)
@@ -334,7 +334,7 @@ fn a_bus_error_of_the_programs_own_is_its_own() {
 }
 
 #[test]
-fn a_directory_replaced_by_a_link_is_not_followed() {
+fn does_not_follow_a_replaced_directory() {
     let directory = tempfile::tempdir().expect("a directory");
     let (traces, other) = (directory.path().join("traces"), directory.path().join("traces.other"));
     for path in [&traces, &other] {
@@ -349,7 +349,7 @@ fn a_directory_replaced_by_a_link_is_not_followed() {
 }
 
 #[test]
-fn a_host_that_unmaps_the_trace_harms_itself_alone() {
+fn does_not_map_over_a_host_that_unmapped_the_trace() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = Preload::new(Artifacts::get().fixture("hostile"))
         .args(&["unmap", directory.path().to_str().expect("a path in UTF-8")])
@@ -448,7 +448,7 @@ fn counts_calls_lost_on_a_full_disk() {
 /// A file system that copies on write wants space for a byte that was written before as well, so it
 /// may be unable to take the count of what was lost.
 #[test]
-fn a_quota_on_a_file_system_that_copies_on_write_ends_the_trace_and_not_the_program() {
+fn survives_a_quota_on_btrfs() {
     let Some(run) = run_confined("btrfs-quota", "600K") else {
         return;
     };
@@ -461,7 +461,7 @@ fn a_quota_on_a_file_system_that_copies_on_write_ends_the_trace_and_not_the_prog
 }
 
 #[test]
-fn a_limit_on_file_sizes_ends_the_trace_and_sends_no_signal() {
+fn survives_a_limit_on_file_sizes() {
     let run = run_confined("file-size", "400000").expect("a limit can always be set");
     let trace = run.trace();
     assert_eq!(trace.calls_and_losses(), 20_000);
@@ -470,7 +470,7 @@ fn a_limit_on_file_sizes_ends_the_trace_and_sends_no_signal() {
 }
 
 #[test]
-fn where_no_trace_fits_one_line_says_so_and_the_program_runs() {
+fn says_in_one_line_why_there_is_no_trace() {
     for (what, amount, errno) in [
         ("disk", "60K", "No space left on device (ENOSPC)"),
         ("read-only", "-", "Read-only file system (EROFS)"),

@@ -1,5 +1,5 @@
-//! Where the last records are kept: whatever number of them has gone by, the last ones are there in their order, and
-//! all the others are counted.
+//! Where the last records are kept: whatever number of them has gone by, the last ones are there in
+//! their order, and all the others are counted.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -15,8 +15,8 @@ use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, header};
 use mremap_trace::{ChunkHeader, Header, Record, Slot};
 
 const THREADS: u64 = 2;
-/// Chunks that may lie in the ring from an earlier lap: those that modules are pinned in, and one that each thread
-/// was at when it was to be overwritten.
+/// Chunks that may lie in the ring from an earlier lap: those that modules are pinned in, and one
+/// that each thread was at when it was to be overwritten.
 const MOST_LEFT_OVER: usize = 8;
 
 /// A chunk of a ring: its number, and the numbers of the calls in it.
@@ -127,24 +127,26 @@ fn go_round(calls: u64) {
 }
 
 #[test]
-fn a_ring_that_goes_round_hundreds_of_times_keeps_the_last_calls_and_counts_the_others() {
+fn keeps_the_last_calls_and_counts_the_others() {
     go_round(4_000_000);
 }
 
 #[test]
 #[ignore = "tens of seconds; cargo xtask test --programs runs it"]
-fn a_ring_through_which_ten_gigabytes_have_gone_keeps_the_last_calls_and_counts_the_others() {
+fn keeps_the_last_calls_of_ten_gigabytes() {
     go_round(160_000_000);
 }
 
-/// The count of chunks is a word of the mapped file: whoever sets it spares himself 17 TB of records.
+/// The count of chunks is a word of the mapped file: whoever sets it spares himself 17 TB of
+/// records.
 #[test]
-fn the_count_of_chunks_does_not_overflow() {
+fn starts_chunk_numbers_again_before_they_overflow() {
     const EACH: u64 = 200_000;
     let directory = tempfile::tempdir().expect("a directory for the trace");
     let (traces, started) = (directory.path().join("traces"), directory.path().join("started"));
     fs::create_dir(&traces).expect("a directory");
-    // More positions than there are chunks to come: a count that began at 0 again would leave some out.
+    // More positions than there are chunks to come: a count that began at 0 again would leave some
+    // out.
     let mut child = start(&traces, EACH, "32M", &[started.to_str().expect("a path in UTF-8")]);
     let deadline = Instant::now() + Duration::from_mins(1);
     while !started.exists() {

@@ -1,6 +1,7 @@
-//! Random torture: threads, forks from everywhere, vfork, exec, signals whose handlers move ranges, libraries that come and
-//! go, ends of every kind. The program checks its own memory and counts its own calls; the traces must hold each of them
-//! once, as a record or as a loss, and nothing else. Seconds in a usual run; `cargo xtask test --torture SECONDS` for more.
+//! Random torture: threads, forks from everywhere, vfork, exec, signals whose handlers move ranges,
+//! libraries that come and go, ends of every kind. The program checks its own memory and counts its
+//! own calls; the traces must hold each of them once, as a record or as a loss, and nothing else.
+//! Seconds in a usual run; `cargo xtask test --torture SECONDS` for more.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -139,7 +140,8 @@ fn describe_member(process: &Path, group: u32) -> Option<String> {
     Some(format!("{stat}{threads}"))
 }
 
-/// A trace, or nothing where its process was killed before it had one: the magic number is written last.
+/// A trace, or nothing where its process was killed before it had one: the magic number is written
+/// last.
 fn read_trace(path: &Path) -> Option<Trace> {
     let bytes = read_trace_file(path);
     let is_begun = bytes.iter().take(8).any(|&byte| byte != 0);
@@ -177,10 +179,11 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn whatever_happens_every_call_is_recorded_once_or_counted_as_lost() {
+fn records_every_call_once_or_counts_it_as_lost() {
     let seconds = setting("MREMAP_TORTURE_SECONDS").unwrap_or(if is_guest() { 1 } else { 16 });
     let end = Instant::now() + Duration::from_secs(seconds);
-    // Another one each time. It is printed: MREMAP_TORTURE_SEED repeats it, as far as threads can be made to.
+    // Another one each time. It is printed: MREMAP_TORTURE_SEED repeats it, as far as threads can
+    // be made to.
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = clock.expect("a time after 1970").as_millis() as u64;
     let first = setting("MREMAP_TORTURE_SEED").unwrap_or(now);

@@ -1,4 +1,5 @@
-//! What the settings of the trace promise: which calls are kept, whose, and what is said of those that are not.
+//! What the settings of the trace promise: which calls are kept, whose, and what is said of those
+//! that are not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -52,7 +53,7 @@ fn only(traces: BTreeMap<u32, Trace>) -> Trace {
 }
 
 #[test]
-fn recorded_and_lost_calls_add_up_whichever_are_kept() {
+fn counts_every_call_as_recorded_or_lost() {
     for keep in ["first", "last"] {
         for size in ["64K", "256K", "64M"] {
             let trace = only(churn("exit", &[("TRACE_KEEP", keep), ("TRACE_SIZE", size)]));
@@ -73,7 +74,7 @@ fn recorded_and_lost_calls_add_up_whichever_are_kept() {
 }
 
 #[test]
-fn the_first_calls_are_those_of_the_beginning_and_the_last_those_of_the_end() {
+fn keeps_the_first_or_the_last_calls() {
     const MANY: usize = 20_000;
     let numbers = |keep| {
         let settings = [("TRACE_KEEP", keep), ("TRACE_SIZE", "256K")];
@@ -81,14 +82,15 @@ fn the_first_calls_are_those_of_the_beginning_and_the_last_those_of_the_end() {
         let calls = trace.calls().into_iter();
         calls.map(|call| call.new as usize).collect::<BTreeSet<_>>()
     };
-    // The trace holds a fifth of what any one thread makes, so none of them can be in it from beginning to end.
+    // The trace holds a fifth of what any one thread makes, so none of them can be in it from
+    // beginning to end.
     let (first, last) = (numbers("first"), numbers("last"));
     assert!(first.contains(&0) && !first.contains(&(MANY - 1)));
     assert!(last.contains(&(MANY - 1)) && !last.contains(&0));
 }
 
 #[test]
-fn a_childs_calls_are_in_a_trace_of_its_own_or_left_out() {
+fn records_children_in_traces_of_their_own() {
     for then in ["fork", "exec"] {
         let traces = churn(then, &[]);
         assert_eq!(traces.len(), 2, "{then}: parent and child");
@@ -103,13 +105,13 @@ fn a_childs_calls_are_in_a_trace_of_its_own_or_left_out() {
 }
 
 #[test]
-fn only_the_programs_named_are_recorded() {
+fn records_only_the_programs_named() {
     assert_eq!(churn("exit", &[("PROGRAMS", "true,churn")]).len(), 1);
     assert_eq!(churn("exit", &[("PROGRAMS", "true,churns")]).len(), 0);
 }
 
 #[test]
-fn a_stack_leads_from_the_call_to_the_thread_it_was_made_in() {
+fn records_the_frames_above_a_caller() {
     let trace = only(churn("exit", &[("STACK", "8"), ("TRACE_SIZE", "64K")]));
     let stacks = trace.records.iter().filter_map(|record| match record {
         Record::Stack(stack) => Some(stack),
@@ -132,7 +134,7 @@ fn check_that_callers_are_named(trace: &Trace) {
 }
 
 #[test]
-fn code_loaded_later_is_named_when_it_first_calls() {
+fn names_late_code_at_its_first_call() {
     let plugin = Artifacts::get().fixture("libreach_plugin.so");
     let plugin = plugin.to_str().expect("a path in UTF-8");
     let (_, trace) = Preload::new(Artifacts::get().fixture("reach")).args(&[plugin]).traced();
@@ -140,7 +142,7 @@ fn code_loaded_later_is_named_when_it_first_calls() {
 }
 
 #[test]
-fn code_loaded_later_is_named_in_a_childs_trace_too() {
+fn names_late_code_in_a_childs_trace() {
     let plugin = Artifacts::get().fixture("libreach_plugin.so");
     let (output, traces) = Preload::new(Artifacts::get().fixture("late_code_in_child"))
         .args(&[plugin.to_str().expect("a path in UTF-8")])
@@ -175,7 +177,7 @@ fn messages(trace: &Trace) -> Vec<String> {
 }
 
 #[test]
-fn a_move_that_was_long_half_done_is_told_of_once() {
+fn reports_a_long_exposure_once() {
     // The one move of sixty-five thousand VMAs takes an emulated processor longer than it has.
     if is_guest() {
         return;
@@ -184,12 +186,12 @@ fn a_move_that_was_long_half_done_is_told_of_once() {
         .args(&["sixty_five_thousand"])
         .setting("MODE", "emulate")
         .traced();
-    let told = messages(&trace);
-    let [told] = &told[..] else {
-        panic!("one message: {told:?}");
+    let reported = messages(&trace);
+    let [reported] = &reported[..] else {
+        panic!("one message: {reported:?}");
     };
     let microseconds =
-        told.strip_prefix("other threads could see a half-done move, for microseconds: ");
+        reported.strip_prefix("other threads could see a half-done move, for microseconds: ");
     let microseconds: u64 = microseconds.expect("the message").parse().expect("a number");
-    assert!(microseconds >= 1000, "{told}");
+    assert!(microseconds >= 1000, "{reported}");
 }

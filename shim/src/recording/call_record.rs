@@ -67,8 +67,8 @@ impl CallRecord {
         self.summary.parts
     }
 
-    /// Stores the call as begun: a process that is killed half-way leaves this record. Called before
-    /// the move lock is acquired, like [`Self::survey_begins`].
+    /// Stores the call as begun: a process that is killed half-way leaves this record. Called
+    /// before the move lock is acquired, like [`Self::survey_begins`].
     pub(crate) fn emulation_begins(&mut self) {
         self.survey_begins();
         if let Some(claim) = &self.claim {

@@ -5,7 +5,7 @@
 //! or unmap. A thread that may be under a seccomp filter makes no system call: without a counter
 //! its time stands still.
 //!
-//! The length of a counter's tick is told by readings of all clocks. One is made by a call that
+//! The length of a counter's tick follows from readings of all clocks. One is made by a call that
 //! comes after 1.5 times the time to the one before, counted from the start of the trace: fewer
 //! than 100 in a year.
 

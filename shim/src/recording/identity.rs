@@ -33,7 +33,8 @@ struct Identity {
     boot_id: [u8; 16],
     modules: [LoadedModule; MOST_MODULES],
     module_count: usize,
-    /// From the lowest library to the end of the highest. The executable, the first module, is elsewhere.
+    /// From the lowest library to the end of the highest. The executable, the first module, is
+    /// elsewhere.
     libraries: [u64; 2],
 }
 

@@ -119,14 +119,14 @@ impl Caller {
 
 #[cfg(target_arch = "x86_64")]
 impl Caller {
-    /// Returns the caller's stack pointer once the call has returned, and its frame pointer. `None` where
-    /// the caller is unknown.
+    /// Returns the caller's stack pointer once the call has returned, and its frame pointer. `None`
+    /// where the caller is unknown.
     pub(crate) fn registers(&self) -> Option<[usize; 2]> {
         (self.address != 0).then(|| [self.frame + size_of::<[usize; 2]>(), self.above])
     }
 
-    /// Calls `take` with the words of the stack above the call, in the order of addresses, until it returns
-    /// false, memory cannot be read, or `most` words were taken.
+    /// Calls `take` with the words of the stack above the call, in the order of addresses, until it
+    /// returns false, memory cannot be read, or `most` words were taken.
     pub(crate) fn words_up(&self, most: usize, mut take: impl FnMut(usize) -> bool) {
         let mut stack = StackWindow::of(self.frame);
         let first = self.frame + size_of::<[usize; 2]>();

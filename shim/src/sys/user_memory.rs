@@ -58,8 +58,8 @@ pub(crate) fn populate(address: usize, len: usize) -> Result {
 /// Grows a mapping in place, without a descriptor of its file.
 ///
 /// # Errors
-/// `ENOMEM`: the mapping is not exactly `[address, address + old_len)`, what is behind it is not free, or
-/// `RLIMIT_AS` forbids it. `EAGAIN`: it is locked, and `RLIMIT_MEMLOCK` forbids it.
+/// `ENOMEM`: the mapping is not exactly `[address, address + old_len)`, what is behind it is not
+/// free, or `RLIMIT_AS` forbids it. `EAGAIN`: it is locked, and `RLIMIT_MEMLOCK` forbids it.
 pub(crate) fn grow_in_place(address: usize, old_len: usize, new_len: usize) -> Result {
     let flags = 0;
     // SAFETY: adds pages to a mapping that the caller owns, and moves nothing.

@@ -20,7 +20,7 @@ pub(crate) fn with_own_descriptors<T, W: FnOnce() -> T>(work: W) -> Result<T> {
     // SAFETY: `run` is called with the address of `job` while this function waits for it.
     let child = unsafe { clone(run::<T, W>, (&raw mut job).cast()) };
     let child = from_raw(child as usize)?;
-    // Its parent is told of its end by no signal, and has to ask for such a child.
+    // The child's end sends no signal. Such a child is waited for with `__WALL`.
     while let Err(Errno(libc::EINTR)) = wait_for(child) {}
     job.done.ok_or(Errno(libc::ECHILD))
 }

@@ -1,9 +1,9 @@
 //! One chunk of the mapped file: how slots are claimed in it, and how a later thread takes it over.
 //!
 //! ```text
-//!            claims, 1 to 64+          CAS, no writers         + VOIDING            CAS
-//!   in use ───────────────────> in use ───────────────> closed ─────────> void ─────────> in use,
-//!                                                        calls are read   calls are counted   new number
+//!              CAS, no writers            + VOIDING                CAS
+//!   in use ───────────────────────> closed ──────────> void ─────────────────> in use,
+//!   claims: one addition each       still read         counted as overwritten  a new number
 //! ```
 //!
 //! One word holds the chunk's number, its writers and its claimed slots. A claim is one atomic

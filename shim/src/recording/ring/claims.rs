@@ -1,8 +1,8 @@
 //! Slots for a thread's next record: in the chunk that it fills, or in one that threads share.
 //!
 //! ```text
-//!  a thread's first 40 records ──> the shared chunk, each behind a record that names the thread: 128 bytes
-//!  its later ones, and those of the thread that opened the trace ──> a chunk of its own: 64 bytes
+//!  a thread's first 40 records ──> the shared chunk, each behind a record of its thread: 128 bytes
+//!  its later ones, and those of the thread that opened the trace ──> its own chunk: 64 bytes
 //! ```
 //!
 //! So no number of threads makes a trace need more than 256 bytes for a call.

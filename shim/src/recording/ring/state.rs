@@ -18,7 +18,7 @@ pub(super) static WANTED: AtomicBool = AtomicBool::new(false);
 pub(super) static WRITER: AtomicU64 = AtomicU64::new(0);
 /// Where the file is mapped. The mapping grows, and never moves.
 pub(super) static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
-/// Positions of the file that can be used. Lowered when more cannot be had.
+/// Positions of the file that can be used. Lowered when the rest is not available.
 static POSITIONS: AtomicU32 = AtomicU32::new(0);
 /// The [`Loss`] of a call for which there is no position left.
 static WHEN_FULL: AtomicU8 = AtomicU8::new(Loss::Full as u8);
