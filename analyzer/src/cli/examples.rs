@@ -115,7 +115,8 @@ Examples:
   mremap-analyzer top traces
   mremap-analyzer top traces --interval 200ms --failed
 
-Keys: q quits, p pauses, s sorts by the next column, / filters call sites by name.
+Keys: ? shows all of them. The arrows scroll, Enter selects a call site, Tab a process, s sorts, / filters by name,
+p pauses, q quits. Rates leave out what was recorded before.
 Exit status: 0 success, 2 there is no terminal or no such trace.";
 
 /// `completions`.

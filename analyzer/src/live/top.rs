@@ -14,6 +14,9 @@ use crate::model::Filter;
 use crate::named::Namer;
 use crate::symbols::Symbols;
 
+/// Rows that a page key moves the cursor by.
+const PAGE: isize = 10;
+
 /// Shows the live view until the user quits.
 ///
 /// # Errors
@@ -44,6 +47,7 @@ fn show(
     let mut namer = Namer::new(symbols);
     let mut state = State::new(interval);
     let mut next_tick = Instant::now() + interval;
+    let mut is_backlog = true;
     loop {
         if !state.paused {
             let seen = feed.poll();
@@ -60,6 +64,9 @@ fn show(
                 }
             }
             state.processes = feed.processes();
+            if std::mem::take(&mut is_backlog) {
+                state.forget_backlog();
+            }
             if Instant::now() >= next_tick {
                 state.tick();
                 next_tick = Instant::now() + interval;
@@ -96,10 +103,22 @@ fn press(state: &mut State, key: KeyCode) -> bool {
         }
         KeyCode::Backspace if state.typing => drop(state.filter.pop()),
         KeyCode::Char(letter) if state.typing => state.filter.push(letter),
+        KeyCode::Char('?') => state.help = !state.help,
+        KeyCode::Esc if state.help => state.help = false,
+        KeyCode::Esc if state.site.is_some() => state.site = None,
         KeyCode::Char('q') | KeyCode::Esc => return false,
         KeyCode::Char('p' | ' ') => state.paused = !state.paused,
         KeyCode::Char('s') => state.order = state.order.next(),
         KeyCode::Char('/') => state.typing = true,
+        KeyCode::Tab => state.select_process(1),
+        KeyCode::BackTab => state.select_process(-1),
+        KeyCode::Enter => state.select_site(),
+        KeyCode::Down | KeyCode::Char('j') => state.move_cursor(1),
+        KeyCode::Up | KeyCode::Char('k') => state.move_cursor(-1),
+        KeyCode::PageDown => state.move_cursor(PAGE),
+        KeyCode::PageUp => state.move_cursor(-PAGE),
+        KeyCode::Home => state.cursor = 0,
+        KeyCode::End => state.move_cursor(isize::MAX),
         _ => {}
     }
     true
@@ -122,6 +141,12 @@ mod tests {
         }
         assert_eq!(state.filter, "qx");
         assert!(press(&mut state, KeyCode::Enter) && !state.typing);
+        assert!(press(&mut state, KeyCode::Char('?')) && state.help);
+        assert!(press(&mut state, KeyCode::Esc) && !state.help, "Esc closes the help first");
+        for key in [KeyCode::Down, KeyCode::End, KeyCode::Tab, KeyCode::BackTab, KeyCode::Enter] {
+            assert!(press(&mut state, key), "{key:?}");
+        }
+        assert_eq!((state.cursor, state.site.as_deref()), (0, None), "nothing to select");
         assert!(!press(&mut state, KeyCode::Char('q')));
     }
 }

@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
 use ratatui::symbols::{bar, border};
 use ratatui::text::{Line, Text};
-use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table};
+use ratatui::widgets::{Block, Clear, Paragraph, Row, Sparkline, Table, TableState};
 
 use super::state::State;
 use crate::model::units::{count, counted, duration};
@@ -14,14 +14,29 @@ use crate::picture::{self, Glyphs};
 use crate::report::table::TextStyle;
 use crate::terminal;
 
+/// The keys, for the help.
+const KEYS: [(&str, &str); 9] = [
+    ("up, down", "move the cursor (j, k; PgUp, PgDn; Home, End)"),
+    ("Enter", "show rates and moves of this call site only"),
+    ("Tab, Shift-Tab", "show the next or former process only"),
+    ("s", "sort by rate, calls, time, failed"),
+    ("/", "filter call sites by name"),
+    ("p, space", "pause reading"),
+    ("Esc", "back: help, call site, then quit"),
+    ("?", "show or hide this help"),
+    ("q", "quit"),
+];
 /// Lines of one move: a title, source and destination.
 const PICTURE: u16 = 7;
 /// Moves drawn at most.
 const MOST_PICTURES: u16 = 4;
 /// Least number of lines for call sites.
 const LEAST_SITES: u16 = 14;
-/// Below this width two columns of the table are left out.
-const NARROW: u16 = 72;
+/// Columns of the table behind the name, with their width. A narrow terminal shows the first ones.
+const COLUMNS: [(&str, u16); 6] =
+    [("calls/s", 9), ("failed", 8), ("p50", 9), ("p99", 9), ("time", 10), ("calls", 12)];
+/// Least width of the names.
+const LEAST_NAME: u16 = 24;
 const ASCII_BORDER: border::Set<'_> = border::Set {
     top_left: "+",
     top_right: "+",
@@ -65,6 +80,19 @@ pub fn draw(frame: &mut Frame<'_>, state: &State) {
     draw_sites(frame, state, sites);
     draw_moves(frame, state, moves);
     frame.render_widget(Paragraph::new(help(state)).style(faint()), keys);
+    if state.help {
+        draw_help(frame, area);
+    }
+}
+
+fn draw_help(frame: &mut Frame<'_>, area: Rect) {
+    let lines = KEYS.map(|(key, what)| format!(" {key:<16} {what}"));
+    let width = area.width.min(68);
+    let height = area.height.min(lines.len() as u16 + 2);
+    let [left, top] = [(area.width - width) / 2, (area.height - height) / 2];
+    let place = Rect::new(area.x + left, area.y + top, width, height);
+    frame.render_widget(Clear, place);
+    frame.render_widget(Paragraph::new(lines.join("\n")).block(block(" keys ".to_owned())), place);
 }
 
 fn faint() -> Style {
@@ -73,8 +101,9 @@ fn faint() -> Style {
 
 fn summary(state: &State) -> Text<'static> {
     let (all, alive) = state.processes;
-    let calls: u64 = state.outcomes.iter().map(|(calls, _)| calls).sum();
-    let outcomes: Vec<String> = state
+    let totals = state.totals();
+    let calls: u64 = totals.outcomes.iter().map(|(calls, _)| calls).sum();
+    let outcomes: Vec<String> = totals
         .named_outcomes()
         .into_iter()
         .map(|(name, calls, failed)| match failed {
@@ -85,8 +114,9 @@ fn summary(state: &State) -> Text<'static> {
     let paused = if state.paused { "   PAUSED" } else { "" };
     Text::from(vec![
         Line::from(format!(
-            "mremap: {} calls, {alive} of {all} processes running{paused}",
-            count(calls)
+            "mremap: {} in {}, {alive} of {all} running{paused}",
+            counted(calls, "call"),
+            state.process_name().unwrap_or("all processes")
         ))
         .style(Style::new().add_modifier(Modifier::BOLD)),
         Line::from(outcomes.join("  ")),
@@ -98,7 +128,15 @@ fn draw_rates(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let width = usize::from(area.width.saturating_sub(2));
     let skipped = state.rates.len().saturating_sub(width);
     let data: Vec<u64> = state.rates.iter().skip(skipped).copied().collect();
-    let title = format!(" {:.0} calls/s ", state.per_second(last));
+    let highest = data.iter().copied().max().unwrap_or(0);
+    let span = state.interval.as_nanos() * data.len() as u128;
+    let of = state.site.as_ref().map_or_else(String::new, |site| format!(" of {site}"));
+    let title = format!(
+        " {:.0} calls/s{of}, highest {:.0}, last {} ",
+        state.per_second(last),
+        state.per_second(highest),
+        duration(u64::try_from(span).unwrap_or(u64::MAX))
+    );
     let chart = Sparkline::default()
         .data(data)
         .bar_set(if terminal::is_utf8() { bar::NINE_LEVELS } else { ASCII_BARS })
@@ -107,44 +145,60 @@ fn draw_rates(frame: &mut Frame<'_>, state: &State, area: Rect) {
 }
 
 fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
-    let numbers = if area.width < NARROW { 9 + 8 + 2 } else { 9 + 8 + 10 + 12 + 4 };
-    let names = usize::from(area.width.saturating_sub(2 + numbers)).max(20);
-    let style = TextStyle::of_stdout();
-    let rows = state.sites().into_iter().take(usize::from(area.height)).map(|row| {
-        Row::new([
-            style.fit(&row.name, names),
-            format!("{:>9.0}", state.per_second(row.rate)),
-            format!("{:>8}", count(row.failed)),
-            format!("{:>10}", duration(row.time)),
-            format!("{:>12}", count(row.calls)),
-        ])
+    let mut room = area.width.saturating_sub(2 + LEAST_NAME);
+    let shown = COLUMNS.iter().take_while(|(_, width)| {
+        let fits = *width < room;
+        room = room.saturating_sub(width + 1);
+        fits
     });
-    // A narrow terminal has no room for the last two columns.
-    let widths = [
-        Constraint::Min(20),
-        Constraint::Length(9),
-        Constraint::Length(8),
-        Constraint::Length(if area.width < NARROW { 0 } else { 10 }),
-        Constraint::Length(if area.width < NARROW { 0 } else { 12 }),
-    ];
-    let heads = ["call site", "  calls/s", "  failed", "      time", "       calls"];
-    let shown =
+    let shown: Vec<(&str, u16)> = shown.copied().collect();
+    let numbers: u16 = shown.iter().map(|(_, width)| width + 1).sum();
+    let names = usize::from(area.width.saturating_sub(2 + numbers)).max(1);
+    let style = TextStyle::of_stdout();
+    let sites = state.sites();
+    let rows = sites.iter().map(|row| {
+        let cells = [
+            format!("{:.0}", state.per_second(row.rate)),
+            count(row.failed),
+            duration(row.times.percentile(50.0)),
+            duration(row.times.percentile(99.0)),
+            duration(row.times.sum()),
+            count(row.times.count()),
+        ];
+        let cells = cells.into_iter().zip(&shown);
+        let name = std::iter::once(style.fit(&row.name, names));
+        Row::new(name.chain(cells.map(|(cell, (_, width))| aligned(&cell, *width))))
+    });
+    let widths = std::iter::once(Constraint::Min(1))
+        .chain(shown.iter().map(|(_, width)| Constraint::Length(*width)));
+    let heads = std::iter::once("call site".to_owned())
+        .chain(shown.iter().map(|(name, width)| aligned(name, *width)));
+    let only =
         if state.filter.is_empty() { String::new() } else { format!(", only *{}*", state.filter) };
-    let title = format!(" call sites by {}{shown} ", state.order.name());
-    let table = Table::new(rows, widths).header(Row::new(heads).style(faint())).block(block(title));
-    frame.render_widget(table, area);
+    let at = format!("{} of {}", (state.cursor + 1).min(sites.len()), sites.len());
+    let title = format!(" call sites by {}{only}, {at} ", state.order.name());
+    let table = Table::new(rows, widths)
+        .header(Row::new(heads).style(faint()))
+        .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
+        .block(block(title));
+    let mut place = TableState::new().with_selected(Some(state.cursor));
+    frame.render_stateful_widget(table, area, &mut place);
+}
+
+fn aligned(text: &str, width: u16) -> String {
+    format!("{text:>0$}", usize::from(width))
 }
 
 /// The last moves with recorded VMAs, newest first, as many as fit.
 fn draw_moves(frame: &mut Frame<'_>, state: &State, area: Rect) {
     let block = block(" last moves ".to_owned());
-    if state.moves.is_empty() {
+    if state.moves().next().is_none() {
         let nothing = Paragraph::new("no move with recorded VMAs yet").style(faint());
         return frame.render_widget(nothing.block(block), area);
     }
     let columns = usize::from(area.width.saturating_sub(4)).max(20);
     let room = usize::from(area.height.saturating_sub(2) / PICTURE).max(1);
-    let pictures = state.moves.iter().take(room).flat_map(|named| picture_of(named, columns));
+    let pictures = state.moves().take(room).flat_map(|named| picture_of(named, columns));
     let text = pictures.collect::<Vec<String>>().join("\n");
     frame.render_widget(Paragraph::new(text).block(block), area);
 }
@@ -175,12 +229,13 @@ fn help(state: &State) -> String {
     if state.typing {
         format!("filter: {}_   (Enter applies, Esc clears)", state.filter)
     } else {
-        "q quit   p pause   s sort   / filter".to_owned()
+        "q quit   p pause   s sort   / filter   Tab process   Enter call site   ? help".to_owned()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
     use std::time::Duration;
 
     use ratatui::Terminal;
@@ -188,17 +243,86 @@ mod tests {
 
     use super::draw;
     use crate::live::state::State;
+    use crate::load::{self, Index};
+    use crate::named::Namer;
+    use crate::symbols::Symbols;
+
+    /// The text of the view at a size.
+    fn drawn(state: &State, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
+        terminal.draw(|frame| draw(frame, state)).expect("drawn");
+        let cells = terminal.backend().buffer().content().iter().map(|cell| cell.symbol());
+        cells.collect()
+    }
+
+    /// The golden traces, as `top` finds them when it starts.
+    fn golden() -> State {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
+        let files = load::find(&[directory.into()]);
+        let mut traces = load::open(&files);
+        let index = Index::build(&mut traces);
+        let symbols = Symbols::new(crate::symbols::SymbolOptions::default());
+        let (mut namer, mut state) = (Namer::new(&symbols), State::new(Duration::from_secs(1)));
+        load::in_order(
+            &traces,
+            &index,
+            |_| true,
+            |process, event| {
+                state.take(namer.name(process, event));
+                Ok(ControlFlow::Continue(()))
+            },
+        )
+        .expect("they can be read");
+        state
+    }
 
     #[test]
     fn draws_an_empty_view_at_any_terminal_size() {
-        for (width, height) in [(80, 24), (200, 50), (20, 8)] {
-            let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
+        for (width, height) in [(80, 24), (200, 50), (20, 8), (1, 1)] {
             let mut state = State::new(Duration::from_secs(1));
             state.tick();
-            state.paused = true;
-            terminal.draw(|frame| draw(frame, &state)).expect("drawn");
-            let text = format!("{:?}", terminal.backend().buffer());
+            (state.paused, state.help) = (true, height == 50);
+            let text = drawn(&state, width, height);
             assert!(width < 40 || text.contains("PAUSED"), "{text}");
+            assert_eq!(height == 50, text.contains("Shift-Tab"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_backlog_is_in_the_totals_and_not_in_the_rates() {
+        let mut state = golden();
+        state.forget_backlog();
+        assert!(state.rates.is_empty());
+        state.tick();
+        let text = drawn(&state, 120, 40);
+        assert!(text.contains("161 calls in all processes"), "{text}");
+        assert!(text.contains("0 calls/s, highest 0, last 1.00 s"), "{text}");
+        assert!(text.contains("p50") && text.contains("p99"), "{text}");
+        assert!(!drawn(&state, 60, 24).contains("p99"), "a narrow terminal shows fewer columns");
+    }
+
+    #[test]
+    fn a_process_and_a_call_site_can_be_selected() {
+        let mut state = golden();
+        state.forget_backlog();
+        let all = state.sites().len();
+        state.select_process(1);
+        let text = drawn(&state, 120, 40);
+        assert!(text.contains("78 calls in mover (pid 15980)"), "{text}");
+        assert!(state.sites().len() <= all);
+        state.move_cursor(1);
+        let name = state.sites()[1].name.clone();
+        state.select_site();
+        assert_eq!(state.site.as_ref(), Some(&name));
+        assert!(drawn(&state, 120, 40).contains(&format!("calls/s of {name}")));
+        assert!(state.moves().all(|named| named.site.name == name));
+        state.select_site();
+        assert_eq!(state.site, None);
+        for _ in 0..3 {
+            state.select_process(1);
+        }
+        assert_eq!(state.process_name(), None, "all processes come again after the last");
+        state.move_cursor(isize::MAX);
+        assert_eq!(state.cursor, state.sites().len() - 1);
     }
 }
