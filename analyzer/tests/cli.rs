@@ -175,7 +175,7 @@ fn html_names_the_file_that_it_writes_by_default() {
     let output = html(&[]);
     assert_eq!((output.status.code(), stdout(&output).trim()), (Some(0), "mremap.html"));
     let page = fs::read(directory.path().join("mremap.html")).unwrap();
-    assert!(page.starts_with(b"<!doctype html>"), "{:?}", String::from_utf8_lossy(&page[..80]));
+    assert!(page.starts_with(b"<!DOCTYPE html>"), "{:?}", String::from_utf8_lossy(&page[..80]));
     assert_eq!(html(&["-o", "-"]).stdout.len(), page.len());
 }
 
