@@ -186,6 +186,8 @@ fn calls_around(strace: &Path, traced: bool) -> Vec<String> {
     calls_between_markers(&log).into_iter().map(str::to_owned).collect()
 }
 
+/// Traced, a chunk of 63 records takes a reading of the clock, and every few chunks some space: never
+/// by the vDSO, which the program may have moved.
 #[test]
 fn a_forwarded_call_makes_no_further_system_call() {
     let Some(strace) = need::program("strace", "strace") else {
@@ -193,9 +195,15 @@ fn a_forwarded_call_makes_no_further_system_call() {
     };
     for traced in [false, true] {
         let calls = calls_around(&strace, traced);
-        let others: Vec<&String> =
-            calls.iter().filter(|line| !line.starts_with("mremap(")).collect();
-        assert!(others.is_empty(), "traced {traced}: {others:#?}");
-        assert_eq!(calls.len(), 1000, "traced {traced}");
+        let (own, others): (Vec<&String>, Vec<&String>) =
+            calls.iter().partition(|line| line.starts_with("mremap("));
+        assert_eq!(own.len(), 1000, "traced {traced}");
+        let of_chunk = |line: &&String| {
+            line.starts_with("clock_gettime(CLOCK_MONOTONIC,")
+                || line.starts_with("madvise(") && line.contains("MADV_POPULATE_WRITE")
+        };
+        let most = if traced { 1000 / 63 * 2 } else { 0 };
+        let is_expected = others.iter().all(of_chunk) && others.len() <= most;
+        assert!(is_expected, "traced {traced}: {others:#?}");
     }
 }

@@ -193,7 +193,7 @@ impl State {
         self.by_process.values_mut().for_each(|(_, totals)| totals.tick());
     }
 
-    /// Selects the next process (1) or the former one (-1); all of them come between last and first.
+    /// Selects the next process (1) or the former one (-1); all come between last and first.
     pub fn select_process(&mut self, step: isize) {
         let choices: Vec<Option<usize>> =
             std::iter::once(None).chain(self.by_process.keys().copied().map(Some)).collect();
