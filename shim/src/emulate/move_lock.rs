@@ -3,7 +3,7 @@
 //! no nearer.
 //!
 //! Nobody waits longer than 100 ms for an owner that is dead, or that a handler may have led out of
-//! its move (under a seccomp filter, where signals are not blocked), and that moves no part.
+//! its move or fork (signals are not blocked under a seccomp filter, nor by a fork).
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -161,9 +161,12 @@ impl Patience {
 }
 
 /// Whether an owner will release the lock, however long the scheduler or a large part delays it: it
-/// is alive, and no handler can have led it out of its move. A filtered owner's signals are open.
+/// is alive, and no handler can have led it out of its move. Signals are open in a filtered owner,
+/// and in one that holds the lock for its fork.
 fn is_in_its_move(owner: u32) -> bool {
-    owner & thread::NOT_A_TID == 0 && sys::thread_is_alive(owner)
+    owner & thread::NOT_A_TID == 0
+        && FORKING.load(Ordering::Relaxed) != owner
+        && sys::thread_is_alive(owner)
 }
 
 /// Sleeps until the owner changes, or spins for a moment.
