@@ -3,6 +3,8 @@
 //!
 //! The modules stand in the order in which data passes through them. Public are [`load`] and
 //! [`model`], which the fuzz targets call, and [`execute`], which is all of the program.
+// The documentation is for those who work on the analyzer, and names private modules.
+#![allow(rustdoc::private_intra_doc_links)]
 
 // Launch: find a program, check that the shim can reach it, start it.
 mod program;
