@@ -1,7 +1,7 @@
 //! A tracer that stops a process tree at `mremap` alone, for programs that no preload library
 //! reaches: static and Go programs, and calls made by an inline system call.
 //!
-//! A seccomp filter ([`filter`]) answers `SECCOMP_RET_TRACE` to `mremap`, so that every other
+//! A seccomp filter answers `SECCOMP_RET_TRACE` to `mremap`, so that every other
 //! system call pays for the filter only. The path of one call is the order of the modules:
 //!
 //! ```text
