@@ -3,8 +3,8 @@
 //! statically it runs in any container, in gVisor and under `qemu-x86_64`.
 //!
 //! The path of a case: [`cases`] has its layout, requests and outcome on Linux 6.17 (recorded for
-//! named cases, by [`model`] for random ones); [`mod@run`] carries it out in a child; [`picture`] draws
-//! a difference.
+//! named cases, by [`model`] for random ones); [`mod@run`] carries it out in a child; [`picture`]
+//! draws a difference.
 
 mod cases;
 mod limit;
