@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release -p mremap-analyzer --example make_trace -- FILE EVENTS [THREADS [EVERY]]
 //!
-//! It has growths of a few mappings; with EVERY, every EVERYth call is an emulated move.
+//! It has growths of a few mappings; with EVERY, every `EVERY`th call is an emulated move.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

@@ -142,7 +142,7 @@ fn growth(ticks: u64, old: u64, new: u64) -> Record {
 /// Whether calls of two threads are reported as a race, in either order.
 fn is_race(first: &Record, second: &Record) -> bool {
     let race = |a: &Record, b: &Record| {
-        let threads = [(77, vec![a.clone()]), (78, vec![b.clone()])];
+        let threads = [(77, vec![*a]), (78, vec![*b])];
         kinds(&check(&header(42, 2), &threads).1).contains(&"race")
     };
     let (race, other) = (race(first, second), race(second, first));
@@ -201,7 +201,7 @@ fn reports_failed_calls_whose_result_is_used() {
     let failed = changed(growth(3_000, OLD, NEW), |call| call.result = -12);
     let use_of = |old| changed(growth(9_000, old, NEW), |call| call.result = -22);
     let kinds = |between: &[Record], old| {
-        let records = [&[failed.clone()], between, &[use_of(old)]].concat();
+        let records = [&[failed], between, &[use_of(old)]].concat();
         found(&header(42, 1), records)
     };
     assert_eq!(kinds(&[], MAP_FAILED), ["failed-and-used"]);
@@ -379,7 +379,7 @@ fn notices_every_mutation_of_an_emulated_move() {
             it.drain(2..4);
             the_part(it, 1, |part| (part.end, part.vma_end) = (OLD + 20 * PAGE, OLD + 20 * PAGE));
         }),
-        ("a part twice", DIFFERS, |it| it.insert(2, it[1].clone())),
+        ("a part twice", DIFFERS, |it| it.insert(2, it[1])),
         ("a missing gap", DIFFERS, |it| {
             it.remove(2);
         }),

@@ -54,7 +54,9 @@ fn without_prose(mut found: Value) -> Value {
             }
         }
         Value::Array(values) => {
-            values.iter_mut().for_each(|value| *value = without_prose(value.take()))
+            for value in values {
+                *value = without_prose(value.take());
+            }
         }
         _ => {}
     }

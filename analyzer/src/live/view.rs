@@ -251,7 +251,7 @@ mod tests {
     fn drawn(state: &State, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
         terminal.draw(|frame| draw(frame, state)).expect("drawn");
-        let cells = terminal.backend().buffer().content().iter().map(|cell| cell.symbol());
+        let cells = terminal.backend().buffer().content().iter().map(ratatui::buffer::Cell::symbol);
         cells.collect()
     }
 

@@ -225,7 +225,7 @@ mod tests {
     use mremap_trace::Outcome;
 
     fn take(tallies: &mut Tallies, caller: u64, nanoseconds: u64) {
-        let change = Change { moved: nanoseconds % 2 == 0, bytes: 4096 };
+        let change = Change { moved: nanoseconds.is_multiple_of(2), bytes: 4096 };
         tallies.take(Key::new(caller, Outcome::Native), Time::of(nanoseconds), 8192, change);
     }
 

@@ -115,7 +115,7 @@ mod tests {
                 let clock = Clock { ns_per_tick };
                 let mut times = Times::default();
                 times.fill(clock, &calls);
-                for (slot, call) in calls.iter() {
+                for (slot, call) in &calls {
                     let (ns, time) = (clock.nanoseconds(call.duration), times.of(slot as usize));
                     assert_eq!(
                         (time.ns, time.bucket),
