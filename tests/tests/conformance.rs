@@ -1,5 +1,5 @@
-//! `mremap-conformance`: a kernel with the multi-VMA move conforms, one without does in everything else,
-//! and the library makes it conform.
+//! `mremap-conformance`: a kernel with the multi-VMA move conforms; one without it conforms in
+//! everything else, and in all under the library.
 //!
 //! The cases have pages of 4 KiB and the limits of x86-64.
 #![cfg(target_arch = "x86_64")]
@@ -29,8 +29,8 @@ fn kernel_is(series: &str) -> bool {
     std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| kernel == series)
 }
 
-/// What 5.10 cannot do, with the library or without: `DONTUNMAP` of shared memory and files, and moves of
-/// huge pages.
+/// What 5.10 cannot do, with or without the library: `DONTUNMAP` of shared memory and files, and
+/// moves of huge pages.
 fn is_beyond_5_10(line: &str) -> bool {
     line.contains("DONTUNMAP") || line.contains("huge")
 }

@@ -1,5 +1,5 @@
-//! `run --reach all`: programs that no preload library reaches have their moves emulated, and whatever
-//! they do beside is as it would be untraced.
+//! `run --reach all`: programs that no preload library reaches have their moves emulated, and
+//! everything else that they do has the outcome that it has untraced.
 
 use std::process::{Command, Output, Stdio};
 use std::thread;

@@ -1,22 +1,11 @@
 //! The width of comments and Markdown, and the words that the glossary of `ARCHITECTURE.md`
 //! replaces.
-//!
-//! Folders in [`NOT_YET`] are only counted. To list the offences of one:
-//! `TIDY=analyzer cargo test -p xtask --test tidy -- --nocapture`; of all: `TIDY=all`.
 
-use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::{env, fs};
 
 const WIDTH: usize = 100;
-
-/// Folders that have offences left. None may be added; `.` is the repository's root.
-#[rustfmt::skip] // one a line, so that they are removed without conflicts
-const NOT_YET: &[&str] = &[
-    "shim",
-    "tests",
-];
 
 /// Words and phrases that are not used, and what to write instead.
 const BANNED: &[(&str, &str)] = &[
@@ -47,11 +36,6 @@ const EXEMPT: &[(&str, &str)] = &[
     ("analyzer/src/live/view.rs", "order"),
 ];
 
-struct Offence {
-    folder: String,
-    text: String,
-}
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace")
 }
@@ -73,24 +57,8 @@ fn files(extensions: &[&str]) -> Vec<(String, String)> {
     files
 }
 
-fn offence(name: &str, line: usize, what: &str) -> Offence {
-    let folder = name.split_once('/').map_or(".", |(folder, _)| folder);
-    Offence { folder: folder.to_owned(), text: format!("{name}:{line}: {what}") }
-}
-
-/// Fails for offences in folders that are clean, and for those that `TIDY` selects.
-fn judge(offences: Vec<Offence>) {
-    let selected = env::var("TIDY").unwrap_or_default();
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut listed = Vec::new();
-    for Offence { folder, text } in offences {
-        if selected == "all" || selected == folder || !NOT_YET.contains(&folder.as_str()) {
-            listed.push(text);
-        }
-        *counts.entry(folder).or_default() += 1;
-    }
-    println!("offences by folder: {counts:?}");
-    assert!(listed.is_empty(), "{}\n{} offences", listed.join("\n"), listed.len());
+fn assert_none(offences: &[String]) {
+    assert!(offences.is_empty(), "{}\n{} offences", offences.join("\n"), offences.len());
 }
 
 fn is_too_wide(line: &str) -> bool {
@@ -115,11 +83,11 @@ fn comments_fit_in_100_columns() {
                 if has_slashes { is_comment(line) } else { is_script_comment(line) };
             if is_of_comment {
                 let width = line.chars().count();
-                offences.push(offence(&name, index + 1, &format!("a comment of {width} columns")));
+                offences.push(format!("{name}:{}: a comment of {width} columns", index + 1));
             }
         }
     }
-    judge(offences);
+    assert_none(&offences);
 }
 
 /// Whether a line of Markdown has a space at which it can be broken before the limit.
@@ -142,11 +110,11 @@ fn markdown_is_wrapped_at_100() {
                 is_code || line.starts_with("    ") || line.trim_start().starts_with('|');
             if !is_exempt && is_too_wide(line) && can_be_wrapped(line) {
                 let width = line.chars().count();
-                offences.push(offence(&name, index + 1, &format!("{width} columns")));
+                offences.push(format!("{name}:{}: {width} columns", index + 1));
             }
         }
     }
-    judge(offences);
+    assert_none(&offences);
 }
 
 /// Whether the phrase stands in a line in lower case, with no letter or digit next to it. An
@@ -175,11 +143,11 @@ fn banned_words_are_absent() {
             let words = line.to_lowercase().replace('_', " ");
             for (phrase, instead) in BANNED.iter().filter(|(phrase, _)| has_phrase(&words, phrase))
             {
-                offences.push(offence(&name, index + 1, &format!("\"{phrase}\": write {instead}")));
+                offences.push(format!("{name}:{}: \"{phrase}\": write {instead}", index + 1));
             }
         }
     }
-    judge(offences);
+    assert_none(&offences);
 }
 
 #[test]
