@@ -6,3 +6,4 @@ pub mod need;
 pub mod preload;
 pub mod said;
 pub mod script;
+pub mod strace;

@@ -5,6 +5,9 @@ use std::env;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use crate::said::text;
 
 /// Looks a program up in `PATH`, or skips the test. `package` is its Debian package.
 pub fn program(name: &str, package: &str) -> Option<PathBuf> {
@@ -24,6 +27,23 @@ pub fn file(path: &str, package: &str) -> Option<PathBuf> {
         skip(&format!("tests of {path}: apt-get install {package}"));
     }
     found
+}
+
+/// Looks for a library in Debian's directory for this architecture, or skips the test.
+pub fn library(name: &str, package: &str) -> Option<PathBuf> {
+    file(&format!("/usr/lib/{}-linux-gnu/{name}", env::consts::ARCH), package)
+}
+
+/// Exit status of a fixture that this machine does not permit to do what it is for.
+const NOT_PERMITTED: i32 = 77;
+
+/// Whether a fixture was permitted to do what it is for; if not, the test is skipped.
+pub fn permission(what: &str, output: &Output) -> bool {
+    let is_permitted = output.status.code() != Some(NOT_PERMITTED);
+    if !is_permitted {
+        skip(&format!("{what}: {}; run as root", text(&output.stderr).trim_end()));
+    }
+    is_permitted
 }
 
 /// Prints what is skipped and what to install, and appends it to the file `MREMAP_SKIPPED`.

@@ -27,11 +27,29 @@ impl Preload {
         Self { command }
     }
 
+    /// Creates a command that runs a fixture.
+    pub fn fixture(name: &str) -> Self {
+        Self::new(Artifacts::get().fixture(name))
+    }
+
+    /// Creates a command that runs a fixture with its moves emulated; `source` is the VMA source.
+    pub fn emulated(fixture: &str, arguments: &[&str], source: &str) -> Self {
+        Self::fixture(fixture)
+            .args(arguments)
+            .settings(&[("MODE", "emulate"), ("VMA_SOURCE", source)])
+    }
+
     /// Adds `MREMAP_SHIM_NAME=value`.
     #[must_use]
     pub fn setting(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
         self.command.env(format!("MREMAP_SHIM_{name}"), value);
         self
+    }
+
+    /// Adds several settings.
+    #[must_use]
+    pub fn settings(self, settings: &[(&str, &str)]) -> Self {
+        settings.iter().fold(self, |run, (name, value)| run.setting(name, value))
     }
 
     /// Adds arguments.
@@ -43,12 +61,12 @@ impl Preload {
 
     /// Preloads other libraries, too, before and after ours.
     #[must_use]
-    pub fn beside(mut self, before: &[&Path], behind: &[&Path]) -> Self {
+    pub fn with_libraries(mut self, before: &[&Path], after: &[&Path]) -> Self {
         let shim = Artifacts::get().shim();
         let list: Vec<String> = before
             .iter()
             .chain([&shim.as_path()])
-            .chain(behind)
+            .chain(after)
             .map(|library| library.display().to_string())
             .collect();
         self.command.env("LD_PRELOAD", list.join(":"));
@@ -82,6 +100,13 @@ impl Preload {
     }
 }
 
+/// Runs a program without the library.
+pub fn alone(program: impl AsRef<Path>, arguments: &[&str]) -> Output {
+    let mut command = Command::new(program.as_ref());
+    command.args(arguments).env_remove("LD_PRELOAD");
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
 /// The trace files of a directory.
 pub fn trace_files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).expect("the trace's directory is readable");
@@ -106,6 +131,17 @@ pub fn read_trace_file(path: &Path) -> Vec<u8> {
     let chunks = Header::decode(&bytes).map_or(0, |(header, _)| header.chunks as usize);
     read(&mut file, chunks * layout::CHUNK_SIZE, &mut bytes);
     bytes
+}
+
+/// The values of the trace's records of one kind: `records!(trace, Part)`.
+#[macro_export]
+macro_rules! records {
+    ($trace:expr, $kind:ident) => {
+        $trace.records.iter().filter_map(|record| match record {
+            mremap_trace::Record::$kind(value) => Some(value),
+            _ => None,
+        })
+    };
 }
 
 /// The contents of a trace.
@@ -148,16 +184,23 @@ impl Trace {
 
     /// The calls.
     pub fn calls(&self) -> Vec<mremap_trace::Call> {
-        let call = |record: &Record| {
-            if let Record::Call(call) = record { Some(*call) } else { None }
-        };
-        self.records.iter().filter_map(call).collect()
+        records!(self, Call).copied().collect()
     }
 
     /// Number of recorded and lost calls.
     pub fn calls_and_losses(&self) -> u64 {
         self.calls().len() as u64 + self.header.lost()
     }
+}
+
+/// Number of recorded and lost calls of several processes.
+pub fn sum_of_calls(traces: &[Trace]) -> u64 {
+    traces.iter().map(Trace::calls_and_losses).sum()
+}
+
+/// Whether this is a guest with a kernel of this series.
+pub fn kernel_is(series: &str) -> bool {
+    std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| kernel == series)
 }
 
 /// Whether this is a guest, whose processor is emulated and slow.
@@ -167,11 +210,7 @@ pub fn is_guest() -> bool {
 
 /// Whether the running kernel has the multi-VMA move, tested without the library.
 pub fn kernel_moves_several_vmas() -> bool {
-    let status = Command::new(Artifacts::get().example("compacting_heap"))
-        .env_remove("LD_PRELOAD")
-        .output()
-        .expect("the example runs");
-    status.status.success()
+    alone(Artifacts::get().example("compacting_heap"), &[]).status.success()
 }
 
 /// Whether the running kernel has `PROCMAP_QUERY`, new in 6.11.

@@ -2,6 +2,12 @@
 
 use std::process::Output;
 
+use crate::artifacts::Artifacts;
+use crate::preload::{Preload, alone, kernel_moves_several_vmas};
+
+/// The values of `MREMAP_SHIM_VMA_SOURCE`.
+pub const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
+
 /// Bytes as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -33,4 +39,17 @@ pub fn assert_says(who: &str, expected: &str, run: &Output) {
     }
     assert_eq!(said, expected, "{who}: {run:?}");
     assert!(run.status.success(), "{who}: {run:?}");
+}
+
+/// Runs a fixture natively where the kernel has the feature, then emulated with each of these VMA
+/// sources, and compares its output as [`assert_says`] does.
+pub fn assert_moves_say(fixture: &str, arguments: &[&str], expected: &str, sources: &[&str]) {
+    if kernel_moves_several_vmas() {
+        let native = alone(Artifacts::get().fixture(fixture), arguments);
+        assert_says("natively", expected, &native);
+    }
+    for source in sources {
+        let run = Preload::emulated(fixture, arguments, source).output();
+        assert_says(source, expected, &run);
+    }
 }

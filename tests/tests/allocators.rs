@@ -1,4 +1,4 @@
-//! Programs whose `malloc` is not libc's: preloaded before the library or behind it, linked as a
+//! Programs whose `malloc` is not libc's: preloaded before the library or after it, linked as a
 //! library, or part of the program. Signal handlers call `mremap` in the middle of an allocation.
 
 use std::path::{Path, PathBuf};
@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace};
-use mremap_trace::Record;
+use mremap_tests::preload::{Preload, Trace, alone, sum_of_calls};
+use mremap_tests::records;
+use mremap_tests::said::text;
 use object::{Object as _, ObjectSymbol as _};
 
 /// Source, arguments and number of calls of each program.
@@ -16,12 +17,6 @@ const PROGRAMS: [(&str, &[&str], u64); 3] = [
     ("tests/fixtures/children.c", &["fork", "2"], 16),
     ("tests/fixtures/small_stacks.c", &[], 20),
 ];
-
-/// A library in Debian's directory for this architecture.
-fn library(name: &str, package: &str) -> Option<PathBuf> {
-    let directory = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    need::file(&format!("{directory}/{name}"), package)
-}
 
 /// The program built from `source`.
 fn built(source: &str) -> PathBuf {
@@ -38,13 +33,12 @@ fn stem(source: &str) -> &str {
 fn check(run: Preload, arguments: &[&str], calls: u64, what: &str) -> Vec<Trace> {
     let (output, traces) = run.args(arguments).setting("MODE", "emulate").traced_with_children();
     assert!(output.status.success(), "{what}: {output:?}");
-    let seen: u64 = traces.iter().map(Trace::calls_and_losses).sum();
-    assert_eq!(seen, calls, "{what}: {output:?}");
+    assert_eq!(sum_of_calls(&traces), calls, "{what}: {output:?}");
     traces
 }
 
 #[test]
-fn works_with_preloaded_allocators_before_and_behind() {
+fn works_with_preloaded_allocators_before_and_after() {
     let allocators = [
         ("libjemalloc.so.2", "libjemalloc2"),
         ("libmimalloc.so.2.0", "libmimalloc2.0"),
@@ -52,13 +46,13 @@ fn works_with_preloaded_allocators_before_and_behind() {
         ("libtbbmalloc_proxy.so.2", "libtbbmalloc2"),
     ];
     for (name, package) in allocators {
-        let Some(allocator) = library(name, package) else {
+        let Some(allocator) = need::library(name, package) else {
             continue;
         };
-        let allocator = allocator.as_path();
-        for (before, behind) in [(vec![allocator], vec![]), (vec![], vec![allocator])] {
+        let allocator = &[allocator.as_path()][..];
+        for (before, after) in [(allocator, &[][..]), (&[][..], allocator)] {
             for (source, arguments, calls) in PROGRAMS {
-                let run = Preload::new(built(source)).beside(&before, &behind);
+                let run = Preload::new(built(source)).with_libraries(before, after);
                 check(run, arguments, calls, &format!("{name}, {source}"));
             }
         }
@@ -92,12 +86,8 @@ fn exports_malloc(program: &Path) -> bool {
 /// file.
 fn names_module(trace: &Trace, library: &str) -> bool {
     let stem = library.split('.').next().unwrap_or(library);
-    let of_record = |record: &Record| match record {
-        Record::Text(text) => text.to_vec(),
-        _ => Vec::new(),
-    };
-    let texts: Vec<u8> = trace.records.iter().flat_map(of_record).collect();
-    String::from_utf8_lossy(&texts).contains(stem)
+    let texts: Vec<u8> = records!(trace, Text).flatten().copied().collect();
+    text(&texts).contains(stem)
 }
 
 #[test]
@@ -110,7 +100,7 @@ fn works_with_linked_allocators() {
         ("libtcmalloc_minimal.a", "libgoogle-perftools-dev"),
     ];
     for (name, package) in allocators {
-        let Some(allocator) = library(name, package) else {
+        let Some(allocator) = need::library(name, package) else {
             continue;
         };
         let directory = tempfile::tempdir().expect("a directory");
@@ -139,11 +129,11 @@ fn works_with_debugging_allocators() {
         // Electric Fence is in /usr/lib itself.
         let file = Path::new("/usr/lib").join(name);
         let found = Some(file).filter(|file| file.exists());
-        let Some(allocator) = found.or_else(|| library(name, package)) else {
+        let Some(allocator) = found.or_else(|| need::library(name, package)) else {
             continue;
         };
         let (source, arguments, calls) = PROGRAMS[0];
-        let run = Preload::new(built(source)).beside(&[], &[&allocator]);
+        let run = Preload::new(built(source)).with_libraries(&[], &[&allocator]);
         check(run, arguments, calls, name);
     }
 }
@@ -159,7 +149,7 @@ fn build_on_jemalloc() -> PathBuf {
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "the example builds");
-    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages = text(&output.stdout);
     let executable = messages.lines().find_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let path = message["executable"].as_str()?;
@@ -174,12 +164,11 @@ fn works_with_the_jemalloc_of_a_rust_program() {
     const RESIZES: u64 = 4 * 1000;
     let program = build_on_jemalloc();
     assert!(exports_malloc(&program), "libc uses jemalloc, too");
-    let alone = Command::new(&program).env_remove("LD_PRELOAD").output().expect("the example runs");
+    let alone = alone(&program, &[]);
     assert!(alone.status.success(), "{alone:?}");
     for mode in ["auto", "emulate"] {
         let (output, traces) = Preload::new(&program).setting("MODE", mode).traced_with_children();
         assert_eq!(output.stdout, alone.stdout, "{mode}: {output:?}");
-        let seen: u64 = traces.iter().map(Trace::calls_and_losses).sum();
-        assert_eq!(seen, RESIZES, "{mode}: calls in the traces");
+        assert_eq!(sum_of_calls(&traces), RESIZES, "{mode}: calls in the traces");
     }
 }

@@ -1,29 +1,25 @@
-//! The worst days of a trace: killed writers, full disks, vanished directories, crowds of children
-//! and threads. The program must end as it would have, every call that returned must be in the
-//! trace, and what is lost must be counted.
+//! Killed writers, full disks, removed directories, hundreds of children and threads. The program
+//! must end as it does untraced, every call that returned must be in the trace, and lost calls must
+//! be counted.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files, traces_in};
+use mremap_tests::preload::{
+    Preload, Trace, alone, is_guest, read_trace_file, sum_of_calls, trace_files, traces_in,
+};
+use mremap_tests::records;
 use mremap_tests::said::{calls_made, text};
-use mremap_trace::{Header, Outcome, Record, layout};
+use mremap_trace::{Header, Outcome, layout};
 
 /// Calls that a stage of the fixtures makes.
 const CALLS_OF_A_STAGE: u64 = 4;
-
-/// What the fixture `confine` says with when the machine does not let it.
-const NOT_PERMITTED: i32 = 77;
-
-fn sum_of_calls(traces: &[Trace]) -> u64 {
-    traces.iter().map(Trace::calls_and_losses).sum()
-}
 
 /// The counts of `busy.c`: how many calls have returned in each thread.
 fn counts(path: &Path) -> Vec<u64> {
@@ -32,20 +28,18 @@ fn counts(path: &Path) -> Vec<u64> {
     words.map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes"))).collect()
 }
 
-/// Which records a trace keeps, and how large it is: one that grows until it is full, one that laps
-/// all the time.
+/// Which records a trace keeps, and its size: one that grows until it is full, one that is
+/// overwritten all the time.
 type Kept = [(&'static str, &'static str); 2];
 const FIRST: Kept = [("TRACE_KEEP", "first"), ("TRACE_SIZE", "8M")];
 const LAST: Kept = [("TRACE_KEEP", "last"), ("TRACE_SIZE", "64K")];
 
 /// Starts threads that call for ever, and waits until the first call has returned.
 fn start_busy(threads: &str, kept: Kept, directory: &Path, counters: &Path) -> Child {
-    let mut run = Preload::new(Artifacts::get().fixture("busy"))
+    let mut run = Preload::fixture("busy")
         .args(&[threads, "0", counters.to_str().expect("a path in UTF-8")])
-        .setting("TRACE", directory);
-    for (name, value) in kept {
-        run = run.setting(name, value);
-    }
+        .setting("TRACE", directory)
+        .settings(&kept);
     let child = run.command().stdout(Stdio::null()).spawn().expect("the fixture runs");
     let deadline = Instant::now() + Duration::from_mins(1);
     while counts(counters).iter().all(|&count| count == 0) {
@@ -55,7 +49,7 @@ fn start_busy(threads: &str, kept: Kept, directory: &Path, counters: &Path) -> C
     child
 }
 
-/// Kills the writers `kills` times, each time at another instant.
+/// Kills the writers `kills` times, at random instants.
 fn kill_at_random_instants(kept: Kept, kills: u32) {
     const THREADS: u64 = 2;
     // Any odd multiplier makes the instants differ; they need not be secret.
@@ -84,7 +78,7 @@ fn kill_at_random_instants(kept: Kept, kills: u32) {
         assert!(torn as u64 <= THREADS, "kill {kill}: {torn} torn records");
         assert!(
             trace.calls().iter().all(|call| call.outcome == Outcome::PassedThrough),
-            "kill {kill}: a record that nobody wrote"
+            "kill {kill}: a record that no call wrote"
         );
     }
 }
@@ -107,8 +101,7 @@ fn records_every_call_that_returned_before_1000_kills() {
 #[test]
 fn loses_no_call_of_64_threads() {
     let each = if is_guest() { "100" } else { "3000" };
-    let (output, trace) =
-        Preload::new(Artifacts::get().fixture("busy")).args(&["64", each]).traced();
+    let (output, trace) = Preload::fixture("busy").args(&["64", each]).traced();
     assert_eq!(trace.calls().len() as u64, calls_made(&output));
     assert_eq!(trace.header.lost(), 0);
 }
@@ -127,32 +120,24 @@ fn records_a_thousand_brief_children() {
     ];
     let each: u64 = if is_guest() { 4 } else { 125 };
     for (kind, stages, files) in kinds {
-        let (output, traces) = Preload::new(Artifacts::get().fixture("children"))
+        let (output, traces) = Preload::fixture("children")
             .args(&[kind, &each.to_string()])
-            .setting("MODE", "emulate")
-            .setting("TRACE_SIZE", "128K")
+            .settings(&[("MODE", "emulate"), ("TRACE_SIZE", "128K")])
             .traced_with_children();
         assert_eq!(calls_made(&output), each * stages * CALLS_OF_A_STAGE, "{kind}");
         assert_eq!(sum_of_calls(&traces), calls_made(&output), "{kind}: calls in the traces");
-        assert_eq!(traces.len() as u64, 1 + each * files, "{kind}: one file a process");
-        let parent = traces.iter().filter(|trace| {
-            let others = traces.iter().filter(|it| it.header.parent_pid == trace.header.pid);
-            others.count() > 0
-        });
-        assert!(
-            files == 0 || kind == "daemon" || parent.count() == 1,
-            "{kind}: each names its parent"
-        );
+        assert_eq!(traces.len() as u64, 1 + each * files, "{kind}: one file for each process");
+        let is_parent = |pid| traces.iter().any(|it| it.header.parent_pid == pid);
+        let parents = traces.iter().filter(|trace| is_parent(trace.header.pid)).count();
+        assert!(files == 0 || kind == "daemon" || parents == 1, "{kind}: each names its parent");
     }
 }
 
 #[test]
 fn keeps_calls_in_order_while_the_clock_is_set() {
     let stepping = Artifacts::get().fixture("libstepping_clock.so");
-    let (output, trace) = Preload::new(Artifacts::get().fixture("busy"))
-        .args(&["1", "20000"])
-        .beside(&[&stepping], &[])
-        .traced();
+    let (output, trace) =
+        Preload::fixture("busy").args(&["1", "20000"]).with_libraries(&[&stepping], &[]).traced();
     let calls = trace.calls();
     assert_eq!(calls.len() as u64, calls_made(&output));
     assert!(
@@ -163,7 +148,7 @@ fn keeps_calls_in_order_while_the_clock_is_set() {
 
 #[test]
 fn records_calls_however_the_process_ends() {
-    for (way, code, signal, stages) in [
+    for (end, code, signal, stages) in [
         ("return", Some(0), None, 1),
         ("_exit", Some(0), None, 1),
         ("abort", None, Some(6), 1),
@@ -171,29 +156,27 @@ fn records_calls_however_the_process_ends() {
         ("fault", None, Some(11), 1),
         ("main-thread-first", Some(0), None, 2),
     ] {
-        let (output, trace) = Preload::new(Artifacts::get().fixture("ending"))
-            .args(&[way])
-            .setting("MODE", "emulate")
-            .traced();
-        assert_eq!((output.status.code(), output.status.signal()), (code, signal), "{way}");
-        assert_eq!(trace.calls_and_losses(), stages * CALLS_OF_A_STAGE, "{way}");
+        let (output, trace) =
+            Preload::fixture("ending").args(&[end]).setting("MODE", "emulate").traced();
+        assert_eq!((output.status.code(), output.status.signal()), (code, signal), "{end}");
+        assert_eq!(trace.calls_and_losses(), stages * CALLS_OF_A_STAGE, "{end}");
     }
 }
 
 #[test]
 fn survives_without_directory_and_descriptors() {
-    for way in ["remove", "close"] {
+    for how in ["remove", "close"] {
         for mode in ["auto", "emulate"] {
             let directory = tempfile::tempdir().expect("a directory");
             let traces = directory.path().join("traces");
             fs::create_dir(&traces).expect("a directory");
-            let output = Preload::new(Artifacts::get().fixture("hostile"))
-                .args(&[way, traces.to_str().expect("a path in UTF-8")])
+            let output = Preload::fixture("hostile")
+                .args(&[how, traces.to_str().expect("a path in UTF-8")])
                 .setting("MODE", mode)
                 .setting("TRACE", &traces)
                 .output();
-            assert_eq!(calls_made(&output), 3 * CALLS_OF_A_STAGE, "{way}, {mode}");
-            if way == "close" {
+            assert_eq!(calls_made(&output), 3 * CALLS_OF_A_STAGE, "{how}, {mode}");
+            if how == "close" {
                 assert_eq!(sum_of_calls(&traces_in(&traces)), calls_made(&output), "{mode}");
             }
         }
@@ -205,20 +188,19 @@ const DETAILS: [&str; 2] = ["calls", "vmas"];
 
 #[test]
 fn survives_a_truncated_trace() {
-    for way in ["truncate", "cut"] {
+    for how in ["truncate", "cut"] {
         for (mode, keep, detail) in
             [("auto", 0, 0), ("auto", 1, 1), ("emulate", 0, 1), ("emulate", 1, 0)]
         {
             let directory = tempfile::tempdir().expect("a directory");
-            let output = Preload::new(Artifacts::get().fixture("hostile"))
-                .args(&[way, directory.path().to_str().expect("a path in UTF-8")])
-                .setting("MODE", mode)
-                .setting("TRACE_KEEP", KEPT[keep])
+            let output = Preload::fixture("hostile")
+                .args(&[how, directory.path().to_str().expect("a path in UTF-8")])
+                .settings(&[("MODE", mode), ("TRACE_KEEP", KEPT[keep])])
                 .setting("TRACE_DETAIL", DETAILS[detail])
                 .setting("TRACE", directory.path())
                 .output();
-            assert_eq!(calls_made(&output), 3 * CALLS_OF_A_STAGE, "{way}, {mode}: {output:?}");
-            assert_eq!(text(&output.stderr), "", "{way}, {mode}");
+            assert_eq!(calls_made(&output), 3 * CALLS_OF_A_STAGE, "{how}, {mode}: {output:?}");
+            assert_eq!(text(&output.stderr), "", "{how}, {mode}");
             // A child has a trace of its own, whatever happened to its parent's.
             let whole = trace_files(directory.path())
                 .iter()
@@ -226,7 +208,7 @@ fn survives_a_truncated_trace() {
                 .filter(|bytes| bytes.len() > layout::HEADER_SIZE)
                 .map(|bytes| Trace::read(&bytes).calls_and_losses())
                 .collect::<Vec<_>>();
-            assert_eq!(whole, [CALLS_OF_A_STAGE], "{way}, {mode}: the child's");
+            assert_eq!(whole, [CALLS_OF_A_STAGE], "{how}, {mode}: the child's");
         }
     }
 }
@@ -239,10 +221,9 @@ fn counts_calls_after_a_truncation() {
         let traces = directory.path().join("traces");
         fs::create_dir(&traces).expect("a directory");
         let counters = directory.path().join("counters");
-        let mut child = Preload::new(Artifacts::get().fixture("busy"))
+        let mut child = Preload::fixture("busy")
             .args(&[&THREADS.to_string(), "100000", counters.to_str().expect("a path in UTF-8")])
-            .setting("TRACE_KEEP", KEPT[keep])
-            .setting("TRACE_DETAIL", DETAILS[detail])
+            .settings(&[("TRACE_KEEP", KEPT[keep]), ("TRACE_DETAIL", DETAILS[detail])])
             .setting("TRACE", &traces);
         let child = child.command().stdout(Stdio::piped()).spawn().expect("the fixture runs");
         while counts(&counters).iter().sum::<u64>() < 1000 {
@@ -256,7 +237,7 @@ fn counts_calls_after_a_truncation() {
         let made = calls_made(&output);
         let bytes = fs::read(file).expect("the trace is readable");
         let (header, _) = Header::decode(&bytes).expect("a header");
-        // Each thread may have had a call in its hands.
+        // Each thread may have been in a call.
         assert!(header.lost_truncated <= made, "{header:?}");
         assert!(
             before > made - THREADS || header.lost_truncated > 0,
@@ -268,20 +249,18 @@ fn counts_calls_after_a_truncation() {
 /// The program handles SIGBUS itself, and leaves the handler by a jump.
 #[test]
 fn raises_no_signal_in_an_emulated_move() {
-    // A move of more parts than this library keeps records of while it lasts.
-    for (when, parts) in [("before", "8"), ("before", "2000"), ("meanwhile", "2000")] {
+    // 2000 parts are more than the library keeps records of during a move.
+    for (when, parts) in [("before", "8"), ("before", "2000"), ("during", "2000")] {
         for keep in KEPT {
             let directory = tempfile::tempdir().expect("a directory for the trace");
             let path = directory.path().to_str().expect("a path in UTF-8");
-            let output = Preload::new(Artifacts::get().fixture("jumping"))
+            let output = Preload::fixture("jumping")
                 .args(&[when, parts, path])
-                .setting("MODE", "emulate")
-                .setting("TRACE_KEEP", keep)
-                .setting("TRACE", path)
+                .settings(&[("MODE", "emulate"), ("TRACE_KEEP", keep), ("TRACE", path)])
                 .output();
             let said = text(&output.stdout);
             let expected = ["first: moved\nsecond: moved\n", "first: SIGBUS\nsecond: moved\n"];
-            // While it is truncated, a store may come between the kernel's look and itself.
+            // The file may be truncated between the check that it has space and the store.
             let expected = &expected[..if when == "before" { 1 } else { 2 }];
             assert!(expected.contains(&said.as_str()), "{when}, {parts}, {keep}: {output:?}");
         }
@@ -291,8 +270,7 @@ fn raises_no_signal_in_an_emulated_move() {
 #[test]
 fn records_a_program_that_moves_its_vdso() {
     for mode in ["auto", "emulate"] {
-        let (output, trace) =
-            Preload::new(Artifacts::get().fixture("moving_vdso")).setting("MODE", mode).traced();
+        let (output, trace) = Preload::fixture("moving_vdso").setting("MODE", mode).traced();
         assert_eq!(text(&output.stdout), "moved the vDSO\n", "{mode}: {output:?}");
         assert!(trace.calls().len() > 200, "{mode}: {} calls", trace.calls().len());
     }
@@ -301,35 +279,25 @@ fn records_a_program_that_moves_its_vdso() {
 #[test]
 fn names_the_child_whose_vfork_child_records_first() {
     for by in ["fork", "clone"] {
-        let (output, traces) = Preload::new(Artifacts::get().fixture("vfork_first"))
-            .args(&[by])
-            .traced_with_children();
+        let (output, traces) = Preload::fixture("vfork_first").args(&[by]).traced_with_children();
         let said = text(&output.stdout);
         let numbers = said.split_whitespace().map(|number| number.parse().expect("a number"));
         let [child, grandchild]: [u32; 2] = numbers.collect::<Vec<_>>().try_into().expect("two");
         let trace = traces.iter().find(|trace| trace.calls().len() == 6).expect("six calls");
         assert_eq!(trace.header.pid, child, "{by}");
-        let mut threads = trace.records.iter().filter_map(|record| match record {
-            Record::Thread(tid) => Some(*tid),
-            _ => None,
-        });
-        assert!(threads.any(|tid| tid == grandchild), "{by}: its own call is its own");
+        let is_named = records!(trace, Thread).any(|&tid| tid == grandchild);
+        assert!(is_named, "{by}: the grandchild's call is its own");
     }
 }
 
 #[test]
 fn leaves_other_bus_errors_to_the_program() {
     let program = Artifacts::get().fixture("bus_error");
-    for way in ["fault", "fault-blocked", "sent", "ignored", "handled", "chained"] {
-        let alone = Command::new(&program)
-            .arg(way)
-            .env_remove("LD_PRELOAD")
-            .output()
-            .expect("the fixture runs");
+    for how in ["fault", "fault-blocked", "sent", "ignored", "handled", "chained"] {
         let directory = tempfile::tempdir().expect("a directory for the trace");
         let traced =
-            Preload::new(&program).args(&[way]).setting("TRACE", directory.path()).output();
-        assert_eq!(traced, alone, "{way}");
+            Preload::new(&program).args(&[how]).setting("TRACE", directory.path()).output();
+        assert_eq!(traced, alone(&program, &[how]), "{how}");
     }
 }
 
@@ -340,7 +308,7 @@ fn does_not_follow_a_replaced_directory() {
     for path in [&traces, &other] {
         fs::create_dir(path).expect("a directory");
     }
-    let output = Preload::new(Artifacts::get().fixture("hostile"))
+    let output = Preload::fixture("hostile")
         .args(&["replace", traces.to_str().expect("a path in UTF-8")])
         .setting("TRACE", &traces)
         .output();
@@ -351,18 +319,17 @@ fn does_not_follow_a_replaced_directory() {
 #[test]
 fn does_not_map_over_a_host_that_unmapped_the_trace() {
     let directory = tempfile::tempdir().expect("a directory");
-    let output = Preload::new(Artifacts::get().fixture("hostile"))
+    let output = Preload::fixture("hostile")
         .args(&["unmap", directory.path().to_str().expect("a path in UTF-8")])
         .setting("TRACE", directory.path())
         .output();
-    // The parent may store into the hole. Its child, which would have mapped a trace there, leaves
-    // it alone.
+    // The parent may store into the hole. Its child, which would map its trace there, does not.
     assert!([None, Some(11)].contains(&output.status.signal()), "{output:?}");
     let traces = traces_in(directory.path());
-    assert_eq!(sum_of_calls(&traces), CALLS_OF_A_STAGE, "what came before is there");
+    assert_eq!(sum_of_calls(&traces), CALLS_OF_A_STAGE, "the earlier calls are there");
 }
 
-/// What a confined program said, and the traces it left.
+/// The output and traces of a confined program.
 struct Confined {
     output: Output,
     traces: Vec<Trace>,
@@ -379,14 +346,13 @@ impl Confined {
         trace
     }
 
-    fn said_nothing(&self) {
-        let said = text(&self.output.stderr);
-        assert_eq!(said, "", "nothing is said while the program runs");
+    fn assert_silent(&self) {
+        assert_eq!(text(&self.output.stderr), "", "the library prints nothing at run time");
     }
 }
 
-/// Runs 20,000 calls with a trace in a confined place; nothing where this machine does not allow
-/// that.
+/// Runs 20,000 calls with a trace under a limit on its space. `None` where this machine does not
+/// permit that.
 fn run_confined(what: &str, amount: &str) -> Option<Confined> {
     run_confined_with(what, amount, &[])
 }
@@ -398,12 +364,10 @@ fn run_confined_with(what: &str, amount: &str, settings: &[(&str, &str)]) -> Opt
     let busy = Artifacts::get().fixture("busy");
     let arguments = [what, amount].map(Path::new);
     // The quota is a filter that refuses with an errno.
-    let mut run = Preload::new(Artifacts::get().fixture("confine"))
+    let mut run = Preload::fixture("confine")
         .setting("TRACE", &small)
-        .setting("SECCOMP", "trust");
-    for (name, value) in settings {
-        run = run.setting(name, value);
-    }
+        .setting("SECCOMP", "trust")
+        .settings(settings);
     let output = run
         .command()
         .args(arguments)
@@ -413,9 +377,7 @@ fn run_confined_with(what: &str, amount: &str, settings: &[(&str, &str)]) -> Opt
         .env("CONFINED_PRELOAD", Artifacts::get().shim())
         .output()
         .expect("the fixture runs");
-    if output.status.code() == Some(NOT_PERMITTED) {
-        let why = text(&output.stderr);
-        need::skip(&format!("{what} {amount}: {}; run as root", why.trim_end()));
+    if !need::permission(&format!("{what} {amount}"), &output) {
         return None;
     }
     assert_eq!(calls_made(&output), 20_000, "{what} {amount}");
@@ -438,15 +400,15 @@ fn counts_calls_lost_on_a_full_disk() {
             let lost = [header.lost_no_space, header.lost_overwritten];
             assert!(lost[usize::from(keep == "last")] > 0, "{what}, {keep}: {header:?}");
             assert_eq!(lost.iter().sum::<u64>(), header.lost(), "{what}, {keep}: {header:?}");
-            // A ring's numbers go on where its positions end.
+            // A ring's chunk numbers continue past its last position.
             assert!(run.torn <= 1 || keep == "last", "{what}: {} chunks and records", run.torn);
-            run.said_nothing();
+            run.assert_silent();
         }
     }
 }
 
-/// A file system that copies on write wants space for a byte that was written before as well, so it
-/// may be unable to take the count of what was lost.
+/// A copy-on-write file system needs new space to overwrite a byte, so it may be unable to store the
+/// count of lost calls.
 #[test]
 fn survives_a_quota_on_btrfs() {
     let Some(run) = run_confined("btrfs-quota", "600K") else {
@@ -457,7 +419,7 @@ fn survives_a_quota_on_btrfs() {
     let calls = trace.calls().len();
     assert!((1000..20_000).contains(&calls), "{calls} calls");
     assert!(trace.calls_and_losses() <= 20_000);
-    run.said_nothing();
+    run.assert_silent();
 }
 
 #[test]
@@ -470,7 +432,7 @@ fn survives_a_limit_on_file_sizes() {
 }
 
 #[test]
-fn says_in_one_line_why_there_is_no_trace() {
+fn reports_in_one_line_why_there_is_no_trace() {
     for (what, amount, errno) in [
         ("disk", "60K", "No space left on device (ENOSPC)"),
         ("read-only", "-", "Read-only file system (EROFS)"),

@@ -1,12 +1,13 @@
-//! Boundaries of VMAs are found in every layout, and nothing beside the range is touched meanwhile.
+//! Boundaries of VMAs are found in every layout, and nothing outside the range is touched.
 
 use std::fs;
-use std::process::Command;
 
-use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, kernel_has_procmap_query, kernel_moves_several_vmas};
-use mremap_tests::said::{assert_says, text};
-use mremap_trace::{FoundBy, Record};
+use mremap_tests::preload::{
+    Preload, kernel_has_procmap_query, kernel_is, kernel_moves_several_vmas,
+};
+use mremap_tests::records;
+use mremap_tests::said::{assert_moves_say, assert_says, text};
+use mremap_trace::FoundBy;
 
 #[test]
 fn moves_every_layout_intact() {
@@ -19,11 +20,7 @@ fn moves_every_layout_intact() {
         ("bisect", "0", "0"),
         ("bisect", "1", "0"),
     ] {
-        let run = Preload::new(Artifacts::get().fixture("layouts"))
-            .args(&[threads, others])
-            .setting("MODE", "emulate")
-            .setting("VMA_SOURCE", source)
-            .output();
+        let run = Preload::emulated("layouts", &[threads, others], source).output();
         assert!(run.status.success(), "{source}, {threads} threads, {others}: {run:?}");
     }
 }
@@ -31,14 +28,9 @@ fn moves_every_layout_intact() {
 #[test]
 fn moves_each_vma_as_one_part_and_queries_only_what_is_expensive_to_probe() {
     let mode = if kernel_moves_several_vmas() { "emulate" } else { "auto" };
-    let (output, trace) =
-        Preload::new(Artifacts::get().fixture("layouts")).setting("MODE", mode).traced();
+    let (output, trace) = Preload::fixture("layouts").setting("MODE", mode).traced();
     assert!(output.status.success(), "{output:?}");
-    let summaries = trace.records.iter().filter_map(|record| match record {
-        Record::Summary(summary) => Some(summary),
-        _ => None,
-    });
-    let summaries: Vec<_> = summaries.collect();
+    let summaries: Vec<_> = records!(trace, Summary).collect();
     let parts: Vec<String> = summaries.iter().map(|summary| summary.parts.to_string()).collect();
     let vmas = text(&output.stdout);
     assert_eq!(parts, vmas.lines().collect::<Vec<_>>(), "a part for each VMA");
@@ -53,30 +45,17 @@ fn moves_each_vma_as_one_part_and_queries_only_what_is_expensive_to_probe() {
     assert_eq!(methods_of(330), [of_many; 3]);
 }
 
-/// Runs a rule of `tests/fixtures/boundaries.c`: natively where the kernel has the feature, then
-/// emulated.
+/// Checks a rule of `tests/fixtures/boundaries.c`.
 fn check(rule: &str, expected: &str) {
-    let program = Artifacts::get().fixture("boundaries");
-    if kernel_moves_several_vmas() {
-        let native = Command::new(&program).arg(rule).env_remove("LD_PRELOAD").output();
-        assert_says("natively", expected, &native.expect("the fixture runs"));
-    }
-    for source in ["auto", "bisect"] {
-        let run = Preload::new(&program)
-            .args(&[rule])
-            .setting("MODE", "emulate")
-            .setting("VMA_SOURCE", source)
-            .output();
-        assert_says(source, expected, &run);
-    }
+    assert_moves_say("boundaries", &[rule], expected, &["auto", "bisect"]);
 }
 
 /// ```text
 ///   | rw 4 | r 4 | rw 2 | end of all addresses
-///                       | somebody else's          at the destination
+///                       | another VMA              at the destination
 /// ```
 #[test]
-fn the_end_of_all_addresses_ends_the_last_vma() {
+fn a_vma_ends_at_the_end_of_all_addresses() {
     check("beyond_all_addresses", "moved, under it kept\n");
 }
 
@@ -86,38 +65,30 @@ fn the_end_of_all_addresses_ends_the_last_vma() {
 #[test]
 fn moves_a_vma_at_the_end_of_all_addresses_as_one_part() {
     check("last_of_all_addresses", "moved\n");
-    let (output, trace) = Preload::new(Artifacts::get().fixture("boundaries"))
-        .args(&["last_of_all_addresses"])
-        .setting("MODE", "emulate")
-        .setting("VMA_SOURCE", "bisect")
-        .traced();
-    let parts = trace.records.iter().filter_map(|record| match record {
-        Record::Part(part) => Some(part.end - part.start),
-        _ => None,
-    });
-    assert_eq!(parts.count(), 1, "{output:?}");
+    let (output, trace) =
+        Preload::emulated("boundaries", &["last_of_all_addresses"], "bisect").traced();
+    assert_eq!(records!(trace, Part).count(), 1, "{output:?}");
 }
 
 /// ```text
 ///   | rw 768 | r 768 | huge 512 | rw 256 |
-///                                        | somebody else's     at the destination
+///                                        | another VMA         at the destination
 /// ```
 #[test]
-fn huge_pages_cost_nothing_behind_the_destination() {
-    let _huge_pages = HugePages::set_apart();
+fn a_move_of_huge_pages_keeps_what_is_after_the_destination() {
+    let _huge_pages = HugePages::reserve();
     // Huge pages can be moved since 5.16.
-    let is_before = std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| kernel == "5.10");
-    let outcome = if is_before { "Invalid argument" } else { "moved" };
+    let outcome = if kernel_is("5.10") { "Invalid argument" } else { "moved" };
     check("huge_page", &format!("{outcome}, behind it kept\n"));
 }
 
-/// Huge pages set apart for as long as this lives, where there were none and that is allowed.
+/// Reserves huge pages until it is dropped, where there were none and that is allowed.
 struct HugePages;
 
 impl HugePages {
     const FILE: &str = "/proc/sys/vm/nr_hugepages";
 
-    fn set_apart() -> Option<Self> {
+    fn reserve() -> Option<Self> {
         let has_none = fs::read_to_string(Self::FILE).is_ok_and(|text| text.trim() == "0");
         (has_none && fs::write(Self::FILE, "4").is_ok()).then_some(Self)
     }
@@ -133,10 +104,7 @@ impl Drop for HugePages {
 fn moves_of_another_thread_do_not_disturb_a_move() {
     check("other_thread", "moved\n");
     let directory = tempfile::tempdir().expect("a directory for the traces");
-    let run = Preload::new(Artifacts::get().fixture("boundaries"))
-        .args(&["other_thread"])
-        .setting("MODE", "emulate")
-        .setting("VMA_SOURCE", "bisect")
+    let run = Preload::emulated("boundaries", &["other_thread"], "bisect")
         .setting("TRACE", directory.path())
         .setting("TRACE_DETAIL", "vmas")
         .output();

@@ -4,10 +4,10 @@
 //! The cases have pages of 4 KiB and the limits of x86-64.
 #![cfg(target_arch = "x86_64")]
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, kernel_moves_several_vmas};
+use mremap_tests::preload::{Preload, alone, kernel_is, kernel_moves_several_vmas};
 
 const ARGUMENTS: [&str; 2] = ["--cases", "200"];
 
@@ -21,12 +21,7 @@ fn differing(output: &Output) -> Vec<String> {
 }
 
 fn natively() -> Output {
-    let mut program = Command::new(Artifacts::get().conformance());
-    program.args(ARGUMENTS).env_remove("LD_PRELOAD").output().expect("the program runs")
-}
-
-fn kernel_is(series: &str) -> bool {
-    std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| kernel == series)
+    alone(Artifacts::get().conformance(), &ARGUMENTS)
 }
 
 /// What 5.10 cannot do, with or without the library: `DONTUNMAP` of shared memory and files, and

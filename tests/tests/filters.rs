@@ -9,19 +9,14 @@ use std::process::Output;
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, trace_files};
-use mremap_tests::said::{calls_made, text};
-
-/// Exit status of the fixtures where the machine does not admit the filter.
-const NOT_PERMITTED: i32 = 77;
+use mremap_tests::said::calls_made;
 
 /// Runs `filters.c`, untraced and traced, and returns the traced run. `None` where there are no
 /// such filters.
 fn run(what: &str, mode: &str) -> Option<(Output, Trace)> {
-    let run =
-        || Preload::new(Artifacts::get().fixture("filters")).args(&[what]).setting("MODE", mode);
+    let run = || Preload::fixture("filters").args(&[what]).setting("MODE", mode);
     let untraced = run().output();
-    if untraced.status.code() == Some(NOT_PERMITTED) {
-        need::skip(&format!("filters {what}: {}", text(&untraced.stderr).trim_end()));
+    if !need::permission(&format!("filters {what}"), &untraced) {
         return None;
     }
     calls_made(&untraced);
@@ -29,28 +24,13 @@ fn run(what: &str, mode: &str) -> Option<(Output, Trace)> {
 }
 
 #[test]
-fn every_call_is_recorded_beside_a_thread_with_a_filter_of_its_own() {
-    for mode in ["auto", "emulate"] {
-        if let Some((output, trace)) = run("one-thread", mode) {
-            assert_eq!(trace.calls().len() as u64, calls_made(&output), "{mode}: {output:?}");
-        }
-    }
-}
-
-#[test]
-fn a_filter_for_all_threads_confines_the_main_thread() {
-    for mode in ["auto", "emulate"] {
-        if let Some((output, trace)) = run("all-threads", mode) {
-            assert_eq!(trace.calls().len() as u64, calls_made(&output), "{mode}: {output:?}");
-        }
-    }
-}
-
-#[test]
-fn a_thread_inherits_the_filter_of_its_maker() {
-    for mode in ["auto", "emulate"] {
-        if let Some((output, trace)) = run("inherited", mode) {
-            assert_eq!(trace.calls().len() as u64, calls_made(&output), "{mode}: {output:?}");
+fn records_every_call_whichever_threads_a_filter_confines() {
+    for what in ["one-thread", "all-threads", "inherited"] {
+        for mode in ["auto", "emulate"] {
+            if let Some((output, trace)) = run(what, mode) {
+                let recorded = trace.calls().len() as u64;
+                assert_eq!(recorded, calls_made(&output), "{what}, {mode}: {output:?}");
+            }
         }
     }
 }
@@ -58,10 +38,8 @@ fn a_thread_inherits_the_filter_of_its_maker() {
 /// Blocks that the trace of a program occupies.
 fn blocks_of_trace(program: &str, arguments: &[&str]) -> u64 {
     let directory = tempfile::tempdir().expect("a directory for the trace");
-    let output = Preload::new(Artifacts::get().fixture(program))
-        .args(arguments)
-        .setting("TRACE", directory.path())
-        .output();
+    let output =
+        Preload::fixture(program).args(arguments).setting("TRACE", directory.path()).output();
     assert!(output.status.success(), "{program}: {output:?}");
     let files = trace_files(directory.path());
     assert_eq!(files.len(), 1, "{program}");
@@ -84,7 +62,7 @@ fn traced_in_container(what: &str) -> Option<Vec<Trace>> {
         fs::create_dir(directory).expect("a directory");
     }
     let busy = Artifacts::get().fixture("busy");
-    let mut run = Preload::new(Artifacts::get().fixture("confine")).setting("TRACE", &traces);
+    let mut run = Preload::fixture("confine").setting("TRACE", &traces);
     let output = run
         .command()
         .args([Path::new(what), Path::new("-"), &place, &busy])
@@ -93,8 +71,7 @@ fn traced_in_container(what: &str) -> Option<Vec<Trace>> {
         .env("CONFINED_PRELOAD", Artifacts::get().shim())
         .output()
         .expect("the fixture runs");
-    if output.status.code() == Some(NOT_PERMITTED) {
-        need::skip(&format!("{what}: {}; run as root", text(&output.stderr).trim_end()));
+    if !need::permission(what, &output) {
         return None;
     }
     assert_eq!(calls_made(&output), 20, "{what}");

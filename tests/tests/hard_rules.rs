@@ -1,20 +1,15 @@
-//! The rules that need more than a layout: limits, threads, sandboxes, every kind of userfaultfd.
+//! The rules that a layout alone cannot show: limits, threads, filters, userfaultfd.
 
-use std::process::Command;
-
-use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, is_guest, kernel_moves_several_vmas};
-use mremap_tests::said::assert_says;
+use mremap_tests::preload::{Preload, is_guest, kernel_is};
+use mremap_tests::said::{SOURCES, assert_moves_say, assert_says};
 use mremap_trace::Outcome;
-
-const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
 
 /// Slow on an emulated processor, so it runs once there.
 const SIXTY_FIVE_THOUSAND: &str = "sixty_five_thousand";
 const MOVED: &str = "moved\nsource ......\ndestination abc.ef\n";
 
-/// The outcome of a move that is stopped at a VMA, by the place of that VMA. Those before it have
-/// moved.
+/// The outcome of a move that is stopped at a VMA, by the position of that VMA. Those before it
+/// have moved.
 ///
 /// ```text
 ///            |  ab  | c |.|  ef  |
@@ -30,36 +25,24 @@ const STOPPED_AT: [(&str, &str); 4] = [
     ("alone", "source ab....\ndestination ......\n"),
 ];
 
-/// Runs a rule of `tests/fixtures/hard_rules.c`: natively where the kernel has the feature, then
-/// emulated with every source of VMAs. Each must say what Linux 6.17 makes of it.
+/// Checks that a rule of `tests/fixtures/hard_rules.c` has the outcome of Linux 6.17.
 fn check(rule: &str, expected: &str) {
     check_unless(&[rule], expected, &[]);
 }
 
 /// The same with arguments, on a kernel of another series than these.
 fn check_unless(rule: &[&str], expected: &str, without: &[&str]) {
-    if std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| without.contains(&kernel.as_str())) {
+    if without.iter().any(|series| kernel_is(series)) {
         return;
     }
-    let program = Artifacts::get().fixture("hard_rules");
-    if kernel_moves_several_vmas() {
-        let native = Command::new(&program).args(rule).env_remove("LD_PRELOAD").output();
-        assert_says("natively", expected, &native.expect("the fixture runs"));
-    }
-    // In a guest, whose processor is emulated, two sources will do.
+    // In a guest, whose processor is emulated, two sources are enough.
     let is_wanted = |source: &&str| {
         !is_guest() || *source == "auto" || *source == "bisect" && rule != [SIXTY_FIVE_THOUSAND]
     };
-    // Probing sees boundaries, not what stands behind a VMA.
+    // Probing sees boundaries, not which file or driver backs a VMA.
     let is_seen = |source: &&str| *source != "bisect" || !rule[0].starts_with("attached_late");
-    for source in SOURCES.into_iter().filter(is_wanted).filter(is_seen) {
-        let run = Preload::new(&program)
-            .args(rule)
-            .setting("MODE", "emulate")
-            .setting("VMA_SOURCE", source)
-            .output();
-        assert_says(source, expected, &run);
-    }
+    let sources: Vec<_> = SOURCES.into_iter().filter(is_wanted).filter(is_seen).collect();
+    assert_moves_say("hard_rules", rule, expected, &sources);
 }
 
 /// ```text
@@ -148,8 +131,7 @@ fn locked_memory_moves_under_its_limit() {
 /// ```text
 ///   | ab | c |.| ef |     and 65,530 mappings less a few
 /// ```
-/// The kernel wants room for a few mappings more than it will need; 7.3 wants room for another
-/// number.
+/// The kernel demands room for a few more mappings than it will need; 7.3 demands another number.
 #[test]
 fn refuses_moves_at_the_map_count_limit() {
     const REFUSED: &str = "Cannot allocate memory\nsource abc.ef\ndestination ......\n";
@@ -165,10 +147,10 @@ fn refuses_moves_at_the_map_count_limit() {
 /// ```text
 ///   | a.b | c |.| ef |              from the second page on
 ///      \    \   \   \
-///   | 0  0   0  0   0  0 |          cut in pieces by its parts: the limit is met on the way
+///   | 0  0   0  0   0  0 |          cut by the parts: the limit is reached half-way
 /// ```
 #[test]
-fn a_move_that_meets_the_map_count_limit_ends_as_the_kernels_does() {
+fn a_move_that_reaches_the_map_count_limit_ends_as_the_kernels_does() {
     const REFUSED: &str = "Cannot allocate memory\nsource abc.ef\ndestination 000000\n";
     let expected = |outcomes: [&str; 3]| {
         let lines = [REFUSED, REFUSED].into_iter().chain(outcomes);
@@ -178,7 +160,7 @@ fn a_move_that_meets_the_map_count_limit_ends_as_the_kernels_does() {
     let moved = "moved\nsource a.....\ndestination bc0ef0\n";
     let half = "Cannot allocate memory\nsource a...ef\ndestination bc0..0\n";
     check_unless(&["mapping_limit_in_a_move"], &expected([half, moved, moved]), &["7.3"]);
-    // The oldest ones want one mapping more for a part that stays behind.
+    // The oldest kernels demand one mapping more for a source that DONTUNMAP leaves.
     let half = "Cannot allocate memory\nsource a00.ef\ndestination bc0..0\n";
     let moved = "moved\nsource a00.00\ndestination bc0ef0\n";
     check_unless(
@@ -205,7 +187,7 @@ fn moves_vmas_that_another_thread_splits_and_joins() {
 }
 
 /// ```text
-///   | ab |...| e | f |     f goes away while the range moves
+///   | ab |...| e | f |     f is unmapped while the range moves
 /// ```
 #[test]
 fn a_vma_unmapped_by_another_thread_is_a_gap() {
@@ -245,14 +227,13 @@ fn a_thread_that_moves_its_own_stack_or_code_ends_as_without_the_library() {
 /// ```text
 ///   | code | constants | data |     of the library;  | header | chunks ... |  of its trace
 /// ```
-/// No kernel rule is about them: a program that moves them, or something over them, is refused,
-/// finds all as it was, and its trace says so.
+/// No kernel rule is about them. A program that moves them, or moves something over them, gets
+/// `EPERM` and finds them unchanged; the trace records the refusal.
 #[test]
 fn refuses_to_move_the_librarys_own_memory_and_its_trace() {
-    let program = Artifacts::get().fixture("hard_rules");
     for mode in ["emulate", "auto"] {
         let (run, trace) =
-            Preload::new(&program).args(&["own_library"]).setting("MODE", mode).traced();
+            Preload::fixture("hard_rules").args(&["own_library"]).setting("MODE", mode).traced();
         let expected = format!("{}{MOVED}", "Operation not permitted\n".repeat(4));
         assert_says(mode, &expected, &run);
         let calls = trace.calls();

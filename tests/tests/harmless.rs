@@ -4,13 +4,10 @@
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace, is_guest};
+use mremap_tests::preload::{Preload, is_guest, sum_of_calls};
 use mremap_tests::said::{assert_says, calls_made, text};
 
 const MODES: [&str; 2] = ["auto", "emulate"];
-
-/// Exit status of `confined.c` when it may not confine itself on this machine.
-const NOT_PERMITTED: i32 = 77;
 
 /// Runs a fixture in every mode, untraced and traced. Every call must be recorded or counted.
 fn check_fixture(name: &str, arguments: &[&str]) {
@@ -19,11 +16,8 @@ fn check_fixture(name: &str, arguments: &[&str]) {
         let run = || Preload::new(&program).args(arguments).setting("MODE", mode);
         calls_made(&run().output());
         let (output, traces) = run().traced_with_children();
-        assert_eq!(
-            traces.iter().map(Trace::calls_and_losses).sum::<u64>(),
-            calls_made(&output),
-            "{name} {arguments:?}, {mode}: {output:?}"
-        );
+        let recorded = sum_of_calls(&traces);
+        assert_eq!(recorded, calls_made(&output), "{name} {arguments:?}, {mode}: {output:?}");
     }
 }
 
@@ -34,7 +28,7 @@ fn works_before_constructors_and_after_main() {
 
 #[test]
 fn counts_calls_before_its_constructor() {
-    let (_, trace) = Preload::new(Artifacts::get().fixture("early_and_late")).traced();
+    let (_, trace) = Preload::fixture("early_and_late").traced();
     assert_eq!(trace.header.lost_early, 4, "the four calls from .preinit_array");
 }
 
@@ -53,7 +47,7 @@ fn works_in_children_of_every_kind() {
 }
 
 #[test]
-fn works_in_constructors_and_threads_while_libraries_come_and_go() {
+fn works_in_constructors_and_threads_while_libraries_are_loaded_and_unloaded() {
     let plugin = Artifacts::get().fixture("libmoving_plugin.so");
     check_fixture("plugins", &[plugin.to_str().expect("a path in UTF-8")]);
 }
@@ -64,7 +58,7 @@ fn calls_no_function_of_the_host_in_the_hook() {
 }
 
 #[test]
-fn works_with_memory_that_malloc_fills() {
+fn works_when_malloc_fills_memory() {
     for mode in MODES {
         let mut run = Preload::new(Artifacts::get().example("signal_moves")).setting("MODE", mode);
         run.command().env("MALLOC_PERTURB_", "165");
@@ -75,53 +69,48 @@ fn works_with_memory_that_malloc_fills() {
 }
 
 #[test]
-fn reads_no_frame_that_cannot_be_read() {
-    let (output, trace) =
-        Preload::new(Artifacts::get().fixture("stack_guard")).setting("STACK", "16").traced();
+fn reads_no_stack_frame_across_a_guard_page() {
+    let (output, trace) = Preload::fixture("stack_guard").setting("STACK", "16").traced();
     assert_eq!(trace.calls().len() as u64, calls_made(&output), "{output:?}");
 }
 
 #[test]
 fn refuses_to_move_memory_under_read_write_protection_with_other_memory() {
-    let rwp = || Preload::new(Artifacts::get().fixture("rwp"));
+    let rwp = || Preload::fixture("rwp");
     assert_says("alone", "refused\n", &rwp().setting("MODE", "passthrough").output());
     assert_says("emulated", "refused\n", &rwp().setting("MODE", "emulate").output());
 }
 
-/// Runs `confined.c`, which gives something up and then moves. Skipped where it may not do so.
-fn check_confined(way: &str, mode: &str) {
+/// Runs `confined.c`, which gives up a privilege or resource and then moves.
+fn check_confined(how: &str, mode: &str) {
     let directory = tempfile::tempdir().expect("a directory for the trace");
     for traced in [false, true] {
-        let mut run =
-            Preload::new(Artifacts::get().fixture("confined")).args(&[way]).setting("MODE", mode);
+        let mut run = Preload::fixture("confined").args(&[how]).setting("MODE", mode);
         if traced {
             run = run.setting("TRACE", directory.path());
         }
         let output = run.output();
-        if output.status.code() == Some(NOT_PERMITTED) {
-            return need::skip(&format!(
-                "moves after {way}: {}; run as root",
-                text(&output.stderr).trim_end()
-            ));
+        if !need::permission(&format!("moves after {how}"), &output) {
+            return;
         }
-        assert!(output.status.success(), "{way}, {mode}: {output:?}");
+        assert!(output.status.success(), "{how}, {mode}: {output:?}");
     }
 }
 
 #[test]
-fn works_after_the_program_has_given_things_up() {
-    for way in
+fn works_after_the_program_has_given_up_privileges_or_resources() {
+    for how in
         ["chroot", "setuid", "unshare", "close-range", "no-descriptors", "no-proc", "seccomp-errno"]
     {
         for mode in MODES {
-            check_confined(way, mode);
+            check_confined(how, mode);
         }
     }
 }
 
 #[test]
 fn survives_a_filter_that_kills_for_any_other_call() {
-    for way in [
+    for how in [
         "seccomp-kill",
         "seccomp-kill-by-number",
         "seccomp-kill-by-number-of-prctl",
@@ -130,7 +119,7 @@ fn survives_a_filter_that_kills_for_any_other_call() {
         "seccomp-kill-mremap-flags",
     ] {
         for mode in MODES {
-            check_confined(way, mode);
+            check_confined(how, mode);
         }
     }
 }
@@ -143,13 +132,11 @@ fn works_in_a_child_that_a_signal_handler_forked() {
         for detail in ["calls", "vmas"] {
             for keep in ["first", "last"] {
                 let directory = tempfile::tempdir().expect("a directory for the traces");
-                let output = Preload::new(Artifacts::get().fixture("forking_handler"))
+                let output = Preload::fixture("forking_handler")
                     .args(&[forks])
-                    .setting("MODE", mode)
+                    .settings(&[("MODE", mode), ("TRACE_SIZE", "256K")])
+                    .settings(&[("TRACE_KEEP", keep), ("TRACE_DETAIL", detail)])
                     .setting("TRACE", directory.path())
-                    .setting("TRACE_SIZE", "256K")
-                    .setting("TRACE_KEEP", keep)
-                    .setting("TRACE_DETAIL", detail)
                     .output();
                 assert!(output.status.success(), "{mode}, {keep}, {detail}: {output:?}");
             }
@@ -160,9 +147,8 @@ fn works_in_a_child_that_a_signal_handler_forked() {
 #[test]
 fn works_in_a_child_whose_first_call_is_a_move() {
     for mode in MODES {
-        let (output, traces) = Preload::new(Artifacts::get().fixture("first_move_in_child"))
-            .setting("MODE", mode)
-            .traced_with_children();
+        let (output, traces) =
+            Preload::fixture("first_move_in_child").setting("MODE", mode).traced_with_children();
         assert!(output.status.success(), "{mode}: {output:?}");
         assert_eq!(traces.iter().map(|trace| trace.calls().len()).sum::<usize>(), 2, "{mode}");
     }
@@ -171,9 +157,8 @@ fn works_in_a_child_whose_first_call_is_a_move() {
 /// The depths of stack that `stack_depth.c` measured, by name.
 fn stack_depths(mode: &str, source: &str, detail: Option<&str>) -> Vec<(String, u64)> {
     let directory = tempfile::tempdir().expect("a directory for the trace");
-    let mut run = Preload::new(Artifacts::get().fixture("stack_depth"))
-        .setting("MODE", mode)
-        .setting("VMA_SOURCE", source);
+    let mut run =
+        Preload::fixture("stack_depth").settings(&[("MODE", mode), ("VMA_SOURCE", source)]);
     if let Some(detail) = detail {
         run = run.setting("TRACE", directory.path()).setting("TRACE_DETAIL", detail);
     }

@@ -3,12 +3,13 @@
 //! one line says why.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace};
 use mremap_tests::said::text;
+use mremap_tests::strace;
 
 const GROWS_A_BYTEARRAY: &str = "
 b = bytearray()
@@ -32,23 +33,6 @@ print(len(m), len(b))
 /// The library's own `mremap` calls while it patches libc: the move of the page.
 const CALLS_TO_PATCH: usize = 1;
 
-/// Counts the `mremap` calls of a program and its children with strace.
-fn count_by_strace(strace: &Path, command: &Command) -> (Output, usize) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let log = directory.path().join("strace.log");
-    let mut traced = Command::new(strace);
-    traced.args(["-f", "-e", "trace=mremap", "-o"]).arg(&log);
-    for (name, value) in command.get_envs() {
-        // For the program's environment, not strace's own.
-        let value = value.map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
-        traced.arg("-E").arg(format!("{}={value}", name.to_string_lossy()));
-    }
-    traced.arg(command.get_program()).args(command.get_args());
-    let output = traced.output().expect("strace runs");
-    let log = std::fs::read_to_string(&log).expect("strace wrote its log");
-    (output, log.lines().filter(|line| line.contains("mremap(")).count())
-}
-
 fn recorded(traces: &[Trace]) -> usize {
     traces.iter().map(|trace| trace.calls().len()).sum()
 }
@@ -61,7 +45,7 @@ fn check(program: &Path, arguments: &[&str]) {
     };
     let mut alone = Command::new(program);
     alone.args(arguments);
-    let (expected, calls) = count_by_strace(&strace, &alone);
+    let (expected, calls) = strace::count_calls(&strace, &alone);
     let name = program.display();
     assert!(calls > 5, "{name} calls mremap {calls} times: {expected:?}");
     for mode in ["auto", "emulate"] {
@@ -108,10 +92,9 @@ fn records_reallocations_of_ruby() {
 }
 
 #[test]
-fn records_each_call_once_beside_a_profiler() {
-    let memusage = "/usr/lib/x86_64-linux-gnu/libmemusage.so";
+fn records_each_call_once_with_a_profiler() {
     let (Some(memusage), Some(python), Some(strace)) = (
-        need::file(memusage, "libc6"),
+        need::library("libmemusage.so", "libc6"),
         need::file("/usr/bin/python3", "python3"),
         need::program("strace", "strace"),
     ) else {
@@ -120,35 +103,34 @@ fn records_each_call_once_beside_a_profiler() {
     let arguments = ["-S", "-c", GROWS_AND_RESIZES];
     let mut alone = Command::new(&python);
     alone.args(arguments).env("LD_PRELOAD", &memusage);
-    let (expected, calls) = count_by_strace(&strace, &alone);
+    let (expected, calls) = strace::count_calls(&strace, &alone);
     assert!(expected.status.success() && calls > 40, "{calls}: {expected:?}");
-    let memusage = [memusage.as_path()];
-    for (before, behind) in [(&memusage[..], &[][..]), (&[][..], &memusage[..])] {
+    let memusage = &[memusage.as_path()][..];
+    for (before, after) in [(memusage, &[][..]), (&[][..], memusage)] {
         for mode in ["auto", "emulate"] {
             let run = || {
                 Preload::new(&python)
                     .args(&arguments)
-                    .beside(before, behind)
+                    .with_libraries(before, after)
                     .setting("MODE", mode)
                     .setting("LIBC", "patch")
             };
-            // Without a trace calls are not marked, and must still not come back to the hook for
-            // ever.
-            let (output, made) = count_by_strace(&strace, run().command());
-            assert_eq!(output.stdout, expected.stdout, "{before:?}, {behind:?}, {mode}");
-            assert_eq!(made, calls + CALLS_TO_PATCH, "{before:?}, {behind:?}, {mode}");
+            // Without a trace calls are not marked, and must still not return to the hook in an
+            // endless loop.
+            let (output, made) = strace::count_calls(&strace, run().command());
+            assert_eq!(output.stdout, expected.stdout, "{before:?}, {after:?}, {mode}");
+            assert_eq!(made, calls + CALLS_TO_PATCH, "{before:?}, {after:?}, {mode}");
             let (output, traces) = run().traced_with_children();
-            assert_eq!(output.stdout, expected.stdout, "{before:?}, {behind:?}, {mode}");
-            assert_eq!(recorded(&traces), calls, "{before:?}, {behind:?}, {mode}");
+            assert_eq!(output.stdout, expected.stdout, "{before:?}, {after:?}, {mode}");
+            assert_eq!(recorded(&traces), calls, "{before:?}, {after:?}, {mode}");
         }
     }
 }
 
 #[test]
 fn records_calls_of_the_debugging_allocator_without_a_patch() {
-    let library = "/usr/lib/x86_64-linux-gnu/libc_malloc_debug.so.0";
     let (Some(library), Some(strace)) =
-        (need::file(library, "libc6"), need::program("strace", "strace"))
+        (need::library("libc_malloc_debug.so.0", "libc6"), need::program("strace", "strace"))
     else {
         return;
     };
@@ -156,9 +138,9 @@ fn records_calls_of_the_debugging_allocator_without_a_patch() {
     let arguments = ["-e", GROWS_A_STRING_OF_PERL];
     let mut alone = Command::new("/usr/bin/perl");
     alone.args(arguments).env("MALLOC_CHECK_", "1").env("LD_PRELOAD", &library);
-    let (expected, calls) = count_by_strace(&strace, &alone);
+    let (expected, calls) = strace::count_calls(&strace, &alone);
     assert!(expected.status.success() && calls > 5, "{calls}: {expected:?}");
-    let mut run = Preload::new("/usr/bin/perl").args(&arguments).beside(&[], &[&library]);
+    let mut run = Preload::new("/usr/bin/perl").args(&arguments).with_libraries(&[], &[&library]);
     run.command().env("MALLOC_CHECK_", "1");
     let (output, traces) = run.traced_with_children();
     assert_eq!(output, expected);
@@ -169,9 +151,8 @@ fn records_calls_of_the_debugging_allocator_without_a_patch() {
 /// where the kernel lacks what `earlier` needs.
 fn refusal(earlier: &str) -> Option<String> {
     let constructor = Artifacts::get().fixture("libearlier.so");
-    let mut run = Preload::new(Artifacts::get().fixture("growing"))
-        .beside(&[], &[&constructor])
-        .setting("LIBC", "patch");
+    let mut run =
+        Preload::fixture("growing").with_libraries(&[], &[&constructor]).setting("LIBC", "patch");
     run.command().env("EARLIER", earlier);
     let output = run.output();
     if output.status.code() == Some(77) {
@@ -199,7 +180,7 @@ fn says_in_one_line_why_libc_was_not_patched() {
 }
 
 #[test]
-fn run_has_an_option_for_it() {
+fn run_has_an_option_to_patch_libc() {
     let directory = tempfile::tempdir().expect("a directory");
     let output = Command::new(Artifacts::get().analyzer())
         .args(["run", "--libc", "patch", "--trace"])

@@ -1,13 +1,10 @@
 //! Moves under the preload library have the outcome of Linux 6.17 on every kernel.
 
-use std::process::Command;
-
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, kernel_moves_several_vmas};
-use mremap_tests::said::text;
-use mremap_trace::{Capability, Outcome, Record};
-
-const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
+use mremap_tests::preload::{Preload, alone, kernel_moves_several_vmas};
+use mremap_tests::records;
+use mremap_tests::said::{SOURCES, text};
+use mremap_trace::{Capability, Module, Outcome, Record};
 
 #[test]
 fn every_example_needs_the_library_on_an_old_kernel() {
@@ -16,8 +13,7 @@ fn every_example_needs_the_library_on_an_old_kernel() {
     assert!(examples.len() >= 6, "{examples:?}");
     for example in examples {
         let program = Artifacts::get().example(&example);
-        let alone =
-            Command::new(&program).env_remove("LD_PRELOAD").output().expect("the example runs");
+        let alone = alone(&program, &[]);
         if native {
             assert!(alone.status.success(), "{example}: {alone:?}");
         } else {
@@ -29,10 +25,8 @@ fn every_example_needs_the_library_on_an_old_kernel() {
         }
         for source in SOURCES {
             for mode in ["auto", "emulate"] {
-                let run = Preload::new(&program)
-                    .setting("MODE", mode)
-                    .setting("VMA_SOURCE", source)
-                    .output();
+                let settings = [("MODE", mode), ("VMA_SOURCE", source)];
+                let run = Preload::new(&program).settings(&settings).output();
                 assert!(run.status.success(), "{example}, {mode}, {source}: {run:?}");
                 assert!(
                     !native || run.stdout == alone.stdout,
@@ -52,14 +46,15 @@ fn traces_the_call_with_its_parts_gaps_and_caller() {
     let calls = trace.calls();
     let [call] = calls.as_slice() else { panic!("one call: {calls:?}") };
     assert_eq!((call.outcome, call.flags, call.result as u64), (Outcome::Emulated, 3, call.new));
-    let program = trace.records.iter().find_map(|record| match record {
-        Record::Module(module) if (module.start..module.end).contains(&call.caller) => Some(module),
-        _ => None,
-    });
-    assert!(program.is_some(), "the caller {:x} is in a recorded module", call.caller);
+    let is_of = |module: &&Module| (module.start..module.end).contains(&call.caller);
+    assert!(
+        records!(trace, Module).any(|it| is_of(&it)),
+        "the caller {:x} is in a recorded module",
+        call.caller
+    );
 
     let mut at = call.old;
-    let mut kept = 0;
+    let mut under_gaps = 0;
     for record in &trace.records {
         match record {
             Record::Part(part) => {
@@ -69,13 +64,13 @@ fn traces_the_call_with_its_parts_gaps_and_caller() {
             Record::Gap(gap) => {
                 assert_eq!(gap.start, at);
                 at = gap.end;
-                kept += u32::from(gap.under == mremap_trace::Under::Mapped);
+                under_gaps += u32::from(gap.under == mremap_trace::Under::Mapped);
             }
             _ => {}
         }
     }
     assert_eq!(at, call.old + call.old_len, "to the end of the range");
-    assert!(kept > 0, "another mapping is under a gap");
+    assert!(under_gaps > 0, "another VMA is under a gap");
 }
 
 #[test]
@@ -94,7 +89,7 @@ fn auto_forwards_moves_on_a_kernel_with_the_feature() {
 
 /// A program that moves nothing and says nothing. Not `/bin/true`: in a guest that is static.
 fn idle_program() -> Preload {
-    Preload::new(Artifacts::get().fixture("idle"))
+    Preload::fixture("idle")
 }
 
 #[test]
@@ -111,16 +106,10 @@ fn reports_a_bad_setting_in_one_line_and_uses_the_default() {
 
 #[test]
 fn reports_an_unusable_trace_directory_in_one_line() {
-    let run = Preload::new(Artifacts::get().fixture("idle"))
-        .args(&["2"])
-        .setting("TRACE", "/nowhere/at/all")
-        .output();
+    let run = Preload::fixture("idle").args(&["2"]).setting("TRACE", "/nowhere/at/all").output();
     assert_eq!(run.status.code(), Some(2), "its own status");
-    let complaints: Vec<String> = text(&run.stderr)
-        .lines()
-        .filter(|line| line.starts_with("mremap-shim: "))
-        .map(str::to_owned)
-        .collect();
-    assert_eq!(complaints.len(), 1, "{run:?}");
-    assert!(complaints[0].contains("no trace: "), "{run:?}");
+    let printed = text(&run.stderr);
+    let lines: Vec<&str> =
+        printed.lines().filter(|line| line.starts_with("mremap-shim: ")).collect();
+    assert!(matches!(lines[..], [line] if line.contains("no trace: ")), "{run:?}");
 }

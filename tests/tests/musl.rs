@@ -7,7 +7,7 @@ use std::process::Command;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace, is_guest, traces_in};
+use mremap_tests::preload::{Preload, alone, is_guest, sum_of_calls, traces_in};
 use mremap_tests::said::{calls_made, text};
 use tempfile::TempDir;
 
@@ -47,10 +47,6 @@ impl Musl {
     }
 }
 
-fn recorded(traces: &[Trace]) -> u64 {
-    traces.iter().map(Trace::calls_and_losses).sum()
-}
-
 #[test]
 fn examples_run_as_without_the_library() {
     let Some(musl) = Musl::new() else { return };
@@ -58,13 +54,13 @@ fn examples_run_as_without_the_library() {
     for example in ["compacting_heap", "neighbour_under_gap", "relocatable_arena", "snapshot"] {
         for flags in [&[][..], &["-no-pie"][..]] {
             let program = musl.compile(&format!("examples/{example}.c"), flags);
-            let alone = Command::new(&program).output().expect("the example runs");
+            let alone = alone(&program, &[]);
             for mode in ["auto", "emulate"] {
                 let run = || Preload::new(&program).setting("MODE", mode);
                 let untraced = run().output();
                 assert!(untraced.status.success(), "{example}, {mode}: {untraced:?}");
                 let (output, traces) = run().traced_with_children();
-                assert!(recorded(&traces) > 0, "{example}, {mode}: {output:?}");
+                assert!(sum_of_calls(&traces) > 0, "{example}, {mode}: {output:?}");
                 // Without the library the kernel may lack the move.
                 if alone.status.success() {
                     assert_eq!((&untraced, &output), (&alone, &alone), "{example}, {mode}");
@@ -81,7 +77,7 @@ fn check(program: &Path, arguments: &[&str]) {
         calls_made(&run().output());
         let (output, traces) = run().traced_with_children();
         let name = program.display();
-        assert_eq!(recorded(&traces), calls_made(&output), "{name} {arguments:?}, {mode}");
+        assert_eq!(sum_of_calls(&traces), calls_made(&output), "{name} {arguments:?}, {mode}");
     }
 }
 
@@ -106,7 +102,7 @@ fn works_in_constructors_of_loaded_libraries() {
         let (output, traces) =
             Preload::new(&plugins).args(&arguments).setting("MODE", mode).traced_with_children();
         // musl unloads nothing: the plugin's last calls come after the count.
-        assert!(recorded(&traces) >= calls_made(&output), "{mode}: {output:?}");
+        assert!(sum_of_calls(&traces) >= calls_made(&output), "{mode}: {output:?}");
     }
 }
 
@@ -142,7 +138,7 @@ fn records_reallocations_in_a_patched_libc_or_says_why_not() {
     let libc = fs::read(loader).expect("musl is installed");
     if libc.windows(KNOWN.len()).any(|bytes| bytes == KNOWN.as_bytes()) {
         assert_eq!(text(&output.stderr), "");
-        assert!(recorded(&traces_in(traces.path())) > 100);
+        assert!(sum_of_calls(&traces_in(traces.path())) > 100);
     } else {
         let why = "the code of libc's mremap is unknown\n";
         let said = text(&output.stderr);
@@ -164,7 +160,7 @@ fn run_traces_a_program_linked_with_musl() {
         .output()
         .expect("the analyzer runs");
     assert_eq!(text(&output.stdout), "busy: 10 calls\n", "{output:?}");
-    assert_eq!(recorded(&traces_in(traces.path())), 10);
+    assert_eq!(sum_of_calls(&traces_in(traces.path())), 10);
 }
 
 #[test]
@@ -179,5 +175,5 @@ fn a_program_of_another_libc_starts_another_one() {
         .traced_with_children();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stdout), "busy: 10 calls\ndone\n");
-    assert_eq!(recorded(&traces), 10);
+    assert_eq!(sum_of_calls(&traces), 10);
 }

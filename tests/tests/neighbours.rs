@@ -8,19 +8,12 @@ use std::process::{Command, Output};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace};
+use mremap_tests::preload::{Preload, Trace, sum_of_calls};
 use mremap_tests::said::text;
-
-/// A library in Debian's directory for this architecture.
-fn library(name: &str, package: &str) -> Option<PathBuf> {
-    let directory = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    need::file(&format!("{directory}/{name}"), package)
-}
 
 fn assert_same_calls(output: &Output, traces: &[Trace], calls: u64, what: &str) {
     assert!(output.status.success(), "{what}: {output:?}");
-    let seen: u64 = traces.iter().map(Trace::calls_and_losses).sum();
-    assert_eq!(seen, calls, "{what}: {output:?}");
+    assert_eq!(sum_of_calls(traces), calls, "{what}: {output:?}");
 }
 
 /// The number of calls in memusage's line `mremap|  N  ...`, which is coloured.
@@ -31,15 +24,13 @@ fn calls_in_table(table: &str) -> Option<u64> {
 }
 
 #[test]
-fn glibcs_profiler_sees_every_call_before_and_behind_us() {
-    let Some(memusage) = library("libmemusage.so", "libc6") else {
+fn glibcs_profiler_sees_every_call_before_and_after_us() {
+    let Some(memusage) = need::library("libmemusage.so", "libc6") else {
         return;
     };
-    let memusage = memusage.as_path();
-    for (before, behind) in [(vec![memusage], vec![]), (vec![], vec![memusage])] {
-        let mut run = Preload::new(Artifacts::get().fixture("busy"))
-            .args(&["1", "1000"])
-            .beside(&before, &behind);
+    let memusage = &[memusage.as_path()][..];
+    for (before, after) in [(memusage, &[][..]), (&[][..], memusage)] {
+        let mut run = Preload::fixture("busy").args(&["1", "1000"]).with_libraries(before, after);
         run.command().env("MEMUSAGE_TRACE_MMAP", "yes");
         let (output, trace) = run.traced();
         assert_same_calls(&output, &[trace], 1000, "ours");
@@ -84,7 +75,8 @@ fn sanitized_programs_run_with_their_library_first() {
             continue;
         };
         for mode in ["auto", "emulate"] {
-            let mut run = Preload::new(&program).setting("MODE", mode).beside(&[&runtime], &[]);
+            let mut run =
+                Preload::new(&program).setting("MODE", mode).with_libraries(&[&runtime], &[]);
             // The leak checker reads all data of every library.
             run.command().env("ASAN_OPTIONS", "detect_leaks=1");
             let (output, trace) = run.traced();
@@ -96,12 +88,12 @@ fn sanitized_programs_run_with_their_library_first() {
 #[test]
 fn works_with_a_library_that_wraps_dlsym() {
     let relay = Artifacts::get().fixture("libdlsym_relay.so");
-    let relay = relay.as_path();
-    for (before, behind) in [(vec![relay], vec![]), (vec![], vec![relay])] {
-        let (output, traces) = Preload::new(Artifacts::get().fixture("children"))
+    let relay = &[relay.as_path()][..];
+    for (before, after) in [(relay, &[][..]), (&[][..], relay)] {
+        let (output, traces) = Preload::fixture("children")
             .args(&["fork", "2"])
             .setting("MODE", "emulate")
-            .beside(&before, &behind)
+            .with_libraries(before, after)
             .traced_with_children();
         assert_same_calls(&output, &traces, 16, "a wrapper of dlsym");
     }

@@ -5,12 +5,9 @@
 //! The cases assume pages of 4 KiB and the limits of x86-64.
 #![cfg(target_arch = "x86_64")]
 
-use std::process::Command;
-
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, kernel_moves_several_vmas};
-
-const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
+use mremap_tests::preload::{Preload, alone, kernel_is, kernel_moves_several_vmas};
+use mremap_tests::said::{SOURCES, text};
 
 /// Made by Linux 6.18 itself, the same on 6.17: `mremap-oracle transcript --seed 1 --cases 150`.
 const TRANSCRIPT: &str = include_str!("../transcripts/oracle.txt");
@@ -26,10 +23,6 @@ fn cases(text: &str) -> Vec<&str> {
     let mut starts: Vec<usize> = text.match_indices("case ").map(|(at, _)| at).collect();
     starts.push(text.len());
     starts.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
-}
-
-fn kernel_is(series: &str) -> bool {
-    std::env::var("MREMAP_KERNEL").is_ok_and(|kernel| kernel == series)
 }
 
 /// Since 6.11; before, the source `query` falls back to probing.
@@ -58,8 +51,7 @@ fn reproduces_the_transcript_of_a_kernel_with_the_feature() {
     let kernel_can = |case: &str| !kernel_is("5.10") || !case.contains(DONTUNMAP_OF_FILES);
     let mut expected = TRANSCRIPT.to_owned();
     if kernel_moves_several_vmas() {
-        let native = Command::new(&program).args(ARGUMENTS).env_remove("LD_PRELOAD").output();
-        let native = String::from_utf8_lossy(&native.expect("the oracle runs").stdout).into_owned();
+        let native = text(&alone(&program, &ARGUMENTS).stdout);
         // 7.3 lets less memory be read from outside, so that its transcript differs: there the
         // emulation is compared with the kernel itself.
         if kernel_is("7.3") {
@@ -71,17 +63,15 @@ fn reproduces_the_transcript_of_a_kernel_with_the_feature() {
     for source in SOURCES {
         let run = Preload::new(&program)
             .args(&ARGUMENTS)
-            .setting("MODE", "emulate")
-            .setting("VMA_SOURCE", source)
+            .settings(&[("MODE", "emulate"), ("VMA_SOURCE", source)])
             .output();
         assert!(run.status.success(), "{source}: {run:?}");
         let sees_names = source != "bisect" && (source != "query" || kernel_answers_queries());
         let source_can =
             |case: &str| sees_names || !DRIVERS_OWN.iter().any(|name| case.contains(name));
-        let compared =
-            assert_same(source, &expected, &String::from_utf8_lossy(&run.stdout), |case| {
-                kernel_can(case) && source_can(case)
-            });
+        let compared = assert_same(source, &expected, &text(&run.stdout), |case| {
+            kernel_can(case) && source_can(case)
+        });
         assert!(compared > 50, "{source}: only {compared} cases");
     }
 }

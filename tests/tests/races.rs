@@ -4,28 +4,12 @@
 use std::fs;
 use std::process::Command;
 
-use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, is_guest, kernel_moves_several_vmas};
-use mremap_tests::said::{assert_says, text};
-use mremap_trace::Record;
+use mremap_tests::records;
+use mremap_tests::said::{SOURCES, assert_moves_say, assert_says, text};
 
-const SOURCES: [&str; 4] = ["auto", "query", "maps", "bisect"];
-
-/// Runs a program natively where the kernel has the feature, then emulated with every VMA source.
 fn check(fixture: &str, arguments: &[&str], expected: &str) {
-    let program = Artifacts::get().fixture(fixture);
-    if kernel_moves_several_vmas() {
-        let native = Command::new(&program).args(arguments).env_remove("LD_PRELOAD").output();
-        assert_says("natively", expected, &native.expect("the fixture runs"));
-    }
-    for source in SOURCES {
-        assert_says(source, expected, &emulated(fixture, arguments, source).output());
-    }
-}
-
-fn emulated(fixture: &str, arguments: &[&str], source: &str) -> Preload {
-    let program = Preload::new(Artifacts::get().fixture(fixture));
-    program.args(arguments).setting("MODE", "emulate").setting("VMA_SOURCE", source)
+    assert_moves_say(fixture, arguments, expected, &SOURCES);
 }
 
 const MOVED: &str = "moved, errno 0: 24 pages arrived, 0 left\n";
@@ -54,7 +38,7 @@ fn reserves_the_target_of_a_refused_part() {
 
 /// The kernel's own move leaves no hole.
 #[test]
-fn never_moves_over_memory_that_another_thread_has_mapped_meanwhile() {
+fn never_moves_over_memory_that_another_thread_has_just_mapped() {
     let rules = [
         ("hole_taken", "failed, errno 14: 8 pages arrived, 16 left\n"),
         ("one_hole_taken", "failed, errno 14: 0 pages arrived, 24 left\n"),
@@ -71,13 +55,9 @@ fn never_moves_over_memory_that_another_thread_has_mapped_meanwhile() {
 
 #[test]
 fn a_lost_race_is_reported_in_the_trace() {
-    let (output, trace) = emulated("races", &["hole_taken"], "auto").traced();
+    let (output, trace) = Preload::emulated("races", &["hole_taken"], "auto").traced();
     assert!(output.status.success(), "{output:?}");
-    let texts = trace.records.iter().filter_map(|record| match record {
-        Record::Text(bytes) => Some(bytes),
-        _ => None,
-    });
-    let said = texts.fold(String::new(), |said, bytes| said + &text(bytes));
+    let said = records!(trace, Text).fold(String::new(), |said, bytes| said + &text(bytes));
     assert_eq!(said.contains("lost a race"), !kernel_moves_several_vmas(), "{said}");
 }
 
@@ -87,7 +67,7 @@ fn a_lost_race_is_reported_in_the_trace() {
 #[test]
 fn a_part_that_another_thread_unmaps_becomes_a_gap() {
     for source in SOURCES {
-        let run = emulated("races", &["part_unmapped"], source).output();
+        let run = Preload::emulated("races", &["part_unmapped"], source).output();
         assert_says(source, "moved, errno 0: 16 pages arrived, 0 left\n", &run);
     }
 }
@@ -111,7 +91,7 @@ fn a_move_resolves_no_path_of_the_host() {
     for source in ["auto", "maps"] {
         let directory = tempfile::tempdir().expect("a directory to mount on");
         let path = directory.path().to_str().expect("UTF-8");
-        let mut run = emulated("own_mount", &[path], source);
+        let mut run = Preload::emulated("own_mount", &[path], source);
         let timed = Command::new("timeout")
             .args(["-s", "KILL", "20"])
             .arg(run.command().get_program())
@@ -128,7 +108,7 @@ fn waits_no_longer_than_100_ms_for_a_move_that_was_left() {
     for source in ["auto", "maps"] {
         let directory = tempfile::tempdir().expect("a directory for the trace");
         let path = directory.path().to_str().expect("UTF-8");
-        let run = emulated("left_move", &[path], source).setting("TRACE", path).output();
+        let run = Preload::emulated("left_move", &[path], source).setting("TRACE", path).output();
         assert_says(source, "the other thread moved\n", &run);
     }
 }
@@ -138,7 +118,7 @@ fn waits_no_longer_than_100_ms_for_a_move_that_was_left() {
 fn probes_charge_no_memory_to_the_commit_limit() {
     let is_new = kernel_moves_several_vmas();
     if is_guest() && !is_new {
-        let run = emulated("commit_limit", &["3000"], "auto").output();
+        let run = Preload::emulated("commit_limit", &["3000"], "auto").output();
         assert_says("auto", "0 refused\n", &run);
     }
     let setting = fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap_or_default();

@@ -1,10 +1,9 @@
 //! Calls of `mremap` are seen through every symbol, and other calls of the hooked functions are
 //! unchanged.
 
-use std::process::Command;
-
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::Preload;
+use mremap_tests::preload::{Preload, alone};
+use mremap_tests::said::text;
 
 /// The number of `mremap` calls in `reach.c`.
 const CALLS: usize = 7;
@@ -14,17 +13,13 @@ fn sees_calls_through_every_symbol_and_changes_no_other() {
     let program = Artifacts::get().fixture("reach");
     let plugin = Artifacts::get().fixture("libreach_plugin.so");
     let plugin = plugin.to_str().expect("a path in UTF-8");
-    let alone = Command::new(&program)
-        .arg(plugin)
-        .env_remove("LD_PRELOAD")
-        .output()
-        .expect("the fixture runs");
-    let expected = String::from_utf8_lossy(&alone.stdout);
+    let alone = alone(&program, &[plugin]);
+    let expected = text(&alone.stdout);
     // Older kernels lack MREMAP_DONTUNMAP with a hint, and the fixture prints so in both runs.
     assert!(expected.lines().count() >= 13, "{alone:?}");
     for mode in ["auto", "emulate", "passthrough"] {
         let (run, trace) = Preload::new(&program).args(&[plugin]).setting("MODE", mode).traced();
-        assert_eq!(String::from_utf8_lossy(&run.stdout), expected, "{mode}: {run:?}");
+        assert_eq!(text(&run.stdout), expected, "{mode}: {run:?}");
         assert_eq!(trace.calls().len(), CALLS, "{mode}: {:#x?}", trace.calls());
         assert!(
             trace.calls().iter().all(|call| call.caller != 0),

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Trace, traces_in};
+use mremap_tests::records;
 use mremap_tests::said::text;
-use mremap_trace::{Outcome, Record};
+use mremap_trace::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// `mremap-analyzer run --reach all --mode emulate OPTIONS -- FIXTURE ARGUMENTS`.
@@ -38,15 +39,13 @@ fn emulates_the_move_of_a_static_program_and_records_it() {
     let [call] = trace.calls()[..] else { panic!("one call: {:?}", trace.calls()) };
     assert_eq!(call.outcome, Outcome::Emulated);
     assert_eq!(call.result as u64, call.new);
-    let count = |wanted: fn(&Record) -> bool| trace.records.iter().filter(|r| wanted(r)).count();
-    assert_eq!(count(|record| matches!(record, Record::Part(_))), 5);
-    assert_eq!(count(|record| matches!(record, Record::Gap(_))), 2);
-    assert_eq!(count(|record| matches!(record, Record::Summary(_))), 1);
-    assert!(count(|record| matches!(record, Record::Module(_))) > 0, "its code has a name");
+    assert_eq!((records!(trace, Part).count(), records!(trace, Gap).count()), (5, 2));
+    assert_eq!(records!(trace, Summary).count(), 1);
+    assert!(records!(trace, Module).count() > 0, "its code has a name");
 }
 
 #[test]
-fn no_child_finds_half_of_a_moved_range() {
+fn no_child_finds_a_half_moved_range() {
     let output = output(&[], "static_torn", &["2"]);
     let said = text(&output.stdout);
     assert!(output.status.success(), "{output:?}");
@@ -105,7 +104,7 @@ fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {
         }
         thread::sleep(Duration::from_millis(10));
     }
-    panic!("nothing for ten seconds");
+    panic!("waited for ten seconds");
 }
 
 /// The first child of a process that has executed the fixture.

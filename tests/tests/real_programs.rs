@@ -1,4 +1,4 @@
-//! Programs of others that call `mremap`: output, status and number of calls must be the same
+//! Other projects' programs that call `mremap`: output, status and number of calls must be the same
 //! without the library and under it, in every mode. strace counts the calls.
 
 use std::fs;
@@ -7,36 +7,8 @@ use std::process::{Command, Output};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace};
-
-/// Counts the calls in a log of `strace -f`, where another thread may split a call into two lines.
-fn count_calls(log: &str) -> usize {
-    log.lines().filter(|line| line.contains("mremap(")).count()
-}
-
-/// Runs a program under strace with environment variables; returns its number of calls.
-fn run_under_strace(
-    strace: &Path,
-    settings: &[(&str, &str)],
-    program: &Path,
-    arguments: &[&str],
-) -> (Output, usize) {
-    let directory = tempfile::tempdir().expect("a directory");
-    let log = directory.path().join("strace.log");
-    let mut command = Command::new(strace);
-    command.args(["-f", "-e", "trace=mremap", "-o"]).arg(&log);
-    for (name, value) in settings {
-        command.arg("-E").arg(format!("{name}={value}"));
-    }
-    let output = command
-        .arg(program)
-        .args(arguments)
-        .current_dir(directory.path())
-        .output()
-        .expect("strace runs");
-    let log = fs::read_to_string(&log).expect("strace wrote its log");
-    (output, count_calls(&log))
-}
+use mremap_tests::preload::{Preload, Trace, sum_of_calls};
+use mremap_tests::strace;
 
 /// Runs a program with a trace in an empty directory.
 fn run_traced(mode: &str, program: &Path, arguments: &[&str]) -> (Output, Vec<Trace>) {
@@ -46,35 +18,26 @@ fn run_traced(mode: &str, program: &Path, arguments: &[&str]) -> (Output, Vec<Tr
     run.traced_with_children()
 }
 
-fn assert_same(got: &Output, expected: &Output, what: &str) {
-    assert_eq!(got.status, expected.status, "{what}: {got:?}");
-    assert_eq!(got.stdout, expected.stdout, "{what}");
-    assert_eq!(got.stderr, expected.stderr, "{what}");
-}
-
 /// Runs a program without the library, in every mode with a trace, and in `emulate` under strace.
 fn check(program: &Path, arguments: &[&str]) {
     let Some(strace) = need::program("strace", "strace") else {
         return;
     };
     let name = program.display();
-    let (alone, calls) = run_under_strace(&strace, &[], program, arguments);
+    let (alone, calls) = strace::count_calls(&strace, Command::new(program).args(arguments));
     assert!(alone.status.success(), "{name} {arguments:?}: {alone:?}");
     assert!(calls > 0, "{name} {arguments:?} calls mremap: {alone:?}");
 
     for mode in ["passthrough", "auto", "emulate"] {
         let (output, traces) = run_traced(mode, program, arguments);
-        assert_same(&output, &alone, mode);
+        assert_eq!(output, alone, "{mode}");
         let recorded: usize = traces.iter().map(|trace| trace.calls().len()).sum();
         assert_eq!(recorded, calls, "{name}, {mode}: calls in the traces");
-        let with_losses: u64 = traces.iter().map(Trace::calls_and_losses).sum();
-        assert_eq!(with_losses, calls as u64, "{name}, {mode}: nothing is lost");
+        assert_eq!(sum_of_calls(&traces), calls as u64, "{name}, {mode}: nothing is lost");
     }
-    let shim = Artifacts::get().shim();
-    let settings =
-        [("LD_PRELOAD", shim.to_str().expect("a path in UTF-8")), ("MREMAP_SHIM_MODE", "emulate")];
-    let (output, calls_of_kernel) = run_under_strace(&strace, &settings, program, arguments);
-    assert_same(&output, &alone, "emulate under strace");
+    let mut run = Preload::new(program).args(arguments).setting("MODE", "emulate");
+    let (output, calls_of_kernel) = strace::count_calls(&strace, run.command());
+    assert_eq!(output, alone, "emulate under strace");
     // None of these programs uses MREMAP_FIXED, so every call is forwarded.
     assert_eq!(calls_of_kernel, calls, "{name}: calls that reached the kernel");
 }

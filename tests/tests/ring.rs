@@ -9,7 +9,6 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, trace_files};
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, header};
 use mremap_trace::{ChunkHeader, Header, Record, Slot};
@@ -79,7 +78,7 @@ impl Kept {
 }
 
 fn start(traces: &Path, calls_each: u64, size: &str, started: &[&str]) -> Child {
-    Preload::new(Artifacts::get().fixture("numbered"))
+    Preload::fixture("numbered")
         .args(&[&THREADS.to_string(), &calls_each.to_string()])
         .args(started)
         .setting("TRACE_SIZE", size)

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Trace, traces_in};
+use mremap_tests::preload::{sum_of_calls, traces_in};
 use mremap_tests::said::text;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
@@ -53,8 +53,11 @@ fn check_signal(signal: Signal, send: impl Fn(Pid)) {
     let status = child.wait().expect("it ends");
     assert_eq!(status.code(), Some(40 + number), "{said}");
     assert!(said.contains("mremap-analyzer report "), "{said}");
-    let calls: u64 = traces_in(&traces).iter().map(Trace::calls_and_losses).sum();
-    assert_eq!(calls, 2 * CALLS_OF_A_STAGE, "calls before and after the signal");
+    assert_eq!(
+        sum_of_calls(&traces_in(&traces)),
+        2 * CALLS_OF_A_STAGE,
+        "calls before and after the signal"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Random torture: threads, forks from everywhere, vfork, exec, signals whose handlers move ranges,
-//! libraries that come and go, ends of every kind. The program checks its own memory and counts its
+//! libraries that are loaded and unloaded, exits of every kind. The program checks its own memory and counts its
 //! own calls; the traces must hold each of them once, as a record or as a loss, and nothing else.
 //! Seconds in a usual run; `cargo xtask test --torture SECONDS` for more.
 
@@ -17,10 +17,11 @@ use mremap_tests::preload::{
 };
 use mremap_trace::Call;
 
-/// How long one round goes on making processes.
+/// How long one round makes processes.
 const ROUND: Duration = Duration::from_secs(4);
 
-/// How long after that its last process may take to end, on a busy machine: then it has hung.
+/// How long the last process may take to end after that, on a busy machine. After that it counts as
+/// hanging.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One combination of settings, in the order of [`NAMES`].
@@ -79,7 +80,7 @@ fn number_of(call: &Call) -> Option<(u32, u32)> {
     (call.old & 1 == 1).then_some(((number >> 32) as u32, number as u32))
 }
 
-/// Every call is in the traces of its process, none twice, and none that nobody has made.
+/// Every call is in the traces of its process, none twice, and no other call is.
 fn reconcile(accounts: &[Account], traces: &[Trace]) -> u64 {
     let mut of_pid: BTreeMap<u64, Calls> = BTreeMap::new();
     for account in accounts {
@@ -94,7 +95,7 @@ fn reconcile(accounts: &[Account], traces: &[Trace]) -> u64 {
         for number in trace.calls().iter().filter_map(number_of) {
             let account = accounts[number.0 as usize];
             assert_eq!(account.pid, pid, "call {number:?} is in the trace of another process");
-            assert!(u64::from(number.1) < account.begun, "nobody has made call {number:?}");
+            assert!(u64::from(number.1) < account.begun, "no process has made call {number:?}");
             assert!(numbers.insert(number), "call {number:?} was recorded twice");
         }
     }
@@ -153,14 +154,12 @@ fn run_round(seed: u64, settings: Settings) {
     let (traces, ledger) = (directory.path().join("traces"), directory.path().join("ledger"));
     fs::create_dir(&traces).expect("a directory");
     let fixture = |name| Artifacts::get().fixture(name);
-    let mut run = Preload::new(fixture("torture")).setting("TRACE", &traces);
-    for (name, value) in NAMES.iter().zip(settings) {
-        run = run.setting(name, value);
-    }
+    let settings_by_name: Vec<_> = NAMES.into_iter().zip(settings).collect();
+    let mut run = Preload::fixture("torture").setting("TRACE", &traces).settings(&settings_by_name);
     let command = run.command();
     command.arg(ROUND.as_secs().to_string()).arg(seed.to_string());
     command.args([&ledger, &fixture("libtorture_plugin.so")]);
-    // Else malloc's own calls would be in the traces as well, and in nobody's account.
+    // Otherwise malloc's own calls would be in the traces, but in no account.
     command.env("MALLOC_MMAP_MAX_", "0");
     let mut child = command.process_group(0).spawn().expect("the fixture runs");
     let status = await_end(&mut child);
@@ -182,15 +181,15 @@ fn setting(name: &str) -> Option<u64> {
 fn records_every_call_once_or_counts_it_as_lost() {
     let seconds = setting("MREMAP_TORTURE_SECONDS").unwrap_or(if is_guest() { 1 } else { 16 });
     let end = Instant::now() + Duration::from_secs(seconds);
-    // Another one each time. It is printed: MREMAP_TORTURE_SEED repeats it, as far as threads can
-    // be made to.
+    // A new seed each time. It is printed; MREMAP_TORTURE_SEED repeats the run, up to the order in
+    // which threads run.
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = clock.expect("a time after 1970").as_millis() as u64;
     let first = setting("MREMAP_TORTURE_SEED").unwrap_or(now);
-    // Where nothing is emulated, the kernel has to be able to do what is asked.
-    let is_served =
+    // Where nothing is emulated, the kernel itself must move several VMAs.
+    let is_possible =
         |settings: &Settings| settings[0] != "passthrough" || kernel_moves_several_vmas();
-    let rounds: Vec<Settings> = ROUNDS.into_iter().filter(is_served).collect();
+    let rounds: Vec<Settings> = ROUNDS.into_iter().filter(is_possible).collect();
     for seed in first.. {
         run_round(seed, rounds[seed as usize % rounds.len()]);
         if Instant::now() >= end {

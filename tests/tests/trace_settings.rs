@@ -1,12 +1,11 @@
-//! What the settings of the trace promise: which calls are kept, whose, and what is said of those
-//! that are not.
+//! The settings of the trace: which calls of which programs are recorded, and how the others are
+//! counted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, Trace, is_guest};
+use mremap_tests::preload::{Preload, Trace, is_guest, traces_in};
+use mremap_tests::records;
 use mremap_trace::Record;
 
 const THREADS: usize = 4;
@@ -16,18 +15,7 @@ fn calls() -> usize {
     if is_guest() { 4_000 } else { 20_000 }
 }
 
-/// The traces in a directory, by process.
-fn traces_in(directory: &Path) -> BTreeMap<u32, Trace> {
-    let files = fs::read_dir(directory).expect("the trace's directory is readable");
-    files
-        .map(|file| {
-            let bytes = fs::read(file.expect("a file").path()).expect("the trace is readable");
-            let trace = Trace::read(&bytes);
-            (trace.header.pid, trace)
-        })
-        .collect()
-}
-
+/// The traces of `churn.c`, by process.
 fn churn(then: &str, settings: &[(&str, &str)]) -> BTreeMap<u32, Trace> {
     churn_calls(calls(), then, settings)
 }
@@ -35,16 +23,14 @@ fn churn(then: &str, settings: &[(&str, &str)]) -> BTreeMap<u32, Trace> {
 fn churn_calls(calls: usize, then: &str, settings: &[(&str, &str)]) -> BTreeMap<u32, Trace> {
     let directory = tempfile::tempdir().expect("a directory for the trace");
     let (threads, calls) = (THREADS.to_string(), calls.to_string());
-    let mut preload = Preload::new(Artifacts::get().fixture("churn"))
+    let output = Preload::fixture("churn")
         .args(&[&threads, &calls, then])
-        .setting("TRACE", directory.path());
-    for (name, value) in settings {
-        preload = preload.setting(name, value);
-    }
-    let output = preload.output();
+        .setting("TRACE", directory.path())
+        .settings(settings)
+        .output();
     assert!(output.status.success(), "{settings:?}: {output:?}");
     assert!(output.stderr.is_empty(), "{settings:?}: {output:?}");
-    traces_in(directory.path())
+    traces_in(directory.path()).into_iter().map(|trace| (trace.header.pid, trace)).collect()
 }
 
 fn only(traces: BTreeMap<u32, Trace>) -> Trace {
@@ -67,8 +53,10 @@ fn counts_every_call_as_recorded_or_lost() {
             let overwrites = keep == "last" && size != "64M";
             assert_eq!(header.lost_overwritten > 0, overwrites, "{keep}, {size}: {header:?}");
             assert!(kept > 300, "{keep}, {size}: {kept} calls kept");
-            let modules = trace.records.iter().filter(|record| matches!(record, Record::Module(_)));
-            assert!(modules.count() >= 3, "{keep}, {size}: program, libc and loader are named");
+            assert!(
+                records!(trace, Module).count() >= 3,
+                "{keep}, {size}: program, libc and loader are named"
+            );
         }
     }
 }
@@ -113,23 +101,15 @@ fn records_only_the_programs_named() {
 #[test]
 fn records_the_frames_above_a_caller() {
     let trace = only(churn("exit", &[("STACK", "8"), ("TRACE_SIZE", "64K")]));
-    let stacks = trace.records.iter().filter_map(|record| match record {
-        Record::Stack(stack) => Some(stack),
-        _ => None,
-    });
-    let frames: Vec<_> = stacks.map(|stack| stack.frames[0]).collect();
+    let frames: Vec<_> = records!(trace, Stack).map(|stack| stack.frames[0]).collect();
     assert!(!frames.is_empty(), "each call has frames above its caller");
     assert!(frames.iter().all(|&frame| frame != 0));
 }
 
 fn check_that_callers_are_named(trace: &Trace) {
     for call in trace.calls() {
-        assert!(
-            trace.records.iter().any(
-                |record| matches!(record, Record::Module(module) if (module.start..module.end).contains(&call.caller))
-            ),
-            "{call:x?} came from a module that the trace names"
-        );
+        let is_named = records!(trace, Module).any(|it| (it.start..it.end).contains(&call.caller));
+        assert!(is_named, "{call:x?} came from a module that the trace names");
     }
 }
 
@@ -137,14 +117,14 @@ fn check_that_callers_are_named(trace: &Trace) {
 fn names_late_code_at_its_first_call() {
     let plugin = Artifacts::get().fixture("libreach_plugin.so");
     let plugin = plugin.to_str().expect("a path in UTF-8");
-    let (_, trace) = Preload::new(Artifacts::get().fixture("reach")).args(&[plugin]).traced();
+    let (_, trace) = Preload::fixture("reach").args(&[plugin]).traced();
     check_that_callers_are_named(&trace);
 }
 
 #[test]
 fn names_late_code_in_a_childs_trace() {
     let plugin = Artifacts::get().fixture("libreach_plugin.so");
-    let (output, traces) = Preload::new(Artifacts::get().fixture("late_code_in_child"))
+    let (output, traces) = Preload::fixture("late_code_in_child")
         .args(&[plugin.to_str().expect("a path in UTF-8")])
         .traced_with_children();
     assert!(output.status.success(), "{output:?}");
@@ -182,10 +162,7 @@ fn reports_a_long_exposure_once() {
     if is_guest() {
         return;
     }
-    let (_, trace) = Preload::new(Artifacts::get().fixture("hard_rules"))
-        .args(&["sixty_five_thousand"])
-        .setting("MODE", "emulate")
-        .traced();
+    let (_, trace) = Preload::emulated("hard_rules", &["sixty_five_thousand"], "auto").traced();
     let reported = messages(&trace);
     let [reported] = &reported[..] else {
         panic!("one message: {reported:?}");

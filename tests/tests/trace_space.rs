@@ -6,15 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Output;
 
-use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files};
 use mremap_tests::said::{calls_made, text};
 use mremap_trace::Record;
 use mremap_trace::layout::{CHUNK_SIZE, VERSION_SHARED, header};
-
-/// Status of a fixture that this machine does not permit to do what it is for.
-const NOT_PERMITTED: i32 = 77;
 
 /// Output, trace and size on disk of a run of a fixture; nothing if this machine does not permit
 /// it.
@@ -27,15 +23,12 @@ struct Run {
 
 fn run(fixture: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Option<Run> {
     let directory = tempfile::tempdir().expect("a directory for the trace");
-    let mut run = Preload::new(Artifacts::get().fixture(fixture))
+    let output = Preload::fixture(fixture)
         .args(arguments)
-        .setting("TRACE", directory.path());
-    for (name, value) in settings {
-        run = run.setting(name, value);
-    }
-    let output = run.output();
-    if output.status.code() == Some(NOT_PERMITTED) {
-        need::skip(&format!("{fixture}: {}", text(&output.stderr).trim_end()));
+        .setting("TRACE", directory.path())
+        .settings(settings)
+        .output();
+    if !need::permission(fixture, &output) {
         return None;
     }
     assert!(output.status.success(), "{fixture} {arguments:?}: {output:?}");
@@ -70,8 +63,7 @@ fn address_space(output: &Output) -> u64 {
 #[test]
 fn maps_at_most_one_mebibyte_more_than_it_has_written() {
     const KIB_OF_HEADER: u64 = 16;
-    let untraced =
-        Preload::new(Artifacts::get().fixture("address_space")).args(&["unlimited", "1"]).output();
+    let untraced = Preload::fixture("address_space").args(&["unlimited", "1"]).output();
     for what in ["unlimited", "locked"] {
         for calls in [1, 40_000] {
             let Some(run) = run("address_space", &[what, &calls.to_string()], &[]) else { return };
@@ -109,7 +101,7 @@ fn takes_at_most_256_bytes_for_a_call_of_a_brief_thread() {
             let run = run("brief_threads", &arguments, &[]).expect("threads can always be made");
             let calls = threads * calls_each;
             assert_eq!(run.trace.calls().len(), calls, "{order}, {calls_each}: recorded");
-            // Beside the threads' records there are the modules, and chunks that were not filled.
+            // The modules, and chunks that were not filled, take space besides.
             let bytes = run.trace.header.chunks as usize * CHUNK_SIZE;
             assert!(
                 bytes <= 256 * calls + 20 * CHUNK_SIZE,
@@ -148,12 +140,12 @@ fn a_failed_filter_call_takes_no_space() {
     );
 }
 
-/// Thousands of calls of a thread under a filter, which may not ask for space.
+/// Thousands of calls of a thread under a filter, which may not allocate space.
 #[test]
 fn names_a_filter_as_the_reason_of_a_loss() {
     let Some(run) = run("filters", &["many-calls"], &[]) else { return };
     let header = run.trace.header;
     assert_eq!(run.trace.calls_and_losses(), calls_made(&run.output), "{header:?}");
-    assert!(run.trace.calls().len() > 60_000, "4 MiB are allocated ahead");
+    assert!(run.trace.calls().len() > 60_000, "4 MiB are allocated in advance");
     assert!(header.lost_filtered > 0 && header.lost_filtered == header.lost(), "{header:?}");
 }
