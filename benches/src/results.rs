@@ -1,6 +1,6 @@
 //! Keeps results: a JSON file and a table for each run, named by its date.
 
-use std::fs;
+use fs_err as fs;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -83,8 +83,7 @@ impl Results {
             [("json", serde_json::to_string_pretty(self)? + "\n"), ("txt", text.clone())]
         {
             let path = directory.join(format!("{name}.{extension}"));
-            fs::write(&path, content)
-                .with_context(|| format!("{}: cannot be written", path.display()))?;
+            fs::write(&path, content)?;
         }
         Ok(text)
     }
@@ -92,8 +91,7 @@ impl Results {
 
 /// The last results of the same CPU and kernel that have every suite of `new`.
 fn last(directory: &Path, new: &Results) -> Result<Option<Results>> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("{}: cannot be created", directory.display()))?;
+    fs::create_dir_all(directory)?;
     let entries =
         fs::read_dir(directory).with_context(|| format!("{}: unreadable", directory.display()))?;
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();

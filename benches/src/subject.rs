@@ -72,8 +72,7 @@ impl Subject {
     /// # Errors
     /// It cannot be created.
     pub fn trace_directory(&self) -> Result<tempfile::TempDir> {
-        std::fs::create_dir_all(&self.scratch)
-            .with_context(|| format!("{}: cannot be created", self.scratch.display()))?;
+        fs_err::create_dir_all(&self.scratch)?;
         Ok(tempfile::tempdir_in(&self.scratch)?)
     }
 

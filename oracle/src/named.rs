@@ -1,6 +1,6 @@
 //! Named cases, kept as files: rules that random cases rarely meet, and differences found before.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -12,8 +12,7 @@ use crate::case::{Case, Features};
 /// # Errors
 /// The directory cannot be read.
 pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(directory)
-        .with_context(|| format!("{}: cannot be read", directory.display()))?;
+    let entries = fs::read_dir(directory)?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
@@ -25,8 +24,7 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// It cannot be read, or is not a case.
 pub fn read(path: &Path) -> Result<Case> {
-    let text =
-        fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let text = fs::read_to_string(path)?;
     serde_json::from_str(&text).with_context(|| format!("{}: not a case", path.display()))
 }
 

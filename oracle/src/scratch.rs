@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 /// A directory of this process, removed on drop.
 #[derive(Debug)]
@@ -16,8 +16,7 @@ impl Scratch {
     /// It cannot be created.
     pub fn make() -> Result<Self> {
         let path = env::temp_dir().join(format!("mremap-oracle-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("{}: cannot be created", path.display()))?;
+        fs_err::create_dir_all(&path)?;
         Ok(Self(path))
     }
 }

@@ -3,10 +3,10 @@
 //! They are built at first use into `artifacts/` below cargo's target directory. A guest has no
 //! compiler: there `MREMAP_ARTIFACTS` names a directory that was filled before.
 
+use fs_err::{self as fs, File};
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -97,8 +97,7 @@ impl Artifacts {
         let root = target_directory(environment)?.join("artifacts");
         for directory in ["examples", "fixtures"] {
             let path = root.join(directory);
-            fs::create_dir_all(&path)
-                .with_context(|| format!("{}: cannot be created", path.display()))?;
+            fs::create_dir_all(&path)?;
         }
         let _lock = lock(&root.join(".lock"))?;
         let mut examples = build_rust(&root, environment, packages)?;
@@ -152,12 +151,13 @@ impl Artifacts {
     }
 }
 
-/// The repository.
-fn workspace() -> &'static Path {
+/// The repository's root.
+pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace")
 }
 
-fn cargo() -> Command {
+/// The cargo that runs this program, started in the repository's root.
+pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(workspace());
     command
@@ -177,12 +177,31 @@ fn target_directory(environment: &Environment) -> Result<PathBuf> {
     Ok(directory.into())
 }
 
-/// Waits until no other process builds. Dropping the file unlocks it.
-fn lock(path: &Path) -> Result<File> {
-    let file =
-        File::create(path).with_context(|| format!("{}: cannot be created", path.display()))?;
+/// Creates a file and locks it, waiting for other processes. Dropping the file unlocks it.
+///
+/// # Errors
+///
+/// It cannot be created or locked.
+pub fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path)?;
     file.lock().with_context(|| format!("{}: cannot be locked", path.display()))?;
     Ok(file)
+}
+
+/// Runs cargo with `--message-format` and returns its messages. Diagnostics go to stderr.
+///
+/// # Errors
+///
+/// Cargo cannot be run, or fails.
+pub fn cargo_messages(command: &mut Command) -> Result<Vec<Value>> {
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let output = command.output().context("cargo: cannot be run")?;
+    if !output.status.success() {
+        bail!("{command:?} failed; see above");
+    }
+    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let parse = |line| serde_json::from_slice(line).context("cargo: a message is not JSON");
+    lines.map(parse).collect()
 }
 
 /// Builds the Rust packages; returns the names of the examples among them.
@@ -193,20 +212,14 @@ fn build_rust(
 ) -> Result<BTreeSet<String>> {
     let mut command = cargo();
     command.envs(environment.iter().cloned());
-    command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--release"]);
     // The first build takes minutes, so cargo shows its progress.
     if root.join("libmremap_shim.so").exists() {
         command.arg("--quiet");
     }
     command.args(packages.iter().flat_map(|package| ["-p", package]));
-    let output = command.stderr(Stdio::inherit()).output().context("cargo build: cannot be run")?;
-    if !output.status.success() {
-        bail!("cargo build --release of {} failed; see above", packages.join(", "));
-    }
     let mut examples = BTreeSet::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let message: Value =
-            serde_json::from_str(line).context("cargo build: a message is not JSON")?;
+    for message in cargo_messages(&mut command)? {
         for product in products(&message) {
             let name = file_name(&product);
             let is_example = message["manifest_path"]
@@ -274,13 +287,12 @@ fn compile(source: &Path, output: &Path, environment: &Environment) -> Result<()
     if !status.success() {
         bail!("{}: does not compile; the command was {command:?}", source.display());
     }
-    fs::rename(&fresh, output).with_context(|| format!("{}: cannot be written", output.display()))
+    Ok(fs::rename(&fresh, output)?)
 }
 
 /// A program's own flags, from a first line `// cc: FLAGS`.
 fn extra_flags(source: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(source)
-        .with_context(|| format!("{}: cannot be read", source.display()))?;
+    let text = fs::read_to_string(source)?;
     let flags =
         text.lines().next().and_then(|line| line.strip_prefix("// cc:")).unwrap_or_default();
     Ok(flags.split_whitespace().map(str::to_owned).collect())
@@ -288,8 +300,7 @@ fn extra_flags(source: &Path) -> Result<Vec<String>> {
 
 /// Copies a file, unless the copy has the same length and time of change.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let source =
-        fs::metadata(from).with_context(|| format!("{}: built, but missing", from.display()))?;
+    let source = fs::metadata(from)?;
     let current = fs::metadata(to).ok();
     if current
         .is_some_and(|it| it.len() == source.len() && it.modified().ok() == source.modified().ok())
@@ -309,7 +320,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn remove_others(directory: &Path, keep: &BTreeSet<String>) -> Result<()> {
     for name in names(directory).into_iter().filter(|name| !keep.contains(name)) {
         let path = directory.join(name);
-        fs::remove_file(&path).with_context(|| format!("{}: cannot be removed", path.display()))?;
+        fs::remove_file(&path)?;
     }
     Ok(())
 }

@@ -2,9 +2,9 @@
 //! library, or part of the program. Signal handlers call `mremap` in the middle of an allocation.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use mremap_tests::artifacts::Artifacts;
+use mremap_tests::artifacts::{Artifacts, cargo, cargo_messages};
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, alone, sum_of_calls};
 use mremap_tests::records;
@@ -140,18 +140,11 @@ fn works_with_debugging_allocators() {
 
 /// Builds the example of this crate that contains jemalloc.
 fn build_on_jemalloc() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--features", "jemalloc", "--example", "on_jemalloc"])
-        .arg("--message-format=json-render-diagnostics")
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "the example builds");
-    let messages = text(&output.stdout);
-    let executable = messages.lines().find_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    let mut cargo = cargo();
+    cargo.args(["build", "--quiet", "-p", "mremap-tests"]);
+    cargo.args(["--features", "jemalloc", "--example", "on_jemalloc"]);
+    let messages = cargo_messages(&mut cargo).expect("the example builds");
+    let executable = messages.iter().find_map(|message| {
         let path = message["executable"].as_str()?;
         path.ends_with("/on_jemalloc").then(|| PathBuf::from(path))
     });

@@ -4,7 +4,7 @@
 //! The mirror's address is taken from the machine's apt configuration, and the suite's signature is
 //! checked with the machine's Debian keyring.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,8 +43,7 @@ impl Apt {
         }
         for directory in ["lists/partial", "cache/archives/partial"] {
             let path = home.join(directory);
-            fs::create_dir_all(&path)
-                .with_context(|| format!("{}: cannot be created", path.display()))?;
+            fs::create_dir_all(&path)?;
         }
         let source = format!(
             "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: {}\nTargets: Packages\n\
@@ -216,7 +215,7 @@ fn parse_stanza(stanza: &str) -> Option<Package> {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+    Ok(fs::write(path, text)?)
 }
 
 #[cfg(test)]

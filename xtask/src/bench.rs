@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: builds what is measured, runs the chosen suites of `benches/`, boots
 //! guests, and keeps the table below `benches/results/`.
 
-use std::fs;
+use fs_err as fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use mremap_benches::rounds::Series;
 use mremap_benches::subject::{self, Subject};
 use mremap_benches::suites::{calls, guests, instructions, moves, peers, report, startup, trace};
 use mremap_benches::table::Row;
-use serde_json::Value;
+use mremap_tests::artifacts::cargo_messages;
 
 use crate::catalogue::Catalogue;
 use crate::guest::{self, Guest};
@@ -218,33 +218,23 @@ fn in_guest(series: &str, packed: &guest::Packed) -> Result<Vec<Row>> {
 /// if a suite runs it.
 fn prepare(is_quick: bool, needs_analyzer: bool) -> Result<Subject> {
     let mut command = repo::cargo();
-    command.args(["build", "--release", "--message-format=json-render-diagnostics"]);
+    command.args(["build", "--release"]);
     command.args(["-p", "mremap-shim", "-p", "mremap-benches", "--lib", "--bins", "--examples"]);
     if needs_analyzer {
         command.args(["-p", "mremap-analyzer"]);
     }
-    let output = command
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .context("cargo build: cannot be run")?;
-    if !output.status.success() {
-        bail!("cargo build --release failed; see above");
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = cargo_messages(&mut command)?;
     let built = |name: &str| -> Result<PathBuf> {
-        let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let files = messages
-            .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default());
-        let mut paths = files.filter_map(|file| file.as_str().map(PathBuf::from));
-        paths
+        let files = messages.iter().filter_map(|message| message["filenames"].as_array()).flatten();
+        files
+            .filter_map(|file| file.as_str().map(PathBuf::from))
             .find(|path| path.file_name().is_some_and(|it| it == name))
             .with_context(|| format!("cargo build --release produced no {name}"))
     };
     let bench = built("bench-moves")?;
     let programs = bench.parent().context("a file has a directory")?.to_owned();
     let scratch = programs.join("bench");
-    fs::create_dir_all(&scratch)
-        .with_context(|| format!("{}: cannot be made", scratch.display()))?;
+    fs::create_dir_all(&scratch)?;
     Ok(Subject {
         shim: built("libmremap_shim.so")?,
         analyzer: programs.join("mremap-analyzer"),

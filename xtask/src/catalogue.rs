@@ -1,6 +1,6 @@
 //! Reads and checks `tests/kernels.toml`. [`crate::kernels`] fetches the kernels that it lists.
 
-use std::fs;
+use fs_err as fs;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -83,8 +83,7 @@ impl Catalogue {
     /// Reads the repository's catalogue.
     pub fn read() -> Result<Self> {
         let path = repo::root().join("tests/kernels.toml");
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("{}: cannot be read", path.display()))?;
+        let text = fs::read_to_string(&path)?;
         let catalogue: Self = toml::from_str(&text)
             .with_context(|| format!("{}: not a kernel catalogue", path.display()))?;
         for name in &catalogue.guest.host_only {

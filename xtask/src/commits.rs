@@ -4,7 +4,7 @@
 //! are exempt, and so are commits that are in the base branch, in the last tag, or before the
 //! commit in `.ci/commits-checked-from`.
 
-use std::fs;
+use fs_err as fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 

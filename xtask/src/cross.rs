@@ -3,8 +3,8 @@
 //!
 //! The compiler is started by its own release's loader, with that release's libraries.
 
+use fs_err as fs;
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -97,10 +97,9 @@ fn once(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if fresh.exists() {
         fs::remove_dir_all(&fresh)?;
     }
-    fs::create_dir_all(&fresh)
-        .with_context(|| format!("{}: cannot be created", fresh.display()))?;
+    fs::create_dir_all(&fresh)?;
     fill(&fresh)?;
-    fs::rename(&fresh, folder).with_context(|| format!("{}: cannot be renamed", fresh.display()))
+    Ok(fs::rename(&fresh, folder)?)
 }
 
 fn unpack(apt: &Apt, names: &[String], root: &Path) -> Result<()> {
@@ -135,7 +134,7 @@ fn wrapper(home: &Path, rust: &Path) -> Result<PathBuf> {
     if fs::read_to_string(&path).is_ok_and(|it| it == text) {
         return Ok(path);
     }
-    fs::write(&path, text).with_context(|| format!("{}: cannot be written", path.display()))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     Ok(path)
 }

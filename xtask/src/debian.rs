@@ -1,7 +1,7 @@
 //! Minimal Debian systems, made by debootstrap from the mirror of this machine's apt and kept in
 //! the kernel cache. Tests write only into an overlay, or into a folder of their own.
 
-use std::fs::{self, File};
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,7 +26,7 @@ pub struct Debian {
 }
 
 impl Debian {
-    /// Returns the system of a suite. Makes it unless it exists; other processes wait meanwhile.
+    /// Returns the system of a suite. Makes it unless it exists; other processes wait for that.
     /// `include` names further packages, which are the same at every call of a stage.
     pub fn get(suite: &str, stage: Stage, include: &[&str]) -> Result<Self> {
         let home = repo::kernel_cache().join("userlands");
@@ -34,18 +34,13 @@ impl Debian {
             Stage::Unpacked => suite.to_owned(),
             Stage::Configured => format!("{suite}-configured"),
         };
-        fs::create_dir_all(&home)
-            .with_context(|| format!("{}: cannot be created", home.display()))?;
-        let lock = home.join(format!(".{name}.lock"));
-        let lock = File::create(&lock)
-            .with_context(|| format!("{}: cannot be written", lock.display()))?;
-        lock.lock().context("the lock of the userlands")?;
+        fs::create_dir_all(&home)?;
+        let _lock = repo::lock(&home.join(format!(".{name}.lock")))?;
         let root = home.join(&name);
         if !root.is_dir() {
             let unfinished = home.join(format!(".{name}.unfinished"));
             make(suite, stage, include, &unfinished)?;
-            fs::rename(&unfinished, &root)
-                .with_context(|| format!("{}: cannot be renamed", root.display()))?;
+            fs::rename(&unfinished, &root)?;
         }
         Ok(Self { root })
     }
@@ -93,8 +88,7 @@ impl Debian {
 
 fn make(suite: &str, stage: Stage, include: &[&str], root: &Path) -> Result<()> {
     if root.exists() {
-        fs::remove_dir_all(root)
-            .with_context(|| format!("{}: cannot be removed", root.display()))?;
+        fs::remove_dir_all(root)?;
     }
     eprintln!("debootstrap: fetching Debian {suite}");
     let mut debootstrap = Command::new("debootstrap");

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: runs an example on an old kernel without the library and with it, then a
 //! program of others under the library here, and shows the report, a picture and the HTML page.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 

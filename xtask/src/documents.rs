@@ -4,7 +4,7 @@
 //! one document run in order in one empty folder, as a reader would type them. Installed paths,
 //! such as `/usr/lib/libmremap_shim.so`, are replaced by those of the present build.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 

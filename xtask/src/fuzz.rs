@@ -3,7 +3,7 @@
 //! `cargo fuzz` adds the address sanitizer, which needs a nightly compiler. The code fuzzed here
 //! has no `unsafe`.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -77,8 +77,7 @@ fn directory() -> PathBuf {
 }
 
 fn make(directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("{}: cannot be created", directory.display()))
+    Ok(fs::create_dir_all(directory)?)
 }
 
 impl Target {

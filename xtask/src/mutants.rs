@@ -4,7 +4,7 @@
 //! A patch's first line says what it breaks. `Finder:` says what must notice it: `oracle` with
 //! further options of its own, or `example NAME`, a program that checks the rule itself.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! `cargo xtask oracle`: compares the library with the running kernel, case by case. `--mutants`
 //! tests that the comparison notices a broken library.
 
-use std::fs;
+use fs_err as fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;

@@ -4,7 +4,7 @@
 //! The drawing in the README and its SVG are the same on every machine, so CI compares them with
 //! the present analyzer's. The screenshot of the HTML page needs Chromium.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -74,8 +74,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
                 path.display()
             );
         } else {
-            fs::write(&path, text)
-                .with_context(|| format!("{}: cannot be written", path.display()))?;
+            fs::write(&path, text)?;
         }
     }
     if !options.check {
@@ -135,7 +134,7 @@ fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
     let unpack = "base64 -d -i encoded | tar -xz";
     repo::capture(Command::new("sh").args(["-c", unpack]).current_dir(scratch.path()))?;
     let kept = quickest(artifacts, scratch.path())?;
-    fs::copy(kept, trace).with_context(|| format!("{}: cannot be written", trace.display()))?;
+    fs::copy(kept, trace)?;
     Ok(())
 }
 

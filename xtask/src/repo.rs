@@ -1,18 +1,15 @@
 //! Paths of the repository, and helpers that run other programs.
 
+use fs_err as fs;
 use std::env;
 use std::ffi::OsStr;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-/// The repository's root.
-pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this crate is a folder of the workspace")
-}
+pub use mremap_tests::artifacts::{cargo, lock, workspace as root};
 
 /// The directory of fetched kernels: `MREMAP_KERNEL_CACHE`, or `target/kernels`. It does not depend
 /// on a build, so `CARGO_TARGET_DIR` does not move it.
@@ -20,18 +17,10 @@ pub fn kernel_cache() -> PathBuf {
     env::var_os("MREMAP_KERNEL_CACHE").map_or_else(|| root().join("target/kernels"), PathBuf::from)
 }
 
-/// The cargo that runs this command, started in the repository's root.
-pub fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root());
-    command
-}
-
 /// Every regular file below a folder, sorted. Symbolic links are not followed.
 pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("{}: cannot be read", folder.display()))?;
+    let entries = fs::read_dir(folder)?;
     for entry in entries {
         let entry = entry?;
         let kind = entry.file_type()?;

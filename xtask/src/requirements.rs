@@ -1,8 +1,8 @@
 //! What the commands need of the machine: `requirements.toml`, checked before long work begins.
 //! Missing Debian packages are installed where that is allowed.
 
+use fs_err as fs;
 use std::env;
-use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::Command;

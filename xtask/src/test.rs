@@ -1,10 +1,10 @@
 //! `cargo xtask test`: runs all tests, on this machine and then in guests. The last line is the
 //! sum.
 
+use fs_err as fs;
 use std::collections::BTreeSet;
 #[cfg(test)]
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
@@ -94,8 +94,7 @@ fn cost_of_skipping(skipped: &[String], all_is_required: bool) -> Counts {
 
 /// The distinct lines of skipped tests: several tests may lack the same program.
 fn skipped_tests(list: &Path) -> Result<Vec<String>> {
-    let text =
-        fs::read_to_string(list).with_context(|| format!("{}: cannot be read", list.display()))?;
+    let text = fs::read_to_string(list)?;
     let lines: BTreeSet<&str> = text.lines().collect();
     Ok(lines.into_iter().map(str::to_owned).collect())
 }

@@ -2,11 +2,11 @@
 //! results.
 
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use mremap_tests::artifacts::Artifacts;
+use anyhow::{Result, bail};
+use mremap_tests::artifacts::{Artifacts, cargo_messages};
 use serde_json::Value;
 
 use crate::arch::Arch;
@@ -142,17 +142,12 @@ fn executables(cross: Option<&Cross>) -> Result<Vec<PathBuf>> {
     if cross.is_none() {
         command.arg("--release");
     }
-    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     command.envs(cross.into_iter().flat_map(|it| it.environment.iter().cloned()));
-    let output = command.output().context("cargo test --no-run: cannot be run")?;
-    if !output.status.success() {
-        bail!("the system tests do not build; see above");
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let messages = cargo_messages(&mut command)?;
     let is_test = |message: &Value| message["target"]["kind"] == serde_json::json!(["test"]);
     let executable = |message: Value| message["executable"].as_str().map(PathBuf::from);
-    let mut executables: Vec<PathBuf> = messages.filter(is_test).filter_map(executable).collect();
+    let mut executables: Vec<PathBuf> =
+        messages.into_iter().filter(is_test).filter_map(executable).collect();
     executables.sort();
     Ok(executables)
 }

@@ -1,9 +1,9 @@
 //! Programs from PyPI, listed with their versions in `requirements.toml`. Each set is installed at
 //! first use, into a virtual environment below `target/tools`.
 
+use fs_err as fs;
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -35,7 +35,7 @@ pub fn get(name: &str) -> Result<PathBuf> {
         .args(["install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"])
         .args(&set.packages);
     repo::capture(&mut install)?;
-    fs::write(&done, wanted).with_context(|| format!("{}: cannot be written", done.display()))?;
+    fs::write(&done, wanted)?;
     Ok(bin)
 }
 

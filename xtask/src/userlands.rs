@@ -1,7 +1,7 @@
 //! Tests the library with the loader and libc of other Debian releases, by `chroot` into userlands
 //! that debootstrap unpacked. A userland with a kernel in the catalogue is tested in a guest, too.
 
-use std::fs;
+use fs_err as fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -112,8 +112,7 @@ fn make_relative(root: &Path, link: &str) -> Result<()> {
 fn install(root: &Path, artifacts: &Artifacts) -> Result<Vec<String>> {
     let home = root.join(&HOME[1..]);
     if home.exists() {
-        fs::remove_dir_all(&home)
-            .with_context(|| format!("{}: cannot be removed", home.display()))?;
+        fs::remove_dir_all(&home)?;
     }
     fs::create_dir_all(home.join("traces"))?;
     fs::copy(artifacts.shim(), home.join("libmremap_shim.so")).context("the library")?;

@@ -102,8 +102,7 @@ pub fn complaints(counts: &Counts, recorded: &Counts) -> Vec<String> {
 /// # Errors
 /// The file cannot be read or parsed.
 pub fn read(path: &Path) -> Result<Counts> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("{}: unreadable", path.display()))?;
+    let text = fs_err::read_to_string(path)?;
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let parsed = lines.map(|line| {
         let (name, count) =
@@ -126,7 +125,7 @@ pub fn write(path: &Path, counts: &Counts) -> Result<()> {
     for (name, count) in counts {
         let _ = writeln!(text, "{name} = {count}");
     }
-    std::fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+    Ok(fs_err::write(path, text)?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Builds the programs for glibc 2.17 and newer, without paths and times of this machine.
 
+use fs_err as fs;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -82,7 +82,7 @@ fn remapped(source: &Path) -> Vec<String> {
 
 fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
     let into = target.join("examples");
-    fs::create_dir_all(&into).with_context(|| format!("{}: cannot be created", into.display()))?;
+    fs::create_dir_all(&into)?;
     let sources = fs::read_dir(source.join("examples"))?.flatten().map(|entry| entry.path());
     let mut sources: Vec<PathBuf> =
         sources.filter(|path| path.extension().is_some_and(|it| it == "c")).collect();

@@ -1,7 +1,7 @@
 //! Tests the packages: installs them in minimal systems, runs the demo, removes them; on this
 //! kernel and on the kernels of the Debian releases.
 
-use std::fs;
+use fs_err as fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;

@@ -11,7 +11,7 @@ pub mod release;
 mod sbom;
 mod stage;
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -103,8 +103,7 @@ impl Release {
         if tree.exists() {
             fs::remove_dir_all(&tree)?;
         }
-        fs::create_dir_all(&tree)
-            .with_context(|| format!("{}: cannot be created", tree.display()))?;
+        fs::create_dir_all(&tree)?;
         let built = build::build(self, source, &into.join("build"))?;
         let sbom = into.join(format!("mremap-shim-{}.cdx.json", self.version));
         fs::write(&sbom, sbom::bill_of_materials(self, source)?)?;

@@ -1,7 +1,7 @@
 //! The tree as archives, made by the programs that everybody has for it: `tar`, `gzip`, `dpkg-deb`,
 //! `sha256sum`. Order, owners and times are fixed.
 
-use std::fs::{self, File};
+use fs_err::{self as fs, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
@@ -34,9 +34,9 @@ pub fn tarball(release: &Release, tree: &Path, into: &Path) -> Result<PathBuf> {
         .spawn()
         .context("tar: cannot be run")?;
     let mut gzip = Command::new("gzip");
-    gzip.args(["-9", "-n"]).stdin(tar.stdout.take().context("tar has a stdout")?).stdout(
-        File::create(&path).with_context(|| format!("{}: cannot be written", path.display()))?,
-    );
+    gzip.args(["-9", "-n"])
+        .stdin(tar.stdout.take().context("tar has a stdout")?)
+        .stdout(File::create(&path)?.into_file());
     repo::run(&mut gzip)?;
     ensure!(tar.wait()?.success(), "tar: failed");
     Ok(path)
@@ -70,7 +70,6 @@ pub fn checksums(files: &[PathBuf], into: &Path) -> Result<PathBuf> {
     let mut sums = Command::new("sha256sum");
     sums.current_dir(into).args(files.iter().filter_map(|file| file.file_name()));
     let path = into.join("SHA256SUMS");
-    fs::write(&path, repo::capture(&mut sums)?)
-        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    fs::write(&path, repo::capture(&mut sums)?)?;
     Ok(path)
 }

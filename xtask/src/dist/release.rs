@@ -1,7 +1,7 @@
 //! `cargo xtask release`: packages, checksums, bill of materials, provenance and tag of a version,
 //! by one command. With `--dry-run`, which CI runs, nothing is tagged.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 

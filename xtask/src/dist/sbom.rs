@@ -4,8 +4,8 @@
 //! of the name exist (cargo-cyclonedx, cargo-sbom); building one takes longer than building what it
 //! would list. [`super::check`] holds the result to the format's own schema.
 
+use fs_err as fs;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 

@@ -1,11 +1,11 @@
 //! Lays out the tree of the packages, as below `/usr`.
 
-use std::fs;
+use fs_err as fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::Release;
 use super::build::Built;
@@ -99,16 +99,16 @@ fn name(path: &Path) -> String {
 }
 
 fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
-    let bytes = fs::read(from).with_context(|| format!("{}: cannot be read", from.display()))?;
+    let bytes = fs::read(from)?;
     write(to, &bytes)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(mode))?;
+    fs::set_permissions(to, std::fs::Permissions::from_mode(mode))?;
     Ok(())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     ensure!(!bytes.is_empty(), "{}: would be empty", path.display());
     fs::create_dir_all(path.parent().unwrap_or(path))?;
-    fs::write(path, bytes).with_context(|| format!("{}: cannot be written", path.display()))
+    Ok(fs::write(path, bytes)?)
 }
 
 #[cfg(test)]

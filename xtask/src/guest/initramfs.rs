@@ -1,8 +1,8 @@
 //! The guest's root file system: a `newc` archive of busybox, the guest's files and their
 //! libraries.
 
+use fs_err::{self as fs, File};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -113,8 +113,7 @@ impl Tree {
             return Ok(());
         }
         self.directory(guest);
-        let entries =
-            fs::read_dir(host).with_context(|| format!("{}: cannot be read", host.display()))?;
+        let entries = fs::read_dir(host)?;
         for entry in entries.flatten() {
             let (from, to) = (entry.path(), guest.join(entry.file_name()));
             // A link to a directory may form a cycle, so only links to files are followed.
@@ -222,8 +221,11 @@ mod tests {
         tree.insert(Path::new("a/b/text"), Node::Text("12345".to_owned()));
         tree.insert(Path::new("link"), Node::Link("a/b".into()));
         tree.write(&path).unwrap();
-        let listing =
-            Command::new(cpio).arg("-itv").stdin(File::open(&path).unwrap()).output().unwrap();
+        let listing = Command::new(cpio)
+            .arg("-itv")
+            .stdin(File::open(&path).unwrap().into_file())
+            .output()
+            .unwrap();
         let listing = String::from_utf8(listing.stdout).unwrap();
         let names: Vec<&str> =
             listing.lines().filter_map(|line| line.split_whitespace().nth(8)).collect();

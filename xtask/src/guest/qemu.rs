@@ -1,7 +1,7 @@
 //! Starts, watches and ends one virtual machine. QEMU emulates the processor, so no KVM is needed.
 
+use fs_err as fs;
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

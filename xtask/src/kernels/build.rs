@@ -1,7 +1,7 @@
 //! Builds a kernel that Debian does not package, from Debian's source package and a minimal
 //! configuration below tests/kernels.
 
-use std::fs;
+use fs_err as fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;

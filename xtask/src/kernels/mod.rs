@@ -8,8 +8,8 @@ mod build;
 pub mod command;
 mod pins;
 
+use fs_err::{self as fs, File};
 use std::collections::HashMap;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -149,8 +149,7 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
     }
     eprintln!("kernel {}: fetching {} {}", entry.series, package.name, package.version);
     let folder = folder(entry);
-    fs::create_dir_all(&folder)
-        .with_context(|| format!("{}: cannot be created", folder.display()))?;
+    fs::create_dir_all(&folder)?;
     let scratch = tempfile::Builder::new().prefix(".fetch").tempdir_in(&folder)?;
     let deb = apt.download(&package, scratch.path())?;
     check_hash(&deb, &package)?;
@@ -163,12 +162,11 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
             .with_context(|| format!("{}: has no kernel image", package.name))?,
     };
     let keep = |config| fs::copy(config, folder.join("config")).map(drop);
-    fs::rename(&vmlinuz, folder.join("vmlinuz"))
+    Ok(fs::rename(&vmlinuz, folder.join("vmlinuz"))
         .and_then(|()| config.map_or(Ok(()), keep))
         .and_then(|()| {
             fs::write(folder.join("origin"), format!("{}\n{}\n", pin_of(entry), shown(&package)))
-        })
-        .with_context(|| format!("{}: cannot be written", folder.display()))
+        })?)
 }
 
 fn check_hash(deb: &Path, package: &Package) -> Result<()> {
@@ -224,12 +222,8 @@ fn need_apt() -> Result<()> {
 /// Locks the cache against other processes. Dropping the file unlocks it.
 fn lock() -> Result<File> {
     let cache = repo::kernel_cache();
-    fs::create_dir_all(&cache)
-        .with_context(|| format!("{}: cannot be created", cache.display()))?;
-    let file = File::create(cache.join(".lock"))
-        .with_context(|| format!("{}: cannot be written", cache.display()))?;
-    file.lock().with_context(|| format!("{}: cannot be locked", cache.display()))?;
-    Ok(file)
+    fs::create_dir_all(&cache)?;
+    repo::lock(&cache.join(".lock"))
 }
 
 fn folder(entry: &Entry) -> PathBuf {
