@@ -1,4 +1,4 @@
-//! The guest's root file system: a `newc` archive of busybox, the guest's files and their
+//! The guest's root file system: a cpio archive of busybox, the guest's files and their
 //! libraries.
 
 use fs_err::{self as fs, File};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use cpio::newc;
 
 use super::{Guest, guest_path, libraries};
 use crate::arch::Arch;
@@ -125,111 +126,67 @@ impl Tree {
     }
 
     fn write(&self, to: &Path) -> io::Result<()> {
-        let mut archive = Archive { out: BufWriter::new(File::create(to)?), written: 0, inode: 0 };
+        let mut out = BufWriter::new(File::create(to)?);
         for (path, node) in &self.0 {
-            match node {
-                Node::Directory => archive.entry(path, 0o040_755, b"", (0, 0))?,
-                Node::Console => archive.entry(path, 0o020_600, b"", (5, 1))?,
-                Node::Text(text) => archive.entry(path, 0o100_755, text.as_bytes(), (0, 0))?,
+            let entry = newc::Builder::new(&path.to_string_lossy()).nlink(1);
+            let (entry, contents) = match node {
+                Node::Directory => (entry.mode(0o040_755), Vec::new()),
+                Node::Console => (entry.mode(0o020_600).rdev_major(5).rdev_minor(1), Vec::new()),
+                Node::Text(text) => (entry.mode(0o100_755), text.clone().into_bytes()),
                 Node::Link(target) => {
-                    archive.entry(
-                        path,
-                        0o120_777,
-                        target.as_os_str().as_encoded_bytes(),
-                        (0, 0),
-                    )?;
+                    (entry.mode(0o120_777), target.as_os_str().as_encoded_bytes().to_vec())
                 }
                 Node::File(host) => {
                     let mode = fs::metadata(host)?.permissions().mode() & 0o7777;
-                    archive.entry(path, 0o100_000 | mode, &fs::read(host)?, (0, 0))?;
+                    (entry.mode(0o100_000 | mode), fs::read(host)?)
                 }
-            }
+            };
+            let size = u32::try_from(contents.len())
+                .map_err(|_| io::Error::other("a file of 4 GiB or more"))?;
+            let mut writer = entry.write(&mut out, size);
+            writer.write_all(&contents)?;
+            writer.finish()?;
         }
-        archive.entry(Path::new("TRAILER!!!"), 0, b"", (0, 0))?;
-        archive.out.flush()
-    }
-}
-
-/// The `newc` format: each entry has a header of hexadecimal fields, a name and the contents, each
-/// padded to four bytes.
-struct Archive<W> {
-    out: W,
-    written: usize,
-    inode: u32,
-}
-
-impl<W: Write> Archive<W> {
-    fn entry(
-        &mut self,
-        path: &Path,
-        mode: u32,
-        contents: &[u8],
-        device: (u32, u32),
-    ) -> io::Result<()> {
-        self.inode += 1;
-        let name = path.as_os_str().as_encoded_bytes();
-        let (links, owner, time) = (1, 0, 0);
-        let size = u32::try_from(contents.len())
-            .map_err(|_| io::Error::other("a file of 4 GiB or more"))?;
-        let fields = [
-            self.inode,
-            mode,
-            owner,
-            owner,
-            links,
-            time,
-            size,
-            0,
-            0,
-            device.0,
-            device.1,
-            name.len() as u32 + 1,
-            0,
-        ];
-        let header = fields
-            .iter()
-            .fold("070701".to_owned(), |header, field| header + &format!("{field:08X}"));
-        self.bytes(header.as_bytes())?;
-        self.bytes(name)?;
-        self.bytes(b"\0")?;
-        self.pad()?;
-        self.bytes(contents)?;
-        self.pad()
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.written += bytes.len();
-        self.out.write_all(bytes)
-    }
-
-    fn pad(&mut self) -> io::Result<()> {
-        let missing = self.written.next_multiple_of(4) - self.written;
-        self.bytes(&[0; 4][..missing])
+        newc::trailer(&mut out)?;
+        out.flush()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     #[test]
-    fn writes_an_archive_that_cpio_reads() {
-        let Some(cpio) = repo::which("cpio") else { return };
+    fn writes_directories_before_their_files() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("archive");
         let mut tree = Tree::default();
         tree.insert(Path::new("a/b/text"), Node::Text("12345".to_owned()));
         tree.insert(Path::new("link"), Node::Link("a/b".into()));
         tree.write(&path).unwrap();
-        let listing = Command::new(cpio)
-            .arg("-itv")
-            .stdin(File::open(&path).unwrap().into_file())
-            .output()
-            .unwrap();
-        let listing = String::from_utf8(listing.stdout).unwrap();
-        let names: Vec<&str> =
-            listing.lines().filter_map(|line| line.split_whitespace().nth(8)).collect();
-        assert_eq!(names, ["a", "a/b", "a/b/text", "link"]);
-        assert!(listing.contains("link -> a/b"), "{listing}");
+        let mut found = Vec::new();
+        let mut archive = File::open(&path).unwrap();
+        loop {
+            let mut reader = newc::Reader::new(archive).unwrap();
+            if reader.entry().is_trailer() {
+                break;
+            }
+            let mut contents = String::new();
+            reader.read_to_string(&mut contents).unwrap();
+            found.push((reader.entry().name().to_owned(), reader.entry().mode(), contents));
+            archive = reader.finish().unwrap();
+        }
+        let expected = [
+            ("a", 0o040_755, ""),
+            ("a/b", 0o040_755, ""),
+            ("a/b/text", 0o100_755, "12345"),
+            ("link", 0o120_777, "a/b"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(name, mode, text)| (name.to_owned(), mode, text.to_owned()))
+        );
     }
 }
