@@ -1,10 +1,10 @@
-//! Which file mappings may not move with others, beyond what their names show: those on ramfs,
-//! which places its own mappings as tmpfs, overlayfs, btrfs and NFS do not, and private ones of
-//! `/dev/zero` by any path.
+//! Which file mappings may not move with others, beyond what their names show: those on ramfs, and
+//! private ones of `/dev/zero` by any path. ramfs places its mappings itself; tmpfs, overlayfs,
+//! btrfs and NFS do not.
 //!
 //! No path of the host is resolved in a move: a FUSE daemon whose own directory it leads through
 //! would wait for itself, with signals blocked. `/dev/zero` is found at load, and the mount table
-//! tells file systems apart by their device.
+//! gives each file system's device.
 
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -39,17 +39,17 @@ pub(crate) fn prepare() {
     ROOT_IS_RAMFS.store(sys::file_system(c"/") == Ok(RAMFS_MAGIC), Ordering::Relaxed);
 }
 
-/// What matters of a file system.
+/// The kinds of file systems that differ here.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSystem {
     Ramfs,
-    /// May hold device files, and is not a server's.
+    /// Local, so that it may hold device files.
     Local,
-    /// Others, and those that are not mounted (memfd, hugetlbfs).
+    /// Any other, and those that are not mounted (memfd, hugetlbfs).
     Other,
 }
 
-/// Finds what stands behind file mappings. Remembers the last file system, since files that are
+/// Finds what backs file mappings. Remembers the last file system, since files that are
 /// moved together mostly share one.
 pub(super) struct Backings {
     last: Option<(Device, FileSystem)>,

@@ -38,8 +38,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// A source on which [`Self::open`] has to be called: made in place on the stack, of which
-    /// there may be little.
+    /// A source on which [`Self::open`] must be called. Made in place, since the stack may be
+    /// small.
     #[inline(always)]
     #[allow(clippy::inline_always)]
     pub(crate) fn new() -> Self {
@@ -81,7 +81,7 @@ impl Source {
         }
     }
 
-    /// Takes note that the range of the move is not one VMA.
+    /// Notes that the range of the move is not one VMA.
     pub(crate) fn range_crosses_boundaries(&mut self) {
         self.probing.range_crosses_boundaries();
     }
@@ -112,7 +112,7 @@ impl Source {
         }
     }
 
-    /// Uses `maps` from now on, by query if that is wanted and works; false when it cannot be
+    /// Uses `maps` from now on, by query if `wanted` says so and it works; false when it cannot be
     /// opened.
     fn open_maps(&mut self, wanted: config::VmaSource) -> bool {
         let Ok(file) = MapsFile::open() else { return false };
@@ -140,7 +140,7 @@ impl Source {
         found.unwrap_or(Files::SomePlacedByDriver)
     }
 
-    /// Finds the next VMA, and others behind it.
+    /// Finds the next VMA, and prefetches those after it.
     #[inline(never)]
     fn prefetch(&mut self, from: u64, until: u64) -> sys::Result<()> {
         self.prefetched.clear();

@@ -1,5 +1,4 @@
-//! Boundaries of VMAs by the probes of [`crate::sys::probe`]. What stands behind a VMA they cannot
-//! see.
+//! Boundaries of VMAs by the probes of [`crate::sys::probe`], which cannot see what backs a VMA.
 //!
 //! VMAs that are moved together are often alike: the last gap and the last length are tried first,
 //! which takes two probes a VMA where they recur. Otherwise boundaries are found by doubling and
@@ -28,7 +27,7 @@ const OPEN_NS: u32 = 3500;
 /// Pages of a gap from which on finding its end takes more probes than opening `maps` costs.
 const LONG_GAP: u64 = 64;
 
-/// Pages that the first VMA of a move is tried for: few VMAs are shorter.
+/// Length in pages that is tried first in a move: few VMAs are shorter.
 const FIRST_GUESS: u64 = 2;
 
 /// A walk over the VMAs of one move.
@@ -73,7 +72,7 @@ impl Probing {
         }
     }
 
-    /// Takes note that the range of the move is not one VMA.
+    /// Notes that the range of the move is not one VMA.
     pub(super) fn range_crosses_boundaries(&mut self) {
         self.crosses = true;
     }
@@ -127,7 +126,7 @@ impl Probing {
             let known = free;
             free = self.longest_gap(from, known, pages + 1)?;
             if free < pages {
-                // Mapped right behind what was known to be free, and still no VMA that answers.
+                // Mapped right after the free pages, and still no VMA answers.
                 len = if free == known { 0 } else { self.length_at(from, free, pages) };
                 if len == 0 {
                     return Err(NotFound::Silent(from + free * page_size()));
@@ -178,7 +177,7 @@ impl Probing {
         })
     }
 
-    /// Pages that lie in one VMA behind `free` free ones, of `pages` in all; 0 where nothing
+    /// Pages in one VMA after `free` free ones, of `pages` in all; 0 where nothing
     /// answers.
     fn length_at(&mut self, from: u64, free: u64, pages: u64) -> u64 {
         let crosses = core::mem::take(&mut self.crosses);
@@ -196,7 +195,7 @@ impl Probing {
         if guess == 1 || !self.holds(start, guess) {
             match self.probe_page(start) {
                 OneVma::No => return 0,
-                // It will not be moved, so that its length does not matter.
+                // It will not be moved, so its length does not matter.
                 OneVma::Sealed => return 1,
                 OneVma::Yes if guess == 1 => {}
                 OneVma::Yes => return self.longest_vma(start, 1, guess),

@@ -1,4 +1,4 @@
-//! VMAs by `PROCMAP_QUERY`: one ioctl each, whatever else is mapped.
+//! VMAs by `PROCMAP_QUERY`: one ioctl each, however many VMAs there are.
 
 use mremap_plan::Backing;
 use mremap_plan::procmap::ProcmapQuery;
@@ -9,13 +9,13 @@ use crate::hooks::evidence::Files;
 use crate::sys::proc_maps::MapsFile;
 use crate::sys::{self, Errno};
 
-/// Long enough for every name that matters. The kernel says `ENAMETOOLONG` for a longer one.
+/// Long enough for every name that matters. The kernel returns `ENAMETOOLONG` for a longer one.
 const NAME_ROOM: usize = 256;
 
 /// A file as the kernel numbers it, and whether it is mapped shared.
 type File = (u32, u32, u64, bool);
 
-/// Asks the kernel for VMAs and their names.
+/// Queries the kernel for VMAs and their names.
 pub(super) struct Querying {
     /// The file queried last, and its backing.
     last: Option<(File, Backing)>,
@@ -98,7 +98,7 @@ impl Querying {
             ProcmapQuery::at_or_above(found.vma_start, buffer.as_mut_ptr().addr() as u64, len);
         let vma = match maps.query(&mut named) {
             Ok(_) if named.vma_start == found.vma_start => named.vma(buffer),
-            // The name is too long to be one that matters, or the VMA is gone.
+            // The name is too long to matter, or the VMA was unmapped.
             _ => vma,
         };
         let device = (found.dev_major, found.dev_minor);

@@ -41,7 +41,7 @@ pub(super) fn next_vma(
     Ok(None)
 }
 
-/// Reads on to the `VmFlags` of the VMA whose first line was read last.
+/// Reads up to the `VmFlags` of the VMA whose first line was read last.
 fn flags_name_userfaultfd(lines: &mut Lines, file: &mut MapsFile) -> sys::Result<bool> {
     while let Some(line) = lines.next(file)? {
         if let Some(named) = maps::flags_name_userfaultfd(line) {

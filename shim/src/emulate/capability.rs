@@ -1,5 +1,5 @@
 //! Whether this kernel moves several VMAs in one call. Tried at the first move, on pages of this
-//! library: vendors backport, so that the version number does not tell.
+//! library: vendors backport, so the version number does not show it.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -37,8 +37,7 @@ fn known() -> Capability {
 /// ```
 fn try_once() -> Capability {
     let lock = MoveLock::acquire();
-    // Only once: a trial that failed half-way may have left a hole, where the program has mapped
-    // something since.
+    // Only once: a failed trial may have left a hole, where the program may map something.
     if known() != Capability::Unknown || TRIED.swap(true, Ordering::Relaxed) {
         return known();
     }
@@ -81,8 +80,8 @@ fn restore(first: usize) {
     }
 }
 
-/// Where the trial is made. For an instant there was a hole in it, so that the program may have
-/// mapped something there since.
+/// Where the trial is made. It leaves a hole for an instant, so the program may have mapped
+/// something there.
 pub(crate) fn trial_pages() -> Range {
     let start = PAGES.start() as u64;
     Range { start, end: start + size_of_val(&PAGES) as u64 }

@@ -12,7 +12,7 @@ static REPORTED_FROM_NS: AtomicU64 = AtomicU64::new(1_000_000);
 
 /// The time from the first part of a move to its last.
 pub(crate) struct Exposure {
-    /// 0 without a trace, which costs no look at the clock.
+    /// 0 without a trace, to save reading the clock.
     began_ns: u64,
 }
 

@@ -1,6 +1,6 @@
 //! The limit on a process's mappings (`vm.max_map_count`). The kernel checks it once before a move,
-//! with room to spare; an emulated move meets it at each part. Three mappings are kept that can be
-//! given up, so that a move which the kernel would have let in does not stop half-way.
+//! with room to spare; an emulated move may reach it at each part. Three spare mappings are kept.
+//! They are given up so that a move which the kernel would have admitted does not stop half-way.
 //!
 //! ```text
 //!   | rw- | r-- | rw- | r-- | rw- |    three mappings fewer once all of the middle is r--
@@ -22,8 +22,8 @@ const KEPT: u8 = 1;
 const GIVEN_UP: u8 = 2;
 static STATE: AtomicU8 = AtomicU8::new(NOT_KEPT);
 
-/// Sets the mappings apart, at load, while there is room. The pages are mapped anew, since memory
-/// that was written and then forked would not merge; and readable, since leak checkers read them.
+/// Makes the spare mappings, at load, while there is room. The pages are mapped anew, since memory
+/// that was written and then forked would not merge, and readable, since leak checkers read them.
 pub(crate) fn keep_spare() {
     let flags = libc::MAP_FIXED | libc::MAP_NORESERVE;
     if sys::map_untouched(SPARE.start(), size_of_val(&SPARE), flags).is_ok() {
@@ -44,8 +44,8 @@ fn give_up_spare() -> bool {
     sys::mprotect(SPARE.start(), size_of_val(&SPARE), libc::PROT_READ).is_ok()
 }
 
-/// Gives the spare mappings up if the limit is why a part could not be moved. True when the part is
-/// worth another try. Only under the move lock.
+/// Gives up the spare mappings if the limit is why a part could not be moved. Returns whether to
+/// try the part again. Only under the move lock.
 #[cold]
 pub(crate) fn make_room() -> bool {
     // A filter might kill for `mprotect`.
@@ -57,8 +57,8 @@ pub(crate) fn make_room() -> bool {
 }
 
 /// Replaces what is mapped at the target of the next part by one mapping, once the spare mappings
-/// are given up. The kernel's own move has unmapped it when it checks the limit for a part; here it
-/// stays reserved, and counts as the third of the spare mappings.
+/// are given up. The kernel has unmapped the target by the time that it checks the limit for a
+/// part; here it stays reserved, and counts as the third spare mapping.
 #[inline]
 pub(crate) fn prepare(target: Range) {
     if STATE.load(Ordering::Relaxed) == GIVEN_UP {
@@ -67,8 +67,8 @@ pub(crate) fn prepare(target: Range) {
     }
 }
 
-/// Unmaps what [`prepare`] has mapped, after a part that could not be moved all the same: the limit
-/// is checked before the target is unmapped.
+/// Unmaps what [`prepare`] has mapped, after a part that could not be moved even so: the kernel
+/// checks the limit before it unmaps the target.
 pub(crate) fn abandon(target: Range) {
     if STATE.load(Ordering::Relaxed) == GIVEN_UP {
         sys::unmap(target.start as usize, target.len() as usize);
@@ -83,10 +83,9 @@ pub(crate) fn take_back_spare() {
     }
 }
 
-/// Whether the kernel would refuse any move because of the limit. Tries a move that can never
-/// succeed: its source is a range of our own that no VMA holds, which the kernel finds out after it
-/// has checked the limit (`mremap_to` before 6.17, `do_mremap` since). Without `MREMAP_FIXED` it
-/// unmaps nothing.
+/// Whether the kernel would refuse any move because of the limit. Tries a move that cannot succeed,
+/// since its source is unmapped: the kernel sees that only after it has checked the limit
+/// (`mremap_to` before 6.17, `do_mremap` since). Without `MREMAP_FIXED` it unmaps nothing.
 #[cold]
 pub(crate) fn is_reached() -> bool {
     const FOUR_GIB: u64 = 1 << 32;

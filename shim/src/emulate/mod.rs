@@ -25,7 +25,7 @@ use crate::recording::ring;
 use crate::sys::probe::{self, OneVma};
 use crate::sys::{self, Errno};
 
-/// How often in a row a part is tried again that another thread changed between discovery and move.
+/// Retries in a row of a part that another thread changed between discovery and move.
 const MOST_RETRIES: u32 = 100;
 
 /// Whether a call is forwarded unchanged, with nothing to decide.
@@ -77,12 +77,11 @@ fn decide(request: &Request, real: Real, record: &mut CallRecord) -> (Outcome, s
     }
 }
 
-/// Carries out a move on a kernel that moves one VMA at a time. What the range holds must be known
-/// before the kernel is called: when it refuses with `EFAULT`, it has unmapped the destination
-/// already.
+/// Carries out a move on a kernel that moves one VMA at a time. The range must be known before the
+/// kernel is called: by the time that it refuses with `EFAULT`, it has unmapped the destination.
 fn emulate(wanted: Move, real: Real, record: &mut CallRecord) -> (Outcome, sys::Result) {
     // Nearly always one VMA, for which one call is atomic by itself. During another thread's move
-    // it waits like everyone else.
+    // it must wait for the lock.
     let may_be_one = !move_lock::is_taken();
     if may_be_one && probe::is_one_vma(wanted.source.start, wanted.len) == OneVma::Yes {
         survey(wanted, record);
@@ -97,7 +96,7 @@ fn emulate(wanted: Move, real: Real, record: &mut CallRecord) -> (Outcome, sys::
     move_under_lock(wanted, may_be_one, Reservation::NONE, record)
 }
 
-/// Moves a range that another thread has split after it was found to be one VMA.
+/// Moves a range that was one VMA until another thread split it.
 #[cold]
 #[inline(never)]
 fn retry_one_vma(wanted: Move, errno: i32, record: &mut CallRecord) -> (Outcome, sys::Result) {
@@ -244,8 +243,8 @@ fn refused_after(record: &CallRecord) -> Outcome {
     if record.parts() == 0 { Outcome::Refused } else { Outcome::Emulated }
 }
 
-/// One part as a call of its own. Lengths are whole pages, so that those which are equal once
-/// rounded are equal on kernels that compare before they round.
+/// One part as a call of its own. Its lengths are whole pages, since some kernels compare them
+/// before rounding.
 fn part_request(wanted: &Move, start: u64, len: u64) -> Request {
     Request {
         old: start,

@@ -1,9 +1,9 @@
 //! Held while parts are moved: signals are blocked in this thread, and other emulated moves of the
-//! process and its forks wait. The kernel holds its mmap lock for the whole move; user space comes
-//! no nearer.
+//! process and its forks wait. The kernel holds its mmap lock for the whole move; this is as close
+//! as user space can come.
 //!
-//! Nobody waits longer than 100 ms for an owner that is dead, or that a handler may have led out of
-//! its move or fork (signals are not blocked under a seccomp filter, nor by a fork).
+//! No thread waits longer than 100 ms for an owner that is dead, or that a handler may have taken
+//! out of its move or fork (signals are not blocked under a seccomp filter, nor by a fork).
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -24,7 +24,7 @@ pub(crate) fn is_taken() -> bool {
     WIPED.owner.load(Ordering::Relaxed) != 0
 }
 
-/// Takes note that the owner has moved a part, for those who wait.
+/// Notes that the owner has moved a part, for waiting threads.
 #[inline]
 pub(super) fn note_progress() {
     let moved = WIPED.progress.load(Ordering::Relaxed);
@@ -117,7 +117,7 @@ fn lock(me: u32, frame: u64) -> bool {
             }
             break;
         }
-        // Others may still sleep: whoever has slept wakes the next one.
+        // Others may still sleep: a thread that has slept wakes the next one.
         wanted = me | WAITED_FOR;
         if patience.is_over(owner) {
             let taken =
@@ -161,8 +161,8 @@ impl Patience {
 }
 
 /// Whether an owner will release the lock, however long the scheduler or a large part delays it: it
-/// is alive, and no handler can have led it out of its move. Signals are open in a filtered owner,
-/// and in one that holds the lock for its fork.
+/// is alive, and no handler can have taken it out of its move. Signals are open in a filtered
+/// owner, and in one that holds the lock for its fork.
 fn is_in_its_move(owner: u32) -> bool {
     owner & thread::NOT_A_TID == 0
         && FORKING.load(Ordering::Relaxed) != owner
@@ -234,7 +234,7 @@ fn release(me: u32) {
 static FORKING: AtomicU32 = AtomicU32::new(0);
 
 /// Takes the lock before a fork, so that the child finds every move done or not begun, and no
-/// descriptor of ours. A handler that moves meanwhile goes ahead.
+/// descriptor of ours. A handler that interrupts the fork may move memory.
 pub(crate) unsafe extern "C" fn before_fork() {
     let me = own_number();
     if lock(me, u64::MAX) {

@@ -1,11 +1,11 @@
 //! Reserves the target of a part that the kernel has refused to move.
 //!
-//! Kernels before 6.17 unmap a target before they look at the source (`mremap_to`), so that a part
-//! which another thread has split meanwhile leaves a hole. That thread's `mmap`, or another one's,
-//! may get it. No part is moved over such a hole unless it is reserved.
+//! Kernels before 6.17 unmap a target before they look at the source (`mremap_to`), so a part that
+//! another thread has just split leaves a hole. Another thread's `mmap` may be placed there. No
+//! part is moved over such a hole unless it is reserved.
 //!
 //! ```text
-//!   target    | moved |      emptied       |  not reached yet
+//!   target    | moved |      unmapped      |  not reached yet
 //!                     ^-- reserved, or another thread's
 //! ```
 
@@ -15,11 +15,11 @@ use crate::emulate::capability::{self, Capability};
 use crate::process::seccomp;
 use crate::sys::{self, probe, scratch};
 
-/// The sizes of huge pages, as powers of two, whatever the size of other pages.
+/// The sizes of huge pages, as powers of two; they do not depend on the base page size.
 const SMALLEST_HUGE: u32 = if cfg!(target_arch = "x86_64") { 21 } else { 16 };
 const LARGEST_HUGE: u32 = if cfg!(target_arch = "x86_64") { 30 } else { 34 };
 
-/// What refused parts have emptied, from the target of the next part on.
+/// What refused parts have unmapped, from the target of the next part on.
 pub(super) struct Reservation {
     emptied: Range,
     is_held: bool,
@@ -35,7 +35,7 @@ impl Reservation {
             return true;
         }
         let target = emptied_by_refusal(part, target);
-        // What an earlier refusal has emptied behind this target.
+        // What an earlier refusal has unmapped after this target.
         let rest = Range { start: target.end, end: self.emptied.end };
         let was_held = self.is_held || rest.is_empty();
         let is_reserved = reserve(target);
@@ -55,8 +55,8 @@ impl Reservation {
         self.is_held || self.emptied.intersect(target).is_empty()
     }
 
-    /// The move has passed `target`: it was moved to, or it is that of a gap, under which nothing
-    /// stays reserved.
+    /// Notes that the move has passed `target`: a part was moved there, or it is a gap's, and
+    /// nothing stays reserved under a gap.
     pub(super) fn pass(&mut self, target: Range, is_gap: bool) {
         let passed = self.emptied.intersect(target);
         if passed.is_empty() {

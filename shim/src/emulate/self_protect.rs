@@ -1,5 +1,5 @@
-//! Protects the memory of this library and its trace: a program that moved them, or something over
-//! them, would crash in the middle of its call.
+//! Protects the memory of this library and its trace: a program that moved or replaced them would
+//! crash in the middle of its call.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,7 +17,7 @@ unsafe extern "C" {
 /// The end of the library's last segment; 0 until it is first needed.
 static END: AtomicU64 = AtomicU64::new(0);
 
-/// Whether a move would take away or replace memory of this library or of its trace.
+/// Whether a move would move or replace memory of this library or of its trace.
 pub(crate) fn is_touched_by(wanted: &Move) -> bool {
     let target = Range { start: wanted.destination, end: wanted.destination + wanted.len };
     let library = library();
@@ -41,7 +41,7 @@ fn library() -> Range {
 
 /// Bytes from the first segment to the end of the last.
 fn loaded_len() -> u64 {
-    // SAFETY: the library's own headers lie in its first segment for as long as it is loaded.
+    // SAFETY: the library's headers are in its first segment, which stays mapped.
     let segments = unsafe {
         let first = (&raw const HEADER).byte_add(HEADER.e_phoff as usize);
         core::slice::from_raw_parts(first.cast::<libc::Elf64_Phdr>(), usize::from(HEADER.e_phnum))

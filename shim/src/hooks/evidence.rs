@@ -1,10 +1,10 @@
 //! Marks that the hooks leave when the program does something that makes probing insufficient for
 //! later moves. Children of `fork` inherit them with the mappings.
 //!
-//! Registration with userfaultfd is visible in `smaps` alone, which is too expensive for a process
-//! that never made a userfaultfd. A mapping that its driver places is visible by its name alone,
-//! which takes a look into `/proc`. Only files have such drivers, so a process that has mapped no
-//! file since the last check needs none.
+//! Registration with userfaultfd is visible only in `smaps`, which is too expensive for a process
+//! that never made a userfaultfd. A mapping that its driver places is visible only by its name in
+//! `/proc`. Only files have such drivers, so a process that has mapped no file since the last check
+//! needs no other.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -20,7 +20,7 @@ pub(crate) static FILES: AtomicU8 = AtomicU8::new(FILE_MAPPED);
 pub(crate) enum Files {
     /// None is placed by its driver.
     AllMovable = 4,
-    /// Some are, or it cannot be found out.
+    /// Some are, or `/proc` cannot be read.
     SomePlacedByDriver = 3,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn names_matter(check: impl FnOnce() -> Files) -> bool {
     match FILES.load(Ordering::Relaxed) {
         ALL_MOVABLE => false,
         known @ (WORTH_A_CHECK | CHECKING) => {
-            // Marked before the check, so that a file mapped meanwhile is not missed.
+            // Marked before the check, so that a file mapped during it is not missed.
             let marked =
                 FILES.compare_exchange(known, CHECKING, Ordering::SeqCst, Ordering::Relaxed);
             let found = marked.map_or(Files::SomePlacedByDriver, |_| check());

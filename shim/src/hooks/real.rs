@@ -134,8 +134,8 @@ fn dlopen() -> Option<Dlopen> {
     unsafe { core::mem::transmute(found) }
 }
 
-/// Address of libc's own `mremap`, whatever else is preloaded. At load only. musl takes the name
-/// for its own.
+/// Address of libc's own `mremap`, even if other libraries interpose it. At load only. musl takes
+/// the name for its own.
 pub(crate) fn mremap_of_libc() -> Option<*const c_void> {
     let (dlopen, dlsym) = (dlopen()?, dlsym()?);
     // SAFETY: both names are C strings; libc is loaded already and stays.
@@ -183,7 +183,7 @@ pub(crate) enum Real {
     /// The call came through `syscall(SYS_mremap, …)`.
     Syscall,
     /// The call came through libc's patched `mremap`: one of libc's own, or one that a library
-    /// behind us forwards.
+    /// after us forwards.
     Kernel,
 }
 
@@ -225,7 +225,7 @@ impl Real {
         }
     }
 
-    /// Forwards a recorded call, like [`Self::forward`]. A library behind us may turn it into a
+    /// Forwards a recorded call, like [`Self::forward`]. A library after us may turn it into a
     /// `syscall`, or call libc's patched `mremap`: [`Self::has_come_back`] then recognizes it, so
     /// that it is recorded once.
     #[inline]
@@ -269,7 +269,7 @@ fn forward_early(old: u64, old_len: u64, new_len: u64, flags: Flags, new: u64) -
     to_c(sys::mremap(&Request { old, old_len, new_len, flags, new }))
 }
 
-/// Identifies a call well enough to tell it from those of a signal handler meanwhile. Never 0. The
+/// Identifies a call well enough to distinguish it from a signal handler's. Never 0. The
 /// fifth argument is left out, since not every library forwards it.
 #[inline]
 fn mark_of(request: &Request) -> u64 {
@@ -286,7 +286,7 @@ pub(crate) fn result_of(answer: *mut c_void) -> sys::Result {
 #[cold]
 fn last_errno() -> Errno {
     let errno = errno();
-    // A library behind us may fail without setting errno.
+    // A library after us may fail without setting errno.
     Errno(if errno == 0 { libc::ENOMEM } else { errno })
 }
 

@@ -1,7 +1,8 @@
 //! State that a child of `fork` must not inherit. The kernel zeroes these pages in the child
-//! (`MADV_WIPEONFORK`, Linux 4.14), so that it knows without a system call that it is one, whatever
-//! other threads of the parent did. Where the kernel cannot, libc's `fork` handlers zero them:
-//! then a child of a raw `clone` without `CLONE_VM` shares its parent's trace.
+//! (`MADV_WIPEONFORK`, Linux 4.14), so that it knows without a system call that it is a child, even
+//! if other threads of the parent were in the middle of a change. Where the kernel cannot, libc's
+//! `fork` handlers zero them: then a child of a raw `clone` without `CLONE_VM` shares its parent's
+//! trace.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
@@ -11,8 +12,7 @@ use crate::sys::cell::LARGEST_PAGE;
 
 /// Slots for return addresses that are known, indexed by their bits.
 const CALLERS: usize = 512;
-/// Searches for code that was loaded later. A program that keeps on making code is not followed
-/// further.
+/// Most searches for code that was loaded later: a program may generate code without end.
 const MAX_CODE: usize = 64;
 
 #[repr(C, align(65536))]
@@ -41,7 +41,7 @@ pub(crate) struct WipedOnFork {
     pub(crate) buffers_taken: AtomicU32,
 }
 
-// The wiped pages hold nothing else, whatever the page size.
+// The wiped pages hold nothing else, even if pages are large.
 const _: () = assert!(size_of::<WipedOnFork>() == LARGEST_PAGE);
 
 pub(crate) static WIPED: WipedOnFork = WipedOnFork {

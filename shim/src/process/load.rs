@@ -82,7 +82,7 @@ fn read_settings(
 /// Opens the trace. Returns false if this process is not to be recorded.
 ///
 /// # Safety
-/// Called once. `environment` is null or ends with a null pointer, and nobody else uses it now.
+/// Called once. `environment` is null or ends with a null pointer, and no other code uses it now.
 unsafe fn open(trace: &TraceSettings<'_>, environment: *mut *const c_char) -> bool {
     if !trace.concerns_process(sys::pid()) {
         return false;
@@ -149,7 +149,7 @@ fn complain(error: &OpenError, directory: &[u8]) {
 /// out, and programs it executes in its place know that they are recorded.
 ///
 /// # Safety
-/// Called once. `environment` is null or ends with a null pointer, and nobody else uses it now.
+/// Called once. `environment` is null or ends with a null pointer, and no other code uses it now.
 unsafe fn name_process_to_children(environment: *mut *const c_char) {
     const NAME: &[u8] = b"MREMAP_SHIM_CHILDREN=";
     static mut VARIABLE: Text<48> = Text::EMPTY;

@@ -13,7 +13,7 @@
 //! | for all threads, or before `exec` | yes |
 //!
 //! A thread that is first seen after a filter was installed may have inherited it. No system call
-//! that every filter admits would tell, so the thread counts as filtered.
+//! that every filter admits shows it, so the thread counts as filtered.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -89,12 +89,12 @@ pub(crate) enum Loader {
     Musl,
 }
 
-/// What `/proc/PID/status` says of a process and its filters.
+/// The filters of a process, from `/proc/PID/status`.
 struct Status {
     pid: u64,
     /// 0 without a filter.
     mode: u64,
-    /// 1 before Linux 5.9, which does not tell.
+    /// 1 before Linux 5.9, which does not report it.
     filters: u64,
 }
 

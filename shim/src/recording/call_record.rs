@@ -67,7 +67,7 @@ impl CallRecord {
         self.summary.parts
     }
 
-    /// Stores the call as begun: a process that is killed half-way leaves this record. Called
+    /// Stores the call as begun: a process that is killed in its move leaves this record. Called
     /// before the move lock is acquired, like [`Self::survey_begins`].
     pub(crate) fn emulation_begins(&mut self) {
         self.survey_begins();

@@ -3,7 +3,7 @@
 //!
 //! Readings come from the CPU or from a system call, never from the vDSO, which a program may move
 //! or unmap. A thread that may be under a seccomp filter makes no system call: without a counter
-//! its time stands still.
+//! its clock stops.
 //!
 //! The length of a counter's tick follows from readings of all clocks. One is made by a call that
 //! comes after 1.5 times the time to the one before, counted from the start of the trace: fewer
@@ -56,7 +56,7 @@ fn has_counter() -> bool {
     BY_COUNTER.contains(&name)
 }
 
-/// Whether the counter, which the architecture defines, is fast enough to tell calls apart.
+/// Whether the counter, which the architecture defines, is fast enough to distinguish calls.
 #[cfg(target_arch = "aarch64")]
 fn has_counter() -> bool {
     const SLOWEST_HZ: u64 = 10_000_000;
@@ -108,7 +108,7 @@ fn kernel_ticks() -> u64 {
     monotonic_ns()
 }
 
-/// `CLOCK_MONOTONIC` in nanoseconds. A system call; stands still under a filter.
+/// `CLOCK_MONOTONIC` in nanoseconds. A system call; stops under a filter.
 pub(crate) fn monotonic_ns() -> u64 {
     if seccomp::is_filtered() { last().monotonic_ns } else { nanoseconds(libc::CLOCK_MONOTONIC) }
 }

@@ -3,8 +3,8 @@
 //!
 //! A store into the trace can raise `SIGBUS` (a truncated file, a full disk with copy on write),
 //! and a handler of the program may then leave by a jump, with the lock held. So while it is held
-//! nothing is stored into the trace. A buffer that is full is stored all the same, after the kernel
-//! has looked whether the pages are there.
+//! nothing is stored into the trace. A full buffer is stored nevertheless, after the
+//! kernel has checked that the pages are there.
 
 use core::sync::atomic::Ordering;
 
@@ -48,7 +48,7 @@ impl Pieces {
 
     fn buffer(&mut self) -> &mut [[u64; SLOT_WORDS]] {
         match self.buffer.and_then(|index| BUFFERS.get(index)) {
-            // SAFETY: this is the one that has taken the buffer.
+            // SAFETY: this value has taken the buffer.
             Some(buffer) => unsafe { &mut *buffer.get() },
             None => &mut [],
         }

@@ -13,7 +13,7 @@ use crate::process::config;
 use crate::recording::return_address::Caller;
 use crate::recording::{caller_modules, identity, ring};
 
-/// Words of the stack that are looked at for each frame wanted.
+/// Words of the stack that are examined for each frame wanted.
 const WORDS_PER_FRAME: usize = 64;
 /// Frames that may be missed because a word only looks like a return address.
 const CODE_WORDS_PER_FRAME: usize = 4;
@@ -65,7 +65,7 @@ fn is_code(address: u64) -> bool {
     address > 1 << 16 && (identity::knows_code_at(address) || caller_modules::was_found(address))
 }
 
-/// Entries on their way into records.
+/// Entries that are being packed into records.
 struct List {
     record: StackWords,
 }

@@ -5,8 +5,8 @@ use core::cell::UnsafeCell;
 /// The largest page size that is supported (arm64).
 pub(crate) const LARGEST_PAGE: usize = 65536;
 
-/// Memory that is written at load, or by one thread at a time, as each user of it explains. Stands
-/// in for the unstable `core::cell::SyncUnsafeCell`.
+/// Memory that is written at load, or by one thread at a time, as each user of it explains.
+/// Replaces the unstable `core::cell::SyncUnsafeCell`.
 #[repr(transparent)]
 pub(crate) struct SyncCell<T>(UnsafeCell<T>);
 
@@ -23,7 +23,7 @@ impl<T> SyncCell<T> {
     }
 }
 
-/// Address space of this library's own, in whole pages whatever their size. It is in `.bss`,
+/// Address space of this library's own, in whole pages of any size. It is in `.bss`,
 /// since under `RLIMIT_AS` nothing could be mapped when it is needed. Nothing ever reads or writes
 /// its bytes.
 #[repr(C, align(65536))]

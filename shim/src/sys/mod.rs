@@ -1,7 +1,8 @@
 //! System calls, one wrapper each, made without libc: its symbols may be interposed by others, and
 //! it sets errno. Every wrapper returns the kernel's value, or the [`Errno`].
 //!
-//! # Safety Each `unsafe` block is one system call instruction. A wrapper passes only pointers to
+//! # Safety
+//! Each `unsafe` block is one system call instruction. A wrapper passes only pointers to
 //! memory that it borrows for the call, or addresses whose owner its documentation names.
 
 pub(crate) mod cell;
@@ -67,12 +68,12 @@ pub(crate) fn mremap(request: &Request) -> Result {
 pub(crate) fn by_number(number: c_long, arguments: [usize; 5]) -> Result {
     let [first, second, third, fourth, fifth] = arguments;
     let number = Sysno::new(number as usize).ok_or(Errno(libc::ENOSYS))?;
-    // SAFETY: what it does to the program's memory is the program's wish.
+    // SAFETY: the program asks for what it does to its memory.
     from_raw(unsafe { raw_syscall!(number, first, second, third, fourth, fifth) })
 }
 
-/// `mmap` of a mapping type that does not exist, which never maps anything. The errno tells whether
-/// it could have: `EEXIST`, something is mapped in the range; `ENOMEM`, the range ends beyond
+/// `mmap` of a mapping type that does not exist, which never maps anything. The errno shows what
+/// is there: `EEXIST`, something is mapped in the range; `ENOMEM`, the range ends beyond
 /// `TASK_SIZE`; `EINVAL`, it is free. The order of these checks in `do_mmap` is the same from 5.10
 /// to 7.x.
 pub(crate) fn mmap_of_no_type(address: u64, len: u64) -> Errno {
@@ -98,7 +99,7 @@ pub(crate) fn map_zeros_if_free(address: usize, len: usize) {
     let _ = map_anonymous(address, len, protection, libc::MAP_FIXED_NOREPLACE);
 }
 
-/// Maps zeros that can only be read: at `address`, or where the kernel likes, as `flags` say.
+/// Maps zeros that can only be read: at `address`, or where the kernel chooses, as `flags` say.
 pub(crate) fn map_untouched(address: usize, len: usize, flags: i32) -> Result {
     map_anonymous(address, len, libc::PROT_READ, flags)
 }
@@ -217,7 +218,7 @@ impl OpenFile {
     }
 
     /// Maps the first `len` bytes, shared and writable, at the address `hint` if that is free, else
-    /// where the kernel likes.
+    /// where the kernel chooses.
     pub(crate) fn map(&self, hint: usize, len: usize) -> Result {
         self.map_shared(hint, len, 0)
     }
@@ -281,7 +282,7 @@ pub(crate) fn file_system(path: &CStr) -> Result<i64> {
     call!(statfs, path.as_ptr(), &raw mut found).map(|_| found.f_type)
 }
 
-/// Describes the file at a path, without asking a server for news of it.
+/// Describes the file at a path, from the cache of a network file system.
 pub(crate) fn statx(path: &CStr) -> Result<libc::statx> {
     // SAFETY: all zeros is a `statx`.
     let mut found: libc::statx = unsafe { core::mem::zeroed() };

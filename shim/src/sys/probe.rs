@@ -1,8 +1,8 @@
 //! Probes: system calls that cannot succeed, whose errno describes the address space. They change
 //! nothing and need no `/proc`, no descriptor, and no system call but `mremap` and `mmap`.
 //!
-//! - A growth to an impossible length tells whether one VMA holds a range ([`is_one_vma`]).
-//! - An `mmap` of a mapping type that does not exist tells whether a range is free ([`is_free`]).
+//! - A growth to an impossible length shows whether one VMA holds a range ([`is_one_vma`]).
+//! - An `mmap` of a mapping type that does not exist shows whether a range is free ([`is_free`]).
 //!   A seccomp filter may kill for its flags: a filtered thread maps the range for an instant.
 
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +18,9 @@ use crate::sys::{self, Errno, scratch};
 pub(crate) enum OneVma {
     Yes,
     /// The range crosses a boundary or starts unmapped, or the VMA is of a kind for which the
-    /// kernel always says so: `[vvar]`, `[vdso]`, device memory.
+    /// kernel always returns `EFAULT`: `[vvar]`, `[vdso]`, device memory.
     No,
-    /// The range starts in a VMA sealed by `mseal`, and no more can be found out.
+    /// The range starts in a VMA sealed by `mseal`; its length is unknown.
     Sealed,
 }
 
@@ -41,7 +41,7 @@ const LENGTHS_BELOW_TASK_SIZE: [u64; 6] = [
 /// The length that [`grow`] asks for; 0 until it is chosen.
 static IMPOSSIBLE_LENGTH: AtomicU64 = AtomicU64::new(0);
 
-/// Chooses a length for which this kernel looks at the VMA, by trying it on a page of ours.
+/// Chooses a length for which this kernel examines the VMA, by trying it on a page of ours.
 ///
 /// The largest length exceeds even an unlimited `RLIMIT_AS`, which the kernel checks before it
 /// charges a growth to the commit limit. Since 6.17 lengths beyond `TASK_SIZE` are `EINVAL`, and
@@ -76,8 +76,8 @@ fn grow_to(start: u64, len: u64, new_len: u64) -> Errno {
 }
 
 /// Whether one VMA holds `[start, start + len)`. The kernel checks the range first: `EFAULT` comes
-/// from there, `ENOMEM` (`EAGAIN` for locked memory) from behind it (`vma_to_resize` before 6.17,
-/// `check_prep_vma` since).
+/// from there, `ENOMEM` (`EAGAIN` for locked memory) from the later check of the length
+/// (`vma_to_resize` before 6.17, `check_prep_vma` since).
 #[inline]
 pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
     match grow(start, len) {
@@ -101,7 +101,7 @@ pub(crate) fn is_mapped(address: u64) -> bool {
 /// Whether nothing is mapped in a range that ends below `TASK_SIZE`.
 ///
 /// # Errors
-/// `mmap` failed for another reason: a sandbox refuses it.
+/// `mmap` failed for another reason: a filter refuses it.
 #[inline]
 pub(crate) fn is_free(start: u64, len: u64) -> sys::Result<bool> {
     if seccomp::is_filtered() {
@@ -131,8 +131,8 @@ fn is_free_by_mapping(start: u64, len: u64) -> bool {
             .all(|index| grow(start + far + index * page, page) == Errno::EFAULT)
 }
 
-/// The same below `mmap_min_addr`, where `mmap` is refused before it looks at the range. Few pages
-/// lie there.
+/// The same below `mmap_min_addr`, where `mmap` is refused before it looks at the range. There are
+/// few such pages.
 #[cold]
 #[inline(never)]
 fn is_free_by_pages(mut start: u64, mut len: u64) -> sys::Result<bool> {

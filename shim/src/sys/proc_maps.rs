@@ -16,7 +16,7 @@ const SMAPS: &CStr = c"/proc/thread-self/smaps";
 const UNTRIED: u8 = 0;
 const WORKS: u8 = 1;
 const FAILS: u8 = 2;
-/// Whether this kernel has `PROCMAP_QUERY` (6.11), and a sandbox lets it through.
+/// Whether this kernel has `PROCMAP_QUERY` (6.11), and a sandbox admits it.
 static QUERY: AtomicU8 = AtomicU8::new(UNTRIED);
 
 /// Whether it is worth opening `maps` for a query.
@@ -25,8 +25,8 @@ pub(crate) fn query_may_work() -> bool {
 }
 
 /// An open file of `/proc`. Another thread may close its descriptor, and open a file of its own
-/// under the same number. So reads move no file position, what was read is taken only if the file
-/// is still ours, and it is closed only if it is.
+/// under the same number. So reads move no file position, what was read is used only if the
+/// descriptor is still ours, and it is closed only then.
 pub(crate) struct ProcFile {
     file: ManuallyDrop<OpenFile>,
     id: FileId,
@@ -40,10 +40,10 @@ impl ProcFile {
         Ok(Self { file: ManuallyDrop::new(file), id, offset: 0 })
     }
 
-    /// Reads on. Returns the number of bytes, 0 at the end.
+    /// Reads the next bytes. Returns the number of bytes, 0 at the end.
     ///
     /// # Errors
-    /// `EBADF`: the descriptor is not this file's any more.
+    /// `EBADF`: the descriptor is no longer this file's.
     pub(crate) fn read(&mut self, into: &mut [u8]) -> sys::Result<usize> {
         let len = self.file.read_at(into, self.offset)?;
         self.check()?;
@@ -111,7 +111,7 @@ impl Lines {
         Self { read: [0; READ_ROOM], filled: 0, taken: 0, line: [0; LINE_ROOM] }
     }
 
-    /// Drops what has been read: another file follows.
+    /// Discards what has been read: another file follows.
     pub(crate) fn restart(&mut self) {
         (self.filled, self.taken) = (0, 0);
     }

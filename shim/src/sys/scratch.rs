@@ -1,11 +1,11 @@
-//! Mappings that come and go in a thread under a seccomp filter, by `mmap` and `mremap` with flags
+//! Temporary mappings of a thread under a seccomp filter, by `mmap` and `mremap` with flags
 //! that the program uses itself: a filter may look at flags, and `munmap` may not be allowed.
 
 use crate::process::address_space::page_size;
 use crate::sys;
 use crate::sys::cell::{LARGEST_PAGE, OwnPages};
 
-/// Where a page is moved to disappear.
+/// A page is unmapped by moving it here.
 static SINK: OwnPages<LARGEST_PAGE> = OwnPages::new();
 
 /// Maps `[start, start + len)` if it is free. The kernel takes the address as a hint, and maps

@@ -2,9 +2,8 @@
 //!
 //! redhook links std, whose panic machinery names the unwinder. The linker drops that machinery,
 //! since this library has no code that can panic, but by then it has already decided to need
-//! libgcc_s. Names of our own stand in for the unwinder's; nothing that could call them is left. A
-//! link that fails with "relocation against absolute symbol _Unwind_Resume" says that some code
-//! here can panic again.
+//! libgcc_s. Names of our own replace the unwinder's; nothing is left that could call them. If the
+//! link fails with "relocation against absolute symbol _Unwind_Resume", some code here can panic.
 
 macro_rules! stand_in_for {
     ($($name:literal)*) => {

@@ -14,7 +14,7 @@ pub(crate) fn add(word: *mut u32, count: u32) -> Result {
     const ADD: u32 = 1 << 28;
     let operation = ADD | (count & 0xfff) << 12;
     let wake_none = 0;
-    // SAFETY: the kernel adds to the word, or returns an error. Nobody is woken.
+    // SAFETY: the kernel adds to the word, or returns an error. No thread is woken.
     from_raw(unsafe {
         raw_syscall!(
             Sysno::futex,
@@ -58,7 +58,7 @@ pub(crate) fn populate(address: usize, len: usize) -> Result {
 /// Grows a mapping in place, without a descriptor of its file.
 ///
 /// # Errors
-/// `ENOMEM`: the mapping is not exactly `[address, address + old_len)`, what is behind it is not
+/// `ENOMEM`: the mapping is not exactly `[address, address + old_len)`, what follows it is not
 /// free, or `RLIMIT_AS` forbids it. `EAGAIN`: it is locked, and `RLIMIT_MEMLOCK` forbids it.
 pub(crate) fn grow_in_place(address: usize, old_len: usize, new_len: usize) -> Result {
     let flags = 0;

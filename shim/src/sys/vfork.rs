@@ -31,7 +31,7 @@ struct Job<T, W> {
 }
 
 unsafe extern "C" fn run<T, W: FnOnce() -> T>(job: *mut c_void) {
-    // SAFETY: the address of a job that its owner leaves alone meanwhile.
+    // SAFETY: the address of a job that its owner does not use until this returns.
     let job = unsafe { &mut *job.cast::<Job<T, W>>() };
     job.done = job.work.take().map(|work| work());
 }

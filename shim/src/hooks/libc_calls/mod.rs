@@ -171,8 +171,8 @@ fn replace_page(
 }
 
 fn patch(copy: usize, page: usize, offset: usize, jump: [u8; JUMP_SIZE]) -> Result<(), Refusal> {
-    // SAFETY: a page of libc's code, mapped and readable, and a page that nothing else refers to. A
-    // file that is truncated meanwhile would fault here as it does in libc's own pages.
+    // SAFETY: a page of libc's code, mapped and readable, and a page that nothing else refers to.
+    // If the file is truncated, this faults as libc's own pages do.
     let (code, copied) =
         unsafe { (&*(page as *const [u8; PAGE]), &mut *(copy as *mut [u8; PAGE])) };
     if code != copied {

@@ -1,7 +1,7 @@
 //! Slots for a thread's next record: in the chunk that it fills, or in one that threads share.
 //!
 //! ```text
-//!  a thread's first 40 records ──> the shared chunk, each behind a record of its thread: 128 bytes
+//!  a thread's first 40 records ──> the shared chunk, each after a record of its thread: 128 bytes
 //!  its later ones, and those of the thread that opened the trace ──> its own chunk: 64 bytes
 //! ```
 //!
@@ -27,7 +27,7 @@ const MAX_SHARED: u8 = 40;
 const MAX_TRIES: u32 = 64;
 /// The shared chunk is being replaced.
 const BUSY: u64 = u64::MAX;
-/// Looks at a chunk that is being replaced, tens of microseconds in all.
+/// Most times that a thread looks whether a chunk has been replaced: tens of microseconds.
 const MAX_SPINS: u32 = 1000;
 
 /// Claims `slots` slots in a row.
@@ -57,7 +57,7 @@ pub(crate) fn claim_in_own_chunk(slots: u32) -> Option<Claim> {
 }
 
 /// Whether the header and this thread's chunk can be stored to without a signal. Ends the trace if
-/// not. True for a thread that may not ask the kernel.
+/// not. True for a thread that may make no system call.
 pub(crate) fn is_intact() -> bool {
     let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
     if !is_open(epoch) || seccomp::is_filtered() {
@@ -148,7 +148,7 @@ fn claim_own(epoch: u32, slots: u32, thread: &Thread) -> Result<Claim, Loss> {
     Err(Loss::Full)
 }
 
-/// Claims slots in the chunk that threads share, behind a record that names the thread `tid`. One
+/// Claims slots in the chunk that threads share, after a record that names the thread `tid`. One
 /// thread replaces a full chunk; others spin until it has.
 fn claim_shared(epoch: u32, slots: u32, tid: u32) -> Result<Claim, Loss> {
     let mut spins = 0;
@@ -158,7 +158,7 @@ fn claim_shared(epoch: u32, slots: u32, tid: u32) -> Result<Claim, Loss> {
             spins += 1;
             core::hint::spin_loop();
             if spins > MAX_SPINS {
-                // Its thread may not come back: a signal handler can leave by a jump.
+                // Its thread may never return: a signal handler can leave by a jump.
                 replace_shared(BUSY, 0);
                 spins = 0;
             }

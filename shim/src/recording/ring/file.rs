@@ -69,7 +69,7 @@ pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
 #[cold]
 #[inline(never)]
 pub(super) fn open_in_child() -> u32 {
-    // A filtered thread cannot. Another one may be able to.
+    // A filtered thread cannot; another one may.
     if seccomp::is_filtered() {
         return 0;
     }
@@ -167,7 +167,7 @@ fn fill(file: &OpenFile, owner: &Owner, reading: &Reading) -> Result<Size, OpenE
     Ok(Size { base: base as *mut u8, positions, mapped })
 }
 
-/// Writes the header and zeros behind it; the magic comes last.
+/// Writes the header and zeros after it; the magic comes last.
 fn write_start(
     file: &OpenFile,
     owner: &Owner,
@@ -223,8 +223,8 @@ fn write_all(file: &OpenFile, mut bytes: &[u8], mut offset: usize) -> Result<(),
 }
 
 /// Maps the start of a file; returns the address, and how many positions are mapped. A child's
-/// mapping replaces its parent's, whatever its length: what a signal handler interrupted before it
-/// forked goes on storing there.
+/// mapping replaces the whole of its parent's, since a store that a forking signal handler has
+/// interrupted continues there.
 fn map(file: &OpenFile, positions: u32) -> Result<(usize, u32), Errno> {
     let former = BASE.load(Ordering::Relaxed).addr();
     if former == 0 {
@@ -250,7 +250,7 @@ fn is_still_ours(base: usize) -> bool {
         return false;
     }
     if !user_memory::can_load(base) {
-        // The file was truncated, if there is one.
+        // The file, if there is one, was truncated.
         return sys::is_shared(base);
     }
     // SAFETY: the kernel has just loaded these bytes.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! `file` opens the trace: at load, and at the first record of a fork's child, which finds no
-//! epoch. `truncation` handles a file that is cut while it is written.
+//! epoch. `truncation` handles a file that is truncated while it is written.
 
 // The mapping starts on a page, and the format aligns every word to its size.
 #![allow(clippy::cast_ptr_alignment)]
@@ -35,8 +35,8 @@ pub(crate) use state::{
     count_early, count_lost, is_wanted, mapping, note_capability, note_reading,
 };
 
-/// Prepares for a seccomp filter: afterwards its threads may ask the kernel neither for space nor
-/// for the time.
+/// Prepares for a seccomp filter: afterwards its threads may neither allocate space nor read
+/// clocks by system calls.
 pub(crate) fn prepare_for_filter() {
     if is_wanted() && state::is_open(WIPED.trace_epoch.load(Ordering::Acquire)) {
         space::allocate_ahead();

@@ -27,7 +27,7 @@ use crate::sys::user_memory;
 pub(super) const STEP: u32 = (1 << 20) / CHUNK_SIZE as u32;
 /// Positions whose pages are allocated at a time, where the kernel can (5.14).
 pub(super) const BATCH: u32 = 16;
-/// Positions allocated for threads that may not ask for more: 4 MiB, or 64,000 calls.
+/// Positions allocated for threads that may not allocate: 4 MiB, or 64,000 calls.
 const AHEAD: u32 = 1024;
 /// Numbers of chunks are below this. The rest is room for every thread to count once more before
 /// they start again.
@@ -82,7 +82,7 @@ pub(super) fn reserve() -> Result<Reserved, Loss> {
     }
     match allocate(position) {
         Ok(()) => Ok(Reserved { position, number }),
-        // Goes round in the space there is.
+        // The ring continues in the space that there is.
         Err(loss) if keeps_last() && loss != Loss::Truncated => {
             let position = number.checked_rem(positions()).ok_or(loss)?;
             Ok(Reserved { position, number })
@@ -136,7 +136,7 @@ fn populate_batch_of(position: u32) -> bool {
     is_populated
 }
 
-/// Why the page of a position cannot be stored to. The trace grows no more.
+/// Why the page of a position cannot be stored to. Ends the growth of the trace.
 #[cold]
 fn refused(position: u32) -> Loss {
     // A page that was there and cannot be loaded from is beyond the file's end.
@@ -183,7 +183,7 @@ fn populate(start: u32, end: u32) -> crate::sys::Result {
     user_memory::populate(address_of(start), len_of(end) - len_of(start))
 }
 
-/// Allocates space for threads that may not ask for it. Before a filter is installed, and then by
+/// Allocates space for threads that may not do so. Before a filter is installed, and then by
 /// the threads that are not under it.
 pub(super) fn allocate_ahead() {
     let (reached, allocated) = (REACHED.load(Ordering::Relaxed), ALLOCATED.load(Ordering::Acquire));
@@ -197,7 +197,7 @@ pub(super) fn allocate_ahead() {
     }
     let end = match populate(start, end) {
         Ok(_) => end,
-        // Pages one by one: the kernel cannot do more, or there is no space for all of them.
+        // Page by page: the kernel is too old, or there is no space for all of them.
         Err(_) => (start..end)
             .find(|&position| user_memory::touch(address_of(position)).is_err())
             .unwrap_or(end),

@@ -11,10 +11,10 @@ use crate::process::seccomp;
 use crate::recording::clock::Reading;
 use crate::sys::user_memory;
 
-/// Whether a trace was asked for and opened.
+/// Whether the settings want a trace, and it was opened.
 pub(super) static WANTED: AtomicBool = AtomicBool::new(false);
 /// What a claim adds to its chunk's count of writers: 0 if the first records are kept, since then
-/// no chunk is taken over and nobody needs to know.
+/// no chunk is taken over.
 pub(super) static WRITER: AtomicU64 = AtomicU64::new(0);
 /// Where the file is mapped. The mapping grows, and never moves.
 pub(super) static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
@@ -114,7 +114,7 @@ pub(super) fn set_positions(positions: u32) {
     POSITIONS.store(positions, Ordering::Relaxed);
 }
 
-/// The position at `end`, and those behind it, cannot be used.
+/// Notes that the position at `end`, and those after it, cannot be used.
 pub(super) fn end_at(end: u32, why: Loss) {
     if POSITIONS.fetch_min(end, Ordering::Relaxed) > end {
         WHEN_FULL.store(why as u8, Ordering::Relaxed);
@@ -163,8 +163,7 @@ pub(crate) fn count_lost(loss: Loss) {
     }
 }
 
-/// Counts by the kernel, since the header may be beyond the file's end: then nothing is counted any
-/// more.
+/// Counts by a system call, since the header may be beyond the file's end. Then nothing is counted.
 fn count_in_truncated(counter: usize) {
     let low_half = if cfg!(target_endian = "little") { 0 } else { 4 };
     let word = word_of_header(counter + low_half).as_ptr();
