@@ -78,9 +78,6 @@ struct JsonGap {
 }
 
 /// Writes the events that pass the filter. Returns their number.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn write(
     traces: &Traces,
     index: &Index,
@@ -107,9 +104,6 @@ pub fn write(
 }
 
 /// Writes one event as a line of JSON.
-///
-/// # Errors
-/// It cannot be written.
 pub fn write_json(named: &Named, mut out: impl Write) -> Result<()> {
     serde_json::to_writer(&mut out, &as_json(named))?;
     out.write_all(b"\n")?;
@@ -182,9 +176,6 @@ fn json_gap(event: &Event, gap: &Gap) -> JsonGap {
 
 /// Writes one event as a line of text. Its time counts from `start`, as `--since` does: wall clock
 /// in nanoseconds.
-///
-/// # Errors
-/// It cannot be written.
 pub fn write_line(named: &Named, start: u64, style: &TextStyle, out: &mut dyn Write) -> Result<()> {
     let event = &named.event;
     let call = &event.call;

@@ -28,9 +28,6 @@ pub struct Results {
 
 impl Results {
     /// Begins a run.
-    ///
-    /// # Errors
-    /// `/proc` cannot be read.
     pub fn begin(is_quick: bool) -> Result<Self> {
         let read =
             |path: &str| fs::read_to_string(path).with_context(|| format!("{path}: unreadable"));
@@ -63,18 +60,12 @@ impl Results {
     }
 
     /// Ends the run.
-    ///
-    /// # Errors
-    /// `/proc` cannot be read.
     pub fn end(mut self) -> Result<Self> {
         self.load.1 = load()?;
         Ok(self)
     }
 
     /// Writes the run to `directory` and returns its table.
-    ///
-    /// # Errors
-    /// The directory cannot be read or written.
     pub fn keep(&self, directory: &Path) -> Result<String> {
         let last = last(directory, self)?;
         let text = self.render(last.as_ref());

@@ -68,9 +68,6 @@ impl Subject {
     }
 
     /// Creates a directory for traces, removed on drop.
-    ///
-    /// # Errors
-    /// It cannot be created.
     pub fn trace_directory(&self) -> Result<tempfile::TempDir> {
         fs_err::create_dir_all(&self.scratch)?;
         Ok(tempfile::tempdir_in(&self.scratch)?)
@@ -82,9 +79,6 @@ impl Subject {
     }
 
     /// Runs a measuring program and returns its figures.
-    ///
-    /// # Errors
-    /// The program fails, with its stderr.
     pub fn run(&self, program: &str, arguments: &[String], setup: &Setup) -> Result<Vec<Series>> {
         let mut command = Command::new(self.programs.join(program));
         command.args(arguments);
@@ -103,9 +97,6 @@ impl Subject {
 }
 
 /// Parses a measuring program's output.
-///
-/// # Errors
-/// It has no figures.
 pub fn parse(output: &str) -> Result<Vec<Series>> {
     let line = output.lines().map(str::trim).find(|line| line.starts_with('['));
     let line = line.with_context(|| format!("a measuring program printed no figures: {output}"))?;

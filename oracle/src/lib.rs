@@ -9,8 +9,6 @@
 //! that do not run here.
 //!
 //! The library is a black box: it is called through `mremap` and observed through `/proc`.
-// Every error is a sentence about a file, a process or the kernel.
-#![allow(clippy::missing_errors_doc)]
 
 pub mod case;
 pub mod compare;

@@ -8,9 +8,6 @@ use anyhow::{Context as _, Result};
 use crate::case::{Case, Features};
 
 /// The case files of a directory, sorted by name.
-///
-/// # Errors
-/// The directory cannot be read.
 pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory)?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -20,9 +17,6 @@ pub fn files(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Reads a case.
-///
-/// # Errors
-/// It cannot be read, or is not a case.
 pub fn read(path: &Path) -> Result<Case> {
     let text = fs::read_to_string(path)?;
     serde_json::from_str(&text).with_context(|| format!("{}: not a case", path.display()))

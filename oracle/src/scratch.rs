@@ -11,9 +11,6 @@ pub struct Scratch(pub PathBuf);
 
 impl Scratch {
     /// Creates it below the directory of temporary files.
-    ///
-    /// # Errors
-    /// It cannot be created.
     pub fn make() -> Result<Self> {
         let path = env::temp_dir().join(format!("mremap-oracle-{}", std::process::id()));
         fs_err::create_dir_all(&path)?;

@@ -29,23 +29,6 @@ pub struct Setting {
     pub default: Option<&'static str>,
 }
 
-/// The settings by name, without [`PREFIX`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Id {
-    Mode,
-    Trace,
-    TraceSize,
-    TraceKeep,
-    TraceDetail,
-    Stack,
-    Children,
-    Programs,
-    Libc,
-    VmaSource,
-    Seccomp,
-}
-
 /// The values of a setting.
 #[derive(Debug)]
 pub enum Values {
@@ -78,165 +61,118 @@ pub struct Word {
     pub meaning: &'static str,
 }
 
-/// Which moves are emulated.
-pub static MODE: Setting = Setting {
-    id: Id::Mode,
-    name: "MREMAP_SHIM_MODE",
-    help: "Which moves of several VMAs are emulated",
-    values: Values::Words(&[
-        Word { word: "auto", meaning: "those that the kernel cannot do" },
-        Word { word: "emulate", meaning: "all of them" },
-        Word { word: "passthrough", meaning: "none" },
-    ]),
-    default: Some("auto"),
-};
+/// Defines the settings: for each an [`Id`], and a [`Setting`] whose variable has its name.
+macro_rules! settings {
+    ($(
+        $(#[$doc:meta])*
+        $id:ident $name:ident: $help:literal, $values:expr, $default:expr;
+    )*) => {
+        /// Identifies a setting.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(missing_docs)]
+        pub enum Id {
+            $($id),*
+        }
 
-/// Where traces are written.
-pub static TRACE: Setting = Setting {
-    id: Id::Trace,
-    name: "MREMAP_SHIM_TRACE",
-    help: "Where traces are written",
-    values: Values::Text {
-        form: "a directory; each process image writes a file of its own",
-        unset: "no trace",
-    },
-    default: None,
-};
+        $(
+            #[doc = $help]
+            #[doc = ""]
+            $(#[$doc])*
+            pub static $name: Setting = Setting {
+                id: Id::$id,
+                name: concat!("MREMAP_SHIM_", stringify!($name)),
+                help: $help,
+                values: $values,
+                default: $default,
+            };
+        )*
 
-/// The size of a trace.
-pub static TRACE_SIZE: Setting = Setting {
-    id: Id::TraceSize,
-    name: "MREMAP_SHIM_TRACE_SIZE",
-    help: "Largest size of one process's trace",
-    values: Values::Number {
-        least: 64 << 10,
-        most: u64::MAX,
-        form: "64K or more, as bytes or with K, M or G",
-    },
-    default: Some("64M"),
-};
+        /// All settings, in the order of the documentation.
+        pub static ALL: [&Setting; [$(Id::$id),*].len()] = [$(&$name),*];
+    };
+}
 
-/// What a full trace keeps.
-pub static TRACE_KEEP: Setting = Setting {
-    id: Id::TraceKeep,
-    name: "MREMAP_SHIM_TRACE_KEEP",
-    help: "Which calls a full trace keeps; lost calls are counted",
-    values: Values::Words(&[
-        Word { word: "first", meaning: "the first ones; later calls are lost" },
-        Word { word: "last", meaning: "the last ones; they overwrite the oldest" },
-    ]),
-    default: Some("first"),
-};
+settings! {
+    Mode MODE: "Which moves of several VMAs are emulated",
+        Values::Words(&[
+            Word { word: "auto", meaning: "those that the kernel cannot do" },
+            Word { word: "emulate", meaning: "all of them" },
+            Word { word: "passthrough", meaning: "none" },
+        ]), Some("auto");
 
-/// For which moves VMAs are recorded.
-pub static TRACE_DETAIL: Setting = Setting {
-    id: Id::TraceDetail,
-    name: "MREMAP_SHIM_TRACE_DETAIL",
-    help: "For which moves the VMAs of the source range are recorded",
-    values: Values::Words(&[
-        Word { word: "calls", meaning: "emulated moves" },
-        Word { word: "vmas", meaning: "every move, with the permissions of each VMA" },
-    ]),
-    default: Some("calls"),
-};
+    Trace TRACE: "Where traces are written",
+        Values::Text {
+            form: "a directory; each process image writes a file of its own",
+            unset: "no trace",
+        }, None;
 
-/// How many return addresses are recorded.
-pub static STACK: Setting = Setting {
-    id: Id::Stack,
-    name: "MREMAP_SHIM_STACK",
-    help: "How many frames are recorded above each call site, also through code without frame pointers",
-    values: Values::Number { least: 0, most: 60, form: "0 to 60" },
-    default: Some("0"),
-};
+    TraceSize TRACE_SIZE: "Largest size of one process's trace",
+        Values::Number {
+            least: 64 << 10,
+            most: u64::MAX,
+            form: "64K or more, as bytes or with K, M or G",
+        }, Some("64M");
 
-/// Which processes are recorded. The first process replaces `0` by `0:PID` with its own process id,
-/// which tells its children that they are left out; see [`Recorded::parse`].
-pub static CHILDREN: Setting = Setting {
-    id: Id::Children,
-    name: "MREMAP_SHIM_CHILDREN",
-    help: "Which processes are recorded",
-    values: Values::Words(&[
-        Word { word: "0", meaning: "only the first, with the programs it executes in its place" },
-        Word { word: "1", meaning: "all" },
-    ]),
-    default: Some("1"),
-};
+    TraceKeep TRACE_KEEP: "Which calls a full trace keeps; lost calls are counted",
+        Values::Words(&[
+            Word { word: "first", meaning: "the first ones; later calls are lost" },
+            Word { word: "last", meaning: "the last ones; they overwrite the oldest" },
+        ]), Some("first");
 
-/// Which programs are recorded.
-pub static PROGRAMS: Setting = Setting {
-    id: Id::Programs,
-    name: "MREMAP_SHIM_PROGRAMS",
-    help: "Which programs are recorded",
-    values: Values::Text { form: "file names, separated by commas", unset: "all" },
-    default: None,
-};
+    TraceDetail TRACE_DETAIL: "For which moves the VMAs of the source range are recorded",
+        Values::Words(&[
+            Word { word: "calls", meaning: "emulated moves" },
+            Word { word: "vmas", meaning: "every move, with the permissions of each VMA" },
+        ]), Some("calls");
 
-/// Whether libc's calls to itself are seen.
-pub static LIBC: Setting = Setting {
-    id: Id::Libc,
-    name: "MREMAP_SHIM_LIBC",
-    help: "Whether the calls that libc makes to itself are seen, as in realloc",
-    values: Values::Words(&[
-        Word { word: "leave", meaning: "no" },
-        Word {
-            word: "patch",
-            meaning: "yes, by a jump in libc's mremap; x86-64, where its code is known",
-        },
-    ]),
-    default: Some("leave"),
-};
+    Stack STACK: "How many frames are recorded above each call site, also through code without frame pointers",
+        Values::Number { least: 0, most: 60, form: "0 to 60" }, Some("0");
 
-/// How VMAs are found.
-pub static VMA_SOURCE: Setting = Setting {
-    id: Id::VmaSource,
-    name: "MREMAP_SHIM_VMA_SOURCE",
-    help: "How the VMAs of a range are found",
-    values: Values::Words(&[
-        Word { word: "auto", meaning: "by probing, or from /proc where that is cheaper" },
-        Word { word: "query", meaning: "by PROCMAP_QUERY" },
-        Word { word: "maps", meaning: "from the text of /proc/self/maps" },
-        Word { word: "bisect", meaning: "by probing alone" },
-    ]),
-    default: Some("auto"),
-};
+    /// The first process replaces `0` by `0:PID` with its own process id, so that its children know
+    /// that they are left out; see [`Recorded::parse`].
+    Children CHILDREN: "Which processes are recorded",
+        Values::Words(&[
+            Word { word: "0", meaning: "only the first, with the programs it executes in its place" },
+            Word { word: "1", meaning: "all" },
+        ]), Some("1");
 
-/// What a seccomp filter that was there before `exec` admits.
-pub static SECCOMP: Setting = Setting {
-    id: Id::Seccomp,
-    name: "MREMAP_SHIM_SECCOMP",
-    help: "What a seccomp filter that was there before the program admits",
-    values: Values::Words(&[
-        Word {
-            word: "auto",
-            meaning: "a container's admits all calls of this library; any other mremap and mmap alone, \
-                      so there is no trace",
-        },
-        Word { word: "trust", meaning: "all calls of this library" },
-    ]),
-    default: Some("auto"),
-};
+    Programs PROGRAMS: "Which programs are recorded",
+        Values::Text { form: "file names, separated by commas", unset: "all" }, None;
 
-/// All settings, in the order of the documentation.
-pub static ALL: [&Setting; 11] = [
-    &MODE,
-    &TRACE,
-    &TRACE_SIZE,
-    &TRACE_KEEP,
-    &TRACE_DETAIL,
-    &STACK,
-    &CHILDREN,
-    &PROGRAMS,
-    &LIBC,
-    &VMA_SOURCE,
-    &SECCOMP,
-];
+    Libc LIBC: "Whether the calls that libc makes to itself are seen, as in realloc",
+        Values::Words(&[
+            Word { word: "leave", meaning: "no" },
+            Word {
+                word: "patch",
+                meaning: "yes, by a jump in libc's mremap; x86-64, where its code is known",
+            },
+        ]), Some("leave");
+
+    VmaSource VMA_SOURCE: "How the VMAs of a range are found",
+        Values::Words(&[
+            Word { word: "auto", meaning: "by probing, or from /proc where that is cheaper" },
+            Word { word: "query", meaning: "by PROCMAP_QUERY" },
+            Word { word: "maps", meaning: "from the text of /proc/self/maps" },
+            Word { word: "bisect", meaning: "by probing alone" },
+        ]), Some("auto");
+
+    Seccomp SECCOMP: "What a seccomp filter that was there before the program admits",
+        Values::Words(&[
+            Word {
+                word: "auto",
+                meaning: "a container's admits all calls of this library; any other mremap and mmap alone, \
+                          so there is no trace",
+            },
+            Word { word: "trust", meaning: "all calls of this library" },
+        ]), Some("auto");
+}
 
 /// The setting of an environment variable, given by its whole name.
 pub fn find(name: &[u8]) -> Option<&'static Setting> {
     ALL.into_iter().find(|setting| setting.name.as_bytes() == name)
 }
 
-/// Whether a variable whose name begins with [`PREFIX`] is read by anybody.
+/// Whether a variable whose name begins with [`PREFIX`] is read by the library or the analyzer.
 pub fn is_known(name: &[u8]) -> bool {
     name == LIBRARY.as_bytes() || find(name).is_some()
 }

@@ -407,8 +407,8 @@ fn counts_calls_lost_on_a_full_disk() {
     }
 }
 
-/// A copy-on-write file system needs new space to overwrite a byte, so it may be unable to store the
-/// count of lost calls.
+/// A copy-on-write file system needs new space to overwrite a byte, so it may be unable to store
+/// the count of lost calls.
 #[test]
 fn survives_a_quota_on_btrfs() {
     let Some(run) = run_confined("btrfs-quota", "600K") else {

@@ -1,7 +1,7 @@
 //! Random torture: threads, forks from everywhere, vfork, exec, signals whose handlers move ranges,
-//! libraries that are loaded and unloaded, exits of every kind. The program checks its own memory and counts its
-//! own calls; the traces must hold each of them once, as a record or as a loss, and nothing else.
-//! Seconds in a usual run; `cargo xtask test --torture SECONDS` for more.
+//! libraries that are loaded and unloaded, exits of every kind. The program checks its own memory
+//! and counts its own calls; the traces must hold each of them once, as a record or as a loss, and
+//! nothing else. Seconds in a usual run; `cargo xtask test --torture SECONDS` for more.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

@@ -105,9 +105,6 @@ impl Comparison {
     }
 
     /// Writes the comparison.
-    ///
-    /// # Errors
-    /// Standard output cannot be written.
     pub fn write(&self, options: &Options, out: &mut dyn Write) -> Result<()> {
         if options.json {
             json::write(&self.0, out)

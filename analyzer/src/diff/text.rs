@@ -49,9 +49,6 @@ pub fn write(difference: &Difference, top: usize, out: &mut dyn Write) -> Result
 }
 
 /// Writes `stack A B`, the mean weights of both sides: the input of differential flame graphs.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn write_folded(sides: &[Vec<Lines>; 2], out: &mut dyn Write) -> Result<()> {
     let stacks: BTreeSet<&String> = sides.iter().flatten().flat_map(Lines::keys).collect();
     for stack in stacks {

@@ -21,9 +21,6 @@ use check::Check;
 pub use self_test::run as self_test;
 
 /// Checks the machine, the shim, and a program if one is named. Returns the exit status.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn run(options: &DoctorOptions, out: &mut dyn Write) -> Result<ExitCode> {
     let native = self_test::natively();
     let mut checks = machine::check(&native);

@@ -13,9 +13,6 @@ use crate::report::table::TextStyle;
 const INDENT: usize = 11;
 
 /// Writes the checks.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn write(checks: &[Check], options: &DoctorOptions, out: &mut dyn Write) -> Result<()> {
     if options.json {
         serde_json::to_writer_pretty(&mut *out, &as_json(checks))?;

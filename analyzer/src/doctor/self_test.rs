@@ -73,9 +73,6 @@ impl Trial {
 pub const CALLS: usize = 3;
 
 /// Makes the calls and prints the results as JSON.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn run(machine: bool, realloc: bool, out: &mut dyn Write) -> Result<()> {
     let mut results = make_calls();
     if realloc {

@@ -81,9 +81,6 @@ pub struct Target {
 impl Target {
     /// Opens a file or a directory; by default standard output. `inputs` are the traces, which no
     /// output may replace.
-    ///
-    /// # Errors
-    /// It cannot be written.
     pub fn open(
         format: Format,
         weight: Weight,
@@ -121,9 +118,6 @@ fn directory(output: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Folded stacks of the events that pass a filter, with their weights.
-///
-/// # Errors
-/// None: nothing is written.
 pub fn stacks(
     traces: &Traces,
     index: &Index,
@@ -146,9 +140,6 @@ pub fn stacks(
 }
 
 /// Writes the events that pass a filter.
-///
-/// # Errors
-/// The target cannot be written.
 pub fn write(
     traces: &Traces,
     index: &Index,

@@ -55,9 +55,6 @@ impl Output {
     }
 
     /// Writes what is buffered, and gives the file its name.
-    ///
-    /// # Errors
-    /// The output cannot be written.
     pub fn commit(mut self) -> Result<()> {
         self.writer.flush()?;
         self.pending.map_or(Ok(()), Pending::commit)
@@ -82,9 +79,6 @@ pub struct Pending {
 
 impl Pending {
     /// Creates the file beside `path`, hidden, so that directory scans of other programs skip it.
-    ///
-    /// # Errors
-    /// The directory does not exist or cannot be written.
     pub fn create(path: PathBuf, permissions: Permissions) -> io::Result<(File, Self)> {
         let directory = path.parent().filter(|parent| *parent != Path::new(""));
         let file = Builder::new()
@@ -102,9 +96,6 @@ impl Pending {
     }
 
     /// Renames the file to its path, replacing an earlier one.
-    ///
-    /// # Errors
-    /// The rename failed.
     pub fn commit(self) -> Result<()> {
         let path = self.path;
         self.temporary

@@ -31,9 +31,6 @@ pub fn begin(traces: &Traces) -> Observer {
 
 /// Makes an observer and hands it every event. Findings about events that do not pass the filter
 /// are left out; what these events did still counts for the others.
-///
-/// # Errors
-/// A trace cannot be read.
 pub fn observe(traces: &Traces, index: &Index, filter: &Filter) -> Result<Observer> {
     let mut observer = begin(traces);
     in_order(

@@ -55,9 +55,6 @@ impl Verdict {
 }
 
 /// Writes the findings.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn write(
     traces: &Traces,
     observer: &Observer,

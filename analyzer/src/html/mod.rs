@@ -27,9 +27,6 @@ struct Content<'a> {
 }
 
 /// Writes the page.
-///
-/// # Errors
-/// It cannot be written.
 pub fn write(
     traces: &Traces,
     index: &Index,

@@ -16,9 +16,6 @@ pub struct Feed {
 
 impl Feed {
     /// Follows files, and every trace in directories, including later ones.
-    ///
-    /// # Errors
-    /// A path cannot be opened.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
         for path in paths {
             std::fs::metadata(path)

@@ -19,9 +19,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LAST_POLLS: u32 = 3;
 
 /// Prints events until no traced process is running.
-///
-/// # Errors
-/// A path cannot be opened, or standard output cannot be written.
 pub fn follow(
     paths: &[PathBuf],
     filter: &mut Filter,

@@ -78,9 +78,6 @@ pub fn count(number: u64) -> String {
 }
 
 /// Parses an address, `0x...` or decimal.
-///
-/// # Errors
-/// The error says what to write instead.
 pub fn parse_address(text: &str) -> Result<u64, String> {
     let number = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),
@@ -90,9 +87,6 @@ pub fn parse_address(text: &str) -> Result<u64, String> {
 }
 
 /// Parses an address, or a range `FIRST..END`.
-///
-/// # Errors
-/// The error says what to write instead.
 pub fn parse_addresses(text: &str) -> Result<(u64, u64), String> {
     let Some((first, end)) = text.split_once("..") else {
         let address = parse_address(text)?;
@@ -107,9 +101,6 @@ pub fn parse_addresses(text: &str) -> Result<(u64, u64), String> {
 }
 
 /// Parses a number of bytes with an optional unit.
-///
-/// # Errors
-/// The error says what to write instead.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let upper = text.to_ascii_uppercase();
     let number = upper.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
@@ -127,9 +118,6 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a time to nanoseconds: `1.5s`, `200ms`, `30us`, `80ns`; seconds without a unit.
-///
-/// # Errors
-/// The error says what to write instead.
 pub fn parse_time(text: &str) -> Result<u64, String> {
     let at = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
@@ -148,9 +136,6 @@ pub fn parse_time(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a percentage, with or without its sign.
-///
-/// # Errors
-/// Returns what to write instead.
 pub fn parse_percent(text: &str) -> Result<f64, String> {
     let number = text.trim_end_matches('%').trim().parse::<f64>();
     let number = number.ok().filter(|number| *number >= 0.0);

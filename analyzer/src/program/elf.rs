@@ -124,9 +124,6 @@ fn check_loader(path: &Path, loader: Option<&str>) -> Result<(), Obstacle> {
 }
 
 /// Whether a file is a library for this machine that defines `mremap`.
-///
-/// # Errors
-/// The file cannot be read.
 pub fn defines_mremap(path: &Path) -> std::io::Result<bool> {
     let bytes = ReadCache::new(File::open(path)?);
     let Ok(object) = ElfFile64::<Endianness, _>::parse(&bytes) else { return Ok(false) };

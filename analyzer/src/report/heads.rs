@@ -17,9 +17,6 @@ const MOST_HEADS: usize = 4;
 const MOST_FLAWED: usize = 8;
 
 /// Describes the busiest processes, and those with lost calls or an unreliable clock.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn write(
     traces: &Traces,
     overview: &Overview,

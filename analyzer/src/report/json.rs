@@ -13,9 +13,6 @@ use crate::stats::{Histogram, Moves, NamedFailure, NamedSite, Overview, ThreadSt
 use crate::symbols::Symbols;
 
 /// Writes the report.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn write(
     traces: &Traces,
     overview: &Overview,

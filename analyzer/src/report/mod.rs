@@ -40,9 +40,6 @@ pub struct Options {
 }
 
 /// Writes the report.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn write(
     traces: &Traces,
     overview: &Overview,

@@ -18,9 +18,6 @@ use crate::symbols::Symbols;
 const LONG_EXPOSURE: u64 = 1_000_000;
 
 /// Writes the report.
-///
-/// # Errors
-/// Standard output cannot be written.
 pub fn write(
     traces: &Traces,
     overview: &Overview,

@@ -49,9 +49,6 @@ fn locate(given: Option<&Path>) -> Result<PathBuf> {
 
 /// Checks that a file is a library for this machine that defines `mremap`. The loader would only
 /// warn about any other file, and the program would run unrecorded.
-///
-/// # Errors
-/// What is wrong with it.
 pub fn check_library(path: &Path) -> Result<()> {
     if program::defines_mremap(path).with_context(|| format!("{}", path.display()))? {
         return Ok(());

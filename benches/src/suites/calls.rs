@@ -15,9 +15,6 @@ const CALLS_OF_A_PAGE: f64 = 63.0;
 const OWN_COST: f64 = 25.0;
 
 /// The rows.
-///
-/// # Errors
-/// A measuring program fails.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let (mut rows, floor) = floor(subject)?;
     for threads in [1, 2] {

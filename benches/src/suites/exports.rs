@@ -89,9 +89,6 @@ fn parquet_size(parquet: &Path, calls: usize) -> Result<Vec<Row>> {
 }
 
 /// Runs an export and returns its seconds.
-///
-/// # Errors
-/// The analyzer fails or exceeds the limit.
 pub(super) fn export(subject: &Subject, format: &str, trace: &Path, target: &Path) -> Result<f64> {
     if target.is_dir() {
         std::fs::remove_dir_all(target)
@@ -116,9 +113,6 @@ fn wall(command: &mut Command) -> Result<f64> {
 }
 
 /// The size of all files below a directory in bytes.
-///
-/// # Errors
-/// A file cannot be read.
 pub(super) fn size(directory: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(directory)? {

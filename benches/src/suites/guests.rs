@@ -75,9 +75,6 @@ fn probes() -> Run {
 }
 
 /// The rows of one kernel from the outputs of [`runs`], in their order.
-///
-/// # Errors
-/// An output is missing.
 pub fn rows(kernel: &str, printed: &[Vec<Series>]) -> Result<Vec<Row>> {
     let runs = runs();
     let figures = |wanted: &Run| {

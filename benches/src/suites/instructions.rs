@@ -23,9 +23,6 @@ pub type Counts = BTreeMap<String, u64>;
 type HookPath<'a> = (&'a str, &'a [&'a str], Setup, &'a Setup, &'a [&'a str]);
 
 /// Counts every path, minus the same call without the library.
-///
-/// # Errors
-/// A measuring program fails or cannot be traced.
 pub fn counts(subject: &Subject) -> Result<Counts> {
     let directory = subject.trace_directory()?;
     let stub = Setup::default().preload(&subject.stub);
@@ -98,9 +95,6 @@ pub fn complaints(counts: &Counts, recorded: &Counts) -> Vec<String> {
 }
 
 /// Reads the recorded counts: `name = count` lines, `#` comments.
-///
-/// # Errors
-/// The file cannot be read or parsed.
 pub fn read(path: &Path) -> Result<Counts> {
     let text = fs_err::read_to_string(path)?;
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
@@ -113,9 +107,6 @@ pub fn read(path: &Path) -> Result<Counts> {
 }
 
 /// Writes the counts as the recorded ones.
-///
-/// # Errors
-/// The file cannot be written.
 pub fn write(path: &Path, counts: &Counts) -> Result<()> {
     let mut text = String::from(
         "# User-space instructions that the preload library adds to one call, by path (release, x86-64).\n\

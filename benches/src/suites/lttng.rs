@@ -64,9 +64,6 @@ impl Session {
     }
 
     /// Bytes of the recorded events. Zero means that nothing was measured.
-    ///
-    /// # Errors
-    /// The session cannot be stopped and started again.
     pub fn recorded_bytes(&self) -> Result<u64> {
         self.lttng(&["stop"])?;
         let bytes = size_of_files(&self.directory.path().join("trace"));

@@ -45,9 +45,6 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
 }
 
 /// The floors: the least that each method to find VMAs costs.
-///
-/// # Errors
-/// A measuring program fails.
 pub fn floors(subject: &Subject) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (vmas, gap_pages) in [(2, 0), (17, 0), (17, 1), (1000, 0), (1000, 1)] {

@@ -30,9 +30,6 @@ const THREADS: usize = 4;
 const SITES: u64 = 64;
 
 /// The rows.
-///
-/// # Errors
-/// There is no room for the trace (6.5 GB), or the analyzer fails.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let (trace, calls) = trace(subject, if subject.is_quick { CALLS_QUICK } else { CALLS })?;
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -81,9 +78,6 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
 }
 
 /// Returns a trace of at least `calls` calls, and their number.
-///
-/// # Errors
-/// There is no room for it.
 pub(super) fn trace(subject: &Subject, calls: usize) -> Result<(PathBuf, usize)> {
     let chunks = calls.div_ceil(CALLS_PER_CHUNK);
     Ok((generate(subject, chunks)?, chunks * CALLS_PER_CHUNK))
@@ -203,9 +197,6 @@ fn read_chunks(file: &File, next: &AtomicU64) -> io::Result<()> {
 }
 
 /// Runs the report; returns its seconds and its peak memory in MiB.
-///
-/// # Errors
-/// It cannot be run, or fails.
 pub(super) fn report(subject: &Subject, trace: &Path) -> Result<(f64, f64)> {
     let mut command = Command::new(&subject.analyzer);
     command.arg("report").arg(trace).stdout(Stdio::null());

@@ -15,9 +15,6 @@ const SUITE: &str = "startup";
 const STARTS: usize = 10;
 
 /// The rows.
-///
-/// # Errors
-/// `/bin/true` cannot be run.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let directory = subject.trace_directory()?;
     let traced = subject.shim().set("TRACE", directory.path());

@@ -17,9 +17,6 @@ const ROUNDS: usize = 9;
 const CALLS: usize = 20_000;
 
 /// The rows.
-///
-/// # Errors
-/// A measuring program fails, or its trace is not as expected.
 pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let directory = subject.trace_directory()?;
     let traced = subject.shim().set("TRACE", directory.path());
