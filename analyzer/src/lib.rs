@@ -1,7 +1,7 @@
 //! The library behind `mremap-analyzer`: launches programs under the shim, reads the traces that it
 //! writes, and reports on them.
 //!
-//! The modules stand in the order in which data passes through them. Public are [`load`] and
+//! The modules are listed in the order in which data passes through them. Public are [`load`] and
 //! [`model`], which the fuzz targets call, and [`execute`], which is all of the program.
 // The documentation is for those who work on the analyzer, and names private modules.
 #![allow(rustdoc::private_intra_doc_links)]

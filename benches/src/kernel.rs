@@ -26,7 +26,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// libc's own function, whatever is preloaded.
+    /// libc's own function, even if another library interposes it.
     ///
     /// # Panics
     /// The process has no `libc.so.6`.

@@ -29,7 +29,7 @@ pub struct Model<'a> {
     pages: BTreeMap<u64, Mapped>,
 }
 
-/// What a request comes to.
+/// The outcome of a request.
 pub struct Moved {
     /// An address, or minus the errno.
     pub result: i64,

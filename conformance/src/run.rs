@@ -98,7 +98,7 @@ fn errno() -> i32 {
 /// made for that.
 pub fn user_space_ends_at_2_47() -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-    // SAFETY: nothing is mapped beyond 2^47 unless somebody asks for it by address.
+    // SAFETY: nothing is mapped beyond 2^47 unless it is requested by address.
     let mapped = in_child(|| unsafe {
         let at = libc::mmap((1u64 << 47) as *mut _, PAGE as usize, libc::PROT_NONE, flags, -1, 0);
         i32::from(at == libc::MAP_FAILED)

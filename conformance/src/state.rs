@@ -178,7 +178,7 @@ impl State {
 }
 
 impl Page {
-    /// What the next page holds if a VMA or a file goes on.
+    /// What the next page holds if a VMA or a file continues.
     fn next(self) -> Option<Self> {
         let content = match self.content {
             Content::Written { vma, page } => Content::Written { vma, page: page + 1 },

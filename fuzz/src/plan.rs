@@ -71,7 +71,7 @@ fn walk_over(requested: Move, vmas: &[(u64, u64)]) {
     panic!("the walk does not end");
 }
 
-/// The VMAs of a list in its order, whatever is probed.
+/// The VMAs of a list in its order, for any probe.
 struct Listed<'a>(std::slice::Iter<'a, (u64, u64)>, Vma);
 
 impl VmaSource for Listed<'_> {

@@ -12,7 +12,7 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
         return fuzzer_mutate(data, size, max_size);
     }
     let bytes = &mut data[range];
-    // The trace keeps its length, whatever length the mutator chose.
+    // The trace keeps its length; the mutator may have chosen another.
     fuzzer_mutate(bytes, bytes.len(), bytes.len());
     size
 });

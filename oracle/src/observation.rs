@@ -4,7 +4,7 @@
 /// A runner's words for one case.
 pub type Words = Vec<u64>;
 
-/// The address that stands for one that the kernel chose, for a call without `MREMAP_FIXED`. The
+/// The address recorded for one that the kernel chose, for a call without `MREMAP_FIXED`. The
 /// kernel chooses differently in a process with a preload library.
 pub const ELSEWHERE: u64 = 0x6000_0000_0000;
 

@@ -248,7 +248,7 @@ impl Recorded {
     }
 }
 
-/// A number as decimal digits, with K, M or G behind it for powers of 1,024.
+/// A number as decimal digits, followed by K, M or G for powers of 1,024.
 pub fn parse_number(text: &[u8]) -> Option<u64> {
     let (digits, unit) = match text.split_last()? {
         (b'K' | b'k', digits) => (digits, 1 << 10),

@@ -46,7 +46,7 @@ pub fn permission(what: &str, output: &Output) -> bool {
     is_permitted
 }
 
-/// Prints what is skipped and what to install, and appends it to the file `MREMAP_SKIPPED`.
+/// Prints what is skipped and how to enable it, and appends it to the file `MREMAP_SKIPPED`.
 pub fn skip(what: &str) {
     eprintln!("skipped: {what}");
     let Some(list) = env::var_os("MREMAP_SKIPPED") else {

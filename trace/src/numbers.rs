@@ -18,7 +18,7 @@ macro_rules! numbers {
             /// Their names, in the same order.
             pub const NAMES: [&'static str; [$($number),+].len()] = [$($text),+];
 
-            /// Returns the value that a number stands for, `None` for a number this version lacks.
+            /// Returns the value of a number; `None` for a number that this version lacks.
             #[inline]
             pub const fn from_raw(raw: $raw) -> Option<Self> {
                 match raw {
@@ -163,7 +163,7 @@ numbers! {
     Level: u32 {
         /// Recording or emulation does not work.
         Error = 1 "error",
-        /// Something is not as the user asked.
+        /// Something differs from what the user set.
         Warning = 2 "warning",
         /// A decision of the shim.
         #[default]

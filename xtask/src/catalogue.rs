@@ -36,7 +36,7 @@ pub struct Entry {
     pub why: String,
 }
 
-/// Files of this machine that every test guest contains, beside the tests.
+/// Files of this machine that every test guest contains, besides the tests.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestExtras {
@@ -74,7 +74,7 @@ pub struct Catalogue {
     /// The userlands.
     #[serde(rename = "userland", default)]
     pub userlands: Vec<Userland>,
-    /// What the test guests contain beside the tests.
+    /// What the test guests contain besides the tests.
     #[serde(default)]
     pub guest: GuestExtras,
 }

@@ -1,5 +1,5 @@
 //! `cargo xtask pictures`: draws the README's pictures from a trace that was recorded on Linux 6.1.
-//! The trace and the recorded program are kept beside the pictures.
+//! The trace and the recorded program are kept next to the pictures.
 //!
 //! The drawing in the README and its SVG are the same on every machine, so CI compares them with
 //! the present analyzer's. The screenshot of the HTML page needs Chromium.

@@ -38,7 +38,7 @@ pub struct RunOptions {
     /// Run the program even when its calls cannot be recorded.
     #[arg(long)]
     pub best_effort: bool,
-    /// The preload library [default: beside this program, or in ../lib].
+    /// The preload library [default: next to this program, or in ../lib].
     #[arg(long, value_name = "FILE", env = mremap_settings::LIBRARY)]
     pub shim: Option<PathBuf>,
     /// The program and its arguments.
@@ -64,7 +64,7 @@ pub struct DoctorOptions {
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
-    /// The preload library [default: beside this program, or in ../lib].
+    /// The preload library [default: next to this program, or in ../lib].
     #[arg(long, value_name = "FILE", env = mremap_settings::LIBRARY)]
     pub shim: Option<PathBuf>,
 }

@@ -20,9 +20,8 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// The tolerance that was asked for in percent, or the default. A single run says nothing of
-    /// the noise between runs: on a busy machine the same program has twice the median of its last
-    /// run.
+    /// The tolerance given in percent, or the default. A single run shows nothing of the noise
+    /// between runs: on a busy machine a program's median can be twice that of its last run.
     pub fn new(percent: Option<f64>, several_runs: bool) -> Self {
         let [totals, latency] = match percent {
             Some(percent) => [percent; 2],

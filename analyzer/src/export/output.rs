@@ -78,7 +78,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Creates the file beside `path`, hidden, so that directory scans of other programs skip it.
+    /// Creates the file next to `path`, hidden, so that directory scans of other programs skip it.
     pub fn create(path: PathBuf, permissions: Permissions) -> io::Result<(File, Self)> {
         let directory = path.parent().filter(|parent| *parent != Path::new(""));
         let file = Builder::new()

@@ -141,7 +141,7 @@ impl Cells<'_> {
     }
 
     /// Text from the traced program or its machine. A spreadsheet would run a cell that starts like
-    /// a formula, so such text gets an apostrophe.
+    /// a formula, so an apostrophe is put before such text.
     fn foreign(&mut self, text: &str) -> &mut Self {
         if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
             self.text(&format!("'{text}"))

@@ -77,7 +77,7 @@ fn ending(event: &Event, is_move: bool) -> Option<(Kind, String)> {
     }
 }
 
-/// Reports a native move whose VMAs are not recorded, unless its arguments tell how older kernels
+/// Reports a native move whose VMAs are not recorded, unless its arguments show how older kernels
 /// handle it.
 fn native_unseen(call: &Call, errno: Option<u32>) -> Option<(Kind, String)> {
     let what = match errno {
@@ -95,8 +95,8 @@ fn retried(event: &Event) -> Option<(Kind, String)> {
     Some((Kind::Retried, what))
 }
 
-/// Finds moves that came near the limit on mappings, and calls that met it. A growth may fail with
-/// `ENOMEM` for other reasons; a move, and a call that asks for no more memory, hardly can.
+/// Finds moves that came near the limit on mappings, and calls that reached it. A growth may fail
+/// with `ENOMEM` for other reasons; a move, and a call that requests no more memory, hardly can.
 fn map_count(event: &Event, is_move: bool) -> Option<(Kind, String)> {
     let call = &event.call;
     let no_growth = call.new_len <= call.old_len && call.new_len > 0;

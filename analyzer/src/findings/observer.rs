@@ -181,7 +181,7 @@ impl Failed {
         address == MAP_FAILED || address == self.call.result as u64
     }
 
-    /// Whether a call has as its source what this one returned or had asked for.
+    /// Whether a call has as its source what this one returned or requested.
     fn is_used_by(&self, call: &Call) -> bool {
         let asked = self.call.flags & FIXED != 0 && self.call.new != self.call.old;
         self.has_result(call.old)

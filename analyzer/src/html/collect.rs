@@ -35,7 +35,7 @@ pub struct Examples {
     pub events: Vec<Named>,
     /// Numbers of those that are drawn.
     pub drawn: Vec<u64>,
-    /// Number of events that the page stands for.
+    /// Number of events that the page summarizes.
     pub of: u64,
     /// Findings.
     pub observer: Observer,

@@ -25,7 +25,7 @@ fn number(text: &str, value: u64) -> Markup {
     html! { td.n data-v=(value) { (text) } }
 }
 
-/// A table that scrolls by itself. A `>` before a column's name stands for numbers.
+/// A table that scrolls by itself. A `>` before a column's name marks numbers.
 fn table(id: &str, columns: &[&str], rows: &[Markup]) -> Markup {
     html! {
         div.scroll tabindex="0" {
@@ -237,7 +237,7 @@ pub fn chains(content: &Content<'_>) -> Markup {
     }
 }
 
-/// Pictures of moves, one beside the other or one at a time.
+/// Pictures of moves, side by side or one at a time.
 pub fn moves(content: &Content<'_>) -> Markup {
     let examples = &content.examples;
     let drawn = examples.events.iter().filter(|named| examples.drawn.contains(&named.event.number));

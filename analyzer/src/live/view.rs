@@ -32,7 +32,7 @@ const PICTURE: u16 = 7;
 const MOST_PICTURES: u16 = 4;
 /// Least number of lines for call sites.
 const LEAST_SITES: u16 = 14;
-/// Columns of the table behind the name, with their width. A narrow terminal shows the first ones.
+/// Columns of the table after the name, with their width. A narrow terminal shows the first ones.
 const COLUMNS: [(&str, u16); 6] =
     [("calls/s", 9), ("failed", 8), ("p50", 9), ("p99", 9), ("time", 10), ("calls", 12)];
 /// Least width of the names.

@@ -92,12 +92,12 @@ impl<'a> Calls<'a> {
         }
     }
 
-    /// Returns a slot of the chunk, whatever it holds.
+    /// Returns a slot of the chunk, of any kind.
     pub fn slot(&self, index: u32) -> Option<&'a [u8; SLOT_SIZE]> {
         self.slots.get(index as usize)
     }
 
-    /// Iterates over all slots of the chunk, whatever they hold.
+    /// Iterates over all slots of the chunk, of any kind.
     #[inline]
     pub fn slots(&self) -> impl Iterator<Item = StoredCall<'a>> + use<'a> {
         self.slots.iter().map(StoredCall)

@@ -19,7 +19,7 @@ use super::survey::Traces;
 use crate::model::Event;
 use crate::terminal::Progress;
 
-/// Most chunks open at once. Only a hostile file has more, and its events may be out of order.
+/// Most chunks open at once. Only a forged file has more, and its events may be out of order.
 const MOST_OPEN: usize = 8192;
 /// Most parts, and gaps, of one event. The kernel's default limit on mappings is 65,530.
 const MOST_PIECES: usize = 262_144;

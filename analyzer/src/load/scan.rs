@@ -49,7 +49,7 @@ struct Piece {
 fn pieces(processes: &[Process]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for (process, of) in processes.iter().enumerate() {
-        // A hostile file may claim 16 TB of chunks that are one hole.
+        // A forged file may claim 16 TB of chunks that are one hole.
         let mut start = 0;
         while start < of.chunks {
             let offset = chunk_offset(start);

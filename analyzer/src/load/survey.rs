@@ -39,7 +39,7 @@ impl Traces {
                 .collect::<Vec<_>>()
         };
         let readable = self.processes.iter().flat_map(of_process);
-        // A file without a header is no damage beside others, but the only thing to report alone.
+        // Among other files one without a header is no damage; alone it is all there is to report.
         let not_begun = self.not_begun.iter().filter(|_| self.processes.is_empty());
         let unreadable = self.unreadable.iter().chain(not_begun);
         unreadable.cloned().chain(readable).collect()
@@ -76,7 +76,7 @@ impl Traces {
 }
 
 /// Opens trace files and reads their headers. What cannot be opened or read becomes damage. A file
-/// given twice, under whatever names, counts once.
+/// given twice, even under different names, counts once.
 pub fn open(files: &[PathBuf]) -> Traces {
     let mut traces = Traces::default();
     let most_open = most_open();
@@ -244,8 +244,7 @@ pub fn set_clock(process: &mut Process) {
     }
 }
 
-/// The header's count is raised after the chunks' own: a process that was killed has not always
-/// come to it.
+/// The header's count is raised after the chunks' own, so a killed process may not have raised it.
 fn count_overwritten(process: &mut Process) {
     if process.header.keeps_last() {
         let headers = (0..process.chunks).filter_map(|place| chunk_header(process, place));

@@ -100,8 +100,8 @@ impl Tail {
     /// Continues reading a chunk; returns it if more may follow.
     fn read_chunk(&mut self, mut chunk: Open, of: usize, events: &mut Vec<Event>) -> Option<Open> {
         let positions = self.process.header.positions().max(1);
-        // If the first records are kept, no position is used twice, whatever a damaged header
-        // claims.
+        // If the first records are kept, no position is used twice, even if a damaged header says
+        // so.
         if !self.process.header.keeps_last() && u64::from(chunk.number) >= positions {
             return None;
         }

@@ -20,7 +20,7 @@ pub struct Glyphs {
     /// Fills a mapping at the target of a gap, which stays.
     pub kept: char,
     unseen: char,
-    /// Stands for parts that are left out.
+    /// Marks parts that are left out.
     pub dots: &'static str,
     coloured: bool,
 }

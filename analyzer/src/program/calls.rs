@@ -1,7 +1,7 @@
 //! How a file may call `mremap`, judged by its bytes.
 
 /// Largest distance in bytes between the instruction that loads the number of `mremap` and the one
-/// that enters the kernel. Instructions that load the arguments stand between them.
+/// that enters the kernel. Instructions that load the arguments are between them.
 const BETWEEN: usize = 48;
 
 /// How a file may call `mremap`.

@@ -14,10 +14,10 @@ const NAME: &str = "libmremap_shim.so";
 /// Bytes that separate names in `LD_PRELOAD`.
 const SEPARATORS: &[u8] = b" :\t\n";
 
-/// Finds the library: the one given, else the one beside this program or in `../lib`.
+/// Finds the library: the one given, else the one next to this program or in `../lib`.
 ///
 /// # Errors
-/// There is none, or its path cannot stand in `LD_PRELOAD`.
+/// There is none, or `LD_PRELOAD` cannot contain its path.
 pub fn find_library(given: Option<&Path>) -> Result<PathBuf> {
     let library = locate(given.filter(|path| !path.as_os_str().is_empty()))?;
     if library.as_os_str().as_bytes().iter().any(|byte| SEPARATORS.contains(byte)) {

@@ -40,7 +40,7 @@ impl Key {
         ((self.0 >> ADDRESS_BITS) as usize).wrapping_sub(1)
     }
 
-    /// The key for the same outcome at address 0, which stands for unknown.
+    /// The key for the same outcome at address 0, which means unknown.
     pub fn anywhere(self) -> Self {
         Self(self.0 >> ADDRESS_BITS << ADDRESS_BITS)
     }

@@ -16,7 +16,7 @@ const MODULES: [&str; 10] = [
     "libtbbmalloc",
 ];
 
-/// Functions that allocate for others start like this, whatever module they are in.
+/// Beginnings of the names of functions that allocate for others, in any module.
 const FUNCTIONS: [&str; 15] = [
     "realloc",
     "reallocarray",

@@ -15,7 +15,7 @@ use mremap_benches::rounds::{self, Variant};
 use mremap_plan::procmap::{PROCMAP_QUERY, ProcmapQuery};
 use syscalls::{Sysno, raw_syscall};
 
-/// How often to measure, and beside what.
+/// How often to measure, and among how many VMAs.
 #[derive(Debug, Parser)]
 struct Options {
     /// Number of unrelated VMAs in the process.

@@ -12,7 +12,7 @@ use crate::subject::{Setup, Subject};
 use crate::table::{Goal, Row};
 
 const SUITE: &str = "trace";
-/// Rounds, beside an unmeasured one.
+/// Rounds, after one that is not measured.
 const ROUNDS: usize = 9;
 const CALLS: usize = 20_000;
 

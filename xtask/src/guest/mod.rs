@@ -49,7 +49,7 @@ pub struct Guest {
 pub struct GuestCommand {
     /// Program and arguments, not interpreted by a shell. The guest's `PATH` is searched.
     pub argv: Vec<String>,
-    /// Variables beside `PATH`, `HOME`, `TERM`, `MREMAP_KERNEL` and `MREMAP_KERNEL_NATIVE`.
+    /// Variables besides `PATH`, `HOME`, `TERM`, `MREMAP_KERNEL` and `MREMAP_KERNEL_NATIVE`.
     pub env: Vec<(String, String)>,
 }
 
