@@ -2,7 +2,7 @@
 //!
 //! VMAs that are moved together are often alike: the last gap and the last length are tried first,
 //! which takes two probes a VMA where they recur. Otherwise boundaries are found by doubling and
-//! halving, so that the number of probes is logarithmic in the size of VMAs and gaps.
+//! halving, so the number of probes is logarithmic in the size of VMAs and gaps.
 //!
 //! ```text
 //!      |   last    |   gap    | next VMA  |   gap    |
@@ -247,7 +247,9 @@ fn pages_between(start: u64, end: u64) -> u64 {
     (end - start) >> page_size().trailing_zeros()
 }
 
-/// The largest number below `bad` for which `holds`, which is monotone and true for `good`.
+/// The largest number below `bad` for which `holds`, which is monotone and true for `good`. Doubles
+/// `good`, then tries whether that is the answer, since most lengths are powers of two, then
+/// halves.
 fn longest<E>(
     mut good: u64,
     mut bad: u64,
@@ -258,8 +260,14 @@ fn longest<E>(
         let next = (2 * good).min(middle).max(good + 1);
         if holds(next)? {
             good = next;
-        } else {
-            bad = next;
+            continue;
+        }
+        bad = next;
+        if next == 2 * good && good + 1 < bad {
+            if !holds(good + 1)? {
+                break;
+            }
+            good += 1;
         }
     }
     Ok(good)
