@@ -70,6 +70,10 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(options) => run::run(&options),
+        #[cfg(target_arch = "x86_64")]
+        Command::Attach(options) => run::attach(&options),
+        #[cfg(target_arch = "x86_64")]
+        Command::Detach(options) => run::detach(&options),
         Command::Doctor(options) => doctor::run(&options, &mut std::io::stdout()),
         Command::SelfTest { machine, realloc } => self_test(machine, realloc),
         Command::Report { traced, json, top, sort } => {

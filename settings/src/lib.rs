@@ -14,6 +14,8 @@ pub const PREFIX: &str = "MREMAP_SHIM_";
 /// it.
 pub const LIBRARY: &str = "MREMAP_SHIM_LIBRARY";
 
+pub mod order;
+
 /// One setting.
 #[derive(Debug)]
 pub struct Setting {

@@ -119,9 +119,11 @@ fn needs_no_newer_glibc_than_2_17() {
 }
 
 #[test]
-fn exports_the_hooked_functions_and_nothing_else() {
+fn exports_hooks_and_the_functions_of_attach_and_nothing_else() {
     let names = Library::read().symbols(true);
-    assert_eq!(names, ["ioctl", "mmap", "mmap64", "mremap", "prctl", "shmat", "syscall"]);
+    let hooks = ["ioctl", "mmap", "mmap64", "mremap"];
+    let attach = ["mremap_shim_attach", "mremap_shim_detach"];
+    assert_eq!(names, [&hooks[..], &attach, &["prctl", "shmat", "syscall"]].concat());
 }
 
 #[test]

@@ -15,6 +15,8 @@
 //! This crate does not choose programs, find symbols or read traces; the analyzer does.
 
 mod arch;
+#[cfg(target_arch = "x86_64")]
+mod attach;
 mod call;
 mod capability;
 mod filter;
@@ -30,6 +32,8 @@ use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
+#[cfg(target_arch = "x86_64")]
+pub use attach::{Disturbance, attach, detach};
 pub use mremap_trace::{Detail, Keep, Mode};
 pub use session::{Ended, Program};
 

@@ -152,6 +152,14 @@ pub(crate) fn seize(thread: Pid, kills_on_exit: bool) -> io::Result<()> {
     if kills_on_exit {
         options |= libc::PTRACE_O_EXITKILL;
     }
+    seize_with(thread, options)
+}
+
+/// The same with these options alone.
+///
+/// # Errors
+/// As for [`seize`].
+pub(crate) fn seize_with(thread: Pid, options: c_int) -> io::Result<()> {
     request(libc::PTRACE_SEIZE, thread, options as usize).map_err(|_| io::Error::last_os_error())
 }
 
@@ -202,6 +210,46 @@ pub(crate) fn read_memory(thread: Pid, address: u64, bytes: &mut [u8]) -> bool {
     let read =
         unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
     read == bytes.len() as isize
+}
+
+/// The same as far as memory is mapped; returns how many bytes were read.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn read_some(thread: Pid, address: u64, bytes: &mut [u8]) -> usize {
+    let mut done = 0;
+    while done < bytes.len() {
+        let at = address + done as u64;
+        let len = (4096 - at as usize % 4096).min(bytes.len() - done);
+        if !read_memory(thread, at, &mut bytes[done..done + len]) {
+            break;
+        }
+        done += len;
+    }
+    done
+}
+
+/// Writes a thread's memory, where it may write it itself; false when not all could be.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn write_memory(thread: Pid, address: u64, bytes: &[u8]) -> bool {
+    let local = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: bytes.len() };
+    // SAFETY: reads `bytes`; what is written belongs to another process.
+    let written =
+        unsafe { libc::process_vm_writev(thread, &raw const local, 1, &raw const remote, 1, 0) };
+    written == bytes.len() as isize
+}
+
+/// Writes a word of a stopped thread's memory, code too.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn write_code(thread: Pid, address: u64, word: u64) -> Result<(), Gone> {
+    // SAFETY: changes another process.
+    let answer = unsafe { libc::ptrace(libc::PTRACE_POKETEXT, thread, address, word) };
+    if answer == 0 { Ok(()) } else { Err(Gone(None)) }
+}
+
+/// Lets a stopped thread go on, untraced; `signal` is delivered unless it is 0.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn detach(thread: Pid, signal: i32) -> Result<(), Gone> {
+    request(libc::PTRACE_DETACH, thread, signal as usize)
 }
 
 /// Whether two threads share an address space; `None` where the kernel has no `kcmp`.

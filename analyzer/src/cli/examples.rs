@@ -22,6 +22,19 @@ Exit status: that of the program, or 128 plus the number of the signal that kill
 recorded (--best-effort runs the program all the same). 126 the program cannot be executed, or the shim cannot reach
 it. 127 there is no such program. The reason, and what would work, is on stderr.";
 
+/// `attach`.
+#[cfg(target_arch = "x86_64")]
+pub const ATTACH: &str = "\
+Examples:
+  mremap-analyzer attach 4711                           prints where the trace is
+  mremap-analyzer attach --trace traces --stack 8 4711
+  mremap-analyzer events --follow traces                what it calls, as it happens
+  mremap-analyzer detach 4711                           end recording; attach again at any time
+
+The library is loaded by one of the process's own threads, and libc's mremap is made to jump to it. System calls
+made without libc's mremap are not seen, nor is a program that the process executes.
+Exit status: 0 success, 125 the process cannot be attached to, with the reason on stderr.";
+
 /// `doctor`.
 pub const DOCTOR: &str = "\
 Examples:

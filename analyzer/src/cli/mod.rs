@@ -13,6 +13,8 @@ use crate::model::Filter;
 use crate::model::units::{parse_percent, parse_time};
 use crate::report::Sort;
 use crate::symbols::SymbolOptions;
+#[cfg(target_arch = "x86_64")]
+pub use options::{AttachOptions, DetachOptions};
 pub use options::{DoctorOptions, Reach, RunOptions, Traced};
 
 /// See what programs do with mremap, and give them the multi-VMA move of Linux 6.17 on older
@@ -42,6 +44,13 @@ pub enum Command {
     /// Run a program under the shim and record its calls.
     #[command(after_help = examples::RUN)]
     Run(RunOptions),
+    /// Record the calls of a process that runs already, and emulate its moves.
+    #[cfg(target_arch = "x86_64")]
+    #[command(after_help = examples::ATTACH)]
+    Attach(AttachOptions),
+    /// End what `attach` began. The process goes on as before.
+    #[cfg(target_arch = "x86_64")]
+    Detach(DetachOptions),
     /// Check this kernel, the shim, and whether the shim can reach a program.
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorOptions),

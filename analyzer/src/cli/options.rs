@@ -46,6 +46,33 @@ pub struct RunOptions {
     pub program: Vec<OsString>,
 }
 
+/// Options of `attach`.
+#[cfg(target_arch = "x86_64")]
+#[derive(Args)]
+pub struct AttachOptions {
+    /// What the shim does and records. `--libc` and `--programs` have no effect here.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// The preload library [default: beside this program, or in ../lib].
+    #[arg(long, value_name = "FILE", env = mremap_settings::LIBRARY)]
+    pub shim: Option<PathBuf>,
+    /// Process id.
+    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: i32,
+}
+
+/// Options of `detach`.
+#[cfg(target_arch = "x86_64")]
+#[derive(Args)]
+pub struct DetachOptions {
+    /// The preload library [default: beside this program, or in ../lib].
+    #[arg(long, value_name = "FILE", env = mremap_settings::LIBRARY)]
+    pub shim: Option<PathBuf>,
+    /// Process id.
+    #[arg(value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: i32,
+}
+
 /// Which calls `run` reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Reach {

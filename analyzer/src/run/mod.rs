@@ -1,6 +1,9 @@
 //! `run`: [`launch`] starts a program with the [`preload`] library in its place, [`signals`] leaves
 //! Ctrl-C to the program, [`names`] resolves `--programs`, [`summary`] says what was recorded.
+//! `attach` does the same to a process that runs already.
 
+#[cfg(target_arch = "x86_64")]
+mod attach;
 mod launch;
 mod names;
 pub mod preload;
@@ -10,6 +13,8 @@ mod tracer;
 
 use std::fmt;
 
+#[cfg(target_arch = "x86_64")]
+pub use attach::{attach, detach};
 pub use launch::run;
 
 /// Why a program's calls cannot be recorded, found out before the program runs.

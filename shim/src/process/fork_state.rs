@@ -88,10 +88,16 @@ pub(crate) fn begin_child() {
 }
 
 fn wipe() {
-    let WipedOnFork { trace_epoch, opening, pid, code_count, buffers_taken, .. } = &WIPED;
-    for word in [trace_epoch, opening, pid, code_count, buffers_taken] {
+    let WipedOnFork { trace_epoch, opening, pid, buffers_taken, .. } = &WIPED;
+    for word in [trace_epoch, opening, pid, buffers_taken] {
         word.store(0, Ordering::Relaxed);
     }
+    forget_trace();
+}
+
+/// Forgets what the last trace has recorded, before another one is opened.
+pub(crate) fn forget_trace() {
+    WIPED.code_count.store(0, Ordering::Relaxed);
     WIPED.shared_chunk.store(0, Ordering::Relaxed);
     for word in WIPED.callers_seen.iter().chain(WIPED.code_found.as_flattened()) {
         word.store(0, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use mremap_settings::{Recorded, TRACE};
 use crate::discover::backing;
 use crate::emulate::{capability, mapping_limit, move_lock};
 use crate::hooks;
-use crate::hooks::libc_calls::{self, Refusal};
+use crate::hooks::libc_calls;
 use crate::hooks::real;
 use crate::process::config::{self, Mode, TraceSettings};
 use crate::process::diagnostics::{inform, push_errno, warn};
@@ -32,9 +32,13 @@ unsafe extern "C" {
 
 unsafe extern "C" fn on_load() {
     real::resolve(hooks::is_own);
-    // SAFETY: libc sets the variable before it runs constructors, and there is one thread.
-    let environment = unsafe { environ };
-    read_settings(environment, |_| {});
+    // SAFETY: libc sets the variable before it runs constructors, and there is one thread. A
+    // secure-execution process has no settings.
+    let environment = unsafe {
+        if libc::getauxval(libc::AT_SECURE) == 0 { environ } else { core::ptr::null_mut() }
+    };
+    // SAFETY: the loader's own array.
+    unsafe { read_settings(environment, |_| {}) };
     if !config::trusts_filters() {
         seccomp::detect(if real::libc_is_glibc() { Loader::Glibc } else { Loader::Musl });
     }
@@ -55,7 +59,8 @@ unsafe extern "C" fn on_load() {
         backing::prepare();
     }
     // Again, now that bad values can be reported.
-    let trace = read_settings(environment, warn);
+    // SAFETY: likewise.
+    let trace = unsafe { read_settings(environment, warn) };
     // SAFETY: the one call. The array is the loader's own.
     let is_recorded = trace.directory.is_empty() || unsafe { open(&trace, environment) };
     if is_recorded && config::patches_libc() {
@@ -63,18 +68,18 @@ unsafe extern "C" fn on_load() {
     }
 }
 
-/// Reads the settings. A secure-execution process has none.
-fn read_settings(
+/// Reads the settings.
+///
+/// # Safety
+/// `environment` is null, or an array of C strings that ends with a null pointer and stays valid.
+pub(super) unsafe fn read_settings(
     environment: *mut *const c_char,
     complain: impl Fn(&str),
 ) -> TraceSettings<'static> {
     let mut trace = TraceSettings::NONE;
-    // SAFETY: no preconditions.
-    if unsafe { libc::getauxval(libc::AT_SECURE) } == 0 {
-        // SAFETY: an array of C strings that ends with a null pointer; the loader's own.
-        for variable in unsafe { strings(environment.cast_const()) } {
-            trace.take(variable, &complain);
-        }
+    // SAFETY: by the contract above.
+    for variable in unsafe { strings(environment.cast_const()) } {
+        trace.take(variable, &complain);
     }
     trace
 }
@@ -100,7 +105,9 @@ unsafe fn open(trace: &TraceSettings<'_>, environment: *mut *const c_char) -> bo
         return false;
     }
     if let Err(error) = ring::open(trace) {
-        complain(&error, trace.directory);
+        let mut line = Text::<400>::EMPTY;
+        describe(&error, trace.directory, &mut line);
+        warn(line.as_str());
     }
     true
 }
@@ -108,21 +115,17 @@ unsafe fn open(trace: &TraceSettings<'_>, environment: *mut *const c_char) -> bo
 fn redirect_libc() {
     match libc_calls::redirect() {
         Ok(()) => inform("libc's own calls of mremap are seen", "", None),
-        Err(Refusal { why, errno }) => {
+        Err(refusal) => {
             let mut line = Text::<256>::EMPTY;
             line.push(b"libc's own calls of mremap are not seen: ");
-            line.push(why.as_bytes());
-            if let Some(errno) = errno {
-                line.push(b": ");
-                push_errno(&mut line, errno);
-            }
+            refusal.describe(&mut line);
             warn(line.as_str());
         }
     }
 }
 
-fn complain(error: &OpenError, directory: &[u8]) {
-    let mut line = Text::<400>::EMPTY;
+/// Appends why there is no trace.
+pub(super) fn describe(error: &OpenError, directory: &[u8], line: &mut Text<400>) {
     line.push(b"no trace: ");
     match *error {
         OpenError::NameTooLong => {
@@ -133,16 +136,15 @@ fn complain(error: &OpenError, directory: &[u8]) {
             line.push(b"cannot create a file in ");
             line.push_printable(directory);
             line.push(b": ");
-            push_errno(&mut line, errno.0);
+            push_errno(line, errno.0);
         }
         OpenError::Space(errno) => {
             line.push(b"no room for a file in ");
             line.push_printable(directory);
             line.push(b": ");
-            push_errno(&mut line, errno.0);
+            push_errno(line, errno.0);
         }
     }
-    warn(line.as_str());
 }
 
 /// Makes `MREMAP_SHIM_CHILDREN=0` name this process, so that its children know that they are left

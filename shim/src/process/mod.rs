@@ -2,6 +2,7 @@
 //! resets.
 
 pub(crate) mod address_space;
+mod attach;
 pub(crate) mod config;
 pub(crate) mod diagnostics;
 pub(crate) mod fork_state;

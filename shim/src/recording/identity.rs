@@ -66,11 +66,14 @@ fn identity() -> &'static Identity {
 /// Gathers the identity. `directory` is the one for traces; it is made absolute, since the program
 /// may change its working directory before it forks.
 ///
+/// A later call, for another trace, changes the directory only.
+///
 /// # Safety
-/// Must be called once, at load, before any other function of this file.
+/// Must be called at load, or while no trace is open, before any other function of this file.
 pub(crate) unsafe fn gather(directory: &[u8]) {
     // SAFETY: the only reference, by the contract above.
     let identity = unsafe { &mut *IDENTITY.get() };
+    identity.directory.len = 0;
     if directory.first() != Some(&b'/')
         && let Ok(len) = sys::working_directory(&mut identity.directory.bytes)
     {
@@ -79,6 +82,9 @@ pub(crate) unsafe fn gather(directory: &[u8]) {
     }
     identity.directory.push(directory);
     identity.directory.push(b"\0");
+    if identity.module_count > 0 {
+        return;
+    }
     match sys::readlink(c"/proc/self/exe", &mut identity.exe.bytes) {
         Ok(len) => identity.exe.len = len,
         Err(_) => identity.exe.push(executed_path()),

@@ -86,4 +86,24 @@ impl Registers {
     pub(crate) fn frame_pointer(&self) -> u64 {
         self.0.rbp
     }
+
+    /// Number of the system call that the thread is in; negative when it is in none.
+    pub(crate) fn call_number(&self) -> i64 {
+        self.0.orig_rax as i64
+    }
+
+    /// The same call with another result, which may be one that the kernel acts on.
+    #[must_use]
+    pub(crate) fn with_raw_result(mut self, result: i64) -> Self {
+        self.0.rax = result as u64;
+        self
+    }
+
+    pub(crate) fn raw(&self) -> &libc::user_regs_struct {
+        &self.0
+    }
+
+    pub(crate) fn of_raw(raw: libc::user_regs_struct) -> Self {
+        Self(raw)
+    }
 }

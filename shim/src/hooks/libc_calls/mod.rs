@@ -19,17 +19,28 @@ use core::ffi::{CStr, c_int, c_void};
 
 use crate::hooks;
 use crate::hooks::real;
+use crate::process::diagnostics::push_errno;
+use crate::sys::text::Text;
 use crate::sys::{self, Errno, OpenFile};
 
 /// Why libc was not patched.
 pub(crate) struct Refusal {
-    pub(crate) why: &'static str,
-    pub(crate) errno: Option<i32>,
+    why: &'static str,
+    errno: Option<i32>,
 }
 
 impl Refusal {
     fn because(why: &'static str) -> Self {
         Self { why, errno: None }
+    }
+
+    /// Appends the reason.
+    pub(crate) fn describe<const ROOM: usize>(&self, line: &mut Text<ROOM>) {
+        line.push(self.why.as_bytes());
+        if let Some(errno) = self.errno {
+            line.push(b": ");
+            push_errno(line, errno);
+        }
     }
 
     fn failed(why: &'static str) -> impl FnOnce(Errno) -> Self {
@@ -40,7 +51,7 @@ impl Refusal {
 const PAGE: usize = 4096;
 
 /// Bytes of a `jmp` with its 32-bit distance.
-const JUMP_SIZE: usize = 5;
+pub(crate) const JUMP_SIZE: usize = 5;
 
 /// Makes libc's `mremap` jump to our hook.
 pub(crate) fn redirect() -> Result<(), Refusal> {
@@ -51,6 +62,34 @@ pub(crate) fn redirect() -> Result<(), Refusal> {
         .filter(|&found| !hooks::is_own(found))
         .ok_or_else(|| Refusal::because("libc's mremap cannot be found"))?
         .addr();
+    let (libc, Jump { at, code }) = find_jump(entry)?;
+    // A thread inside the function would return into the middle of the jump.
+    if !is_only_thread() {
+        return Err(Refusal::because("other threads may be running already"));
+    }
+    let page = at & !(PAGE - 1);
+    if at + JUMP_SIZE > page + PAGE {
+        return Err(Refusal::because("libc's mremap crosses a page"));
+    }
+    replace_page(&libc, page, at - page, code)?;
+    real::bypass_libc(entry);
+    Ok(())
+}
+
+/// Finds the jump for a tracer that patches libc while all threads are stopped.
+pub(crate) fn prepare(entry: usize) -> Result<Jump, Refusal> {
+    let (_, jump) = find_jump(entry)?;
+    real::bypass_libc(entry);
+    Ok(jump)
+}
+
+/// A jump from libc's `mremap` to our hook.
+pub(crate) struct Jump {
+    pub(crate) at: usize,
+    pub(crate) code: [u8; JUMP_SIZE],
+}
+
+fn find_jump(entry: usize) -> Result<(Module, Jump), Refusal> {
     let libc = Module::containing(entry)
         .ok_or_else(|| Refusal::because("libc's mremap cannot be found"))?;
     // SAFETY: libc's code is mapped as its headers say, and readable; `code_at` stays within its
@@ -58,19 +97,9 @@ pub(crate) fn redirect() -> Result<(), Refusal> {
     let code = unsafe { libc.code_at(entry) };
     let offset = shape::jump_offset(code)
         .ok_or_else(|| Refusal::because("the code of libc's mremap is unknown"))?;
-    let jump_at = entry + offset;
-    let jump = jump_between(jump_at, hooks::entry_for_libc())?;
-    // A thread inside the function would return into the middle of the jump.
-    if !is_only_thread() {
-        return Err(Refusal::because("other threads may be running already"));
-    }
-    let page = jump_at & !(PAGE - 1);
-    if jump_at + JUMP_SIZE > page + PAGE {
-        return Err(Refusal::because("libc's mremap crosses a page"));
-    }
-    replace_page(&libc, page, jump_at - page, jump)?;
-    real::bypass_libc(entry);
-    Ok(())
+    let at = entry + offset;
+    let code = jump_between(at, hooks::entry_for_libc())?;
+    Ok((libc, Jump { at, code }))
 }
 
 /// An executable segment of a loaded library.

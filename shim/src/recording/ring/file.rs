@@ -52,8 +52,10 @@ pub(crate) enum OpenError {
     Space(Errno),
 }
 
-/// Opens the trace of this process. At load.
+/// Opens the trace of this process. At load, or when a tracer attaches.
 pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
+    // SAFETY: no other thread opens a trace now.
+    unsafe { *DIRECTORY.get() = None };
     SIZE.store(settings.size, Ordering::Relaxed);
     set_keep(settings.keep);
     let (owner, reading) = (fork_state::owner(), clock::read());
@@ -62,6 +64,12 @@ pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
     truncation::watch();
     WANTED.store(true, Ordering::Release);
     Ok(())
+}
+
+/// Ends the trace. Its mapping stays: another thread may be storing a record.
+pub(crate) fn close() {
+    WANTED.store(false, Ordering::Release);
+    WIPED.trace_epoch.store(NONE, Ordering::Release);
 }
 
 /// Opens the trace of a fork's child, unless another thread does. Returns the epoch: 0 if there is

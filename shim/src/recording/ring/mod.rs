@@ -30,7 +30,7 @@ mod truncation;
 pub(crate) use append::{append, append_message, append_module, append_words, open};
 pub(crate) use chunk::Claim;
 pub(crate) use claims::{claim, claim_in_own_chunk, is_intact};
-pub(crate) use file::OpenError;
+pub(crate) use file::{OpenError, close};
 pub(crate) use state::{
     count_early, count_lost, is_wanted, mapping, note_capability, note_reading,
 };

@@ -1,0 +1,325 @@
+//! `attach` and `detach`: a process that runs already is recorded, and does what it did before:
+//! same output, same status, no call that fails or takes shorter than it should.
+#![cfg(target_arch = "x86_64")]
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::{Trace, is_guest, kernel_moves_several_vmas, traces_in};
+use mremap_tests::said::text;
+use mremap_trace::Outcome;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// As a trace has it.
+const EINVAL: i64 = -22;
+
+/// A program that runs until its input ends.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("LD_PRELOAD");
+        let mut child = pipes.spawn().expect("the program starts");
+        let mut line = String::new();
+        let output = child.stdout.as_mut().expect("a pipe");
+        // One byte at a time: what follows the line is read at the end.
+        while !line.ends_with('\n') {
+            let mut byte = [0];
+            output.read_exact(&mut byte).expect("the program says that it is ready");
+            line.push(char::from(byte[0]));
+        }
+        assert_eq!(line, "ready\n");
+        Self(child)
+    }
+
+    fn fixture(works: &[&str]) -> Self {
+        Self::start(Command::new(Artifacts::get().fixture("attached")).args(works))
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Ends its input; returns its output and status.
+    fn end(mut self) -> (String, Option<i32>) {
+        drop(self.0.stdin.take());
+        let mut output = String::new();
+        let mut pipe = self.0.stdout.take().expect("a pipe");
+        pipe.read_to_string(&mut output).expect("text");
+        let mut lines: Vec<&str> = output.lines().collect();
+        lines.sort_unstable();
+        (lines.join(" "), self.0.wait().expect("it ends").code())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn analyzer(arguments: &[&str], pid: u32) -> Output {
+    let mut command = Command::new(Artifacts::get().analyzer());
+    command.args(arguments).arg(pid.to_string()).env_remove("LD_PRELOAD");
+    command.output().expect("the analyzer runs")
+}
+
+/// Attaches; must succeed.
+fn attach(options: &[&str], directory: &Path, pid: u32) {
+    let directory = directory.to_str().expect("a path in UTF-8");
+    let output = analyzer(&[&["attach", "--trace", directory], options].concat(), pid);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.contains("attached; all threads stood still for "), "{said}");
+}
+
+fn detach(pid: u32) {
+    let output = analyzer(&["detach"], pid);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// What `attach` says when it refuses.
+fn refusal(pid: u32) -> String {
+    let output = analyzer(&["attach"], pid);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    said
+}
+
+fn calls(traces: &[Trace]) -> usize {
+    traces.iter().map(|trace| trace.calls().len()).sum()
+}
+
+fn work() {
+    thread::sleep(Duration::from_millis(if is_guest() { 1000 } else { 200 }));
+}
+
+#[test]
+fn records_a_busy_process_until_it_is_detached_and_again() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let running = Running::fixture(&["grow", "remap", "busy", "grow"]);
+    for directory in &directories {
+        attach(&[], directory.path(), running.pid());
+        work();
+        detach(running.pid());
+        let recorded = calls(&traces_in(directory.path()));
+        assert!(recorded > 50, "{recorded} calls");
+        work();
+        assert_eq!(calls(&traces_in(directory.path())), recorded, "none after it was detached");
+    }
+    let expected = "busy: done grow: done grow: done remap: done".to_owned();
+    assert_eq!(running.end(), (expected, Some(5)));
+    let traces = traces_in(directories[0].path());
+    let [trace] = traces.as_slice() else { panic!("one trace") };
+    let calls = trace.calls();
+    let failed = calls.iter().filter(|call| call.result == EINVAL).count();
+    assert!(failed > 0, "the calls that fail on purpose");
+    assert!(calls.iter().all(|call| call.outcome == Outcome::PassedThrough && call.caller != 0));
+}
+
+#[test]
+fn emulates_moves_from_then_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = Running::fixture(&["move"]);
+    work();
+    attach(&["--mode", "emulate"], directory.path(), running.pid());
+    work();
+    assert_eq!(running.end(), ("move: done".to_owned(), Some(5)));
+    let traces = traces_in(directory.path());
+    let calls: Vec<_> = traces.iter().flat_map(Trace::calls).collect();
+    assert!(!calls.is_empty());
+    for call in calls {
+        assert_eq!((call.outcome, call.result as u64), (Outcome::Emulated, call.new));
+    }
+    if !kernel_moves_several_vmas() {
+        assert_eq!(Running::fixture(&["move"]).end().0, "move: refused", "without the library");
+    }
+}
+
+#[test]
+fn sleeps_and_waits_go_on_as_long_as_they_should() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = Running::fixture(&["sleep", "epoll", "sleep"]);
+    for _ in 0..20 {
+        attach(&[], directory.path(), running.pid());
+        detach(running.pid());
+    }
+    let expected = "epoll: done sleep: done sleep: done".to_owned();
+    assert_eq!(running.end(), (expected, Some(5)));
+}
+
+#[test]
+fn a_single_thread_that_sleeps_wakes_up_in_time() {
+    let begun = Instant::now();
+    let mut command = Command::new("/bin/sleep");
+    let mut sleeper = command.arg("3").env_remove("LD_PRELOAD").spawn().expect("it starts");
+    let directory = tempfile::tempdir().expect("a directory");
+    thread::sleep(Duration::from_millis(500));
+    attach(&[], directory.path(), sleeper.id());
+    detach(sleeper.id());
+    assert_eq!(sleeper.wait().expect("it ends").code(), Some(0));
+    let slept = begun.elapsed();
+    assert!((Duration::from_secs(3)..Duration::from_secs(5)).contains(&slept), "{slept:?}");
+}
+
+#[test]
+fn signals_and_forks_do_not_disturb() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = Running::fixture(&["storm", "forks", "grow", "busy"]);
+    for _ in 0..5 {
+        attach(&[], directory.path(), running.pid());
+        work();
+        detach(running.pid());
+    }
+    let expected = "busy: done forks: done grow: done storm: done".to_owned();
+    assert_eq!(running.end(), (expected, Some(5)));
+    let traces = traces_in(directory.path());
+    let children = traces.iter().filter(|trace| trace.header.forked_from != 0).count();
+    assert!(children > 0 && calls(&traces) > 0, "{children} children");
+}
+
+#[test]
+fn records_python_that_runs_already() {
+    let Some(python) = need::file("/usr/bin/python3", "python3") else { return };
+    const PROGRAM: &str = "
+import mmap, select, sys
+print('ready', flush=True)
+memory = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+turn = 0
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    turn = turn % 8 + 1
+    memory.resize(4096 * turn)
+    memory[4096 * turn - 1] = turn
+print('done')
+";
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = Running::start(Command::new(python).args(["-S", "-c", PROGRAM]));
+    attach(&["--stack", "4"], directory.path(), running.pid());
+    work();
+    detach(running.pid());
+    assert_eq!(running.end(), ("done".to_owned(), Some(0)));
+    assert!(calls(&traces_in(directory.path())) > 5);
+}
+
+#[test]
+fn a_stopped_process_stays_stopped() {
+    let running = Running::fixture(&["grow"]);
+    let pid = Pid::from_child(&running.0);
+    kill_process(pid, Signal::STOP).expect("it runs");
+    while state(running.pid()) != 'T' {
+        thread::yield_now();
+    }
+    let said = refusal(running.pid());
+    assert!(said.contains("is stopped; continue it first"), "{said}");
+    assert_eq!(state(running.pid()), 'T');
+    kill_process(pid, Signal::CONT).expect("it is there");
+    assert_eq!(running.end(), ("grow: done".to_owned(), Some(5)));
+}
+
+fn state(pid: u32) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
+    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).expect("a state")
+}
+
+#[test]
+fn an_exiting_process_exits() {
+    for pause in 0..20 {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "for i in 1 2 3 4 5 6 7 8 9; do :; done; exit 6"])
+            .env_remove("LD_PRELOAD")
+            .spawn()
+            .expect("it starts");
+        thread::sleep(Duration::from_micros(200 * pause));
+        analyzer(&["attach"], child.id());
+        assert_eq!(child.wait().expect("it ends").code(), Some(6));
+    }
+}
+
+#[test]
+fn the_process_outlives_a_tracer_that_is_killed() {
+    let running = Running::fixture(&["grow", "remap", "sleep", "busy"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    let pid = running.pid().to_string();
+    for turn in 0..40 {
+        let mut command = Command::new(Artifacts::get().analyzer());
+        command.args(["attach", "--trace"]).arg(directory.path()).arg(&pid).stderr(Stdio::null());
+        let mut tracer = command.spawn().expect("the analyzer runs");
+        thread::sleep(Duration::from_micros(2000 + 500 * turn));
+        let _ = tracer.kill();
+        tracer.wait().expect("it ends");
+        analyzer(&["detach"], running.pid());
+    }
+    // A sleep that the tracer's death interrupts fails with EINTR, which that work reports.
+    let (said, status) = running.end();
+    assert_eq!((said.as_str(), status), ("busy: done grow: done remap: done sleep: done", Some(5)));
+}
+
+#[test]
+fn refuses_with_the_reason() {
+    let running = |command: &mut Command| {
+        let command = command.stdout(Stdio::null()).env_remove("LD_PRELOAD");
+        Running(command.spawn().expect("it starts"))
+    };
+    let program = running(Command::new(Artifacts::get().fixture("static_torn")).arg("9"));
+    work();
+    let said = refusal(program.pid());
+    assert!(said.contains("start it by `mremap-analyzer run --reach all`"), "{said}");
+    drop(program);
+
+    let missing = refusal(0x3fff_ffff);
+    assert!(missing.contains("no such process"), "{missing}");
+
+    let mut preloaded = Command::new(Artifacts::get().fixture("attached"));
+    preloaded.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let child = preloaded.env("LD_PRELOAD", Artifacts::get().shim()).spawn().expect("it starts");
+    let preloaded = Running(child);
+    work();
+    let said = refusal(preloaded.pid());
+    assert!(said.contains("it was started with the library (LD_PRELOAD)"), "{said}");
+
+    let twice = Running::fixture(&[]);
+    let directory = tempfile::tempdir().expect("a directory");
+    attach(&[], directory.path(), twice.pid());
+    let said = refusal(twice.pid());
+    assert!(said.contains("is attached already; detach it first"), "{said}");
+    detach(twice.pid());
+    let again = analyzer(&["detach"], twice.pid());
+    assert!(text(&again.stderr).contains("is not attached"), "{}", text(&again.stderr));
+
+    if let Some(strace) = need::program("strace", "strace") {
+        let traced = Running::fixture(&[]);
+        let mut command = Command::new(strace);
+        command.args(["-o", "/dev/null", "-p", &traced.pid().to_string()]);
+        let tracer = Running(command.stderr(Stdio::null()).spawn().expect("strace runs"));
+        while !is_traced(traced.pid()) {
+            thread::yield_now();
+        }
+        let said = refusal(traced.pid());
+        assert!(said.contains("is traced by process"), "{said}");
+        drop(tracer);
+    }
+}
+
+fn is_traced(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
+    !status.contains("TracerPid:\t0\n")
+}
+
+#[test]
+fn attaching_many_times_does_no_harm() {
+    let turns = if is_guest() { 10 } else { 200 };
+    let running = Running::fixture(&["grow", "remap", "busy", "sleep"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    for _ in 0..turns {
+        attach(&["--trace-size", "64K"], directory.path(), running.pid());
+        detach(running.pid());
+    }
+    let expected = "busy: done grow: done remap: done sleep: done".to_owned();
+    assert_eq!(running.end(), (expected, Some(5)));
+}

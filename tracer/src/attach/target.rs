@@ -1,0 +1,358 @@
+//! What is known of a process before it is touched: whether it can be attached to, where its libc
+//! is, and which code of it is used.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use mremap_plan::Range;
+use mremap_plan::maps::parse_line;
+use object::read::elf::ElfFile64;
+use object::{Object as _, ObjectSymbol as _};
+
+use crate::ptrace::{self, Pid};
+
+/// `mov rax, 15; syscall`: how a signal handler returns.
+const RESTORER: &[u8] = b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05";
+/// `syscall; ret`
+const SYSCALL: &[u8] = b"\x0f\x05\xc3";
+/// `RTLD_NOW`, and `__RTLD_DLOPEN`, which libc before 2.34 wants of its internal function.
+const NOW: u64 = 2;
+const INTERNAL: u64 = 0x8000_0000;
+
+/// A process that can be attached to, as far as can be seen from outside.
+pub(super) struct Target {
+    pub(super) pid: Pid,
+    pub(super) libc: Libc,
+}
+
+/// Addresses in a process's libc.
+pub(super) struct Libc {
+    code: Range,
+    pub(super) mremap: u64,
+    /// A function that loads a library, and its second argument.
+    pub(super) dlopen: (u64, u64),
+    /// Returns from a signal handler.
+    pub(super) restorer: u64,
+    /// Makes a system call and returns.
+    pub(super) syscall: u64,
+    /// Of errno, from the thread pointer.
+    pub(super) errno: u64,
+}
+
+/// A file mapping.
+pub(super) struct Mapping {
+    pub(super) range: Range,
+    offset: u64,
+    is_code: bool,
+    inode: u64,
+    pub(super) path: Vec<u8>,
+}
+
+impl Target {
+    /// Looks at a process.
+    ///
+    /// # Errors
+    /// Why it cannot be attached to.
+    pub(super) fn inspect(pid: Pid) -> Result<Self> {
+        let status = Status::read(pid).with_context(|| format!("{pid}: no such process"))?;
+        status.check(pid)?;
+        check_program(pid)?;
+        let maps = mappings(pid)?;
+        let name = |mapping: &Mapping| file_name(&mapping.path).to_owned();
+        if maps.iter().any(|mapping| name(mapping).starts_with("ld-musl")) {
+            bail!(
+                "{pid}: musl's loader cannot load the library into a process that runs; start the \
+                 program by `mremap-analyzer run`"
+            );
+        }
+        let Some(base) = maps.iter().find(|mapping| is_libc(&name(mapping))) else {
+            bail!(
+                "{pid}: is a static program, or has a libc that is not known; start it by \
+                 `mremap-analyzer run --reach all`"
+            );
+        };
+        let code = maps.iter().find(|mapping| mapping.is_code && mapping.path == base.path);
+        let libc = code
+            .context("it has no code")
+            .and_then(|code| Libc::find(pid, base, code))
+            .with_context(|| format!("{pid}: its libc, {}", text(&base.path)))?;
+        Ok(Self { pid, libc })
+    }
+
+    /// Whether code at `address` may hold a lock of the allocator or the loader, or be part of
+    /// what must not be interrupted.
+    pub(super) fn may_hold_lock(&self, address: u64) -> bool {
+        let Ok(maps) = mappings(self.pid) else { return true };
+        let Some(mapping) = maps.iter().find(|it| it.is_code && it.range.contains(address)) else {
+            return true;
+        };
+        let name = file_name(&mapping.path);
+        let is_of_libc = is_libc(name)
+            || ["ld-", "libpthread", "libdl", "libmremap_shim.so", "memfd:", "[vdso]"]
+                .iter()
+                .any(|of_libc| name.starts_with(of_libc));
+        is_of_libc || mapping.inode != 0 && defines_malloc(self.pid, mapping)
+    }
+
+    pub(super) fn is_in_libc(&self, address: u64) -> bool {
+        self.libc.code.contains(address)
+    }
+}
+
+impl Libc {
+    fn find(pid: Pid, base: &Mapping, code: &Mapping) -> Result<Self> {
+        let file = read_module(pid, base)?;
+        let file = ElfFile64::<object::Endianness>::parse(&*file)?;
+        let symbol = |name: &str| {
+            let found =
+                file.dynamic_symbols().find(|it| it.name() == Ok(name) && it.is_definition());
+            found.map(|symbol| base.range.start + symbol.address())
+        };
+        let needed = |name: &str| symbol(name).with_context(|| format!("has no {name}"));
+        let dlopen = match symbol("dlopen") {
+            Some(found) => (found, NOW),
+            None => (needed("__libc_dlopen_mode")?, NOW | INTERNAL),
+        };
+        let mut bytes = vec![0; code.range.len() as usize];
+        if !ptrace::read_memory(pid, code.range.start, &mut bytes) {
+            bail!("cannot be read: {}", explain_seize(pid, &io::Error::last_os_error()));
+        }
+        let find = |pattern: &[u8]| {
+            let at = bytes.windows(pattern.len()).position(|window| window == pattern);
+            at.map(|at| code.range.start + at as u64).context("consists of code that is not known")
+        };
+        Ok(Self {
+            code: code.range,
+            mremap: needed("mremap")?,
+            dlopen,
+            restorer: find(RESTORER)?,
+            syscall: find(SYSCALL)?,
+            errno: errno_offset(pid, needed("__errno_location")?)
+                .context("has an __errno_location that is not known")?,
+        })
+    }
+
+    /// Where the instruction behind the system call of the restorer is.
+    pub(super) fn returned(&self) -> u64 {
+        self.restorer + RESTORER.len() as u64
+    }
+}
+
+/// Reads the offset of errno from the code that computes its address: `mov rax, [rip + …]; add rax,
+/// fs:0; ret`.
+fn errno_offset(pid: Pid, function: u64) -> Option<u64> {
+    const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
+    let mut code = [0; 24];
+    ptrace::read_memory(pid, function, &mut code).then_some(())?;
+    let start = if code.starts_with(ENDBR64) { ENDBR64.len() } else { 0 };
+    let code = &code[start..];
+    let distance =
+        i32::from_ne_bytes(code.strip_prefix(b"\x48\x8b\x05")?.get(..4)?.try_into().ok()?);
+    code.get(7..)?.strip_prefix(b"\x64\x48\x03\x04\x25\x00\x00\x00\x00\xc3")?;
+    let entry = (function + start as u64 + 7).wrapping_add_signed(i64::from(distance));
+    let mut offset = [0; 8];
+    ptrace::read_memory(pid, entry, &mut offset).then(|| u64::from_ne_bytes(offset))
+}
+
+/// The preload library's file.
+pub(super) struct Image {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+    inode: u64,
+}
+
+impl Image {
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let unreadable = || format!("{}", path.display());
+        let inode = fs::metadata(path).with_context(unreadable)?.ino();
+        let bytes = fs::read(path).with_context(unreadable)?;
+        Ok(Self { path: path.to_owned(), bytes, inode })
+    }
+
+    /// Where a process has the library; `None` when it has none.
+    ///
+    /// # Errors
+    /// It has another version.
+    pub(super) fn find_in(&self, pid: Pid) -> Result<Option<u64>> {
+        let maps = mappings(pid)?;
+        let is_library = |mapping: &&Mapping| {
+            mapping.offset == 0 && file_name(&mapping.path).contains("libmremap_shim.so")
+        };
+        let Some(found) = maps.iter().find(is_library) else { return Ok(None) };
+        let mut start = [0; 2048];
+        let is_same = ptrace::read_memory(pid, found.range.start, &mut start)
+            && self.bytes.starts_with(&start);
+        if !is_same {
+            bail!(
+                "{pid}: has another version of the library, {}; use the mremap-analyzer that belongs \
+                 to it",
+                text(&found.path)
+            );
+        }
+        Ok(Some(found.range.start))
+    }
+
+    /// The address of an exported function, with the library at `base`.
+    pub(super) fn function(&self, base: u64, name: &str) -> Result<u64> {
+        let file = ElfFile64::<object::Endianness>::parse(&*self.bytes)?;
+        let found = file.dynamic_symbols().find(|symbol| symbol.name() == Ok(name));
+        let found = found.with_context(|| {
+            format!("{}: has no function {name}; it is of another version", self.path.display())
+        })?;
+        Ok(base + found.address())
+    }
+
+    /// Whether a process finds the same file by the same path.
+    pub(super) fn is_visible_to(&self, pid: Pid) -> bool {
+        let path = in_root(pid, self.path.as_os_str().as_bytes());
+        path.and_then(|path| path.metadata().ok()).is_some_and(|file| file.ino() == self.inode)
+    }
+}
+
+/// Fields of `/proc/PID/status`.
+struct Status(String);
+
+impl Status {
+    fn read(pid: Pid) -> Option<Self> {
+        fs::read_to_string(format!("/proc/{pid}/status")).ok().map(Self)
+    }
+
+    fn field(&self, name: &str) -> &str {
+        let mut lines = self.0.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("").trim()
+    }
+
+    fn check(&self, pid: Pid) -> Result<()> {
+        match self.field("State").chars().next() {
+            Some('Z' | 'X') => bail!("{pid}: has ended"),
+            Some('T') => bail!("{pid}: is stopped; continue it first: kill -CONT {pid}"),
+            _ => {}
+        }
+        if self.field("Tgid") != pid.to_string() {
+            bail!("{pid}: is a thread; attach to its process, {}", self.field("Tgid"));
+        }
+        match self.field("TracerPid") {
+            "0" | "" => {}
+            tracer => bail!(
+                "{pid}: is traced by process {tracer} (a debugger, strace, …); end that first"
+            ),
+        }
+        if self.field("x86_Thread_features").contains("shstk") {
+            bail!("{pid}: has a shadow stack, which no injected call can return through");
+        }
+        if self.field("Seccomp") != "0" && !self.field("Seccomp").is_empty() && !self.is_contained()
+        {
+            bail!(
+                "{pid}: is under a seccomp filter, which may kill it for a system call of the library"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the filter is that of a container, which admits what any program needs: process 1
+    /// has it, too.
+    fn is_contained(&self) -> bool {
+        let Some(first) = Self::read(1) else { return false };
+        ["Seccomp", "Seccomp_filters"].iter().all(|name| first.field(name) == self.field(name))
+    }
+}
+
+fn check_program(pid: Pid) -> Result<()> {
+    let path = format!("/proc/{pid}/exe");
+    let mut start = [0; 20];
+    match fs::File::open(&path).and_then(|mut file| io::Read::read_exact(&mut file, &mut start)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("{pid}: is a kernel thread, or has ended");
+        }
+        Err(error) => bail!("{}", explain_seize(pid, &error)),
+    }
+    // Class 2 is 64 bits, machine 62 is x86-64.
+    if start[4] != 2 || start[18] != 62 {
+        bail!("{pid}: is not a 64-bit program for x86-64");
+    }
+    Ok(())
+}
+
+/// Why a process cannot be traced.
+pub(super) fn explain_seize(pid: Pid, error: &io::Error) -> String {
+    let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    // SAFETY: no preconditions.
+    let own = unsafe { libc::geteuid() }.to_string();
+    let owner = Status::read(pid)
+        .map(|status| status.field("Uid").split_whitespace().next().unwrap_or_default().to_owned());
+    let reason = match (owner, scope.trim()) {
+        (None, _) => "it has ended",
+        (Some(owner), _) if own != "0" && owner != own => {
+            "it belongs to another user; attach as that user or as root"
+        }
+        (_, "1") => {
+            "Yama lets only its ancestors trace it (kernel.yama.ptrace_scope is 1); attach as root"
+        }
+        (_, "2") => "only root may trace (kernel.yama.ptrace_scope is 2)",
+        (_, "3") => "nobody may trace here (kernel.yama.ptrace_scope is 3)",
+        _ => "it has privileges that this user has not, or a sandbox forbids ptrace",
+    };
+    format!("{pid}: cannot be traced: {reason}: {error}")
+}
+
+/// Whether a thread has ended, or is a zombie.
+pub(super) fn has_ended(pid: Pid, thread: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    matches!(state, None | Some('Z' | 'X'))
+}
+
+/// The mappings of a process, files or not.
+pub(super) fn mappings(pid: Pid) -> Result<Vec<Mapping>> {
+    let maps = fs::read(format!("/proc/{pid}/maps"))
+        .map_err(|error| anyhow::Error::msg(explain_seize(pid, &error)))?;
+    let lines = maps.split(|&byte| byte == b'\n').filter_map(parse_line);
+    let mapping = |line: mremap_plan::maps::Line| Mapping {
+        range: line.vma.range,
+        offset: line.vma.offset,
+        is_code: line.vma.protection.is_some_and(|known| known.execute),
+        inode: line.inode,
+        path: line.path.to_vec(),
+    };
+    Ok(lines.map(mapping).collect())
+}
+
+fn is_libc(name: &str) -> bool {
+    name == "libc.so.6" || name.starts_with("libc-2.")
+}
+
+fn file_name(path: &[u8]) -> &str {
+    let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    std::str::from_utf8(name).unwrap_or_default()
+}
+
+fn text(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+fn in_root(pid: Pid, path: &[u8]) -> Option<PathBuf> {
+    let within = std::ffi::OsStr::from_bytes(path.strip_prefix(b"/")?);
+    Some(Path::new("/proc").join(pid.to_string()).join("root").join(within))
+}
+
+/// Reads the file of a mapping.
+fn read_module(pid: Pid, mapping: &Mapping) -> Result<Vec<u8>> {
+    let path = in_root(pid, &mapping.path).context("is no file")?;
+    // Regular files only: opening a FIFO would wait.
+    let is_same = path.metadata().is_ok_and(|file| file.is_file() && file.ino() == mapping.inode);
+    if !is_same {
+        bail!("was replaced since the process started; restart the process");
+    }
+    fs::read(&path).context("cannot be read")
+}
+
+fn defines_malloc(pid: Pid, mapping: &Mapping) -> bool {
+    let Ok(file) = read_module(pid, mapping) else { return true };
+    let Ok(file) = ElfFile64::<object::Endianness>::parse(&*file) else { return true };
+    file.dynamic_symbols().any(|symbol| symbol.name() == Ok("malloc") && symbol.is_definition())
+}
