@@ -168,7 +168,7 @@ fn read_with_every_command(home: &Path, directory: &Path, batch: usize) -> usize
     let target = home.join("out");
     let out = target.to_str().expect("text");
     let number = (batch * 7 + 1).to_string();
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 15] = [
         &["report", traces],
         &["report", "--json", "--failed", traces],
         &["events", traces],
@@ -183,6 +183,7 @@ fn read_with_every_command(home: &Path, directory: &Path, batch: usize) -> usize
         &["export", "--format", "chrome", traces],
         &["export", "--format", "folded", traces],
         &["export", "--format", "jsonl", traces],
+        &["export", "--format", "pprof", traces],
     ];
     let mut damaged = 0;
     for arguments in commands {

@@ -147,7 +147,7 @@ pub enum Command {
         #[command(flatten)]
         symbols: SymbolOptions,
     },
-    /// Export events to other tools: JSON lines, CSV, Parquet, Chrome/Perfetto, CTF, folded stacks.
+    /// Export events to other tools: JSON lines, CSV, Parquet, Chrome, CTF, folded stacks, pprof.
     #[command(after_help = examples::EXPORT)]
     Export {
         /// The format.
