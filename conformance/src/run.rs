@@ -63,18 +63,18 @@ fn make_requests(case: &Case, watched: &[u64], out: &mut SharedWords) -> i32 {
     let Some(mut eye) = Eye::open() else { return 3 };
     let same = |&page: &u64| (page, page);
     // Twice, because some systems show other permissions once a page was looked at.
-    eye.look(0, watched.iter().map(same), out);
+    eye.observe(0, watched.iter().map(same), out);
     out.clear();
-    eye.look(0, watched.iter().map(same), out);
+    eye.observe(0, watched.iter().map(same), out);
     for request in &case.requests {
         let result = mremap(request);
         let is_elsewhere = result > 0 && request.flags & FIXED == 0 && result as u64 != request.old;
         if is_elsewhere {
             let pages = (0..request.new_len).step_by(PAGE as usize);
             let moved = pages.map(|offset| (result as u64 + offset, ELSEWHERE + offset));
-            eye.look(ELSEWHERE as i64, watched.iter().map(same).chain(moved), out);
+            eye.observe(ELSEWHERE as i64, watched.iter().map(same).chain(moved), out);
         } else {
-            eye.look(result, watched.iter().map(same), out);
+            eye.observe(result, watched.iter().map(same), out);
         }
     }
     0
@@ -142,7 +142,7 @@ impl Eye {
 
     /// Adds a state to `out`: the result, the number of words for pages, and an address and a word
     /// for each mapped page. `watched` has the address of each page and the one to show.
-    fn look(
+    fn observe(
         &mut self,
         result: i64,
         watched: impl Iterator<Item = (u64, u64)>,

@@ -123,7 +123,7 @@ impl Request {
     }
 
     /// Makes the checks of `check_mremap_params`. All of them answer `EINVAL`, so their order does
-    /// not matter. That they precede every look at VMAs does.
+    /// not matter. That they precede every check of VMAs does.
     pub fn judge(&self, space: AddressSpace) -> Judgement {
         if !self.is_move(space) {
             return Judgement::NotAMove;

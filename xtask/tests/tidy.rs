@@ -130,7 +130,9 @@ fn has_phrase(line: &str, phrase: &str) -> bool {
 #[test]
 fn banned_words_are_absent() {
     let mut offences = Vec::new();
-    for (name, text) in files(&["rs", "c", "h", "md", "toml", "sh", "py", "rb", "erl", "java"]) {
+    for (name, text) in
+        files(&["rs", "c", "h", "md", "toml", "sh", "py", "rb", "erl", "java", "js"])
+    {
         let mut in_glossary = false;
         for (index, line) in text.lines().enumerate() {
             if name == "ARCHITECTURE.md" && line.starts_with('#') {

@@ -132,7 +132,7 @@ const range = document.getElementById("range");
 const all = time.viewBox.baseVal.width;
 let [from, to] = [0, all];
 const said = (bins) => duration(bins * Number(range.dataset.bin));
-const look = (a, b) => {
+const zoomTo = (a, b) => {
   const width = Math.min(all, Math.max(Math.min(all, 4), b - a));
   from = Math.max(0, Math.min(a, all - width));
   to = from + width;
@@ -147,19 +147,19 @@ let start = null;
 time.addEventListener("pointerdown", (event) => { start = at(event); });
 time.addEventListener("pointerup", (event) => {
   const end = at(event);
-  if (start !== null && Math.abs(end - start) > (to - from) / 100) look(Math.min(start, end), Math.max(start, end));
+  if (start !== null && Math.abs(end - start) > (to - from) / 100) zoomTo(Math.min(start, end), Math.max(start, end));
   start = null;
 });
-time.addEventListener("dblclick", () => look(0, all));
+time.addEventListener("dblclick", () => zoomTo(0, all));
 time.addEventListener("keydown", (event) => {
   const width = to - from;
   const middle = (from + to) / 2;
   const actions = {
-    "+": () => look(middle - width / 4, middle + width / 4),
-    "-": () => look(middle - width, middle + width),
-    ArrowLeft: () => look(from - width / 4, to - width / 4),
-    ArrowRight: () => look(from + width / 4, to + width / 4),
-    0: () => look(0, all),
+    "+": () => zoomTo(middle - width / 4, middle + width / 4),
+    "-": () => zoomTo(middle - width, middle + width),
+    ArrowLeft: () => zoomTo(from - width / 4, to - width / 4),
+    ArrowRight: () => zoomTo(from + width / 4, to + width / 4),
+    0: () => zoomTo(0, all),
   };
   if (actions[event.key]) {
     actions[event.key]();
@@ -171,7 +171,7 @@ time.addEventListener("keydown", (event) => {
 const flame = document.getElementById("flame");
 const tree = JSON.parse(document.getElementById("tree").textContent);
 const weight = document.getElementById("weight");
-const told = document.getElementById("frame");
+const description = document.getElementById("frame");
 const hue = (name) => [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7) % 50 + 15;
 let path = [tree];
 const describe = (frame) => `${frame[0]}: ${count(frame[1])} ${frame[1] === 1 ? "call" : "calls"}, ` +
@@ -196,11 +196,11 @@ const drawFlame = () => {
     const button = make("button", frame[0], { type: "button", class: width < 2 ? "frame narrow" : "frame", title: describe(frame) });
     if (width < 2) button.textContent = "";
     button.style.cssText = `left:${left}%;width:${width}%;bottom:${row * 21}px;background:hsl(${hue(frame[0])} 75% 72%)`;
-    button.addEventListener("click", () => { path = [...parents, frame]; told.textContent = describe(frame); drawFlame(); });
-    button.addEventListener("pointerenter", () => { told.textContent = describe(frame); });
+    button.addEventListener("click", () => { path = [...parents, frame]; description.textContent = describe(frame); drawFlame(); });
+    button.addEventListener("pointerenter", () => { description.textContent = describe(frame); });
     return button;
   }));
 };
 weight.addEventListener("change", drawFlame);
 drawFlame();
-told.textContent = describe(tree);
+description.textContent = describe(tree);
