@@ -131,6 +131,12 @@ fn follow(traced: &Traced, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+#[cfg(not(feature = "top"))]
+fn top(_: &Traced, _: Duration) -> Result<ExitCode> {
+    anyhow::bail!("top: not in this build; build with --features top, or use `events --follow`")
+}
+
+#[cfg(feature = "top")]
 fn top(traced: &Traced, interval: Duration) -> Result<ExitCode> {
     let symbols = Symbols::new(traced.symbols.clone());
     let interval = interval.max(Duration::from_millis(20));

@@ -26,8 +26,9 @@ pub struct Artifacts {
 /// The flags of every C program, which must compile without a warning.
 const C_FLAGS: [&str; 7] = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
-/// The packages of the demo.
-const DEMO: [&str; 3] = ["mremap-shim", "mremap-analyzer", "mremap-examples"];
+/// The packages of the demo that are built in release: the library links only where every panic is
+/// optimized away.
+const DEMO: [&str; 2] = ["mremap-shim", "mremap-examples"];
 
 /// Environment variables of cargo and the C compiler.
 type Environment = [(String, OsString)];
@@ -55,10 +56,12 @@ impl Artifacts {
         if let Some(given) = Self::given()? {
             return Ok(given);
         }
-        Self::build(&[], &[&DEMO[..], &["mremap-oracle", "mremap-conformance"]].concat(), true)
+        let packages = [&DEMO[..], &["mremap-oracle", "mremap-conformance"]].concat();
+        Self::build(&[], &packages, &["--profile=dev"], true)
     }
 
-    /// As [`Artifacts::prepare`], without the oracle and the fixtures.
+    /// As [`Artifacts::prepare`], without the oracle and the fixtures. Parquet and the terminal's
+    /// user interface, which have half of the analyzer's dependencies, are left out.
     ///
     /// # Errors
     ///
@@ -66,8 +69,17 @@ impl Artifacts {
     pub fn prepare_for_demo() -> Result<Self> {
         match Self::given()? {
             Some(given) => Ok(given),
-            None => Self::build(&[], &DEMO, false),
+            None => Self::build(&[], &DEMO, &["--profile=dev", "--no-default-features"], false),
         }
+    }
+
+    /// As [`Artifacts::prepare_for_demo`], with the analyzer optimized.
+    ///
+    /// # Errors
+    ///
+    /// As [`Artifacts::prepare`].
+    pub fn prepare_for_users() -> Result<Self> {
+        Self::build(&[], &DEMO, &["--profile=release"], false)
     }
 
     /// The artifacts in `MREMAP_ARTIFACTS`.
@@ -90,17 +102,27 @@ impl Artifacts {
     ///
     /// Cargo or the C compiler fails.
     pub fn prepare_for_guests(environment: &Environment) -> Result<Self> {
-        Self::build(environment, &["mremap-shim", "mremap-examples"], true)
+        Self::build(environment, &DEMO, &[], true)
     }
 
-    fn build(environment: &Environment, packages: &[&str], has_fixtures: bool) -> Result<Self> {
+    /// Builds packages in release, and the analyzer by options of cargo's, or not at all. Tests and
+    /// the demo use the profile of `cargo test`, which builds in a third of the time.
+    fn build(
+        environment: &Environment,
+        packages: &[&str],
+        analyzer: &[&str],
+        has_fixtures: bool,
+    ) -> Result<Self> {
         let root = target_directory(environment)?.join("artifacts");
         for directory in ["examples", "fixtures"] {
             let path = root.join(directory);
             fs::create_dir_all(&path)?;
         }
         let _lock = lock(&root.join(".lock"))?;
-        let mut examples = build_rust(&root, environment, packages)?;
+        let mut examples = build_rust(&root, environment, packages, &["--profile=release"])?;
+        if !analyzer.is_empty() {
+            build_rust(&root, environment, &["mremap-analyzer"], analyzer)?;
+        }
         examples.extend(build_c(
             &workspace().join("examples"),
             &root.join("examples"),
@@ -209,12 +231,13 @@ fn build_rust(
     root: &Path,
     environment: &Environment,
     packages: &[&str],
+    options: &[&str],
 ) -> Result<BTreeSet<String>> {
     let mut command = cargo();
     command.envs(environment.iter().cloned());
-    command.args(["build", "--release"]);
+    command.arg("build").args(options);
     // The first build takes minutes, so cargo shows its progress.
-    if root.join("libmremap_shim.so").exists() {
+    if root.join("mremap-analyzer").exists() {
         command.arg("--quiet");
     }
     command.args(packages.iter().flat_map(|package| ["-p", package]));

@@ -32,18 +32,18 @@ impl Library {
         self.header().program_headers(self.endian(), &*self.bytes).expect("program headers")
     }
 
-    fn segment(&self, kind: u32) -> Option<&ProgramHeader64<Endianness>> {
+    fn segment(&self, kind: elf::ProgramType) -> Option<&ProgramHeader64<Endianness>> {
         self.segments().iter().find(|it| it.p_type(self.endian()) == kind)
     }
 
     /// The values of one tag of the dynamic section.
-    fn dynamic(&self, tag: u32) -> Vec<u64> {
+    fn dynamic(&self, tag: elf::DynamicTag) -> Vec<u64> {
         let segment = self.segment(elf::PT_DYNAMIC).expect("a dynamic segment");
         let entries =
             segment.dynamic(self.endian(), &*self.bytes).expect("readable").unwrap_or_default();
         entries
             .iter()
-            .filter(|entry| entry.tag32(self.endian()) == Some(tag))
+            .filter(|entry| entry.d_tag(self.endian()) == tag)
             .map(|entry| entry.d_val(self.endian()))
             .collect()
     }
@@ -102,7 +102,7 @@ fn needs_no_newer_glibc_than_2_17() {
     for index in
         0..u16::try_from(library.symbols(false).len() + library.symbols(true).len()).expect("few")
     {
-        let Ok(Some(version)) = versions.version(object::read::elf::VersionIndex(index)) else {
+        let Ok(Some(version)) = versions.version(elf::VersionIndex(index)) else {
             continue;
         };
         let name = String::from_utf8_lossy(version.name()).into_owned();
@@ -160,8 +160,8 @@ fn is_bound_and_read_only_once_loaded_and_never_unloaded() {
     let library = Library::read();
     assert!(library.segment(elf::PT_GNU_RELRO).is_some(), "-z relro");
     let flags: u64 = library.dynamic(elf::DT_FLAGS_1).iter().sum();
-    assert_ne!(flags & u64::from(elf::DF_1_NOW), 0, "-z now");
-    assert_ne!(flags & u64::from(elf::DF_1_NODELETE), 0, "-z nodelete");
+    assert_ne!(flags & elf::DF_1_NOW.0, 0, "-z now");
+    assert_ne!(flags & elf::DF_1_NODELETE.0, 0, "-z nodelete");
 }
 
 #[test]

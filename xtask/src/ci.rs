@@ -15,6 +15,16 @@ pub struct Options {
     requirements: requirements::Options,
 }
 
+const LINTS_OF_DEMO: [&str; 7] = [
+    "clippy",
+    "--package=mremap-analyzer",
+    "--bins",
+    "--no-default-features",
+    "--",
+    "-D",
+    "warnings",
+];
+
 type Step<'a> = (&'a str, Box<dyn Fn() -> Result<ExitCode> + 'a>);
 
 /// Runs all steps, and lists the failed ones at the end.
@@ -50,6 +60,7 @@ fn steps(options: &Options) -> Vec<Step<'_>> {
         ("commits", Box::new(|| commits::run(&commits::Options::default()))),
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("lints", cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+        ("lints of the demo's analyzer", cargo(&LINTS_OF_DEMO)),
         ("documentation", Box::new(documentation)),
         ("instructions", Box::new(|| bench::check_instructions().map(|()| ExitCode::SUCCESS))),
         ("tests", Box::new(move || test::run(tests))),

@@ -5,6 +5,7 @@ mod chrome;
 mod ctf;
 mod folded;
 mod output;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod pprof;
 mod stacks;
@@ -64,6 +65,10 @@ pub enum Weight {
 
 /// Writes events in one format.
 trait Exporter: Send {
+    /// Why a trace cannot be exported in this format.
+    fn objection(&self, _process: &Process) -> Option<String> {
+        None
+    }
     /// Called before the first event.
     fn begin(&mut self, _traces: &Traces) {}
     /// Writes the next event.
@@ -75,7 +80,6 @@ trait Exporter: Send {
 /// An opened output: opening it first finds an unusable path before the traces are read.
 pub struct Target {
     exporter: Box<dyn Exporter>,
-    format: Format,
 }
 
 impl Target {
@@ -94,15 +98,18 @@ impl Target {
             Format::Chrome => Box::new(chrome::Chrome::new(stream()?)?),
             Format::Folded => Box::new(folded::Folded::new(stream()?, weight)),
             Format::Pprof => Box::new(pprof::Pprof::new(stream()?)),
+            #[cfg(feature = "parquet")]
             Format::Parquet => Box::new(parquet::Dataset::new(directory(output)?)?),
+            #[cfg(not(feature = "parquet"))]
+            Format::Parquet => bail!("Parquet: not in this build; build with --features parquet"),
             Format::Ctf => Box::new(ctf::Ctf::new(&directory(output)?)?),
         };
-        Ok(Self { exporter, format })
+        Ok(Self { exporter })
     }
 
     /// Why a trace cannot be exported in this format.
     pub fn objection(&self, process: &Process) -> Option<String> {
-        if self.format == Format::Parquet { parquet::objection(process) } else { None }
+        self.exporter.objection(process)
     }
 }
 

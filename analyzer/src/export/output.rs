@@ -91,6 +91,7 @@ impl Pending {
     }
 
     /// The temporary path.
+    #[cfg(feature = "parquet")]
     pub fn temporary(&self) -> &Path {
         &self.temporary
     }

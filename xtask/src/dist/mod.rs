@@ -56,7 +56,7 @@ pub struct Prefix {
 
 /// Builds for this machine, and installs the files of the packages below a prefix.
 pub fn install(options: &Prefix) -> Result<ExitCode> {
-    let artifacts = repo::step("building", Artifacts::prepare_for_demo)?;
+    let artifacts = repo::step("building", Artifacts::prepare_for_users)?;
     let examples = artifacts.examples().into_iter();
     let is_in_c = |name: &String| repo::root().join("examples").join(format!("{name}.c")).exists();
     let built = build::Built {

@@ -119,17 +119,6 @@ impl Dataset {
     }
 }
 
-/// Why a trace cannot be partitioned by date.
-pub fn objection(process: &Process) -> Option<String> {
-    let start = process.header.realtime_ns;
-    (!is_believable(start)).then(|| {
-        format!(
-            "left out: it started at {} UTC by its clock, which cannot be right; export it as CSV",
-            units::date_and_time(start)
-        )
-    })
-}
-
 fn is_believable(ns: u64) -> bool {
     BELIEVABLE_DAYS.contains(&(ns / NS_PER_DAY))
 }
@@ -156,6 +145,17 @@ fn escaped(text: &str) -> String {
 }
 
 impl Exporter for Dataset {
+    /// A trace with an unbelievable date has no partition.
+    fn objection(&self, process: &Process) -> Option<String> {
+        let start = process.header.realtime_ns;
+        (!is_believable(start)).then(|| {
+            format!(
+                "left out: it started at {} UTC by its clock, which cannot be right; export it as CSV",
+                units::date_and_time(start)
+            )
+        })
+    }
+
     fn begin(&mut self, traces: &Traces) {
         // Of copies of a trace, the longest has every call of the others.
         let mut longest: BTreeMap<(PathBuf, String), usize> = BTreeMap::new();
