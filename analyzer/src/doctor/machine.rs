@@ -32,6 +32,7 @@ fn kernel(results: &Results) -> Vec<Check> {
         system.machine().to_string_lossy()
     );
     let mut checks = vec![multi_vma(&kernel, results)];
+    checks.extend(large_folios(&system.release().to_string_lossy()));
     if let Some(machine) = &results.machine {
         checks.push(feature(
             "procmap-query",
@@ -94,6 +95,27 @@ fn multi_vma(kernel: &str, results: &Results) -> Check {
             ),
         ),
     }
+}
+
+/// Warns of a bug that `mremap` has in Linux 6.17.0 to 6.17.8, with the shim or without.
+fn large_folios(release: &str) -> Option<Check> {
+    let is_digit_or_dot = |letter: &char| letter.is_ascii_digit() || *letter == '.';
+    let version: String = release.chars().take_while(is_digit_or_dot).collect();
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    let [major, minor, patch] = [(); 3].map(|()| numbers.next().unwrap_or(0u32));
+    ((major, minor) == (6, 17) && patch < 9).then(|| {
+        Check::note(
+            HERE,
+            "large-folios",
+            format!(
+                "Linux {release} may have a bug of 6.17.0 to 6.17.8: a move of memory in large folios can make read-only \
+                 copy-on-write pages writable"
+            ),
+        )
+        .with_fix(
+            "upgrade to 6.17.9 or newer, or to a package with \"mm/mremap: honour writable bit in mremap pte batching\"",
+        )
+    })
 }
 
 fn feature(name: &'static str, errno: i32, present: &str, absent: &str, effect: &str) -> Check {
@@ -171,5 +193,21 @@ fn seccomp() -> Check {
             "seccomp",
             "unknown whether a seccomp filter applies to this process (/proc/self/status)",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::large_folios;
+
+    #[test]
+    fn warns_of_the_large_folio_bug_from_6_17_0_to_6_17_8() {
+        for release in ["6.17.0", "6.17.0-rc7", "6.17.0-8-generic", "6.17.8+deb14-amd64", "6.17-x"]
+        {
+            assert!(large_folios(release).is_some(), "{release}");
+        }
+        for release in ["6.17.9", "6.17.10-1", "6.16.12", "6.18.0", "7.17.1", "5.6.17", "x", ""] {
+            assert!(large_folios(release).is_none(), "{release}");
+        }
     }
 }
