@@ -1,9 +1,9 @@
 //! Seccomp filters: which threads they confine, what they cost, and which of them admit a trace.
 //! (`harmless.rs` has the filters that kill for any call but the program's own.)
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::process::Output;
 
 use mremap_tests::artifacts::Artifacts;
@@ -52,38 +52,57 @@ fn filters_that_cannot_be_installed_cost_no_space() {
     assert_eq!(blocks_of_trace("filters", &["at-null"]), plain);
 }
 
-/// Runs 20 calls, traced, in a PID namespace whose first process has a filter.
-fn traced_in_container(what: &str) -> Option<Vec<Trace>> {
+/// Runs a fixture below `confine`, traced. Returns the calls that it made and its traces.
+fn traced_under(
+    restriction: [&str; 2],
+    fixture: &[&str],
+    seccomp: &str,
+) -> Option<(u64, Vec<Trace>)> {
     let directory = tempfile::tempdir().expect("a directory");
-    let place = directory.path().join("place");
-    let kept = directory.path().join("place.kept");
-    let traces = directory.path().join("traces");
+    let [place, kept, traces] =
+        ["place", "place.kept", "traces"].map(|name| directory.path().join(name));
     for directory in [&place, &kept, &traces] {
         fs::create_dir(directory).expect("a directory");
     }
-    let busy = Artifacts::get().fixture("busy");
-    let mut run = Preload::fixture("confine").setting("TRACE", &traces);
+    let mut run = Preload::fixture("confine").args(&restriction).setting("TRACE", &traces);
+    run = run.setting("SECCOMP", seccomp);
     let output = run
         .command()
-        .args([Path::new(what), Path::new("-"), &place, &busy])
-        .args(["1", "20"])
+        .args([&place, &Artifacts::get().fixture(fixture[0])])
+        .args(&fixture[1..])
         .env_remove("LD_PRELOAD")
         .env("CONFINED_PRELOAD", Artifacts::get().shim())
         .output()
         .expect("the fixture runs");
-    if !need::permission(what, &output) {
-        return None;
-    }
-    assert_eq!(calls_made(&output), 20, "{what}");
-    Some(mremap_tests::preload::traces_in(&traces))
+    need::permission(restriction[0], &output)
+        .then(|| (calls_made(&output), mremap_tests::preload::traces_in(&traces)))
 }
 
 #[test]
 fn the_filter_of_a_container_admits_a_trace() {
     for what in ["container", "container-child"] {
-        if let Some(traces) = traced_in_container(what) {
+        if let Some((made, traces)) = traced_under([what, "-"], &["busy", "1", "20"], "auto") {
             let calls: usize = traces.iter().map(|trace| trace.calls().len()).sum();
-            assert_eq!(calls, 20, "{what}");
+            assert_eq!((made, calls), (20, 20), "{what}");
         }
+    }
+}
+
+/// `MADV_WIPEONFORK`, of Linux 4.14. gVisor lacks it, too.
+const WIPE_ON_FORK: &str = "18";
+
+#[test]
+fn records_parent_and_children_where_memory_cannot_be_wiped_on_fork() {
+    for (kind, processes) in [("fork", 3), ("between", 5), ("vfork", 1), ("daemon", 3)] {
+        let fixture = ["children", kind, "2"];
+        let Some((made, traces)) = traced_under(["no-advice", WIPE_ON_FORK], &fixture, "trust")
+        else {
+            return;
+        };
+        let pids: BTreeSet<u32> = traces.iter().map(|trace| trace.header.pid).collect();
+        let recorded: Vec<usize> = traces.iter().map(|trace| trace.calls().len()).collect();
+        assert_eq!(recorded.iter().sum::<usize>() as u64, made, "{kind}: {recorded:?}");
+        assert_eq!(traces.len(), processes, "{kind}: {pids:?}");
+        assert!(recorded.iter().all(|calls| *calls % 4 == 0), "{kind}: {recorded:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::is_guest;
+use mremap_tests::preload::{is_guest, traces_in};
 use mremap_tests::said::text;
 
 /// gVisor's ways to intercept system calls, the newer one first.
@@ -16,7 +16,7 @@ fn run(platform: &str, variables: &[String], program: &Path, arguments: &[&str])
     Command::new("runsc")
         .args(["--rootless", "--network=none", "--ignore-cgroups"])
         .arg(format!("--platform={platform}"))
-        .args(["do", "--", "/usr/bin/env"])
+        .args(["do", "-force-overlay=false", "--", "/usr/bin/env"])
         .args(variables)
         .arg(program)
         .args(arguments)
@@ -61,4 +61,21 @@ fn other_calls_are_forwarded() {
     let preload = [format!("LD_PRELOAD={}", Artifacts::get().shim().display())];
     let busy = run(platform, &preload, &Artifacts::get().fixture("busy"), &["2", "100"]);
     assert_eq!(text(&busy.stdout), "busy: 200 calls\n", "{busy:?}");
+}
+
+/// Its kernel does not wipe memory on fork.
+#[test]
+fn parent_and_child_are_recorded() {
+    let Some(platform) = platform() else { return };
+    let directory = tempfile::tempdir().expect("a directory for the traces");
+    let variables = [
+        format!("LD_PRELOAD={}", Artifacts::get().shim().display()),
+        format!("MREMAP_SHIM_TRACE={}", directory.path().display()),
+    ];
+    let fixture = Artifacts::get().fixture("first_move_in_child");
+    let output = run(platform, &variables, &fixture, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let calls: Vec<usize> =
+        traces_in(directory.path()).iter().map(|trace| trace.calls().len()).collect();
+    assert_eq!(calls, [1, 1]);
 }
