@@ -108,8 +108,10 @@ fn waits_no_longer_than_100_ms_for_a_move_that_was_left() {
     for source in ["auto", "maps"] {
         let directory = tempfile::tempdir().expect("a directory for the trace");
         let path = directory.path().to_str().expect("UTF-8");
-        let run = Preload::emulated("left_move", &[path], source).setting("TRACE", path).output();
-        assert_says(source, "the other thread moved\n", &run);
+        for how in [&["truncated", path][..], &["long"]] {
+            let run = Preload::emulated("left_move", how, source).setting("TRACE", path).output();
+            assert_says(source, "the other thread moved\n", &run);
+        }
     }
 }
 

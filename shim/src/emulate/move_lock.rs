@@ -3,18 +3,17 @@
 //! as user space can come.
 //!
 //! No thread waits longer than 100 ms for an owner that is dead, or that a handler may have taken
-//! out of its move or fork (signals are not blocked under a seccomp filter, nor by a fork).
+//! out of its move or fork: signals are not blocked under a seccomp filter, nor by a fork, and
+//! `SIGBUS` is not while records are stored.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
-use crate::process::fork_state::{self, WIPED};
+use crate::process::fork_state::{self, WAITED_FOR, WIPED};
 use crate::process::seccomp;
 use crate::process::thread;
 use crate::recording::pieces::ALL_BUT_SIGBUS;
 use crate::sys::{self, SignalSet};
 
-/// Bit of the owner's word: threads sleep until it changes.
-const WAITED_FOR: u32 = 1 << 31;
 /// Four waits make 100 ms.
 const WAIT_MS: i64 = 25;
 const MOST_WAITS: u32 = 4;
@@ -129,6 +128,7 @@ fn lock(me: u32, frame: u64) -> bool {
         wait_for(owner);
     }
     WIPED.owner_frame.store(frame, Ordering::Relaxed);
+    WIPED.exposed_owner.store(0, Ordering::Relaxed);
     true
 }
 
@@ -161,11 +161,11 @@ impl Patience {
 }
 
 /// Whether an owner will release the lock, however long the scheduler or a large part delays it: it
-/// is alive, and no handler can have taken it out of its move. Signals are open in a filtered
-/// owner, and in one that holds the lock for its fork.
+/// is alive, and no handler can have taken it out of its move. A filtered owner has its signals
+/// open.
 fn is_in_its_move(owner: u32) -> bool {
     owner & thread::NOT_A_TID == 0
-        && FORKING.load(Ordering::Relaxed) != owner
+        && WIPED.exposed_owner.load(Ordering::Relaxed) != owner
         && sys::thread_is_alive(owner)
 }
 
@@ -230,28 +230,25 @@ fn release(me: u32) {
     }
 }
 
-/// The thread that holds the lock for its fork; 0 for none.
-static FORKING: AtomicU32 = AtomicU32::new(0);
-
 /// Takes the lock before a fork, so that the child finds every move done or not begun, and no
 /// descriptor of ours. A handler that interrupts the fork may move memory.
 pub(crate) unsafe extern "C" fn before_fork() {
     let me = own_number();
     if lock(me, u64::MAX) {
-        FORKING.store(me, Ordering::Relaxed);
+        WIPED.exposed_owner.store(me, Ordering::Relaxed);
     }
 }
 
 pub(crate) unsafe extern "C" fn after_fork_in_parent() {
     let me = own_number();
-    if FORKING.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+    if WIPED.exposed_owner.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         release(me);
     }
 }
 
 /// The child has one thread, which moves nothing yet. Most kernels have wiped the lock already.
 pub(crate) unsafe extern "C" fn after_fork_in_child() {
-    FORKING.store(0, Ordering::Relaxed);
+    WIPED.exposed_owner.store(0, Ordering::Relaxed);
     WIPED.owner.store(0, Ordering::Relaxed);
     fork_state::begin_child();
 }

@@ -17,12 +17,15 @@ const MAX_CODE: usize = 64;
 
 #[repr(C, align(65536))]
 pub(crate) struct WipedOnFork {
-    /// The thread that holds the move lock; 0 for none. See `emulate::move_lock`.
+    /// The thread that holds the move lock, and [`WAITED_FOR`]; 0 for none. See
+    /// `emulate::move_lock`.
     pub(crate) owner: AtomicU32,
     /// Parts moved under the lock, modulo 2^32.
     pub(crate) progress: AtomicU32,
     /// The stack frame of the lock's owner.
     pub(crate) owner_frame: AtomicU64,
+    /// The owner, while a handler may take it out of its fork or move for good; 0 for none.
+    pub(crate) exposed_owner: AtomicU32,
     /// Epoch of the open trace; 0 before it is opened. See `recording::ring`.
     pub(crate) trace_epoch: AtomicU32,
     /// Not 0 once a thread has begun to open the trace.
@@ -41,6 +44,16 @@ pub(crate) struct WipedOnFork {
     pub(crate) buffers_taken: AtomicU32,
 }
 
+/// Bit of the owner's word: threads sleep until it changes.
+pub(crate) const WAITED_FOR: u32 = 1 << 31;
+
+impl WipedOnFork {
+    /// The thread that holds the move lock; 0 for none.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner.load(Ordering::Relaxed) & !WAITED_FOR
+    }
+}
+
 // The wiped pages hold nothing else, even if pages are large.
 const _: () = assert!(size_of::<WipedOnFork>() == LARGEST_PAGE);
 
@@ -48,6 +61,7 @@ pub(crate) static WIPED: WipedOnFork = WipedOnFork {
     owner: AtomicU32::new(0),
     progress: AtomicU32::new(0),
     owner_frame: AtomicU64::new(0),
+    exposed_owner: AtomicU32::new(0),
     trace_epoch: AtomicU32::new(0),
     opening: AtomicU32::new(0),
     pid: AtomicU32::new(0),

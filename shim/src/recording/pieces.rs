@@ -3,8 +3,8 @@
 //!
 //! A store into the trace can raise `SIGBUS` (a truncated file, a full disk with copy on write),
 //! and a handler of the program may then leave by a jump, with the lock held. So while it is held
-//! nothing is stored into the trace. A full buffer is stored nevertheless, after the
-//! kernel has checked that the pages are there.
+//! nothing is stored into the trace. A full buffer is stored nevertheless: the kernel checks that
+//! the pages are there, and other threads wait no longer than 100 ms for a thread that is storing.
 
 use core::sync::atomic::Ordering;
 
@@ -61,14 +61,27 @@ impl Pieces {
             return;
         }
         // A filtered thread may not block signals, and has not.
-        let signals =
-            if seccomp::is_filtered() { None } else { sys::set_blocked_signals(ALL_BUT_SIGBUS) };
+        if seccomp::is_filtered() {
+            self.store_with(words);
+            return;
+        }
+        let (me, exposed) = (sys::tid(), &WIPED.exposed_owner);
+        if WIPED.owner() == me {
+            exposed.store(me, Ordering::Relaxed);
+        }
+        let signals = sys::set_blocked_signals(ALL_BUT_SIGBUS);
+        self.store_with(words);
+        if let Some(signals) = signals {
+            sys::set_blocked_signals(signals);
+        }
+        let _ = exposed.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Stores a full buffer, and keeps or stores one more record.
+    fn store_with(&mut self, words: [u64; SLOT_WORDS]) {
         self.store();
         if !self.keep(words) && ring::is_intact() {
             ring::append_words(&words);
-        }
-        if let Some(signals) = signals {
-            sys::set_blocked_signals(signals);
         }
     }
 
