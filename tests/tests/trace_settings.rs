@@ -2,11 +2,15 @@
 //! counted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, Trace, is_guest, traces_in};
+use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files, traces_in};
 use mremap_tests::records;
-use mremap_trace::Record;
+use mremap_trace::{Header, Record};
 
 const THREADS: usize = 4;
 
@@ -90,6 +94,50 @@ fn records_children_in_traces_of_their_own() {
         assert_eq!(parents.len(), usize::from(then == "fork"), "{then}: {forked:?}");
         assert_eq!(churn(then, &[("CHILDREN", "0")]).len(), 1, "{then}: the child is left out");
     }
+}
+
+/// Field 22 of a process's `stat`.
+fn start_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    let after_name = stat.rsplit(')').next().expect("a name");
+    after_name.split_whitespace().nth(19).and_then(|it| it.parse().ok()).expect("field 22")
+}
+
+#[test]
+fn distinguishes_processes_that_had_the_same_id() {
+    let directory = tempfile::tempdir().expect("a directory for the trace");
+    let mut busy = Preload::fixture("busy")
+        .args(&["1", "0"])
+        .setting("TRACE", directory.path())
+        .command()
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the fixture starts");
+    let header = || {
+        let bytes = read_trace_file(trace_files(directory.path()).first()?);
+        Header::decode(&bytes).ok().map(|(header, _)| header)
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while header().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let started = start_time(busy.id());
+    busy.kill().and_then(|()| busy.wait()).expect("killed");
+    let header = header().expect("a trace");
+    assert_eq!((header.pid, header.start_time), (busy.id(), started));
+    let namespace = fs::metadata("/proc/self/ns/pid").expect("a namespace").ino();
+    assert_eq!(header.pid_namespace, namespace);
+}
+
+#[test]
+fn records_when_a_child_started() {
+    let traces = churn("fork", &[]);
+    let starts: Vec<u64> = traces.values().map(|trace| trace.header.start_time).collect();
+    let (parents, children): (Vec<&Trace>, Vec<&Trace>) =
+        traces.values().partition(|trace| trace.header.forked_from == 0);
+    let [parent, child] = [parents, children].map(|traces| traces[0].header);
+    assert!(0 < parent.start_time && parent.start_time <= child.start_time, "{starts:?}");
+    assert_eq!(parent.pid_namespace, child.pid_namespace);
 }
 
 #[test]

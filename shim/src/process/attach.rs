@@ -92,7 +92,7 @@ unsafe fn attach(order: &Order, why: &mut Message) -> Option<()> {
     clock::choose();
     fork_state::forget_trace();
     // SAFETY: no trace is open, so nobody reads what is known of this process.
-    unsafe { identity::gather(trace.directory) };
+    unsafe { identity::gather(trace.directory, core::iter::empty()) };
     ring::open(&trace).map_err(|error| describe(&error, trace.directory, why)).ok()?;
     // SAFETY: the function at `at` is longer than this, and readable.
     let plain = unsafe { *(at as *const [u8; CODE]) };

@@ -1,7 +1,7 @@
 //! Runs once, when the library is loaded: finds the real functions, reads the settings, opens the
 //! trace.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_int};
 
 use mremap_settings::{Recorded, TRACE};
 
@@ -23,15 +23,17 @@ use crate::sys::text::Text;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static ON_LOAD: unsafe extern "C" fn() = on_load;
+static ON_LOAD: unsafe extern "C" fn(c_int, *const *const c_char) = on_load;
 
 unsafe extern "C" {
-    /// libc's variable. glibc also passes it to constructors; musl passes nothing.
+    /// libc's variable.
     static mut environ: *mut *const c_char;
 }
 
-unsafe extern "C" fn on_load() {
+/// glibc passes the program's arguments, musl nothing.
+unsafe extern "C" fn on_load(_count: c_int, arguments: *const *const c_char) {
     real::resolve(hooks::is_own);
+    let arguments = if real::libc_is_glibc() { arguments } else { core::ptr::null() };
     // SAFETY: libc sets the variable before it runs constructors, and there is one thread. A
     // secure-execution process has no settings.
     let environment = unsafe {
@@ -62,7 +64,7 @@ unsafe extern "C" fn on_load() {
     // SAFETY: likewise.
     let trace = unsafe { read_settings(environment, warn) };
     // SAFETY: the one call. The array is the loader's own.
-    let is_recorded = trace.directory.is_empty() || unsafe { open(&trace, environment) };
+    let is_recorded = trace.directory.is_empty() || unsafe { open(&trace, arguments, environment) };
     if is_recorded && config::patches_libc() {
         redirect_libc();
     }
@@ -87,8 +89,13 @@ pub(super) unsafe fn read_settings(
 /// Opens the trace. Returns false if this process is not to be recorded.
 ///
 /// # Safety
-/// Called once. `environment` is null or ends with a null pointer, and no other code uses it now.
-unsafe fn open(trace: &TraceSettings<'_>, environment: *mut *const c_char) -> bool {
+/// Called once. Both arrays are null or end with a null pointer, and no other code uses the
+/// environment now.
+unsafe fn open(
+    trace: &TraceSettings<'_>,
+    arguments: *const *const c_char,
+    environment: *mut *const c_char,
+) -> bool {
     if !trace.concerns_process(sys::pid()) {
         return false;
     }
@@ -97,8 +104,10 @@ unsafe fn open(trace: &TraceSettings<'_>, environment: *mut *const c_char) -> bo
         unsafe { name_process_to_children(environment) };
     }
     clock::choose();
+    // SAFETY: by the contract above.
+    let arguments = unsafe { strings(arguments) };
     // SAFETY: this is the one call, and the trace is opened after it.
-    unsafe { identity::gather(trace.directory) };
+    unsafe { identity::gather(trace.directory, arguments) };
     #[cfg(target_arch = "x86_64")]
     crate::recording::stack_words::set_environment(environment.addr());
     if !trace.concerns_program(identity::exe()) {

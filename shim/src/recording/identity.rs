@@ -33,12 +33,13 @@ struct Identity {
     boot_id: [u8; 16],
     modules: [LoadedModule; MOST_MODULES],
     module_count: usize,
-    /// From the lowest library to the end of the highest. The executable, the first module, is
-    /// elsewhere.
+    /// From the lowest library to the end of the highest; zeros for none. The executable, the first
+    /// module, is elsewhere.
     libraries: [u64; 2],
 }
 
-/// Written by `gather` alone, at load; read once the trace is open.
+/// Written by `gather` alone, at load; read once the trace is open. All zeros: what is not would be
+/// 100 KiB of the library's file, and copied from there when it is written.
 static IDENTITY: SyncCell<Identity> = SyncCell::new(Identity {
     directory: Text::EMPTY,
     exe: Text::EMPTY,
@@ -55,7 +56,7 @@ static IDENTITY: SyncCell<Identity> = SyncCell::new(Identity {
         path: Text::EMPTY,
     }; MOST_MODULES],
     module_count: 0,
-    libraries: [u64::MAX, 0],
+    libraries: [0; 2],
 });
 
 fn identity() -> &'static Identity {
@@ -64,13 +65,14 @@ fn identity() -> &'static Identity {
 }
 
 /// Gathers the identity. `directory` is the one for traces; it is made absolute, since the program
-/// may change its working directory before it forks.
+/// may change its working directory before it forks. Reads the arguments from `/proc` if none are
+/// given.
 ///
 /// A later call, for another trace, changes the directory only.
 ///
 /// # Safety
 /// Must be called at load, or while no trace is open, before any other function of this file.
-pub(crate) unsafe fn gather(directory: &[u8]) {
+pub(crate) unsafe fn gather(directory: &[u8], mut arguments: impl Iterator<Item = &'static [u8]>) {
     // SAFETY: the only reference, by the contract above.
     let identity = unsafe { &mut *IDENTITY.get() };
     identity.directory.len = 0;
@@ -89,8 +91,12 @@ pub(crate) unsafe fn gather(directory: &[u8]) {
         Ok(len) => identity.exe.len = len,
         Err(_) => identity.exe.push(executed_path()),
     }
-    // musl passes no arguments to constructors.
-    if let Ok(read) =
+    if let Some(first) = arguments.next() {
+        for argument in core::iter::once(first).chain(arguments) {
+            identity.argv.push(argument);
+            identity.argv.push(b"\0");
+        }
+    } else if let Ok(read) =
         OpenFile::open(c"/proc/self/cmdline").and_then(|file| file.read(&mut identity.argv.bytes))
     {
         identity.argv.len = read;
@@ -179,7 +185,8 @@ unsafe extern "C" fn take_module(
         module.path.push(if name.is_empty() { identity.exe.get() } else { name });
         if identity.module_count > 0 {
             let [lowest, highest] = identity.libraries;
-            identity.libraries = [lowest.min(start), highest.max(end)];
+            let lowest = if highest == 0 { start } else { lowest.min(start) };
+            identity.libraries = [lowest, highest.max(end)];
         }
         identity.module_count += 1;
     }

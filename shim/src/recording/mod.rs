@@ -19,6 +19,7 @@ pub(crate) mod identity;
 pub(crate) mod pieces;
 pub(crate) mod return_address;
 pub(crate) mod ring;
+mod same_process;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod stack_words;
 

@@ -18,7 +18,7 @@ use crate::process::config::{self, TraceSettings};
 use crate::process::fork_state::{self, Owner, WIPED};
 use crate::process::seccomp;
 use crate::recording::clock::{self, Reading};
-use crate::recording::identity;
+use crate::recording::{identity, same_process};
 use crate::sys::cell::SyncCell;
 use crate::sys::probe::{self, OneVma};
 use crate::sys::vfork::with_own_descriptors;
@@ -210,6 +210,8 @@ fn encode_header(bytes: &mut [u8], owner: &Owner, reading: &Reading, positions: 
         boot_id: identity::boot_id(),
         capability: capability(),
         lost_early: EARLY.load(Ordering::Relaxed),
+        pid_namespace: same_process::pid_namespace(owner.pid),
+        start_time: same_process::start_time(owner.pid),
         ..Header::default()
     };
     identity::with_text(|text| header.encode(text, bytes));
