@@ -492,9 +492,10 @@ fn show_draws_svg_and_names_split_vmas() {
 
 #[test]
 fn every_help_has_examples_and_exit_statuses() {
-    for command in
-        ["run", "doctor", "report", "events", "show", "check", "diff", "export", "html", "top"]
-    {
+    let attach: &[&str] = if cfg!(target_arch = "x86_64") { &["attach", "detach"] } else { &[] };
+    let commands =
+        ["run", "doctor", "report", "events", "show", "check", "diff", "export", "html", "top"];
+    for command in commands.iter().chain(attach).copied() {
         let help = stdout(&analyzer(&[command, "--help"]));
         assert!(help.contains("Examples:\n") && help.contains("Exit status:"), "{command}: {help}");
         assert!(stdout(&analyzer(&["man", command])).contains(".TH"), "{command}");

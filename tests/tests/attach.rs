@@ -146,7 +146,7 @@ fn emulates_moves_from_then_on() {
 fn sleeps_and_waits_go_on_as_long_as_they_should() {
     let directory = tempfile::tempdir().expect("a directory");
     let running = Running::fixture(&["sleep", "epoll", "sleep"]);
-    for _ in 0..20 {
+    for _ in 0..if is_guest() { 3 } else { 20 } {
         attach(&[], directory.path(), running.pid());
         detach(running.pid());
     }
@@ -156,6 +156,10 @@ fn sleeps_and_waits_go_on_as_long_as_they_should() {
 
 #[test]
 fn a_single_thread_that_sleeps_wakes_up_in_time() {
+    if is_guest() {
+        // Its sleep is a static busybox.
+        return;
+    }
     let begun = Instant::now();
     let mut command = Command::new("/bin/sleep");
     let mut sleeper = command.arg("3").env_remove("LD_PRELOAD").spawn().expect("it starts");
@@ -184,10 +188,7 @@ fn signals_and_forks_do_not_disturb() {
     assert!(children > 0 && calls(&traces) > 0, "{children} children");
 }
 
-#[test]
-fn records_python_that_runs_already() {
-    let Some(python) = need::file("/usr/bin/python3", "python3") else { return };
-    const PROGRAM: &str = "
+const PROGRAM: &str = "
 import mmap, select, sys
 print('ready', flush=True)
 memory = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -198,6 +199,10 @@ while not select.select([sys.stdin], [], [], 0.01)[0]:
     memory[4096 * turn - 1] = turn
 print('done')
 ";
+
+#[test]
+fn records_python_that_runs_already() {
+    let Some(python) = need::file("/usr/bin/python3", "python3") else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let running = Running::start(Command::new(python).args(["-S", "-c", PROGRAM]));
     attach(&["--stack", "4"], directory.path(), running.pid());
@@ -261,16 +266,30 @@ fn the_process_outlives_a_tracer_that_is_killed() {
 }
 
 #[test]
+fn a_thread_that_waits_for_the_lock_of_the_loader_is_taken_out_again() {
+    let running = Running::fixture(&["loads"]);
+    work();
+    let said = refusal(running.pid());
+    assert!(said.contains("another thread holds the loader's lock for long"), "{said}");
+    thread::sleep(Duration::from_secs(2));
+    let directory = tempfile::tempdir().expect("a directory");
+    attach(&[], directory.path(), running.pid());
+    assert_eq!(running.end(), ("loads: done".to_owned(), Some(5)));
+}
+
+#[test]
 fn refuses_with_the_reason() {
     let running = |command: &mut Command| {
         let command = command.stdout(Stdio::null()).env_remove("LD_PRELOAD");
         Running(command.spawn().expect("it starts"))
     };
-    let program = running(Command::new(Artifacts::get().fixture("static_torn")).arg("9"));
-    work();
-    let said = refusal(program.pid());
-    assert!(said.contains("start it by `mremap-analyzer run --reach all`"), "{said}");
-    drop(program);
+    // Elsewhere it ends with its first move.
+    if kernel_moves_several_vmas() {
+        let program = running(Command::new(Artifacts::get().fixture("static_torn")).arg("9"));
+        work();
+        let said = refusal(program.pid());
+        assert!(said.contains("start it by `mremap-analyzer run --reach all`"), "{said}");
+    }
 
     let missing = refusal(0x3fff_ffff);
     assert!(missing.contains("no such process"), "{missing}");

@@ -35,6 +35,16 @@ The library is loaded by one of the process's own threads, and libc's mremap is 
 made without libc's mremap are not seen, nor is a program that the process executes.
 Exit status: 0 success, 125 the process cannot be attached to, with the reason on stderr.";
 
+/// `detach`.
+#[cfg(target_arch = "x86_64")]
+pub const DETACH: &str = "\
+Examples:
+  mremap-analyzer detach 4711
+
+libc's code is restored. The library stays in the process and does nothing. Children that the process has forked
+record until they end.
+Exit status: 0 success, 125 the process is not attached, or cannot be traced.";
+
 /// `doctor`.
 pub const DOCTOR: &str = "\
 Examples:

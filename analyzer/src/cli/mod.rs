@@ -50,6 +50,7 @@ pub enum Command {
     Attach(AttachOptions),
     /// End what `attach` began. The process goes on as before.
     #[cfg(target_arch = "x86_64")]
+    #[command(after_help = examples::DETACH)]
     Detach(DetachOptions),
     /// Check this kernel, the shim, and whether the shim can reach a program.
     #[command(after_help = examples::DOCTOR)]

@@ -376,7 +376,7 @@ fn examine(target: &Target, thread: Pid) -> Option<(Context, u64)> {
         return None;
     }
     let stack = stack_of(target.pid, &registers)?;
-    if is_in_handler(target, thread, registers.rsp) {
+    if is_in_handler(target, thread, registers.rsp) || is_in_sequence(thread) {
         return None;
     }
     let context = Context {
@@ -424,6 +424,20 @@ fn is_in_handler(target: &Target, thread: Pid, stack_pointer: u64) -> bool {
             && ptrace::read_memory(thread, at + frame::RIP as u64, &mut interrupted)
             && target.may_hold_lock(u64::from_ne_bytes(interrupted))
     })
+}
+
+/// Whether the thread is inside a restartable sequence, which the kernel would no longer restart.
+fn is_in_sequence(thread: Pid) -> bool {
+    /// `PTRACE_GET_RSEQ_CONFIGURATION` of `linux/ptrace.h`, new in 5.13.
+    const GET_CONFIGURATION: libc::c_uint = 0x420f;
+    // Address, size, signature, flags.
+    let mut configuration = [0u64; 3];
+    // Answers with the size, which is no failure.
+    let _ =
+        request_with(GET_CONFIGURATION, thread, size_of_val(&configuration), &mut configuration);
+    let mut sequence = [0; 8];
+    let at = configuration[0];
+    at != 0 && ptrace::read_memory(thread, at + 8, &mut sequence) && sequence != [0; 8]
 }
 
 fn vectors(thread: Pid) -> std::result::Result<Vec<u8>, ptrace::Gone> {
