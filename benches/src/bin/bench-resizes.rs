@@ -26,14 +26,9 @@ fn main() -> Result<()> {
         is_touched: false,
     })?;
     let mut pages = [1; MAPPINGS];
-    let mut random = 1u64;
+    let mut random = fastrand::Rng::with_seed(1);
     for _ in 0..options.calls {
-        // Marsaglia's xorshift64.
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let (which, wanted) =
-            (random as usize % MAPPINGS, 1 + (random >> 32) as usize % MOST_PAGES);
+        let (which, wanted) = (random.usize(..MAPPINGS), random.usize(1..=MOST_PAGES));
         let start = layout.start() + which * layout.stride();
         let result = Call::Symbol.call(start, pages[which] * PAGE, wanted * PAGE, 0, 0);
         ensure!(result == start as isize, "a resize in place was refused");

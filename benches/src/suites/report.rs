@@ -93,8 +93,7 @@ fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
     }
     // Renamed when complete, in case the run is interrupted.
     let fresh = path.with_extension("fresh");
-    let named = || format!("{}: cannot be written", fresh.display());
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(&fresh).with_context(named)?);
+    let mut file = BufWriter::with_capacity(1 << 20, fs_err::File::create(&fresh)?);
     let mut bytes = vec![0; layout::HEADER_SIZE];
     let header = Header {
         page_size: 4096,
@@ -113,17 +112,17 @@ fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
         ..HeaderText::default()
     };
     header.encode(&text, &mut bytes);
-    file.write_all(&bytes).with_context(named)?;
-    let mut random = 1;
+    file.write_all(&bytes)?;
+    let mut random = fastrand::Rng::with_seed(1);
     for number in 0..chunks {
-        file.write_all(&chunk(number, &mut random)).with_context(named)?;
+        file.write_all(&chunk(number, &mut random))?;
     }
-    file.into_inner().map_err(io::IntoInnerError::into_error).with_context(named)?;
-    fs::rename(&fresh, &path).with_context(named)?;
+    file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    fs_err::rename(&fresh, &path)?;
     Ok(path)
 }
 
-fn chunk(number: usize, random: &mut u64) -> Vec<u8> {
+fn chunk(number: usize, random: &mut fastrand::Rng) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(layout::CHUNK_SIZE);
     let ticks = (number * CALLS_PER_CHUNK * 400) as u64;
     bytes.resize(layout::SLOT_SIZE, 0);
@@ -138,7 +137,7 @@ fn chunk(number: usize, random: &mut u64) -> Vec<u8> {
     };
     header.encode(&mut bytes);
     for index in 0..CALLS_PER_CHUNK {
-        let call = Record::Call(call(ticks + index as u64 * 400, next(random)));
+        let call = Record::Call(call(ticks + index as u64 * 400, random.u64(..)));
         bytes.extend(call.encode().iter().flat_map(|word| word.to_ne_bytes()));
     }
     bytes
@@ -164,14 +163,6 @@ fn call(ticks: u64, random: u64) -> Call {
         result: if fails { -i64::from(libc::ENOMEM) } else { old as i64 },
         caller: 0x5555_0000_0000 + (random >> 32) % SITES * 64,
     }
-}
-
-/// Marsaglia's xorshift64.
-fn next(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
 }
 
 /// Reads the whole file with this number of threads, and returns the seconds.
