@@ -2,12 +2,12 @@
 //! that debootstrap unpacked. A userland with a kernel in the catalogue is tested in a guest, too.
 
 use fs_err as fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
+use fs_err::os::unix::fs::symlink;
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::traces_in;
 use mremap_trace::Outcome;
@@ -105,7 +105,7 @@ fn make_relative(root: &Path, link: &str) -> Result<()> {
     // `lib64` is itself a link into `usr`, so the root is two levels up.
     let target = Path::new("../..").join(inside);
     fs::remove_file(&path)?;
-    symlink(target, &path).with_context(|| format!("{}: cannot be written", path.display()))
+    Ok(symlink(target, &path)?)
 }
 
 /// Copies the library, and compiles the examples against the userland's libc; returns their names.

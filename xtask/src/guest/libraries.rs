@@ -1,12 +1,12 @@
 //! Finds the files that a program needs in a guest: shared libraries, the loader, an interpreter.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use fs_err::File;
 
 use crate::repo;
 
@@ -39,10 +39,7 @@ enum Kind {
 
 fn kind(file: &Path) -> Result<Kind> {
     let mut head = Vec::new();
-    let open = File::open(file).with_context(|| format!("{}: cannot be opened", file.display()))?;
-    open.take(256)
-        .read_to_end(&mut head)
-        .with_context(|| format!("{}: cannot be read", file.display()))?;
+    File::open(file)?.take(256).read_to_end(&mut head)?;
     if head.starts_with(b"\x7fELF") {
         return Ok(Kind::Elf);
     }
