@@ -63,7 +63,7 @@ fn check_is_clean_on_one_vma_and_cannot_say_without_vmas() {
 
 #[test]
 fn check_reports_the_use_of_a_failed_result() {
-    let Record::Call(failed) = call(Outcome::PassedThrough, 3_000, 4, -12) else { panic!() };
+    let failed = made(Outcome::PassedThrough, 3_000, 4, -12);
     let used = Call { ticks: 9_000, old: u64::MAX, result: -22, ..failed };
     let (_directory, file) = trace(&[Record::Call(failed), Record::Call(used)]);
     let report = json(&analyzer(&["check", "--json", &file]));
@@ -98,9 +98,7 @@ fn diff_distinguishes_equal_runs_from_different_ones() {
 fn trace_of_calls(calls: u64, duration: u64) -> (TempDir, String) {
     let records: Vec<Record> = (0..calls)
         .map(|at| {
-            let Record::Call(call) = call(Outcome::PassedThrough, 3_000 + at, 1, NEW as i64) else {
-                unreachable!()
-            };
+            let call = made(Outcome::PassedThrough, 3_000 + at, 1, NEW as i64);
             Record::Call(Call { duration: duration + at % 7, ..call })
         })
         .collect();
@@ -266,10 +264,7 @@ fn growth_chains_show_what_doubling_saves() {
 /// Successful resizes and a native move: those of a service that emulates nothing.
 fn native_calls() -> Vec<Record> {
     let resize = |ticks: u64, old_pages: u64, new_pages: u64, result: u64| {
-        let Record::Call(call) = call(Outcome::PassedThrough, ticks, old_pages, result as i64)
-        else {
-            unreachable!()
-        };
+        let call = made(Outcome::PassedThrough, ticks, old_pages, result as i64);
         Record::Call(Call { flags: 1, new: 0xbad, new_len: new_pages * PAGE, ..call })
     };
     vec![
@@ -408,9 +403,7 @@ fn site_filter_takes_the_names_that_a_report_prints() {
 fn report_says_when_call_sites_are_too_many() {
     let records: Vec<Record> = (0..8_200)
         .map(|at| {
-            let Record::Call(made) = call(Outcome::PassedThrough, 3_000 + at, 1, NEW as i64) else {
-                unreachable!()
-            };
+            let made = made(Outcome::PassedThrough, 3_000 + at, 1, NEW as i64);
             Record::Call(Call { caller: made.caller + at, ..made })
         })
         .collect();
@@ -553,7 +546,7 @@ fn trace_of_library(path: &str, id: &[u8], offset: u64, calls: usize) -> (TempDi
     })];
     records
         .extend(path.as_bytes().chunks(56).map(|piece| text_slot(str::from_utf8(piece).unwrap())));
-    let Record::Call(made) = call(Outcome::PassedThrough, 3_000, 1, NEW as i64) else { panic!() };
+    let made = made(Outcome::PassedThrough, 3_000, 1, NEW as i64);
     let call = Record::Call(Call { caller: 0x5555_0000_0000 + offset, ..made });
     records.extend(vec![call; calls]);
     trace(&records)

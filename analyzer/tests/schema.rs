@@ -68,11 +68,7 @@ fn every_field_is_documented() {
 fn growing_file() -> (tempfile::TempDir, String) {
     let directory = tempfile::TempDir::new().unwrap();
     let grow = |step: u64| {
-        let mremap_trace::Record::Call(mut call) =
-            call(mremap_trace::Outcome::PassedThrough, 3_000 + step, step, OLD as i64)
-        else {
-            unreachable!()
-        };
+        let mut call = made(mremap_trace::Outcome::PassedThrough, 3_000 + step, step, OLD as i64);
         (call.new_len, call.flags) = (call.old_len + PAGE, 1);
         mremap_trace::Record::Call(call)
     };

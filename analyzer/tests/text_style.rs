@@ -23,9 +23,7 @@ fn rendered(columns: usize, locale: &str, arguments: &[&str]) -> Output {
 /// Failures of several kinds, moves, growths; two threads.
 fn varied_file() -> (TempDir, String) {
     let fails = |ticks: u64, errno: i64, flags: u32| {
-        let Record::Call(call) = call(Outcome::PassedThrough, ticks, 1, -errno) else {
-            unreachable!()
-        };
+        let call = made(Outcome::PassedThrough, ticks, 1, -errno);
         let new_len = call.new_len * 1000;
         Record::Call(Call { flags, new_len, ..call })
     };
@@ -37,10 +35,7 @@ fn varied_file() -> (TempDir, String) {
         fails(8_000, 22, 9),
     ]);
     let grow = |step: u64| {
-        let Record::Call(call) = call(Outcome::PassedThrough, 9_000 + step, step, OLD as i64)
-        else {
-            unreachable!()
-        };
+        let call = made(Outcome::PassedThrough, 9_000 + step, step, OLD as i64);
         let new_len = call.old_len + PAGE;
         Record::Call(Call { flags: 1, new_len, ..call })
     };

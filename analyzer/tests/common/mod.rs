@@ -118,7 +118,12 @@ fn chunk_bytes(tid: u32, records: &[Record]) -> Vec<u8> {
 }
 
 pub fn call(outcome: Outcome, ticks: u64, pages: u64, result: i64) -> Record {
-    Record::Call(Call {
+    Record::Call(made(outcome, ticks, pages, result))
+}
+
+/// A move of `pages` pages.
+pub fn made(outcome: Outcome, ticks: u64, pages: u64, result: i64) -> Call {
+    Call {
         outcome,
         ticks,
         duration: 1_500,
@@ -129,7 +134,7 @@ pub fn call(outcome: Outcome, ticks: u64, pages: u64, result: i64) -> Record {
         new: NEW,
         result,
         caller: 0x5555_0000_1234,
-    })
+    }
 }
 
 pub fn part(of: u32, from: u64, to: u64, errno: u32) -> Record {
