@@ -67,6 +67,8 @@ fn try_once() -> Capability {
     };
     FOUND.store(capability as u8, Ordering::Relaxed);
     let _signals = lock.release();
+    // Ends a trace that was truncated.
+    ring::is_intact();
     ring::note_capability(capability);
     diagnostics::inform(message, "", None);
     capability
