@@ -15,7 +15,9 @@ use crate::model::Filter;
 use crate::program::Obstacle;
 use crate::stats::{Overview, pick_sites};
 use crate::symbols::{SymbolOptions, Symbols};
-use crate::{diff, doctor, events, export, findings, html, live, report, run, show, terminal};
+use crate::{
+    diff, doctor, events, export, findings, html, live, pack, report, run, show, terminal,
+};
 
 /// Exit status for damaged or unreadable traces, wrong commands, and output that cannot be written.
 const TROUBLE: u8 = 2;
@@ -93,6 +95,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Export { format, output, weight, traced } => {
             export(&traced, format, weight, output.as_deref())
+        }
+        Command::Pack { traces, output, redact, symbols } => {
+            pack(&traces, &output, redact, symbols)
         }
         Command::Html { output, traced } => page(output.as_deref(), &traced),
         Command::Man { command } => man(command.as_deref()),
@@ -242,6 +247,15 @@ fn page(output: Option<&Path>, traced: &Traced) -> Result<ExitCode> {
         if output.is_none() {
             writeln!(out, "{PAGE}")?;
         }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn pack(paths: &[PathBuf], file: &Path, redact: bool, options: SymbolOptions) -> Result<ExitCode> {
+    let output = export::Output::open(Some(file), &load::find(paths))?;
+    on_traces(paths, |traces, _| {
+        let index = Index::build(traces);
+        pack::write(traces, &index, &Symbols::new(options), redact, output)?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -26,6 +26,7 @@ mod events;
 mod export;
 mod html;
 mod live;
+mod pack;
 mod picture;
 mod report;
 mod show;

@@ -6,21 +6,10 @@ use std::process::{Command, Stdio};
 
 use common::*;
 use mremap_trace::layout::{self, CHUNK_SIZE};
-use mremap_trace::{Call, FoundBy, Module, Outcome, Record, Under};
+use mremap_trace::{Call, FoundBy, Outcome, Record, Under};
 use tempfile::TempDir;
 
 mod common;
-
-fn json(output: &std::process::Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
-fn trace(records: &[Record]) -> (TempDir, String) {
-    let directory = TempDir::new().unwrap();
-    let chunks = records.len().div_ceil(63) as u32;
-    let path = write(&directory, "t.mremap", &trace_bytes(&header(42, chunks), records));
-    (directory, path.display().to_string())
-}
 
 fn kinds(report: &serde_json::Value) -> Vec<&str> {
     let findings = report["findings"].as_array().unwrap();
@@ -486,8 +475,10 @@ fn show_draws_svg_and_names_split_vmas() {
 #[test]
 fn every_help_has_examples_and_exit_statuses() {
     let attach: &[&str] = if cfg!(target_arch = "x86_64") { &["attach", "detach"] } else { &[] };
-    let commands =
-        ["run", "doctor", "report", "events", "show", "check", "diff", "export", "html", "top"];
+    let commands = [
+        "run", "doctor", "report", "events", "show", "check", "diff", "export", "html", "top",
+        "pack",
+    ];
     for command in commands.iter().chain(attach).copied() {
         let help = stdout(&analyzer(&[command, "--help"]));
         assert!(help.contains("Examples:\n") && help.contains("Exit status:"), "{command}: {help}");
@@ -507,146 +498,6 @@ fn every_help_has_examples_and_exit_statuses() {
     }
     let top = analyzer(&["top", "/"]);
     assert!(top.status.code() == Some(2) && stderr(&top).contains("events --follow"));
-}
-
-/// A library with debug information, its build id, and the place of a call in it: path, id, file
-/// offset.
-fn library(directory: &TempDir, before: &str) -> (String, Vec<u8>, u64) {
-    use object::{Object, ObjectSegment, ObjectSymbol};
-    let text = format!("{before}int grow_pool(int n)\n{{\n    return n * 3 + 1;\n}}\n");
-    let source = write(directory, "grow.c", text.as_bytes());
-    let path = directory.path().join("libgrow.so");
-    let built = Command::new("cc")
-        .args(["-g", "-O0", "-shared", "-fPIC", "-Wl,--build-id", "-o"])
-        .args([&path, &source])
-        .status()
-        .unwrap();
-    assert!(built.success());
-    let bytes = fs::read(&path).unwrap();
-    let file = object::File::parse(&*bytes).unwrap();
-    let symbol = file.symbols().find(|symbol| symbol.name() == Ok("grow_pool")).unwrap();
-    let holds = |start: u64, len: u64| (start..start + len).contains(&symbol.address());
-    let segment = file.segments().find(|segment| holds(segment.address(), segment.size())).unwrap();
-    let offset = symbol.address() - segment.address() + segment.file_range().0;
-    let id = file.build_id().unwrap().unwrap().to_vec();
-    (path.display().to_string(), id, offset + 8)
-}
-
-fn trace_of_library(path: &str, id: &[u8], offset: u64, calls: usize) -> (TempDir, String) {
-    let mut build_id = [0; 20];
-    build_id[..id.len()].copy_from_slice(id);
-    let mut records = vec![Record::Module(Module {
-        start: 0x5555_0000_0000,
-        end: 0x5555_0100_0000,
-        offset: 0,
-        path_len: path.len() as u32,
-        build_id_len: id.len() as u8,
-        build_id,
-        ..Module::default()
-    })];
-    records
-        .extend(path.as_bytes().chunks(56).map(|piece| text_slot(str::from_utf8(piece).unwrap())));
-    let made = made(Outcome::PassedThrough, 3_000, 1, NEW as i64);
-    let call = Record::Call(Call { caller: 0x5555_0000_0000 + offset, ..made });
-    records.extend(vec![call; calls]);
-    trace(&records)
-}
-
-/// Name of the first call site, and the notes on missing symbols.
-fn first_site(file: &str, arguments: &[&str]) -> (String, String) {
-    let report = json(&analyzer(&[&["report", "--json", file], arguments].concat()));
-    let site = report["sites"][0]["site"].as_str().unwrap();
-    (site.to_owned(), report["symbol_notes"].to_string())
-}
-
-#[test]
-fn names_a_call_site_by_function_and_line() {
-    let directory = TempDir::new().unwrap();
-    let (path, id, offset) = library(&directory, "");
-    let (_trace, file) = trace_of_library(&path, &id, offset, 1);
-    let (name, note) = first_site(&file, &[]);
-    assert!(name.starts_with("grow_pool (grow.c:"), "{name} {note}");
-    assert_eq!(json(&analyzer(&["report", "--json", "--site", "grow.c", &file]))["calls"], 1);
-    let (name, _) = first_site(&file, &["--no-symbols"]);
-    assert_eq!(name, format!("libgrow.so+{offset:#x}"));
-}
-
-#[test]
-fn debug_path_finds_moved_libraries_and_debug_files() {
-    let (directory, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    let (path, id, offset) = library(&directory, "");
-    let (_trace, file) = trace_of_library(&path, &id, offset, 1);
-    let moved = elsewhere.path().join("libgrow.so");
-    fs::rename(&path, &moved).unwrap();
-    let (name, note) = first_site(&file, &[]);
-    assert!(name.starts_with("libgrow.so+") && note.contains("--debug-path"), "{name} {note}");
-    let debug_path = ["--debug-path", elsewhere.path().to_str().unwrap()];
-    let (name, _) = first_site(&file, &debug_path);
-    assert!(name.starts_with("grow_pool (grow.c:"), "{name}");
-
-    // Stripped at its own path, with the debug information by build id.
-    let bytes: Vec<String> = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let hex = bytes.concat();
-    let by_id = elsewhere.path().join(".build-id").join(&hex[..2]);
-    fs::create_dir_all(&by_id).unwrap();
-    let debug = by_id.join(format!("{}.debug", &hex[2..]));
-    let moved = moved.to_str().unwrap();
-    for arguments in
-        [["--only-keep-debug", moved, debug.to_str().unwrap()], ["--strip-all", moved, &path]]
-    {
-        assert!(Command::new("objcopy").args(arguments).status().unwrap().success());
-    }
-    fs::remove_file(moved).unwrap();
-    let (name, _) = first_site(&file, &debug_path);
-    assert!(name.starts_with("grow_pool (grow.c:"), "{name}");
-}
-
-#[test]
-fn refuses_symbols_of_another_build() {
-    let directory = TempDir::new().unwrap();
-    let (path, mut id, offset) = library(&directory, "");
-    id[0] ^= 1;
-    let (_trace, file) = trace_of_library(&path, &id, offset, 1);
-    let report = json(&analyzer(&["report", "--json", &file]));
-    assert_eq!(report["sites"][0]["site"], format!("libgrow.so+{offset:#x}"));
-    assert!(
-        report["symbol_notes"][0]
-            .as_str()
-            .unwrap()
-            .contains("its build id is not the recorded one")
-    );
-}
-
-#[test]
-fn bounds_what_a_module_expands_to() {
-    use object::{Object, ObjectSection};
-    let directory = TempDir::new().unwrap();
-    let functions = (0..500).map(|n| format!("int f{n}(int n) {{ return n; }}\n"));
-    let many = functions.collect::<Vec<_>>().concat();
-    let (path, id, offset) = library(&directory, &many);
-    let compress = ["--compress-debug-sections=zlib", &path];
-    assert!(Command::new("objcopy").args(compress).status().unwrap().success());
-    let mut bytes = fs::read(&path).unwrap();
-    let file = object::File::parse(&*bytes).unwrap();
-    let section = file.section_by_name(".debug_info").unwrap();
-    let claimed_size = section.file_range().unwrap().0 as usize + 8;
-    bytes[claimed_size..claimed_size + 8].copy_from_slice(&(6_u64 << 30).to_le_bytes());
-    fs::write(&path, &bytes).unwrap();
-    let (_trace, file) = trace_of_library(&path, &id, offset, 1);
-    let (name, note) = first_site(&file, &[]);
-    assert!(name.starts_with("libgrow.so+"), "{name}");
-    assert!(note.contains("compressed sections claim 64424"), "{note}");
-}
-
-#[test]
-fn a_module_that_is_a_fifo_blocks_nothing() {
-    let directory = TempDir::new().unwrap();
-    let fifo = directory.path().join("libfifo.so");
-    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
-    let (_trace, file) = trace_of_library(fifo.to_str().unwrap(), &[1; 20], 0x1234, 1);
-    let (name, note) = first_site(&file, &[]);
-    assert_eq!(name, "libfifo.so+0x1234");
-    assert!(note.contains("not found on this machine"), "{note}");
 }
 
 #[test]

@@ -122,6 +122,15 @@ Examples:
 Exit status: 0 success (also when the reader of a pipe has gone), 2 a trace was damaged or unreadable, or the output
 cannot be written.";
 
+/// `pack`.
+pub const PACK: &str = "\
+Examples:
+  mremap-analyzer pack traces -o report.mremapz           then, on any machine: mremap-analyzer report report.mremapz
+  mremap-analyzer pack --redact traces -o public.mremapz
+
+Names are looked up now, so the reader needs neither the programs nor their debug information.
+Exit status: 0 success, 2 a trace was damaged or unreadable (the others are packed), or the file cannot be written.";
+
 /// `html`.
 pub const HTML: &str = "\
 Examples:

@@ -163,6 +163,21 @@ pub enum Command {
         #[command(flatten)]
         traced: Traced,
     },
+    /// Pack traces and the names of their call sites into one file that every command reads.
+    #[command(after_help = examples::PACK)]
+    Pack {
+        /// Trace files, directories of them, or packs.
+        #[arg(required = true)]
+        traces: Vec<PathBuf>,
+        /// The file to write.
+        #[arg(long, short)]
+        output: PathBuf,
+        /// Leave out directories of paths, arguments of programs, and the host's name.
+        #[arg(long)]
+        redact: bool,
+        #[command(flatten)]
+        symbols: SymbolOptions,
+    },
     /// Write one page with everything: overview, timeline, latencies, call sites, events, pictures.
     #[command(after_help = examples::HTML)]
     Html {

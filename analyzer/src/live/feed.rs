@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::load::{Process, Tail, find, traces_in};
+use crate::load::{self, Process, Tail, find, is_pack, traces_in};
 use crate::model::Event;
 
 /// The traces being followed.
@@ -12,6 +12,7 @@ pub struct Feed {
     paths: Vec<PathBuf>,
     tails: Vec<Tail>,
     events: u64,
+    most_open: usize,
 }
 
 impl Feed {
@@ -21,7 +22,13 @@ impl Feed {
             std::fs::metadata(path)
                 .with_context(|| format!("{}: cannot follow it", path.display()))?;
         }
-        Ok(Self { paths: paths.to_vec(), tails: Vec::new(), events: 0 })
+        let files = find(paths).into_iter().filter(|file| is_pack(file)).collect::<Vec<_>>();
+        let packed = load::open(&files);
+        if let Some(damage) = packed.damage().first() {
+            bail!("{damage}");
+        }
+        let tails = packed.processes.into_iter().map(Tail::of).collect();
+        Ok(Self { paths: paths.to_vec(), tails, events: 0, most_open: load::most_open() })
     }
 
     /// Events written since the last poll, numbered in the order they were read.
@@ -30,6 +37,9 @@ impl Feed {
         let mut events = Vec::new();
         for (of, tail) in self.tails.iter_mut().enumerate() {
             events.extend(tail.poll(of));
+            if !tail.process.is_alive() {
+                tail.process.source.close();
+            }
         }
         events.sort_by_key(|event| {
             let process = self.tails.get(event.process).map(|tail| &tail.process);
@@ -48,7 +58,11 @@ impl Feed {
         });
         for file in files {
             if self.tails.iter().all(|tail| *tail.file() != file) {
-                self.tails.extend(Tail::open(&file));
+                let Some(mut tail) = Tail::open(&file) else { continue };
+                if self.tails.len() >= self.most_open {
+                    tail.process.source.close();
+                }
+                self.tails.push(tail);
             }
         }
     }

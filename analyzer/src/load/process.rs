@@ -9,6 +9,7 @@ use super::calls::words;
 use super::clock::Clock;
 use super::damage::Log;
 use super::notes::{NamedModule, Notes};
+use super::pack::InPack;
 use super::source::Source;
 use crate::model::units::printable;
 
@@ -57,6 +58,8 @@ pub struct Process {
     pub found: Found,
     /// Nanoseconds per tick.
     pub ns_per_tick: f64,
+    /// The pack that the trace is in.
+    pub in_pack: Option<InPack>,
 }
 
 /// Joins arguments by spaces.
@@ -85,6 +88,7 @@ impl Process {
             damage: Log::default(),
             found: Found::default(),
             ns_per_tick: 1.0,
+            in_pack: None,
         }
     }
 

@@ -5,11 +5,13 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE};
 use rustix::fs::SeekFrom;
 
 use super::files::open_regular;
+use super::pack::MAGIC;
 
 /// Device and inode of a file.
 pub type FileId = (u64, u64);
@@ -19,6 +21,14 @@ pub struct Source {
     path: PathBuf,
     id: FileId,
     file: Option<File>,
+    packed: Option<Window>,
+}
+
+/// The bytes of a trace in an expanded pack.
+struct Window {
+    file: Arc<File>,
+    start: u64,
+    len: u64,
 }
 
 /// Returns the offset of the chunk at a position.
@@ -33,7 +43,21 @@ impl Source {
     /// Those of [`open_regular`].
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = open_regular(path)?;
-        Ok(Self { path: path.to_owned(), id: id_of(&file)?, file: Some(file) })
+        Ok(Self { path: path.to_owned(), id: id_of(&file)?, file: Some(file), packed: None })
+    }
+
+    /// Makes a source of a part of an expanded pack.
+    pub fn packed(path: PathBuf, file: Arc<File>, start: u64, len: u64) -> Self {
+        let packed = Some(Window { file, start, len });
+        Self { path, id: FileId::default(), file: None, packed }
+    }
+
+    /// Returns the file if it is a pack.
+    pub fn into_pack(mut self) -> Result<File, Self> {
+        let mut magic = [0; MAGIC.len()];
+        let read = self.read(0, &mut magic);
+        let is_pack = read.is_ok_and(|read| read == MAGIC.len()) && magic == MAGIC;
+        self.file.take_if(|_| is_pack).ok_or(self)
     }
 
     /// Returns device and inode.
@@ -47,7 +71,8 @@ impl Source {
     }
 
     fn with<T>(&self, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
-        if let Some(file) = &self.file {
+        let packed = self.packed.as_ref().map(|window| window.file.as_ref());
+        if let Some(file) = self.file.as_ref().or(packed) {
             return read(file);
         }
         let file = open_regular(&self.path)?;
@@ -59,7 +84,13 @@ impl Source {
 
     /// Returns the current length in bytes; 0 if it is unknown.
     pub fn len(&self) -> u64 {
-        self.with(File::metadata).map_or(0, |metadata| metadata.len())
+        let len = || self.with(File::metadata).map_or(0, |metadata| metadata.len());
+        self.packed.as_ref().map_or_else(len, |window| window.len)
+    }
+
+    /// Returns where the trace's bytes start in the file.
+    fn start(&self) -> u64 {
+        self.packed.as_ref().map_or(0, |window| window.start)
     }
 
     /// Fills `bytes` from `offset` on, as far as the file goes, and returns the number of bytes
@@ -68,6 +99,14 @@ impl Source {
     /// # Errors
     /// Those of `pread`, and of opening the file again.
     pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let bytes = match &self.packed {
+            Some(window) => {
+                let rest = window.len.saturating_sub(offset).min(bytes.len() as u64);
+                bytes.get_mut(..rest as usize).unwrap_or_default()
+            }
+            None => bytes,
+        };
+        let offset = offset.saturating_add(self.start());
         self.with(|file| {
             let mut filled = 0;
             while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -94,8 +133,10 @@ impl Source {
     /// Returns the first offset from `offset` on that is not in a hole; `None` if only a hole
     /// follows.
     pub fn next_data(&self, offset: u64) -> Option<u64> {
-        let seek = |file: &File| match rustix::fs::seek(file, SeekFrom::Data(offset)) {
-            Ok(data) => Ok(Some(data)),
+        let start = self.start();
+        let from = offset.saturating_add(start);
+        let seek = |file: &File| match rustix::fs::seek(file, SeekFrom::Data(from)) {
+            Ok(data) => Ok(Some(data.saturating_sub(start))),
             Err(rustix::io::Errno::NXIO) => Ok(None),
             Err(error) => Err(error.into()),
         };

@@ -1,8 +1,10 @@
 //! The first read of a file: header, length, clock.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE};
 use mremap_trace::{ChunkHeader, Clock, Header};
@@ -11,9 +13,11 @@ use tracing::info;
 use super::damage::{Damage, Log};
 use super::files::most_open;
 use super::liveness::{is_running, is_this_boot};
+use super::pack::{Expanded, InPack};
 use super::process::{Found, Process};
 use super::source::{Source, chunk_offset};
 use crate::model::names;
+use crate::model::units::counted;
 
 /// Chunks whose clock readings are read, spread over the file.
 const SAMPLES: u32 = 512;
@@ -69,6 +73,59 @@ impl Traces {
         }
     }
 
+    fn cannot_read(&mut self, file: &Path, what: String) {
+        self.unreadable.push(Damage { file: file.to_owned(), offset: 0, what });
+    }
+
+    fn take(&mut self, path: &Path, source: Source, most_open: usize) {
+        let mut log = Log::default();
+        match survey(path, source, &mut log) {
+            Survey::Trace(mut process) => {
+                info!(file = %path.display(), chunks = process.chunks, "opened");
+                process.damage = log;
+                if self.processes.len() >= most_open {
+                    process.source.close();
+                }
+                self.processes.push(*process);
+            }
+            Survey::NotBegun => self.not_begun.extend(log.of_file(path)),
+            Survey::Unreadable => self.unreadable.extend(log.of_file(path)),
+        }
+    }
+
+    /// Takes the traces of a pack.
+    fn take_pack(&mut self, path: &Path, packed: File) {
+        let Expanded { pack, file, traces, error } = match Expanded::of(packed) {
+            Ok(expanded) => expanded,
+            Err(error) => {
+                return self.cannot_read(
+                    path,
+                    format!("the pack cannot be expanded: {}", names::io_error(&error)),
+                );
+            }
+        };
+        if let Some(error) = error {
+            let what = format!(
+                "the pack is incomplete or damaged after {}: {}; copy it again, or pack the traces again",
+                counted(traces.len() as u64, "trace"),
+                names::io_error(&error)
+            );
+            self.cannot_read(path, what);
+        } else if traces.is_empty() {
+            self.cannot_read(path, "compressed by zstd, but holds no trace".to_owned());
+        }
+        for trace in traces {
+            let name = trace.path(path);
+            let source = Source::packed(name.clone(), Arc::clone(&file), trace.start, trace.len);
+            let known = self.processes.len();
+            self.take(&name, source, usize::MAX);
+            if let Some(process) = self.processes.get_mut(known) {
+                process.running = trace.running;
+                process.in_pack = Some(InPack { pack: Arc::clone(&pack), number: trace.number });
+            }
+        }
+    }
+
     /// Returns the start of the first process: wall clock, in ns since 1970.
     pub fn start(&self) -> u64 {
         self.processes.first().map_or(0, |process| process.header.realtime_ns)
@@ -82,29 +139,17 @@ pub fn open(files: &[PathBuf]) -> Traces {
     let most_open = most_open();
     let mut seen = HashSet::new();
     for path in files {
-        let mut log = Log::default();
-        let source = Source::open(path);
-        if source.as_ref().is_ok_and(|source| !seen.insert(source.id())) {
-            continue;
-        }
-        let surveyed = match source {
-            Ok(source) => survey(path, source, &mut log),
+        let source = match Source::open(path) {
+            Ok(source) if !seen.insert(source.id()) => continue,
+            Ok(source) => source.into_pack(),
             Err(error) => {
-                log.add(0, why_not_opened(path, &error));
-                Survey::Unreadable
+                traces.cannot_read(path, why_not_opened(path, &error));
+                continue;
             }
         };
-        match surveyed {
-            Survey::Trace(mut process) => {
-                info!(file = %path.display(), chunks = process.chunks, "opened");
-                process.damage = log;
-                if traces.processes.len() >= most_open {
-                    process.source.close();
-                }
-                traces.processes.push(*process);
-            }
-            Survey::NotBegun => traces.not_begun.extend(log.of_file(path)),
-            Survey::Unreadable => traces.unreadable.extend(log.of_file(path)),
+        match source {
+            Ok(pack) => traces.take_pack(path, pack),
+            Err(source) => traces.take(path, source, most_open),
         }
     }
     traces.processes.sort_by_key(|process| process.header.realtime_ns);
@@ -122,6 +167,11 @@ fn why_not_opened(path: &Path, error: &io::Error) -> String {
         _ => "",
     };
     format!("cannot be opened: {}{hint}", names::io_error(error))
+}
+
+/// Whether a file is a pack of traces.
+pub fn is_pack(path: &Path) -> bool {
+    Source::open(path).is_ok_and(|source| source.into_pack().is_ok())
 }
 
 /// Opens one trace; `None` if it is not readable yet.

@@ -48,13 +48,18 @@ pub struct Tail {
 impl Tail {
     /// Opens a trace at its start; `None` if it is not readable yet.
     pub fn open(path: &Path) -> Option<Self> {
-        Some(Self {
-            process: open_one(path)?,
+        Some(Self::of(open_one(path)?))
+    }
+
+    /// Follows an opened trace from its start.
+    pub fn of(process: Process) -> Self {
+        Self {
+            process,
             known_chunks: 0,
             open: Vec::new(),
             pieces: HashMap::new(),
             waiting: Vec::new(),
-        })
+        }
     }
 
     /// Returns the path of the file.
@@ -84,7 +89,10 @@ impl Tail {
         if let Ok((header, _)) = Header::decode(bytes.get(..read).unwrap_or(&[])) {
             self.process.header = header;
         }
-        self.process.running = is_running(&self.process.header);
+        // The trace in a pack is written no more.
+        let is_packed = self.process.in_pack.is_some();
+        self.process.running =
+            if is_packed { Some(false) } else { is_running(&self.process.header) };
         let chunks = self.process.header.chunks;
         if chunks == self.known_chunks {
             return;

@@ -6,6 +6,7 @@
 
 mod debug_files;
 mod object_file;
+mod packed;
 mod responsible;
 mod site;
 mod unwind;
@@ -21,7 +22,10 @@ use clap::Args;
 use crate::load::{NamedModule, Process, Traces};
 use crate::model::{Event, Filter};
 use object_file::ObjectFile;
+use packed::PackedNames;
+pub use packed::Unwinding;
 pub use responsible::inner_frames;
+use site::hex;
 pub use site::{Frame, Site};
 use unwind::StackMemory;
 
@@ -50,6 +54,7 @@ pub struct Symbols {
     objects: RefCell<HashMap<ModuleKey, Rc<ObjectFile>>>,
     sites: RefCell<HashMap<(usize, u64), Arc<Site>>>,
     notes: RefCell<BTreeSet<String>>,
+    packed: RefCell<PackedNames>,
 }
 
 impl Symbols {
@@ -60,6 +65,7 @@ impl Symbols {
             objects: RefCell::default(),
             sites: RefCell::default(),
             notes: RefCell::default(),
+            packed: RefCell::default(),
         }
     }
 
@@ -68,7 +74,7 @@ impl Symbols {
         if let Some(site) = self.sites.borrow().get(&(of, address)) {
             return Arc::clone(site);
         }
-        let site = Arc::new(self.resolve(process, address));
+        let site = Arc::new(self.resolve(process, of, address));
         self.sites.borrow_mut().insert((of, address), Arc::clone(&site));
         site
     }
@@ -82,7 +88,7 @@ impl Symbols {
                 let address = registers.ip.wrapping_sub(1);
                 let named = process.module_of(address)?;
                 let offset = offset_in_file(named, address);
-                self.object(named).step(offset, registers, memory)
+                self.object(process, named).step(offset, registers, memory)
             })
         });
         let recorded = &event.frames;
@@ -109,7 +115,33 @@ impl Symbols {
         filter.sites = Some(callers.iter().filter(names).copied().collect());
     }
 
-    fn resolve(&self, process: &Process, address: u64) -> Site {
+    /// Returns what a pack keeps of a process: its call sites by address.
+    pub fn sites_of(&self, of: usize) -> Vec<(u64, Site)> {
+        let sites = self.sites.borrow();
+        let own = sites.iter().filter(|((process, _), _)| *process == of);
+        let mut own: Vec<_> = own.map(|((_, at), site)| (*at, Site::clone(site))).collect();
+        own.sort_by_key(|(address, _)| *address);
+        own
+    }
+
+    /// Returns what a pack keeps of modules: the unwind tables that were used.
+    pub fn unwinding(&self) -> Vec<(Unwinding, Vec<u8>)> {
+        let objects = self.objects.borrow();
+        let used = objects.iter().filter_map(|((path, build_id), object)| {
+            let (segments, table) = object.unwinding()?;
+            let (bytes, address) = table.parts();
+            let (path, segments) = (path.clone(), segments.to_vec());
+            Some((Unwinding { path, build_id: hex(build_id), segments, address }, bytes.to_vec()))
+        });
+        used.collect()
+    }
+
+    fn resolve(&self, process: &Process, of: usize, address: u64) -> Site {
+        let mut packed = self.packed.borrow_mut().site(process, of, address);
+        if let Some(site) = packed.take_if(|site| !site.frames.is_empty()) {
+            let frames = if self.options.no_symbols { Vec::new() } else { site.frames };
+            return Site { frames, ..site };
+        }
         let Some(named) = process.module_of(address) else {
             return Site::bare(address);
         };
@@ -119,7 +151,7 @@ impl Symbols {
         if self.options.no_symbols {
             return site;
         }
-        let object = self.object(named);
+        let object = self.object(process, named);
         site.frames = object.frames(offset.wrapping_sub(1));
         let partial = object.partial.as_ref().filter(|_| site.frames.is_empty());
         if let Some(note) = object.note.as_ref().or(partial) {
@@ -129,12 +161,17 @@ impl Symbols {
         site
     }
 
-    fn object(&self, named: &NamedModule) -> Rc<ObjectFile> {
+    fn object(&self, process: &Process, named: &NamedModule) -> Rc<ObjectFile> {
         let key = (named.path.clone(), build_id(named).to_vec());
         if let Some(object) = self.objects.borrow().get(&key) {
             return Rc::clone(object);
         }
-        let object = Rc::new(ObjectFile::find(&self.options, &key.0, &key.1));
+        let mut object = ObjectFile::find(&self.options, &key.0, &key.1);
+        let unwinding = PackedNames::unwinding(process, &key.0, &hex(&key.1));
+        if let Some((segments, table)) = unwinding.filter(|_| !object.has_code()) {
+            object.set_unwinding(segments, table);
+        }
+        let object = Rc::new(object);
         self.objects.borrow_mut().insert(key, Rc::clone(&object));
         object
     }

@@ -23,11 +23,14 @@ const MOST_EXPANDED: u64 = 2 << 30;
 /// Most frames of one address.
 const MOST_FRAMES: usize = 64;
 
+/// A loaded segment: offset in the file, virtual address, length, in bytes.
+pub type Segment = (u64, u64, u64);
+
 /// A module's symbols, as far as they were found.
 #[derive(Default)]
 pub struct ObjectFile {
-    /// Loaded segments: offset in the file, virtual address, length, in bytes.
-    segments: Vec<(u64, u64, u64)>,
+    /// Loaded segments.
+    segments: Vec<Segment>,
     loaders: Vec<Loader>,
     /// The module itself, and its unwind table once one is needed.
     code: Option<PathBuf>,
@@ -45,7 +48,7 @@ struct Identity {
     has_lines: bool,
     /// Bytes that its compressed sections claim to take.
     expanded: u64,
-    segments: Vec<(u64, u64, u64)>,
+    segments: Vec<Segment>,
 }
 
 impl ObjectFile {
@@ -112,8 +115,24 @@ impl ObjectFile {
         found
     }
 
+    /// Whether the module itself was found.
+    pub fn has_code(&self) -> bool {
+        self.code.is_some()
+    }
+
+    /// Returns the segments and the unwind table, if it was needed.
+    pub fn unwinding(&self) -> Option<(&[Segment], &UnwindTable)> {
+        Some((&self.segments, self.unwind_table.get()?.as_ref()?))
+    }
+
+    /// Sets segments and unwind table, for a module that is not on this machine.
+    pub fn set_unwinding(&mut self, segments: Vec<Segment>, table: UnwindTable) {
+        self.segments = segments;
+        self.unwind_table = OnceCell::from(Some(table));
+    }
+
     fn virtual_address(&self, offset: u64) -> Option<u64> {
-        let holds = |segment: &&(u64, u64, u64)| offset.wrapping_sub(segment.0) < segment.2;
+        let holds = |segment: &&Segment| offset.wrapping_sub(segment.0) < segment.2;
         let (start, address, _) = self.segments.iter().find(holds)?;
         Some(address.wrapping_add(offset.wrapping_sub(*start)))
     }

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::units::printable;
 
 /// A function at an address. Inlined functions come first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
     /// Its name, demangled.
     pub function: Option<String>,
@@ -19,7 +19,7 @@ pub struct Frame {
 }
 
 /// A call site.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// Path of the module, if one is known.
     pub module: Option<String>,

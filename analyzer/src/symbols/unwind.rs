@@ -90,6 +90,7 @@ impl StackMemory {
 /// The unwind table of a module.
 pub struct UnwindTable {
     eh_frame: Vec<u8>,
+    address: u64,
     bases: BaseAddresses,
     rows: RefCell<HashMap<u64, Option<UnwindTableRow<usize>>>>,
 }
@@ -98,7 +99,12 @@ impl UnwindTable {
     /// Makes a table of the `.eh_frame` section's bytes and address.
     pub fn new(eh_frame: Vec<u8>, address: u64) -> Self {
         let bases = BaseAddresses::default().set_eh_frame(address);
-        Self { eh_frame, bases, rows: RefCell::default() }
+        Self { eh_frame, address, bases, rows: RefCell::default() }
+    }
+
+    /// Returns the section's bytes and address.
+    pub fn parts(&self) -> (&[u8], u64) {
+        (&self.eh_frame, self.address)
     }
 
     /// Finds the caller's registers. `address` is a virtual address of the module inside the call

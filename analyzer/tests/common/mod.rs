@@ -197,3 +197,57 @@ pub fn sample_file() -> (TempDir, String) {
     let path = write(&directory, "a.mremap", &trace_bytes(&header(42, 1), &sample()));
     (directory, path.display().to_string())
 }
+
+pub fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+pub fn trace(records: &[Record]) -> (TempDir, String) {
+    let directory = TempDir::new().unwrap();
+    let chunks = records.len().div_ceil(63) as u32;
+    let path = write(&directory, "t.mremap", &trace_bytes(&header(42, chunks), records));
+    (directory, path.display().to_string())
+}
+
+/// A library with debug information, its build id, and the place of a call in it: path, id, file
+/// offset.
+pub fn library(directory: &TempDir, before: &str) -> (String, Vec<u8>, u64) {
+    use object::{Object, ObjectSegment, ObjectSymbol};
+    let text = format!("{before}int grow_pool(int n)\n{{\n    return n * 3 + 1;\n}}\n");
+    let source = write(directory, "grow.c", text.as_bytes());
+    let path = directory.path().join("libgrow.so");
+    let built = Command::new("cc")
+        .args(["-g", "-O0", "-shared", "-fPIC", "-Wl,--build-id", "-o"])
+        .args([&path, &source])
+        .status()
+        .unwrap();
+    assert!(built.success());
+    let bytes = fs::read(&path).unwrap();
+    let file = object::File::parse(&*bytes).unwrap();
+    let symbol = file.symbols().find(|symbol| symbol.name() == Ok("grow_pool")).unwrap();
+    let holds = |start: u64, len: u64| (start..start + len).contains(&symbol.address());
+    let segment = file.segments().find(|segment| holds(segment.address(), segment.size())).unwrap();
+    let offset = symbol.address() - segment.address() + segment.file_range().0;
+    let id = file.build_id().unwrap().unwrap().to_vec();
+    (path.display().to_string(), id, offset + 8)
+}
+
+pub fn trace_of_library(path: &str, id: &[u8], offset: u64, calls: usize) -> (TempDir, String) {
+    let mut build_id = [0; 20];
+    build_id[..id.len()].copy_from_slice(id);
+    let mut records = vec![Record::Module(Module {
+        start: 0x5555_0000_0000,
+        end: 0x5555_0100_0000,
+        offset: 0,
+        path_len: path.len() as u32,
+        build_id_len: id.len() as u8,
+        build_id,
+        ..Module::default()
+    })];
+    records
+        .extend(path.as_bytes().chunks(56).map(|piece| text_slot(str::from_utf8(piece).unwrap())));
+    let made = made(Outcome::PassedThrough, 3_000, 1, NEW as i64);
+    let call = Record::Call(Call { caller: 0x5555_0000_0000 + offset, ..made });
+    records.extend(vec![call; calls]);
+    trace(&records)
+}
