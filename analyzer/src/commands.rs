@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, Traced};
 use crate::load::{self, Index, Traces};
-use crate::model::Filter;
+use crate::model::{Filter, names};
 use crate::program::Obstacle;
 use crate::stats::{Overview, pick_sites};
 use crate::symbols::{SymbolOptions, Symbols};
@@ -32,7 +32,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Ok(status) => status,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mremap-analyzer: {error:#}");
+            eprintln!("mremap-analyzer: {}", names::with_errno_names(&format!("{error:#}")));
             ExitCode::from(status_of(&error))
         }
     }

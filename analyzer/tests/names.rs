@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use common::*;
+use mremap_trace::Outcome;
 use tempfile::TempDir;
 
 mod common;
@@ -239,4 +240,32 @@ fn reads_more_traces_than_files_may_be_open() {
             assert_eq!(stdout(&output).lines().count(), 2_200, "{command:?}");
         }
     }
+}
+
+#[test]
+fn names_code_of_jit_compilers_by_perf_maps() {
+    let directory = TempDir::new().unwrap();
+    let (_trace, file) = trace(&[call(Outcome::PassedThrough, 3_000, 1, NEW as i64)]);
+    write(&directory, "perf-42.map", b"555500001200 80 py::grow:/app/pool.py\n");
+    let (name, _) = first_site(&file, &["--debug-path", directory.path().to_str().unwrap()]);
+    assert_eq!(name, "py::grow (pool.py)");
+}
+
+#[test]
+fn finds_debug_information_in_debuginfods_cache() {
+    let directory = TempDir::new().unwrap();
+    let (path, id, offset) = library(&directory, "");
+    let (_trace, file) = trace_of_library(&path, &id, offset, 1);
+    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let cached = directory.path().join(hex);
+    fs::create_dir(&cached).unwrap();
+    fs::rename(&path, cached.join("debuginfo")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_mremap-analyzer"))
+        .args(["report", "--json", &file])
+        .env("DEBUGINFOD_CACHE_PATH", directory.path())
+        .output()
+        .unwrap();
+    let report = json(&output);
+    let name = report["sites"][0]["site"].as_str().unwrap();
+    assert!(name.starts_with("grow_pool (grow.c:"), "{name}");
 }

@@ -13,7 +13,7 @@ pub fn found_by(method: FoundBy) -> &'static str {
     }
 }
 
-const ERRNOS: [(u32, &str); 14] = [
+const ERRNOS: [(u32, &str); 22] = [
     (1, "EPERM"),
     (2, "ENOENT"),
     (4, "EINTR"),
@@ -24,9 +24,17 @@ const ERRNOS: [(u32, &str); 14] = [
     (14, "EFAULT"),
     (16, "EBUSY"),
     (17, "EEXIST"),
+    (18, "EXDEV"),
+    (20, "ENOTDIR"),
+    (21, "EISDIR"),
     (22, "EINVAL"),
+    (24, "EMFILE"),
     (25, "ENOTTY"),
+    (28, "ENOSPC"),
+    (30, "EROFS"),
+    (36, "ENAMETOOLONG"),
     (38, "ENOSYS"),
+    (40, "ELOOP"),
     (95, "EOPNOTSUPP"),
 ];
 
@@ -40,11 +48,21 @@ pub fn errno(errno: u32) -> String {
 
 /// Returns the text of an error and the name of its errno: `Permission denied (EACCES)`.
 pub fn io_error(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match (error.raw_os_error(), text.split_once(" (os error")) {
-        (Some(number), Some((text, _))) => format!("{text} ({})", errno(number as u32)),
-        _ => text,
+    with_errno_names(&error.to_string())
+}
+
+/// Replaces each `(os error 13)` in a text by `(EACCES)`.
+pub fn with_errno_names(text: &str) -> String {
+    let mut pieces = text.split("(os error ");
+    let mut named = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let number = piece.split_once(')').and_then(|(it, rest)| Some((it.parse().ok()?, rest)));
+        match number {
+            Some((number, rest)) => named.extend(["(", &errno(number), ")", rest]),
+            None => named.extend(["(os error ", piece]),
+        }
     }
+    named
 }
 
 /// Parses an errno, by name or number.

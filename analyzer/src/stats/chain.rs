@@ -15,6 +15,8 @@ pub struct Chain {
     pub most_len: u64,
     /// Calls that made it grow.
     pub growths: u64,
+    /// Calls that made it longer than it had been.
+    pub records: u64,
     /// Calls that changed its address.
     pub moves: u64,
     /// Total time of its calls, nanoseconds.
@@ -41,9 +43,10 @@ impl Chain {
         growths
     }
 
-    /// Number of calls that doubling saves.
+    /// Number of calls that doubling saves. Growths after the program shrank the mapping are not
+    /// among them.
     pub fn calls_saved(&self) -> u64 {
-        self.growths.saturating_sub(self.growths_by_doubling())
+        self.records.saturating_sub(self.growths_by_doubling())
     }
 
     /// Nanoseconds that doubling saves, at the average time of a call.
@@ -59,6 +62,7 @@ impl Chain {
             last_len: later.last_len,
             most_len: self.most_len.max(later.most_len),
             growths: self.growths + later.growths,
+            records: self.records + if later.most_len > self.most_len { later.records } else { 0 },
             moves: self.moves + later.moves,
             time: self.time.saturating_add(later.time),
             end: later.end,

@@ -46,6 +46,7 @@ impl Latest {
 struct History {
     most_len: u64,
     growths: u64,
+    records: u64,
     moves: u64,
     end: u64,
 }
@@ -55,6 +56,7 @@ impl History {
         Self {
             most_len: call.last_len,
             growths: 1,
+            records: 1,
             moves: u64::from(call.last != call.first),
             end: call.begin,
         }
@@ -140,6 +142,7 @@ impl OpenChains {
         }
         (latest.last, latest.last_len) = (call.result(), call.new_len());
         latest.time = latest.time.saturating_add(ns);
+        history.records += u64::from(call.new_len() > history.most_len);
         history.most_len = history.most_len.max(call.new_len());
         history.end = call.ticks();
         if call.new_len() > call.old_len() {
@@ -179,6 +182,7 @@ impl OpenChains {
             last_len: latest.last_len,
             most_len: history.most_len,
             growths: history.growths,
+            records: history.records,
             moves: history.moves,
             time: latest.time,
             begin: latest.begin,
@@ -209,6 +213,7 @@ impl OpenChains {
         self.histories[index] = History {
             most_len: chain.most_len,
             growths: chain.growths,
+            records: chain.records,
             moves: chain.moves,
             end: chain.end,
         };

@@ -1,23 +1,57 @@
 //! Where a module's file and its separate debug information may be.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::SymbolOptions;
 use super::site::hex;
 
+/// Most symbolic links in one path, as in the kernel.
+const MOST_LINKS: usize = 40;
 /// Where distributions install debug information.
 const SYSTEM: &str = "usr/lib/debug";
 
 /// Returns files that may be the module itself, the likeliest first.
-pub fn module_files(options: &SymbolOptions, path: &str) -> Vec<PathBuf> {
+pub fn module_files(options: &SymbolOptions, path: &str, build_id: &[u8]) -> Vec<PathBuf> {
     let own = match &options.sysroot {
-        Some(sysroot) => sysroot.join(inside(path)),
+        Some(sysroot) => resolve_in(sysroot, &inside(path)),
         None => PathBuf::from(path),
     };
     let name = Path::new(path).file_name();
     let elsewhere =
         name.iter().flat_map(|name| options.debug_path.iter().map(move |it| it.join(name)));
-    std::iter::once(own).chain(elsewhere).collect()
+    let cached = cached(build_id, "executable");
+    std::iter::once(own).chain(elsewhere).chain(cached).collect()
+}
+
+/// Returns where debuginfod's clients, gdb too, keep what they have fetched.
+fn cached(build_id: &[u8], kind: &str) -> Option<PathBuf> {
+    let of = |variable, below: &str| {
+        let value = std::env::var_os(variable).filter(|value| !value.is_empty())?;
+        Some(Path::new(&value).join(below))
+    };
+    let cache = of("DEBUGINFOD_CACHE_PATH", "")
+        .or_else(|| of("XDG_CACHE_HOME", "debuginfod_client"))
+        .or_else(|| of("HOME", ".cache/debuginfod_client"))?;
+    (!build_id.is_empty()).then(|| cache.join(hex(build_id)).join(kind))
+}
+
+/// Whether debuginfod's servers are known.
+pub fn has_servers() -> bool {
+    std::env::var_os("DEBUGINFOD_URLS").is_some_and(|urls| !urls.is_empty())
+}
+
+/// Fetches debug information from the servers in `DEBUGINFOD_URLS`, by debuginfod's client.
+pub fn fetch(build_id: &[u8]) -> Option<PathBuf> {
+    if build_id.is_empty() || !has_servers() {
+        return None;
+    }
+    let mut client = Command::new("debuginfod-find");
+    let output = client.args(["debuginfo", &hex(build_id)]).stdin(Stdio::null()).output().ok()?;
+    let path = output.stdout.strip_suffix(b"\n").filter(|_| output.status.success())?;
+    Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 
 /// Returns files that may have its debug information: by build id, by path, and by the name in
@@ -45,6 +79,7 @@ pub fn debug_files(
             files.push(root.join(link));
         }
     }
+    files.extend(cached(build_id, "debuginfo"));
     if let (Some(link), Some(parent)) = (link, module.and_then(Path::parent)) {
         files.push(parent.join(link));
         files.push(parent.join(".debug").join(link));
@@ -56,6 +91,25 @@ fn with_suffix(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".debug");
     PathBuf::from(name)
+}
+
+/// Follows symbolic links as the recording machine would: an absolute one starts at `root`.
+fn resolve_in(root: &Path, relative: &Path) -> PathBuf {
+    let mut relative = relative.to_owned();
+    'links: for _ in 0..MOST_LINKS {
+        let mut walked = PathBuf::new();
+        let mut rest = relative.components();
+        while let Some(component) = rest.next() {
+            let Ok(target) = std::fs::read_link(root.join(&walked).join(component)) else {
+                walked.push(component);
+                continue;
+            };
+            relative = inside(&walked.join(target).join(rest.as_path()).to_string_lossy());
+            continue 'links;
+        }
+        return root.join(walked);
+    }
+    root.join(relative)
 }
 
 /// Returns an absolute path of the recording machine relative to its root directory, which `..`
@@ -83,18 +137,31 @@ fn roots(options: &SymbolOptions) -> Vec<PathBuf> {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{SymbolOptions, debug_files, module_files};
+    use super::{SymbolOptions, debug_files, module_files, resolve_in};
+
+    #[test]
+    fn an_absolute_link_stays_in_the_sysroot() {
+        let root = tempfile::tempdir().expect("a directory");
+        let link = |name, target| std::os::unix::fs::symlink(target, root.path().join(name));
+        link("lib", "/usr/lib").expect("a link");
+        link("loop", "/loop").expect("a link");
+        let resolved = |path: &str| resolve_in(root.path(), Path::new(path));
+        assert_eq!(resolved("lib/x.so"), root.path().join("usr/lib/x.so"));
+        assert_eq!(resolved("loop"), root.path().join("loop"));
+    }
 
     #[test]
     fn never_leaves_the_sysroot() {
         let sysroot = PathBuf::from("/copy");
         let options = SymbolOptions { sysroot: Some(sysroot), ..SymbolOptions::default() };
         assert_eq!(
-            module_files(&options, "/../../etc/./x/../passwd"),
+            module_files(&options, "/../../etc/./x/../passwd", &[]),
             [Path::new("/copy/etc/passwd")]
         );
         let path = "/usr/../../bin/program";
-        for file in debug_files(&options, path, &[1, 2], None, Some("../../../etc/shadow")) {
+        let files = debug_files(&options, path, &[1, 2], None, Some("../../../etc/shadow"));
+        let cached = super::cached(&[1, 2], "debuginfo");
+        for file in files.into_iter().filter(|file| Some(file) != cached.as_ref()) {
             assert!(file.starts_with("/copy/usr/lib/debug"), "{}", file.display());
             assert!(!file.to_string_lossy().contains(".."), "{}", file.display());
         }

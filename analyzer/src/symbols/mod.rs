@@ -7,6 +7,7 @@
 mod debug_files;
 mod object_file;
 mod packed;
+mod perf_map;
 mod responsible;
 mod site;
 mod unwind;
@@ -24,6 +25,7 @@ use crate::model::{Event, Filter};
 use object_file::ObjectFile;
 use packed::PackedNames;
 pub use packed::Unwinding;
+use perf_map::PerfMap;
 pub use responsible::inner_frames;
 use site::hex;
 pub use site::{Frame, Site};
@@ -55,6 +57,7 @@ pub struct Symbols {
     sites: RefCell<HashMap<(usize, u64), Arc<Site>>>,
     notes: RefCell<BTreeSet<String>>,
     packed: RefCell<PackedNames>,
+    perf_maps: RefCell<HashMap<usize, PerfMap>>,
 }
 
 impl Symbols {
@@ -66,6 +69,7 @@ impl Symbols {
             sites: RefCell::default(),
             notes: RefCell::default(),
             packed: RefCell::default(),
+            perf_maps: RefCell::default(),
         }
     }
 
@@ -143,7 +147,8 @@ impl Symbols {
             return Site { frames, ..site };
         }
         let Some(named) = process.module_of(address) else {
-            return Site::bare(address);
+            let frames = self.jit_frame(process, of, address).into_iter().collect();
+            return Site { frames, ..Site::bare(address) };
         };
         // The call is before the address it returns to.
         let offset = offset_in_file(named, address);
@@ -159,6 +164,15 @@ impl Symbols {
             site.note = Some(note.clone());
         }
         site
+    }
+
+    fn jit_frame(&self, process: &Process, of: usize, address: u64) -> Option<Frame> {
+        if self.options.no_symbols {
+            return None;
+        }
+        let mut maps = self.perf_maps.borrow_mut();
+        let map = maps.entry(of).or_insert_with(|| PerfMap::of(&self.options, &process.header));
+        map.frame(address.wrapping_sub(1))
     }
 
     fn object(&self, process: &Process, named: &NamedModule) -> Rc<ObjectFile> {

@@ -10,7 +10,7 @@ use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{CompressionFormat, Object, ObjectSection, ReadCache, elf};
 use tracing::debug;
 
-use super::debug_files::{debug_files, module_files};
+use super::debug_files::{debug_files, fetch, has_servers, module_files};
 use super::unwind::{Registers, StackMemory, UnwindTable};
 use super::{Frame, SymbolOptions};
 use crate::load::open_regular;
@@ -57,7 +57,7 @@ impl ObjectFile {
         let mut found = Self::default();
         let mut other_build = None;
         let mut module: Option<(PathBuf, Identity)> = None;
-        for file in module_files(options, path) {
+        for file in module_files(options, path, build_id) {
             match Identity::of(&file) {
                 Some(identity) if build_id.is_empty() || identity.build_id == build_id => {
                     module = Some((file, identity));
@@ -82,10 +82,14 @@ impl ObjectFile {
                 identity.build_id == build_id
             }
         };
-        let debug = candidates.into_iter().find_map(|file| {
+        let usable = |file: PathBuf| {
             let identity = Identity::of(&file).filter(|identity| identity.has_lines)?;
             fits(&file, &identity).then_some((file, identity))
-        });
+        };
+        let is_complete = module.as_ref().is_some_and(|(_, identity)| identity.has_lines);
+        let debug = candidates.into_iter().find_map(usable);
+        let fetched = || fetch(build_id).filter(|_| !is_complete).and_then(usable);
+        let debug = debug.or_else(fetched);
         // A debug file has the addresses of the segments, but not always their offsets.
         if let Some((_, identity)) = module.as_ref().or(debug.as_ref()) {
             found.segments.clone_from(&identity.segments);
@@ -94,7 +98,8 @@ impl ObjectFile {
         if debug.is_none() && module.as_ref().is_some_and(|(_, identity)| !identity.has_lines) {
             found.partial = Some(format!(
                 "{path}: it has no debug information and none is installed, so functions of its own are shown by \
-                 offset; install its debug package, or name its directory with --debug-path"
+                 offset; install its debug package, {}, or name its directory with --debug-path",
+                if has_servers() { "or debuginfod's client" } else { "set DEBUGINFOD_URLS" }
             ));
         }
         for (file, identity) in debug.into_iter().chain(module) {
@@ -175,6 +180,10 @@ fn reason(path: &str, other_build: Option<&Path>) -> String {
             "{}: its build id is not the recorded one (rebuilt or replaced since), so {path} is shown by offset; \
              name a directory with the recorded build with --debug-path or --sysroot",
             file.display()
+        ),
+        None if path.contains(char::REPLACEMENT_CHARACTER) => format!(
+            "{path}: this path is not UTF-8 and cannot be looked up, so it is shown by offset; put the file under \
+             a directory of --debug-path/.build-id"
         ),
         None => format!(
             "{path}: not found on this machine, so it is shown by offset; name its directory with --debug-path, or a \
