@@ -122,7 +122,7 @@ impl Libc {
             bail!("cannot be read: {}", explain_seize(pid, &io::Error::last_os_error()));
         }
         let find = |pattern: &[u8]| {
-            let at = bytes.windows(pattern.len()).position(|window| window == pattern);
+            let at = memchr::memmem::find(&bytes, pattern);
             at.map(|at| code.range.start + at as u64).context("consists of code that is not known")
         };
         Ok(Self {
