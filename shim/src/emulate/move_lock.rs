@@ -63,14 +63,15 @@ impl MoveLock {
 }
 
 impl MoveLock {
-    /// Releases the lock. Signals stay blocked, but for `SIGBUS`: records are stored next.
+    /// Releases the lock. Signals stay blocked, but for `SIGBUS` where the program does not block
+    /// it: records are stored next.
     pub(crate) fn release(mut self) -> BlockedSignals {
         if let Some(me) = self.owned_by.take() {
             release(me);
         }
         let signals = self.signals.take();
-        if signals.is_some() {
-            sys::set_blocked_signals(ALL_BUT_SIGBUS);
+        if let Some(of_host) = signals {
+            sys::set_blocked_signals(ALL_BUT_SIGBUS | of_host);
         }
         BlockedSignals(signals)
     }
