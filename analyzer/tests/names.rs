@@ -256,7 +256,8 @@ fn finds_debug_information_in_debuginfods_cache() {
     let directory = TempDir::new().unwrap();
     let (path, id, offset) = library(&directory, "");
     let (_trace, file) = trace_of_library(&path, &id, offset, 1);
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes: Vec<String> = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = bytes.concat();
     let cached = directory.path().join(hex);
     fs::create_dir(&cached).unwrap();
     fs::rename(&path, cached.join("debuginfo")).unwrap();
