@@ -20,7 +20,6 @@ pub fn check(native: &Result<Results, String>) -> Vec<Check> {
         )],
     };
     checks.extend([maps_file(), map_count(), seccomp()]);
-    checks.extend(overcommit());
     checks
 }
 
@@ -161,16 +160,6 @@ fn map_count() -> Check {
             format!("vm.max_map_count is {limit} mappings a process"),
         ),
     }
-}
-
-fn overcommit() -> Option<Check> {
-    (read_number("/proc/sys/vm/overcommit_memory")? == 2).then(|| {
-        Check::note(
-            HERE,
-            "overcommit",
-            "vm.overcommit_memory is 2: each probe charges the commit limit for an instant",
-        )
-    })
 }
 
 fn read_number(path: &str) -> Option<u64> {
