@@ -126,10 +126,12 @@ fn lock(me: u32, frame: u64) -> bool {
                 break;
             }
         }
-        wait_for(owner);
+        patience.waits += u32::from(wait_for(owner));
     }
     WIPED.owner_frame.store(frame, Ordering::Relaxed);
     WIPED.exposed_owner.store(0, Ordering::Relaxed);
+    // The same thread may take the lock again while another one waits: that is progress, too.
+    note_progress();
     true
 }
 
@@ -137,6 +139,7 @@ fn lock(me: u32, frame: u64) -> bool {
 struct Patience {
     owner: u32,
     progress: u32,
+    /// Waits that lasted for all of their time.
     waits: u32,
     since: u64,
 }
@@ -156,8 +159,7 @@ impl Patience {
         if seccomp::is_filtered() {
             return ticks().wrapping_sub(self.since) > ticks_of_100_ms();
         }
-        self.waits += 1;
-        self.waits > MOST_WAITS && !is_in_its_move(owner)
+        self.waits >= MOST_WAITS && !is_in_its_move(owner)
     }
 }
 
@@ -170,11 +172,12 @@ fn is_in_its_move(owner: u32) -> bool {
         && sys::thread_is_alive(owner)
 }
 
-/// Sleeps until the owner changes, or spins for a moment.
-fn wait_for(owner: u32) {
+/// Sleeps until the owner changes, or spins for a moment. Returns whether the owner did not change
+/// for [`WAIT_MS`].
+fn wait_for(owner: u32) -> bool {
     if seccomp::is_filtered() {
         core::hint::spin_loop();
-        return;
+        return false;
     }
     let marked = owner | WAITED_FOR;
     if owner != marked
@@ -183,10 +186,9 @@ fn wait_for(owner: u32) {
             .compare_exchange(owner, marked, Ordering::Relaxed, Ordering::Relaxed)
             .is_err()
     {
-        return;
+        return false;
     }
-    // Interrupted only by a signal before a fork: such a wait counts as a whole one.
-    sys::futex_wait(&WIPED.owner, marked, WAIT_MS);
+    sys::futex_wait(&WIPED.owner, marked, WAIT_MS)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -234,17 +236,23 @@ fn release(me: u32) {
 /// Takes the lock before a fork, so that the child finds every move done or not begun, and no
 /// descriptor of ours. A handler that interrupts the fork may move memory.
 pub(crate) unsafe extern "C" fn before_fork() {
+    // A handler that moved memory before the frame is stored would release the lock.
+    let _signals = BlockedSignals(if seccomp::is_filtered() {
+        None
+    } else {
+        sys::set_blocked_signals(SignalSet::MAX)
+    });
     let me = own_number();
     if lock(me, u64::MAX) {
         WIPED.exposed_owner.store(me, Ordering::Relaxed);
     }
 }
 
+/// Releases the lock, unless another thread has taken it over.
 pub(crate) unsafe extern "C" fn after_fork_in_parent() {
     let me = own_number();
-    if WIPED.exposed_owner.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-        release(me);
-    }
+    let _ = WIPED.exposed_owner.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
+    release(me);
 }
 
 /// The child has one thread, which moves nothing yet. Most kernels have wiped the lock already.
