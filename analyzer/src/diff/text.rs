@@ -53,7 +53,8 @@ pub fn write_folded(sides: &[Vec<Lines>; 2], out: &mut dyn Write) -> Result<()> 
     let stacks: BTreeSet<&String> = sides.iter().flatten().flat_map(Lines::keys).collect();
     for stack in stacks {
         let [before, after] = sides.each_ref().map(|runs| {
-            let sum: u64 = runs.iter().filter_map(|run| run.get(stack)).sum();
+            let sum: u64 =
+                runs.iter().filter_map(|run| run.get(stack).copied()).fold(0, u64::saturating_add);
             sum / (runs.len() as u64).max(1)
         });
         writeln!(out, "{stack} {before} {after}")?;

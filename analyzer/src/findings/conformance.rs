@@ -142,7 +142,8 @@ fn emulated(process: &Process, event: &Event, wanted: Move) -> Answer {
 fn summary_error(event: &Event) -> Option<String> {
     let Some(summary) = event.summary else { return Some("its summary is missing".to_owned()) };
     let moved = event.parts.iter().filter(|part| part.errno == 0);
-    let bytes: u64 = moved.clone().map(|part| part.end.saturating_sub(part.start)).sum();
+    let bytes: u64 =
+        moved.clone().map(|part| part.end.saturating_sub(part.start)).fold(0, u64::saturating_add);
     let (parts, gaps) = (moved.count() as u32, event.gaps.len() as u32);
     ((parts, gaps, bytes) != (summary.parts, summary.gaps, summary.bytes)).then(|| {
         format!(

@@ -143,7 +143,7 @@ fn growth(content: &Content<'_>) -> Card {
         return Card::new(question, "chains", "No", "no mapping grew step by step").class("good");
     }
     let saved = worth.iter().fold(0, |sum: u64, chain| sum.saturating_add(chain.time_saved()));
-    let calls: u64 = worth.iter().map(|chain| chain.calls_saved()).sum();
+    let calls: u64 = worth.iter().map(|chain| chain.calls_saved()).fold(0, u64::saturating_add);
     let detail = format!(
         "{} grew step by step: doubling saves {}",
         counted(worth.len() as u64, "mapping"),
@@ -182,7 +182,7 @@ fn found(content: &Content<'_>) -> Card {
 fn complete(content: &Content<'_>) -> Card {
     let question = "Is the recording complete?";
     let counted_ones = content.traces.processes.iter().filter(|it| content.overview.counts(it));
-    let lost: u64 = counted_ones.map(|process| process.header.lost()).sum();
+    let lost: u64 = counted_ones.map(|process| process.header.lost()).fold(0, u64::saturating_add);
     let damage = content.traces.damage().len() as u64;
     match (lost, damage) {
         (0, 0) => Card::new(question, "processes", "Yes", "no call was lost").class("good"),

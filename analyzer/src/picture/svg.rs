@@ -52,7 +52,7 @@ fn rows(event: &Event, top: f64) -> String {
     if segments.len() > MOST {
         segments.drain(MOST / 2..segments.len() - MOST / 2);
     }
-    let total: u64 = segments.iter().map(Segment::len).sum();
+    let total: u64 = segments.iter().map(Segment::len).fold(0, u64::saturating_add);
     let fixed = NARROWEST * segments.len() as f64;
     let scale = (WIDTH - 2.0 * MARGIN - fixed).max(1.0) / total.max(1) as f64;
     let mut text = String::new();
