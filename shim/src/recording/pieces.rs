@@ -66,15 +66,17 @@ impl Pieces {
             return;
         }
         let (me, exposed) = (sys::tid(), &WIPED.exposed_owner);
-        if WIPED.owner() == me {
-            exposed.store(me, Ordering::Relaxed);
-        }
+        // A handler may have interrupted this thread's fork, which stays exposed.
+        let marks = WIPED.owner() == me
+            && exposed.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         let signals = sys::set_blocked_signals(ALL_BUT_SIGBUS);
         self.store_with(words);
         if let Some(signals) = signals {
             sys::set_blocked_signals(signals);
         }
-        let _ = exposed.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
+        if marks {
+            let _ = exposed.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// Stores a full buffer, and keeps or stores one more record.
