@@ -105,8 +105,8 @@ impl Artifacts {
         Self::build(environment, &DEMO, &[], true)
     }
 
-    /// Builds packages in release, and the analyzer by options of cargo's, or not at all. The demo's
-    /// is built for development, in a third of the time; in guests that one takes minutes.
+    /// Builds packages in release, and the analyzer by options of cargo's, or not at all. The
+    /// demo's is built for development, in a third of the time; in guests that one takes minutes.
     fn build(
         environment: &Environment,
         packages: &[&str],
