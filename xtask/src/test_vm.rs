@@ -18,7 +18,7 @@ use crate::libtest::{self, Counts};
 use crate::repo;
 
 /// Time limit of a guest.
-pub const GUEST_TIMEOUT: Duration = Duration::from_mins(5);
+pub const GUEST_TIMEOUT: Duration = Duration::from_mins(10);
 /// Time limit of a guest with another processor, whose emulation is slower.
 const FOREIGN_GUEST_TIMEOUT: Duration = Duration::from_mins(20);
 
@@ -39,7 +39,7 @@ pub struct Options {
     /// Only run tests whose name contains this.
     #[arg(long)]
     filter: Option<String>,
-    /// Kill a guest after this many seconds [default: 300, for arm64 1200]
+    /// Kill a guest after this many seconds [default: 600, for arm64 1200]
     #[arg(long)]
     timeout: Option<u64>,
 }
