@@ -145,7 +145,7 @@ fn emulates_moves_from_then_on() {
 #[test]
 fn sleeps_and_waits_go_on_as_long_as_they_should() {
     if is_guest() {
-        return; // takes minutes on an emulated processor
+        return; // was not seen to end on 6.1: slow or hanging is not known
     }
     let directory = tempfile::tempdir().expect("a directory");
     let running = Running::fixture(&["sleep", "epoll", "sleep"]);
@@ -160,7 +160,7 @@ fn sleeps_and_waits_go_on_as_long_as_they_should() {
 #[test]
 fn a_single_thread_that_sleeps_wakes_up_in_time() {
     if is_guest() {
-        return; // takes minutes on an emulated processor
+        return; // a guest's sleep is a static busybox
     }
     let begun = Instant::now();
     let mut command = Command::new("/bin/sleep");
@@ -177,7 +177,7 @@ fn a_single_thread_that_sleeps_wakes_up_in_time() {
 #[test]
 fn signals_and_forks_do_not_disturb() {
     if is_guest() {
-        return; // takes minutes on an emulated processor
+        return; // was not seen to end on 5.10 and 6.1: slow or hanging is not known
     }
     let directory = tempfile::tempdir().expect("a directory");
     let running = Running::fixture(&["storm", "forks", "grow", "busy"]);
@@ -254,7 +254,7 @@ fn an_exiting_process_exits() {
 #[test]
 fn the_process_outlives_a_tracer_that_is_killed() {
     if is_guest() {
-        return; // takes minutes on an emulated processor
+        return; // was not seen to end on 5.10 and 6.1: slow or hanging is not known
     }
     let running = Running::fixture(&["grow", "remap", "sleep", "busy"]);
     let directory = tempfile::tempdir().expect("a directory");
@@ -276,7 +276,7 @@ fn the_process_outlives_a_tracer_that_is_killed() {
 #[test]
 fn a_thread_that_waits_for_the_lock_of_the_loader_is_taken_out_again() {
     if is_guest() {
-        return; // takes minutes on an emulated processor
+        return; // fails on 5.10 and 6.1, for a reason that is not known
     }
     let running = Running::fixture(&["loads"]);
     work();
@@ -343,12 +343,9 @@ fn is_traced(pid: u32) -> bool {
 
 #[test]
 fn attaching_many_times_does_no_harm() {
-    if is_guest() {
-        return; // takes minutes on an emulated processor
-    }
     let running = Running::fixture(&["grow", "remap", "busy", "sleep"]);
     let directory = tempfile::tempdir().expect("a directory");
-    for _ in 0..200 {
+    for _ in 0..if is_guest() { 10 } else { 200 } {
         attach(&["--trace-size", "64K"], directory.path(), running.pid());
         detach(running.pid());
     }
