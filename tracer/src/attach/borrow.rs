@@ -246,9 +246,11 @@ impl<'a> Borrowed<'a> {
         if !self.is_lost {
             let (at, errno) = self.errno;
             ptrace::write_memory(self.thread, at, &errno);
-            let _ = arch::write(self.thread, &Registers::of_raw(self.context.registers));
+            // The registers last: until then the thread restores all of this itself, should this
+            // process be killed.
             let _ = set_vectors(self.thread, &mut self.context.vectors);
             let _ = ptrace::set_blocked_signals(self.thread, self.context.blocked);
+            let _ = arch::write(self.thread, &Registers::of_raw(self.context.registers));
             self.held.release(self.thread);
             self.is_lost = true;
         }
@@ -280,8 +282,9 @@ impl<'a> Borrowed<'a> {
         (registers.rip, registers.rsp, registers.rax) = (function, frame, accumulator);
         (registers.orig_rax, registers.eflags) = (u64::MAX, PLAIN_FLAGS);
         let gone = |_| anyhow::Error::msg(format!("{pid}: has ended"));
-        ptrace::set_blocked_signals(self.thread, u64::MAX).map_err(gone)?;
+        // The registers first: only a thread that makes the call unblocks the signals again.
         arch::write(self.thread, &Registers::of_raw(registers)).map_err(gone)?;
+        ptrace::set_blocked_signals(self.thread, u64::MAX).map_err(gone)?;
         let begun = Instant::now();
         let (mut result, mut has_opened) = (u64::MAX, false);
         loop {
@@ -323,10 +326,11 @@ impl<'a> Borrowed<'a> {
     }
 
     /// At the entry of the system call that would return to the thread's own work: skips it, and
-    /// stops where the kernel restarts interrupted calls.
+    /// stops where the kernel restarts interrupted calls. The thread would make it again next.
     fn stay(&mut self) -> std::result::Result<(), ptrace::Gone> {
-        let registers = arch::read(self.thread)?;
-        arch::skip_call(self.thread, &registers, 0)?;
+        let mut registers = *arch::read(self.thread)?.raw();
+        registers.rip = self.target.libc.restorer;
+        arch::skip_call(self.thread, &Registers::of_raw(registers), 0)?;
         ptrace::interrupt(self.thread)?;
         loop {
             ptrace::resume(self.thread, 0)?;
