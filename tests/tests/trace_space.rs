@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Output;
 
+use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files};
 use mremap_tests::said::{calls_made, text};
@@ -110,6 +111,23 @@ fn takes_at_most_256_bytes_for_a_call_of_a_brief_thread() {
             assert_eq!(run.bytes[header::VERSION], VERSION_SHARED as u8, "{order}, {calls_each}");
         }
     }
+}
+
+/// All threads need the next chunk while the file system is slow to allocate its page.
+#[test]
+fn a_slow_file_system_does_not_make_a_trace_larger() {
+    const THREADS: usize = 1000;
+    let Some(strace) = need::program("strace", "strace") else { return };
+    let (_, traces) = Preload::new(strace)
+        .args(&["-f", "-qq", "-o", "/dev/null", "-e", "inject=madvise:delay_enter=20000"])
+        .args(&[Artifacts::get().fixture("brief_threads").to_str().expect("a path in UTF-8")])
+        .args(&[&THREADS.to_string(), "1", "at-once"])
+        .traced_with_children();
+    // strace makes calls, too.
+    let trace = traces.iter().max_by_key(|trace| trace.calls().len()).expect("a trace");
+    assert_eq!(trace.calls().len(), THREADS);
+    let bytes = trace.header.chunks as usize * CHUNK_SIZE;
+    assert!(bytes <= 256 * THREADS + 20 * CHUNK_SIZE, "{bytes} bytes");
 }
 
 #[test]

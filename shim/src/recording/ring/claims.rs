@@ -18,7 +18,7 @@ use super::{file, truncation};
 use crate::process::fork_state::WIPED;
 use crate::process::seccomp;
 use crate::process::thread::{self, Thread, UNKNOWN_TID};
-use crate::recording::clock;
+use crate::recording::clock::{self, Reading};
 use crate::sys::{self, user_memory};
 
 /// Records that a thread stores in shared chunks before it takes one of its own.
@@ -134,7 +134,8 @@ fn current_epoch() -> Result<u32, Loss> {
 /// Claims slots in a new chunk of the calling thread.
 fn claim_own(epoch: u32, slots: u32, thread: &Thread) -> Result<Claim, Loss> {
     for _ in 0..MAX_TRIES {
-        let (chunk, Reserved { number, .. }) = begin_chunk(thread.tid.get())?;
+        let (chunk, Reserved { number, .. }) =
+            begin_chunk(thread.tid.get(), None, &clock::read_for_chunk())?;
         // A signal handler sees a chunk and its number, or none.
         thread.chunk.set(None);
         compiler_fence(Ordering::SeqCst);
@@ -149,10 +150,11 @@ fn claim_own(epoch: u32, slots: u32, thread: &Thread) -> Result<Claim, Loss> {
 }
 
 /// Claims slots in the chunk that threads share, after a record that names the thread `tid`. One
-/// thread replaces a full chunk; others spin until it has.
+/// thread replaces a full chunk; others spin until it has, which takes no system call: if a slow
+/// file system made them spin, each would take a chunk of its own.
 fn claim_shared(epoch: u32, slots: u32, tid: u32) -> Result<Claim, Loss> {
     let mut spins = 0;
-    loop {
+    let claim = loop {
         let shared = WIPED.shared_chunk.load(Ordering::Acquire);
         if shared == BUSY {
             spins += 1;
@@ -163,20 +165,29 @@ fn claim_shared(epoch: u32, slots: u32, tid: u32) -> Result<Claim, Loss> {
                 spins = 0;
             }
         } else if let Some(claim) = claim_in(shared, epoch, slots + 1) {
-            claim.store(0, &Record::Thread(tid));
-            return Ok(claim.without_first());
-        } else if replace_shared(shared, BUSY) {
-            let begun = begin_shared(tid);
+            break claim;
+        } else {
+            let (allocated, reading) = (space::allocate_next(), clock::read_for_chunk());
+            if !replace_shared(shared, BUSY) {
+                continue;
+            }
+            let begun = begin_shared(tid, allocated, &reading);
+            // Before others fill it, or find that this took too long and take another one.
+            let claim = begun.map(|begun| claim_in(begun, epoch, slots + 1));
             replace_shared(BUSY, begun.unwrap_or(0));
-            begun?;
+            if let Some(claim) = claim? {
+                break claim;
+            }
         }
-    }
+    };
+    claim.store(0, &Record::Thread(tid));
+    Ok(claim.without_first())
 }
 
 /// Begins a chunk for several threads. Returns its position, from 1, in the high half, and its
 /// number in the low one.
-fn begin_shared(tid: u32) -> Result<u64, Loss> {
-    let (_, Reserved { position, number, .. }) = begin_chunk(tid)?;
+fn begin_shared(tid: u32, allocated: Option<u32>, reading: &Reading) -> Result<u64, Loss> {
+    let (_, Reserved { position, number, .. }) = begin_chunk(tid, allocated, reading)?;
     let version = word_of_header(layout::header::VERSION);
     version.store(layout::VERSION_SHARED, Ordering::Relaxed);
     Ok(u64::from(position + 1) << 32 | u64::from(number))
@@ -195,17 +206,21 @@ fn claim_in(shared: u64, epoch: u32, slots: u32) -> Option<Claim> {
     unsafe { Chunk::at(position) }.claim(epoch, shared as u32, slots)
 }
 
-/// Begins a chunk at the next position that has no writer.
-fn begin_chunk(tid: u32) -> Result<(Chunk, Reserved), Loss> {
+/// Begins a chunk at the next position that has no writer. The position `allocated` has its page.
+fn begin_chunk(
+    tid: u32,
+    allocated: Option<u32>,
+    reading: &Reading,
+) -> Result<(Chunk, Reserved), Loss> {
     for _ in 0..MAX_TRIES {
-        let reserved = space::reserve()?;
+        let reserved = space::reserve(allocated)?;
         // SAFETY: `reserve` returns positions that are mapped and have their page.
         let chunk = unsafe { Chunk::at(reserved.position) };
         let count_overwritten = |calls| {
             let overwritten = counter_of_header(layout::header::LOST_OVERWRITTEN);
             overwritten.fetch_add(calls, Ordering::Relaxed);
         };
-        if chunk.take_over(reserved.number, tid, &clock::read_for_chunk(), count_overwritten) {
+        if chunk.take_over(reserved.number, tid, reading, count_overwritten) {
             return Ok((chunk, reserved));
         }
     }

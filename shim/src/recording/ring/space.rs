@@ -36,7 +36,7 @@ const END_OF_NUMBERS: u32 = u32::MAX - (1 << 22);
 /// Positions below it have been reserved, and have their pages or will have them at once. The count
 /// in the header says as much, but others can write to the file.
 static REACHED: AtomicU32 = AtomicU32::new(0);
-/// The batch that was populated last.
+/// The last batch that is known to be populated. Those before it may not be yet.
 static POPULATED: AtomicU32 = AtomicU32::new(0);
 /// Positions that a thread under a filter may use.
 static ALLOCATED: AtomicU32 = AtomicU32::new(0);
@@ -55,11 +55,11 @@ pub(super) fn reset() {
     }
 }
 
-/// Reserves the next position.
+/// Reserves the next position. `allocated` has its page already.
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn reserve() -> Result<Reserved, Loss> {
+pub(super) fn reserve(allocated: Option<u32>) -> Result<Reserved, Loss> {
     let is_filtered = seccomp::is_filtered();
     let usable = if is_filtered { ALLOCATED.load(Ordering::Acquire) } else { u32::MAX };
     let usable = usable.min(positions());
@@ -77,7 +77,7 @@ pub(super) fn reserve() -> Result<Reserved, Loss> {
         return Err(full());
     }
     let is_new = number == position || position >= REACHED.load(Ordering::Relaxed);
-    if is_filtered || !is_new {
+    if is_filtered || !is_new || allocated == Some(position) {
         return Ok(Reserved { position, number });
     }
     match allocate(position) {
@@ -89,6 +89,14 @@ pub(super) fn reserve() -> Result<Reserved, Loss> {
         }
         Err(loss) => Err(loss),
     }
+}
+
+/// Allocates the page of the position that [`reserve`] will probably return next, and returns that
+/// position. A file system can take long; here no other thread waits for it.
+pub(super) fn allocate_next() -> Option<u32> {
+    let next = word_of_header(layout::header::CHUNKS).load(Ordering::Relaxed);
+    let may_allocate = next < positions() && !seccomp::is_filtered();
+    (may_allocate && allocate(next).is_ok()).then_some(next)
 }
 
 /// Returns the next number after `END_OF_NUMBERS`: one that falls on the position that comes next,
@@ -131,7 +139,7 @@ fn populate_batch_of(position: u32) -> bool {
     let end = (position + BATCH).min(MAPPED.load(Ordering::Acquire));
     let is_populated = position.is_multiple_of(BATCH) && populate(position, end).is_ok();
     if is_populated {
-        POPULATED.store(batch, Ordering::Relaxed);
+        POPULATED.fetch_max(batch, Ordering::Relaxed);
     }
     is_populated
 }
