@@ -3,14 +3,16 @@
 #![cfg(target_arch = "x86_64")]
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Trace, is_guest, kernel_moves_several_vmas, traces_in};
+use mremap_tests::preload::{
+    Trace, is_guest, kernel_moves_several_vmas, read_trace_file, trace_files, traces_in,
+};
 use mremap_tests::said::text;
 use mremap_trace::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
@@ -92,8 +94,19 @@ fn refusal(pid: u32) -> String {
     said
 }
 
-fn calls(traces: &[Trace]) -> usize {
-    traces.iter().map(|trace| trace.calls().len()).sum()
+/// The number of calls in all traces. A call that is being made when the process is detached is
+/// recorded when it returns.
+fn calls_in(directory: &Path) -> usize {
+    let read = |path: &PathBuf| Trace::read_torn(&read_trace_file(path));
+    let begun = Instant::now();
+    loop {
+        let traces: Vec<_> = trace_files(directory).iter().map(read).collect();
+        if traces.iter().all(|(_, torn)| *torn == 0) {
+            return traces.iter().map(|(trace, _)| trace.calls().len()).sum();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "a record stays torn");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn work() {
@@ -108,10 +121,11 @@ fn records_a_busy_process_until_it_is_detached_and_again() {
         attach(&[], directory.path(), running.pid());
         work();
         detach(running.pid());
-        let recorded = calls(&traces_in(directory.path()));
+        work();
+        let recorded = calls_in(directory.path());
         assert!(recorded > 50, "{recorded} calls");
         work();
-        assert_eq!(calls(&traces_in(directory.path())), recorded, "none after it was detached");
+        assert_eq!(calls_in(directory.path()), recorded, "none after it was detached");
     }
     let expected = "busy: done grow: done grow: done remap: done".to_owned();
     assert_eq!(running.end(), (expected, Some(5)));
@@ -190,7 +204,7 @@ fn signals_and_forks_do_not_disturb() {
     assert_eq!(running.end(), (expected, Some(5)));
     let traces = traces_in(directory.path());
     let children = traces.iter().filter(|trace| trace.header.forked_from != 0).count();
-    assert!(children > 0 && calls(&traces) > 0, "{children} children");
+    assert!(children > 0 && calls_in(directory.path()) > 0, "{children} children");
 }
 
 const PROGRAM: &str = "
@@ -214,7 +228,7 @@ fn records_python_that_runs_already() {
     work();
     detach(running.pid());
     assert_eq!(running.end(), ("done".to_owned(), Some(0)));
-    assert!(calls(&traces_in(directory.path())) > 5);
+    assert!(calls_in(directory.path()) > 5);
 }
 
 #[test]
