@@ -2,7 +2,7 @@
 
 /// Name of the library's function that begins to record. It takes the address of an [`Order`].
 pub const ATTACH: &str = "mremap_shim_attach";
-/// Name of the one that ends the trace.
+/// Name of the one that is called twice: it tells how to restore libc's code, then ends the trace.
 pub const DETACH: &str = "mremap_shim_detach";
 
 /// Bytes of a jump in libc's code, with the bytes behind it that stay.
@@ -18,6 +18,8 @@ pub struct Order {
     pub entry: u64,
     /// Not 0 when the library was in the process before this order.
     pub was_loaded: u64,
+    /// Set to 1 by the library when libc's code still jumps to it.
+    pub is_redirected: u64,
     /// Set to 1 by the library when it has done what was asked.
     pub is_done: u64,
     /// Where libc's code is to be changed.
@@ -38,6 +40,7 @@ impl Order {
         settings: 0,
         entry: 0,
         was_loaded: 0,
+        is_redirected: 0,
         is_done: 0,
         at: 0,
         plain: [0; CODE],

@@ -43,7 +43,7 @@ pub unsafe extern "C" fn mremap_shim_attach(order: *mut Order) {
     answer(order, is_done, &why);
 }
 
-/// Ends the trace, and tells where libc's code is to be restored.
+/// Tells where libc's code is to be restored, as long as it is not. Ends the trace when it is.
 ///
 /// # Safety
 /// `order` is valid.
@@ -52,14 +52,15 @@ pub unsafe extern "C" fn mremap_shim_detach(order: *mut Order) {
     // SAFETY: by the contract above.
     let order = unsafe { &mut *order };
     let mut why = Message::EMPTY;
-    let is_attached = is_redirected();
-    if is_attached {
+    let (is_redirected, is_recording) = (is_redirected(), ring::is_wanted());
+    order.is_redirected = u64::from(is_redirected);
+    if !is_redirected && is_recording {
         inform("detached", "", None);
         ring::close();
-    } else {
+    } else if !is_redirected {
         why.push(b"the library is not attached");
     }
-    answer(order, is_attached, &why);
+    answer(order, is_redirected || is_recording, &why);
 }
 
 fn answer(order: &mut Order, is_done: bool, why: &Message) {
@@ -89,6 +90,8 @@ unsafe fn attach(order: &Order, why: &mut Message) -> Option<()> {
     }
     let jump = libc_calls::prepare(order.entry as usize);
     let Jump { at, code } = jump.map_err(|refusal| refusal.describe(why)).ok()?;
+    // A tracer that was killed may have left one.
+    ring::close();
     clock::choose();
     fork_state::forget_trace();
     // SAFETY: no trace is open, so nobody reads what is known of this process.

@@ -32,6 +32,9 @@ use target::Target;
 /// How often all threads are stopped before it is given up that none is inside the changed bytes.
 const MOST_STOPS: u32 = 500;
 
+/// How often it is looked whether threads have left the library.
+const MOST_WAITS: u32 = 50;
+
 /// For how long an attachment disturbed the process.
 #[derive(Clone, Copy, Debug)]
 pub struct Disturbance {
@@ -65,9 +68,8 @@ pub fn attach(pid: Pid, library: &Path, settings: &[CString]) -> Result<Disturba
         };
         let done = thread.give(image.function(base, ATTACH)?, order, settings)?;
         thread.patch(done.at, done.plain, done.jump).inspect_err(|_| {
-            let _ = image
-                .function(base, DETACH)
-                .and_then(|detach| thread.give(detach, Order::EMPTY, &[]));
+            let _ =
+                image.function(base, DETACH).and_then(|end| thread.give(end, Order::EMPTY, &[]));
         })
     })();
     finish(thread, attached)
@@ -86,8 +88,15 @@ pub fn detach(pid: Pid, library: &Path) -> Result<Disturbance> {
     let mut thread = Borrowed::find(&target, &mut held)?;
     let detached = (|| {
         thread.make_room()?;
-        let done = thread.give(image.function(base, DETACH)?, Order::EMPTY, &[])?;
-        thread.patch(done.at, done.jump, done.plain)
+        let end = image.function(base, DETACH)?;
+        let done = thread.give(end, Order::EMPTY, &[])?;
+        if done.is_redirected == 0 {
+            return Ok(Duration::ZERO);
+        }
+        let stopped = thread.patch(done.at, done.jump, done.plain)?;
+        thread.wait_for_calls()?;
+        thread.give(end, Order::EMPTY, &[])?;
+        Ok(stopped)
     })();
     finish(thread, detached)
 }
@@ -120,5 +129,21 @@ impl Borrowed<'_> {
             std::thread::sleep(Duration::from_millis(1));
         }
         bail!("{pid}: a thread was always inside libc's mremap; try again")
+    }
+
+    /// Waits until no thread is inside the library, and so every call has been recorded. Gives up
+    /// on a thread that stays there: a signal handler may never return.
+    fn wait_for_calls(&mut self) -> Result<()> {
+        let Some(code) = target::library_code(self.held.pid)? else { return Ok(()) };
+        for _ in 0..MOST_WAITS {
+            self.held.stop_all()?;
+            let is_free = self.held.is_nobody_inside(code.start..code.end);
+            self.held.release_all_but(self.thread);
+            if is_free {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 }

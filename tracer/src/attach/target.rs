@@ -179,10 +179,8 @@ impl Image {
     /// It has another version.
     pub(super) fn find_in(&self, pid: Pid) -> Result<Option<u64>> {
         let maps = mappings(pid)?;
-        let is_library = |mapping: &&Mapping| {
-            mapping.offset == 0 && file_name(&mapping.path).contains("libmremap_shim.so")
-        };
-        let Some(found) = maps.iter().find(is_library) else { return Ok(None) };
+        let is_start = |mapping: &&Mapping| mapping.offset == 0 && is_library(mapping);
+        let Some(found) = maps.iter().find(is_start) else { return Ok(None) };
         let mut start = [0; 2048];
         let is_same = ptrace::read_memory(pid, found.range.start, &mut start)
             && self.bytes.starts_with(&start);
@@ -320,6 +318,16 @@ pub(super) fn mappings(pid: Pid) -> Result<Vec<Mapping>> {
         path: line.path.to_vec(),
     };
     Ok(lines.map(mapping).collect())
+}
+
+/// The code of the preload library in a process.
+pub(super) fn library_code(pid: Pid) -> Result<Option<Range>> {
+    let maps = mappings(pid)?;
+    Ok(maps.iter().find(|it| it.is_code && is_library(it)).map(|it| it.range))
+}
+
+fn is_library(mapping: &Mapping) -> bool {
+    file_name(&mapping.path).contains("libmremap_shim.so")
 }
 
 fn is_libc(name: &str) -> bool {

@@ -192,7 +192,9 @@ fn write_start(
 }
 
 fn encode_header(bytes: &mut [u8], owner: &Owner, reading: &Reading, positions: u32) {
-    let forked_from = LAST_PID.load(Ordering::Relaxed);
+    // It is this process that a tracer attaches to once more.
+    let last = LAST_PID.load(Ordering::Relaxed);
+    let forked_from = if last == owner.pid { 0 } else { last };
     let header = Header {
         page_size: page_size() as u32,
         capacity: len_of(positions) as u64,
