@@ -7,7 +7,7 @@ use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
 use mremap_trace::{Header, Keep};
 
 use super::name::Name;
-use super::space::{self, BATCH, STEP};
+use super::space::{self, FIRST, STEP};
 use super::state::{
     BASE, EARLY, MAPPED, NONE, PINNED, WANTED, capability, keeps_last, len_of, set_keep,
     set_positions,
@@ -24,8 +24,6 @@ use crate::sys::probe::{self, OneVma};
 use crate::sys::vfork::with_own_descriptors;
 use crate::sys::{self, Errno, FileId, OpenFile, user_memory};
 
-/// Positions whose pages are written when the file is made.
-const FIRST: u32 = BATCH;
 const FIRST_LEN: usize = HEADER_SIZE + FIRST as usize * CHUNK_SIZE;
 /// How long a thread waits for another one that opens the trace of their process.
 const MAX_WAIT_MS: i64 = 100;
@@ -171,7 +169,7 @@ fn fill(file: &OpenFile, owner: &Owner, reading: &Reading) -> Result<Size, OpenE
     write_start(file, owner, reading, positions).map_err(OpenError::Space)?;
     let (base, mapped) = map(file, positions).map_err(OpenError::File)?;
     // Spares a short program the faults on its first pages.
-    let _ = sys::madvise(base, len_of(mapped.min(FIRST / 2)), libc::MADV_POPULATE_WRITE);
+    let _ = sys::madvise(base, len_of(mapped.min(FIRST)), libc::MADV_POPULATE_WRITE);
     Ok(Size { base: base as *mut u8, positions, mapped })
 }
 

@@ -25,8 +25,10 @@ use crate::sys::user_memory;
 
 /// Positions mapped at a time: 1 MiB.
 pub(super) const STEP: u32 = (1 << 20) / CHUNK_SIZE as u32;
+/// Positions whose pages are written when the file is made: a brief process needs no more.
+pub(super) const FIRST: u32 = 4;
 /// Positions whose pages are allocated at a time, where the kernel can (5.14).
-pub(super) const BATCH: u32 = 16;
+const BATCH: u32 = 16;
 /// Positions allocated for threads that may not allocate: 4 MiB, or 64,000 calls.
 const AHEAD: u32 = 1024;
 /// Numbers of chunks are below this. The rest is room for every thread to count once more before
@@ -36,7 +38,7 @@ const END_OF_NUMBERS: u32 = u32::MAX - (1 << 22);
 /// Positions below it have been reserved, and have their pages or will have them at once. The count
 /// in the header says as much, but others can write to the file.
 static REACHED: AtomicU32 = AtomicU32::new(0);
-/// The last batch that is known to be populated. Those before it may not be yet.
+/// The last batch that is known to be populated; 0 for none. Those before it may not be yet.
 static POPULATED: AtomicU32 = AtomicU32::new(0);
 /// Positions that a thread under a filter may use.
 static ALLOCATED: AtomicU32 = AtomicU32::new(0);
@@ -48,7 +50,7 @@ pub(super) struct Reserved {
     pub(super) number: u32,
 }
 
-/// Forgets the former trace of this process. The first batch of the new one has been written.
+/// Forgets the former trace of this process.
 pub(super) fn reset() {
     for count in [&REACHED, &POPULATED, &ALLOCATED] {
         count.store(0, Ordering::Relaxed);
@@ -133,6 +135,9 @@ fn allocate(position: u32) -> Result<(), Loss> {
 /// false if the page of `position` may not be.
 fn populate_batch_of(position: u32) -> bool {
     let batch = position / BATCH;
+    if batch == 0 {
+        return position < FIRST;
+    }
     if POPULATED.load(Ordering::Relaxed) == batch {
         return true;
     }
