@@ -8,15 +8,16 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::process::seccomp;
 use crate::sys;
-use crate::sys::cell::LARGEST_PAGE;
+use crate::sys::cell::{LARGEST_PAGE, PageStart};
 
 /// Slots for return addresses that are known, indexed by their bits.
 const CALLERS: usize = 512;
 /// Most searches for code that was loaded later: a program may generate code without end.
 const MAX_CODE: usize = 64;
 
-#[repr(C, align(65536))]
+#[repr(C)]
 pub(crate) struct WipedOnFork {
+    page: PageStart,
     /// The thread that holds the move lock, and [`WAITED_FOR`]; 0 for none. See
     /// `emulate::move_lock`.
     pub(crate) owner: AtomicU32,
@@ -54,10 +55,11 @@ impl WipedOnFork {
     }
 }
 
-// The wiped pages hold nothing else, even if pages are large.
-const _: () = assert!(size_of::<WipedOnFork>() == LARGEST_PAGE);
+// The wiped pages hold nothing else.
+const _: () = assert!(size_of::<WipedOnFork>().is_multiple_of(LARGEST_PAGE));
 
 pub(crate) static WIPED: WipedOnFork = WipedOnFork {
+    page: PageStart,
     owner: AtomicU32::new(0),
     progress: AtomicU32::new(0),
     owner_frame: AtomicU64::new(0),
