@@ -57,7 +57,7 @@ impl Artifacts {
             return Ok(given);
         }
         let packages = [&DEMO[..], &["mremap-oracle", "mremap-conformance"]].concat();
-        Self::build(&[], &packages, &["--profile=release"], true)
+        Self::build(&[], &packages, &["--profile=quick"], true)
     }
 
     /// As [`Artifacts::prepare`], without the oracle and the fixtures. Parquet and the terminal's
@@ -105,8 +105,8 @@ impl Artifacts {
         Self::build(environment, &DEMO, &[], true)
     }
 
-    /// Builds packages in release, and the analyzer by options of cargo's, or not at all. The
-    /// demo's is built for development, in a third of the time; in guests that one takes minutes.
+    /// Builds packages in release, and the analyzer by options of cargo's, or not at all. Built for
+    /// development, as the demo's is, it would take minutes in a guest.
     fn build(
         environment: &Environment,
         packages: &[&str],

@@ -111,7 +111,7 @@ fn calls_in(directory: &Path) -> usize {
 
 /// Each takes long on an emulated processor.
 fn turns(turns: u64) -> u64 {
-    if is_guest() { turns.div_ceil(10) } else { turns }
+    if is_guest() { turns.div_ceil(40) } else { turns }
 }
 
 fn work() {
@@ -271,11 +271,11 @@ fn the_process_outlives_a_tracer_that_is_killed() {
     let running = Running::fixture(&["grow", "remap", "sleep", "busy"]);
     let directory = tempfile::tempdir().expect("a directory");
     let pid = running.pid().to_string();
-    for turn in 0..turns(40) {
+    for turn in 0..turns(80) {
         let mut command = Command::new(Artifacts::get().analyzer());
         command.args(["attach", "--trace"]).arg(directory.path()).arg(&pid).stderr(Stdio::null());
         let mut tracer = command.spawn().expect("the analyzer runs");
-        thread::sleep(Duration::from_micros(2000 + 500 * turn));
+        thread::sleep(Duration::from_micros(2000 + 250 * turn));
         let _ = tracer.kill();
         tracer.wait().expect("it ends");
         analyzer(&["detach"], running.pid());
@@ -354,7 +354,7 @@ fn is_traced(pid: u32) -> bool {
 fn attaching_many_times_does_no_harm() {
     let running = Running::fixture(&["grow", "remap", "busy", "sleep"]);
     let directory = tempfile::tempdir().expect("a directory");
-    for _ in 0..turns(100) {
+    for _ in 0..turns(200) {
         attach(&["--trace-size", "64K"], directory.path(), running.pid());
         detach(running.pid());
     }

@@ -138,9 +138,9 @@ fn test_guest(
 fn executables(cross: Option<&Cross>) -> Result<Vec<PathBuf>> {
     let mut command = repo::cargo();
     command.args(["test", "--quiet", "-p", "mremap-tests", "--no-run"]);
-    // A build for development is quicker, but three times as slow on an emulated processor.
+    // What is built for development is three times as slow on an emulated processor.
     if cross.is_none() {
-        command.arg("--release");
+        command.arg("--profile=quick");
     }
     command.envs(cross.into_iter().flat_map(|it| it.environment.iter().cloned()));
     let messages = cargo_messages(&mut command)?;
