@@ -7,6 +7,8 @@ use super::names::{self, DONTUNMAP, FIXED, MAYMOVE};
 
 /// No process has memory above this address, on any supported machine.
 const BEYOND_ANY_TASK: u64 = 1 << 56;
+/// Most processes have none above this one, unless they asked for it.
+const BEYOND_MOST_TASKS: u64 = 1 << 47;
 
 /// The reason of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,9 +86,11 @@ fn is_stack_probe(call: &Call, page_size: u32) -> bool {
 /// Finds the reason of `EINVAL`, in the order of the kernel's checks (`check_mremap_params`).
 fn invalid(call: &Call, page: u64) -> Reason {
     let places = call.flags & (FIXED | DONTUNMAP) != 0;
-    let beyond =
-        |start: u64, len: u64| start.checked_add(len).is_none_or(|end| end > BEYOND_ANY_TASK);
     let rounded = |len: u64| len.saturating_add(page - 1) & !(page - 1);
+    let ends_above = |limit: u64| {
+        let start = if places { call.new } else { 0 };
+        start.checked_add(rounded(call.new_len)).is_none_or(|end| end > limit)
+    };
     let (old_len, new_len) = (rounded(call.old_len), rounded(call.new_len));
     if call.old == u64::MAX {
         Reason::FailedResult
@@ -96,7 +100,7 @@ fn invalid(call: &Call, page: u64) -> Reason {
         Reason::UnalignedSource
     } else if call.new_len == 0 {
         Reason::NothingAsked
-    } else if beyond(0, call.new_len) || (places && beyond(call.new, new_len)) {
+    } else if ends_above(BEYOND_ANY_TASK) {
         Reason::BeyondAddressSpace
     } else if places && call.flags & MAYMOVE == 0 {
         Reason::FixedMustMove
@@ -109,6 +113,9 @@ fn invalid(call: &Call, page: u64) -> Reason {
         && call.new < call.old.saturating_add(old_len)
     {
         Reason::Overlap
+    } else if ends_above(BEYOND_MOST_TASKS) {
+        // Nothing else is wrong with the arguments.
+        Reason::BeyondAddressSpace
     } else {
         Reason::OtherInvalid
     }
@@ -260,7 +267,9 @@ mod tests {
             (call(old + 1, (PAGE, PAGE), 1, 0, 22), Reason::UnalignedSource),
             (call(old, (PAGE, 0), 1, 0, 22), Reason::NothingAsked),
             (call(old, (PAGE, PAGE), 3, 1 << 60, 22), Reason::BeyondAddressSpace),
+            (call(old, (PAGE, 1 << 50), 1, 0, 22), Reason::BeyondAddressSpace),
             (call(old, (PAGE, PAGE), 2, 0x9000_0000, 22), Reason::FixedMustMove),
+            (call(old, (PAGE, PAGE), 2, 1 << 50, 22), Reason::FixedMustMove),
             (call(old, (PAGE, 2 * PAGE), 5, 0, 22), Reason::DontunmapResizes),
             (call(old, (PAGE, PAGE), 3, 0x9000_0001, 22), Reason::UnalignedDestination),
             (call(old, (4 * PAGE, 4 * PAGE), 3, old + PAGE, 22), Reason::Overlap),
