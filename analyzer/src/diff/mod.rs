@@ -85,11 +85,15 @@ impl Comparison {
         let tolerance = Tolerance::new(options.tolerance, several);
         let (mut rows, notes) = rows(before, after, tolerance);
         rows.retain(Row::differs);
-        let total = Row::total(before, after, tolerance);
+        let mut total = Row::total(before, after, tolerance);
         let outcomes = outcome_changes(before, after, tolerance.totals);
         let failures = failure_changes(before, after, tolerance.totals);
         let is_same = rows.is_empty() && outcomes.is_empty() && failures.is_empty();
-        let verdict = match total.time_change() {
+        let time_change = total.time_change().filter(|_| several || total.is_explained_by(&rows));
+        if time_change.is_none() {
+            total.discount_time();
+        }
+        let verdict = match time_change {
             _ if is_same => Verdict::Same,
             Some(true) => Verdict::Slower,
             Some(false) => Verdict::Faster,

@@ -94,6 +94,29 @@ impl Row {
         has_changed.then_some(after.median > before.median)
     }
 
+    /// Whether these rows account for the change of this one's total time. Without that, a few slow
+    /// calls of a site that has not changed may be its cause.
+    pub fn is_explained_by(&self, rows: &[Self]) -> bool {
+        let times = |row: &Self| {
+            row.spreads(|stats| stats.times.sum())
+                .map(|side| i128::from(side.unwrap_or_default().median))
+        };
+        let [before, after] = times(self);
+        let change: i128 = rows.iter().map(times).map(|[before, after]| after - before).sum();
+        let spread = |time: i128| Spread::of(vec![u64::try_from(time).unwrap_or(0)]);
+        let is_slower = after > before;
+        is_slower == (change > 0)
+            && changed(&spread(before), &spread(before + change), self.tolerance.totals)
+    }
+
+    /// Judges the row again, by its number of calls alone.
+    pub fn discount_time(&mut self) {
+        if matches!(self.change, Change::Slower | Change::Faster) {
+            let has_changed = self.has_changed(SiteStats::calls);
+            self.change = if has_changed { Change::Calls } else { Change::Same };
+        }
+    }
+
     /// Total time first, then calls, then latency.
     fn judge(&self) -> Change {
         let (Some(before), Some(after)) = (&self.before, &self.after) else {

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use super::compare::Spread;
+use super::compare::{Spread, changed};
 use super::sites::Row;
 use super::{Difference, Pair, Verdict};
 use crate::export::Lines;
@@ -30,7 +30,11 @@ pub fn write(difference: &Difference, top: usize, out: &mut dyn Write) -> Result
     let verdict = match difference.verdict {
         Verdict::Faster => style.good("B is faster"),
         Verdict::Slower => style.bad("B is slower"),
-        Verdict::Different | Verdict::Same => style.warning("A and B differ, not in total time"),
+        Verdict::Different | Verdict::Same => style.warning(if has_noisy_time(difference) {
+            "A and B differ; the change of total time may be noise, so compare several runs"
+        } else {
+            "A and B differ, not in total time"
+        }),
     };
     writeln!(out, "{verdict} {}", style.dim(&basis))?;
     write_rows(&[&difference.total], difference, &style, out)?;
@@ -46,6 +50,13 @@ pub fn write(difference: &Difference, top: usize, out: &mut dyn Write) -> Result
         writeln!(out, "  ... and {} more (raise --top)", difference.rows.len() - top)?;
     }
     Ok(())
+}
+
+/// Whether the total times of both sides differ by more than the tolerance.
+fn has_noisy_time(difference: &Difference) -> bool {
+    let [before, after] = difference.total.spreads(|stats| stats.times.sum());
+    let spreads = before.zip(after);
+    spreads.is_some_and(|(a, b)| changed(&a, &b, difference.tolerance.totals))
 }
 
 /// Writes `stack A B`, the mean weights of both sides: the input of differential flame graphs.
