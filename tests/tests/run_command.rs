@@ -122,6 +122,17 @@ fn says_how_to_record_the_vmas_of_native_moves() {
 }
 
 #[test]
+fn says_how_to_see_the_calls_of_realloc() {
+    let program = Path::new("true");
+    let said = text(&output(&[], program, &[]).stderr);
+    let is_patched = cfg!(target_arch = "x86_64");
+    assert!(said.contains("no calls of mremap"), "{said}");
+    assert_eq!(said.contains("run --libc patch"), is_patched, "{said}");
+    let said = text(&output(&["--libc", "patch"], program, &[]).stderr);
+    assert!(!said.contains("run --libc patch"), "{said}");
+}
+
+#[test]
 fn takes_options_up_to_the_program_only() {
     let home = tempfile::tempdir().expect("a directory");
     let ending = Artifacts::get().fixture("ending");

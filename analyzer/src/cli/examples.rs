@@ -16,6 +16,7 @@ Examples:
   mremap-analyzer run ./program arguments
   mremap-analyzer run --trace traces --detail vmas make test    record the VMAs of native moves, too
   mremap-analyzer run --mode emulate ./program                  emulate moves, as an older kernel would need
+  mremap-analyzer run --libc patch --stack 8 ./program          realloc's calls, too, and who makes them
   mremap-analyzer run -- -odd-name                              after --, nothing is an option of run
 
 Exit status: that of the program, or 128 plus the number of the signal that killed it. 125 the calls cannot be

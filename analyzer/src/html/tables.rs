@@ -12,7 +12,7 @@ use crate::model::text::Hex;
 use crate::model::units::{aligned_size, count, counted, date_and_time, duration, percent, size};
 use crate::named::Named;
 use crate::picture::svg;
-use crate::report::{Sort, sorted};
+use crate::report::{self, Sort, sorted};
 use crate::show;
 
 /// Rows of a table at most.
@@ -196,7 +196,7 @@ pub fn processes(content: &Content<'_>) -> Markup {
         (table("process", &columns, &rows))
         @if idle > 0 { p.dim { (counted(idle as u64, "process image")) " without calls." } }
         @for damage in traces.damage().iter().take(20) { p.bad { (damage) } }
-        @for note in content.symbols.notes().iter().take(20) { p.dim { (note) } }
+        @for note in report::notes(content.traces, content.overview, content.symbols).iter().take(20) { p.dim { (note) } }
     }
 }
 

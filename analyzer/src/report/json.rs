@@ -23,7 +23,7 @@ pub fn write(
     let mut report = of(traces, overview, options);
     if let Some(object) = report.as_object_mut() {
         object.insert("chains".to_owned(), chains(traces, overview, symbols, options));
-        object.insert("symbol_notes".to_owned(), json!(symbols.notes()));
+        object.insert("symbol_notes".to_owned(), json!(super::notes(traces, overview, symbols)));
     }
     serde_json::to_writer_pretty(&mut *out, &report)?;
     writeln!(out)?;

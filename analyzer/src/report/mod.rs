@@ -13,7 +13,7 @@ use clap::ValueEnum;
 
 use crate::load::Traces;
 use crate::stats::{NamedSite, Overview};
-use crate::symbols::Symbols;
+use crate::symbols::{Symbols, is_allocator};
 
 /// Order of call sites.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -52,6 +52,20 @@ pub fn write(
     } else {
         text::write(traces, overview, symbols, options, out)
     }
+}
+
+/// Returns why names are missing, a sentence each.
+pub fn notes(traces: &Traces, overview: &Overview, symbols: &Symbols) -> Vec<String> {
+    let has_stacks = traces.processes.iter().any(|process| process.found.has_stacks);
+    let mut inner = overview.sites.iter().filter(|named| is_allocator(&named.site));
+    let without_caller = inner.next().filter(|_| !has_stacks).map(|named| {
+        format!(
+            "{}: this call site is in libc or an allocator, as of any realloc; record with --stack 8 to see \
+             who called it",
+            named.site.name()
+        )
+    });
+    without_caller.into_iter().chain(symbols.notes()).collect()
 }
 
 /// Call sites in this order, ties by calls.

@@ -39,7 +39,7 @@ pub fn write(
     for part in sections::ALL {
         out.write_all(part(&section).as_bytes())?;
     }
-    let notes = symbols.notes();
+    let notes = super::notes(traces, overview, symbols);
     for note in notes.iter().take(options.top) {
         writeln!(out, "\n{}", style.wrap(note, 2))?;
     }

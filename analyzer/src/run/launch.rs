@@ -66,14 +66,24 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     signals::forward_until_exit(child.id());
     let status = status_of(child.wait().context("waiting for the program")?);
     let recorded = recording.is_none_or(|Recording { library, names, directory, .. }| {
-        let keep = options.keep;
-        let traced = Traced { directory, keep, program: &program, library: Some(&library) };
+        let traced = Traced {
+            directory,
+            keep: options.keep,
+            program: &program,
+            library: Some(&library),
+            // Elsewhere the setting has no effect.
+            sees_libc: !cfg!(target_arch = "x86_64") || patches_libc(options),
+        };
         summarize(&traced, names.as_ref())
     });
     if status == 0 && !recorded && !options.best_effort {
         return Ok(ExitCode::from(CannotRecord::STATUS));
     }
     Ok(ExitCode::from(status))
+}
+
+fn patches_libc(options: &RunOptions) -> bool {
+    options.settings.get(Id::Libc).is_some_and(|word| word == "patch")
 }
 
 /// Checks everything that could prevent a recording, and makes the directory.

@@ -22,6 +22,8 @@ pub struct Traced<'a> {
     pub program: &'a Path,
     /// The preload library; `None` under the tracer, which makes a trace at a process's first call.
     pub library: Option<&'a Path>,
+    /// Whether the calls that libc makes to itself are recorded.
+    pub sees_libc: bool,
 }
 
 /// Prints the numbers of calls, and the next command. Returns whether anything was recorded.
@@ -41,7 +43,7 @@ pub fn summarize(traced: &Traced, names: Option<&ProgramNames>) -> bool {
         eprintln!("mremap-analyzer: {damage}");
     }
     if overview.calls == 0 && damage.is_empty() {
-        eprintln!("mremap-analyzer: no calls of mremap");
+        eprintln!("mremap-analyzer: {}", no_calls(traced));
         let still_running = traces.processes.iter().any(Process::is_alive);
         discard(traced, traced.keep || still_running);
         return true;
@@ -76,6 +78,14 @@ fn calls_by_outcome(overview: &Overview) -> String {
     if counts.is_empty() { "no calls of mremap".to_owned() } else { counts.join(", ") }
 }
 
+fn no_calls(traced: &Traced) -> &'static str {
+    if traced.sees_libc {
+        "no calls of mremap"
+    } else {
+        "no calls of mremap from outside libc; to see those of realloc, too: run --libc patch"
+    }
+}
+
 fn why_nothing(traced: &Traced, names: Option<&ProgramNames>) -> String {
     let (directory, program) = (traced.directory.path.display(), traced.program.display());
     if let Some(names) = names {
@@ -85,7 +95,7 @@ fn why_nothing(traced: &Traced, names: Option<&ProgramNames>) -> String {
             ProgramNames::describe_file(traced.program)
         );
     }
-    let Some(library) = traced.library else { return "no calls of mremap".to_owned() };
+    let Some(library) = traced.library else { return no_calls(traced).to_owned() };
     format!(
         "no trace in {directory}: the loader did not load {} (see its message above), or the program dropped \
          LD_PRELOAD, changed its user or root, or could not write there; next: mremap-analyzer doctor {program}",

@@ -35,7 +35,8 @@ pub fn run(options: &RunOptions, program: &Path) -> Result<ExitCode> {
     let ended = traced.run()?;
     signals::set_child(0);
     let keep = options.keep;
-    summarize(&Traced { directory, keep, program, library: None }, None);
+    let traced = Traced { directory, keep, program, library: None, sees_libc: true };
+    summarize(&traced, None);
     Ok(ExitCode::from(match ended {
         Ended::Exited(status) => status as u8,
         Ended::Killed(signal) => 128 + signal as u8,

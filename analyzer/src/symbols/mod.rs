@@ -26,7 +26,7 @@ use object_file::ObjectFile;
 use packed::PackedNames;
 pub use packed::Unwinding;
 use perf_map::PerfMap;
-pub use responsible::inner_frames;
+pub use responsible::{inner_frames, is_allocator};
 use site::hex;
 pub use site::{Frame, Site};
 use unwind::StackMemory;

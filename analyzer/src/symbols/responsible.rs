@@ -44,7 +44,8 @@ pub fn inner_frames<'a>(stack: impl IntoIterator<Item = &'a Site>) -> usize {
     stack.into_iter().position(|site| !is_allocator(site)).unwrap_or(0)
 }
 
-fn is_allocator(site: &Site) -> bool {
+/// Whether a call site is in libc or in an allocator.
+pub fn is_allocator(site: &Site) -> bool {
     let is_listed = |name: &str, ends: &[char]| {
         MODULES.iter().any(|module| {
             name.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with(ends))
