@@ -64,14 +64,11 @@ pub fn debug_files(
     link: Option<&str>,
 ) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let hex = hex(build_id);
     let relative = inside(path);
     // The link is part of the module, which nobody has checked.
     let link = link.and_then(|link| Path::new(link).file_name());
     for root in roots(options) {
-        if let Some((first, rest)) = hex.split_at_checked(2).filter(|(_, rest)| !rest.is_empty()) {
-            files.push(root.join(".build-id").join(first).join(format!("{rest}.debug")));
-        }
+        files.extend(by_build_id(&root, build_id));
         files.push(root.join(with_suffix(&relative)));
         files.extend(relative.file_name().map(|name| root.join(with_suffix(Path::new(name)))));
         if let (Some(link), Some(parent)) = (link, relative.parent()) {
@@ -85,6 +82,37 @@ pub fn debug_files(
         files.push(parent.join(".debug").join(link));
     }
     files
+}
+
+/// Returns files that may be the one named in `.gnu_debugaltlink`, to which dwz has moved what
+/// several files share. `file` is the one with the link.
+pub fn supplements(
+    options: &SymbolOptions,
+    file: &Path,
+    link: &str,
+    build_id: &[u8],
+) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let name = Path::new(link).file_name();
+    for root in roots(options) {
+        files.extend(by_build_id(&root, build_id));
+        files.extend(name.iter().flat_map(|name| [root.join(name), root.join(".dwz").join(name)]));
+    }
+    files.extend(cached(build_id, "debuginfo"));
+    if Path::new(link).is_absolute() {
+        let root = options.sysroot.as_deref().unwrap_or(Path::new("/"));
+        files.push(root.join(inside(link)));
+    } else if let Some(parent) = file.parent() {
+        files.push(parent.join(link));
+    }
+    files
+}
+
+/// Returns where debug files are by build id, below `root`.
+fn by_build_id(root: &Path, build_id: &[u8]) -> Option<PathBuf> {
+    let hex = hex(build_id);
+    let (first, rest) = hex.split_at_checked(2).filter(|(_, rest)| !rest.is_empty())?;
+    Some(root.join(".build-id").join(first).join(format!("{rest}.debug")))
 }
 
 fn with_suffix(path: &Path) -> PathBuf {

@@ -10,6 +10,7 @@ mod packed;
 mod perf_map;
 mod responsible;
 mod site;
+mod split_dwarf;
 mod unwind;
 
 use std::cell::RefCell;

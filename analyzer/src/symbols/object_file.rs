@@ -10,7 +10,8 @@ use object::read::elf::{ElfFile64, ProgramHeader};
 use object::{CompressionFormat, Object, ObjectSection, ReadCache, elf};
 use tracing::debug;
 
-use super::debug_files::{debug_files, fetch, has_servers, module_files};
+use super::debug_files::{debug_files, fetch, has_servers, module_files, supplements};
+use super::split_dwarf::missing_dwo;
 use super::unwind::{Registers, StackMemory, UnwindTable};
 use super::{Frame, SymbolOptions};
 use crate::load::open_regular;
@@ -45,6 +46,8 @@ pub struct ObjectFile {
 struct Identity {
     build_id: Vec<u8>,
     link: Option<(String, u32)>,
+    /// Name and build id of the file that shares debug information with others (dwz).
+    supplement: Option<(String, Vec<u8>)>,
     has_lines: bool,
     /// Bytes that its compressed sections claim to take.
     expanded: u64,
@@ -112,12 +115,47 @@ impl ObjectFile {
                 continue;
             }
             debug!(file = %file.display(), "symbols from");
-            found.loaders.extend(Loader::new(&file).ok());
+            found.load(options, &file, &identity);
         }
         if found.loaders.is_empty() && found.note.is_none() {
             found.note = Some(reason(path, other_build.as_deref()));
         }
         found
+    }
+
+    /// Reads the debug information of a file, and notes what is missing.
+    fn load(&mut self, options: &SymbolOptions, file: &Path, identity: &Identity) {
+        let shown = printable(&file.to_string_lossy());
+        let mut supplement = None;
+        if let Some((name, build_id)) = &identity.supplement {
+            let fits = |file: &PathBuf| {
+                Identity::of(file)
+                    .is_some_and(|it| it.build_id == *build_id && it.expanded <= MOST_EXPANDED)
+            };
+            let mut files = supplements(options, file, name, build_id).into_iter();
+            supplement = files.find(fits).or_else(|| fetch(build_id).filter(fits));
+            if supplement.is_none() {
+                self.note = Some(format!(
+                    "{shown}: its debug information continues in {} (dwz), which was not found, so functions \
+                     may have no names; install its debug package, or name the file's directory with --debug-path",
+                    printable(name)
+                ));
+            }
+        }
+        match Loader::new_with_sup(file, supplement) {
+            Ok(loader) => self.loaders.push(loader),
+            Err(error) => {
+                let error = printable(&error.to_string());
+                self.note = Some(format!("{shown}: its debug information cannot be read: {error}"));
+            }
+        }
+        if let Some(dwo) = missing_dwo(file) {
+            self.note = Some(format!(
+                "{shown}: part of its debug information is in files like {}, which were not found, so inlined \
+                 functions have no names; copy them there, or combine them to {shown}.dwp",
+                printable(&dwo.to_string_lossy())
+            ));
+        }
     }
 
     /// Whether the module itself was found.
@@ -252,9 +290,12 @@ impl Identity {
             .filter(|range| range.format != CompressionFormat::None)
             .fold(0, |sum: u64, range| sum.saturating_add(range.uncompressed_size));
         let link = file.gnu_debuglink().ok().flatten();
+        let supplement = file.gnu_debugaltlink().ok().flatten();
         Some(Self {
             build_id: file.build_id().ok().flatten().unwrap_or_default().to_vec(),
             link: link.map(|(name, crc)| (String::from_utf8_lossy(name).into_owned(), crc)),
+            supplement: supplement
+                .map(|(name, id)| (String::from_utf8_lossy(name).into_owned(), id.to_vec())),
             expanded,
             has_lines: file
                 .section_by_name(".debug_info")
