@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::load::{Clock, Process};
+use crate::load::{Clock, CodeAddress, Process};
 use crate::model::{Event, Filter, Why};
 use crate::stats::Bytes;
 use crate::symbols::{Site, Symbols, inner_frames};
@@ -82,8 +82,8 @@ impl Named {
 pub struct Namer<'a> {
     symbols: &'a Symbols,
     origins: Vec<Option<Arc<Origin>>>,
-    /// By process, address, and the address of the outermost frame of an allocator, or 0.
-    places: HashMap<(usize, u64, u64), Arc<NamedPlace>>,
+    /// By process, address, and the address of the outermost frame of an allocator.
+    places: HashMap<(usize, CodeAddress, Option<CodeAddress>), Arc<NamedPlace>>,
 }
 
 impl<'a> Namer<'a> {
@@ -96,12 +96,14 @@ impl<'a> Namer<'a> {
     pub fn name(&mut self, process: &Process, event: Event) -> Named {
         let of = event.process;
         let ticks = event.call.ticks;
-        let mut addresses = vec![event.call.caller];
-        addresses.extend(self.symbols.frames(process, &event));
+        let addresses =
+            std::iter::once(event.call.caller).chain(self.symbols.frames(process, &event));
+        let codes: Vec<_> = addresses.map(|address| process.code_at(address, ticks)).collect();
         let sites: Vec<_> =
-            addresses.iter().map(|address| self.symbols.site(process, of, *address)).collect();
-        let (inner, outer) = addresses.split_at(inner_frames(sites.iter().map(Arc::as_ref)));
-        let via = inner.last().copied().unwrap_or(0);
+            codes.iter().map(|code| self.symbols.site(process, of, *code)).collect();
+        let (inner, outer) = codes.split_at(inner_frames(sites.iter().map(Arc::as_ref)));
+        let via = inner.last().copied();
+        let caller = outer.first().copied().unwrap_or(CodeAddress { address: 0, module: 0 });
         Named {
             origin: self.origin(process, of),
             wall_clock: process.wall_clock(ticks),
@@ -110,9 +112,9 @@ impl<'a> Namer<'a> {
             duration: process.nanoseconds(event.call.duration),
             bytes: Bytes::of(&event.call, process.header.page_size, event.summary.as_ref()),
             why: Why::of(&event.call, &process.header),
-            site: self.place(process, of, outer.first().copied().unwrap_or(0), via),
-            inner: inner.iter().map(|address| self.place(process, of, *address, 0)).collect(),
-            stack: outer.iter().skip(1).map(|it| self.place(process, of, *it, 0)).collect(),
+            site: self.place(process, of, caller, via),
+            inner: inner.iter().map(|code| self.place(process, of, *code, None)).collect(),
+            stack: outer.iter().skip(1).map(|it| self.place(process, of, *it, None)).collect(),
             event,
         }
     }
@@ -138,11 +140,17 @@ impl<'a> Namer<'a> {
         origin
     }
 
-    fn place(&mut self, process: &Process, of: usize, address: u64, via: u64) -> Arc<NamedPlace> {
+    fn place(
+        &mut self,
+        process: &Process,
+        of: usize,
+        code: CodeAddress,
+        via: Option<CodeAddress>,
+    ) -> Arc<NamedPlace> {
         let id = self.places.len();
-        let place = self.places.entry((of, address, via)).or_insert_with(|| {
-            let mut site = self.symbols.site(process, of, address);
-            if via != 0 {
+        let place = self.places.entry((of, code, via)).or_insert_with(|| {
+            let mut site = self.symbols.site(process, of, code);
+            if let Some(via) = via {
                 let inner = self.symbols.site(process, of, via);
                 Arc::make_mut(&mut site).via = Some(inner.function());
             }

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use common::*;
@@ -246,8 +247,77 @@ fn growth_chains_show_what_doubling_saves() {
     let report = json(&analyzer(&["report", "--json", &file]));
     let chain = &report["chains"][0];
     assert_eq!((&chain["growths"], &chain["growths_by_doubling"]), (&64.into(), &7.into()));
+    assert_eq!(chain["time_saved_by_doubling_ns"], 57_000);
     assert_eq!(report["placement"]["grown_in_place"], 64);
-    assert!(stdout(&analyzer(&["report", &file])).contains("Growth chains"));
+    let text = stdout(&analyzer(&["report", &file]));
+    let row = text.lines().skip_while(|line| !line.starts_with("Growth chains")).nth(2).unwrap();
+    assert!(row.ends_with("64      0  4.0 KiB  260.0 KiB  7 calls  57.0 us"), "{row}");
+}
+
+#[test]
+fn every_output_names_the_errno_of_a_failed_call() {
+    let (directory, file) = sample_file();
+    let in_directory = |name: &str| directory.path().join(name).display().to_string();
+    let [page, ctf, pack] = ["x.html", "ctf", "x.mremapz"].map(in_directory);
+    let [failed, other] = [-14, -12].map(|it| trace(&[call(Outcome::PassedThrough, 3, 1, it)]));
+    assert!(analyzer(&["pack", "-o", &pack, &file]).status.success());
+    for (command, written) in [
+        (&["report", &file][..], None),
+        (&["report", "--json", &file], None),
+        (&["events", &file], None),
+        (&["events", "--json", &file], None),
+        (&["events", "--follow", &file], None),
+        (&["events", "--errno", "EFAULT", &file], None),
+        (&["events", &pack], None),
+        (&["show", "--event", "2", &file], None),
+        (&["diff", &failed.1, &other.1], None),
+        (&["diff", "--json", &failed.1, &other.1], None),
+        (&["export", "--format", "csv", &file], None),
+        (&["export", "--format", "chrome", &file], None),
+        (&["html", "-o", &page, &file], Some(page.clone())),
+        (&["export", "--format", "ctf", "-o", &ctf, &file], Some(ctf.clone())),
+    ] {
+        let mut text = stdout(&analyzer(command));
+        if let Some(written) = written {
+            let files: Vec<PathBuf> = if Path::new(&written).is_dir() {
+                fs::read_dir(written).unwrap().map(|it| it.unwrap().path()).collect()
+            } else {
+                vec![written.into()]
+            };
+            let texts = files.iter().map(|file| fs::read(file).unwrap());
+            text = texts.map(|it| String::from_utf8_lossy(&it).into_owned()).collect();
+        }
+        assert!(text.contains("EFAULT"), "{command:?}: {text}");
+    }
+}
+
+/// Calls of two sites, each `(calls, duration)`.
+fn trace_of_two_sites(sites: [(u64, u64); 2]) -> (TempDir, String) {
+    let calls = sites.iter().zip([0x5555_0000_1234, 0x5555_0000_5678]);
+    let calls = calls.flat_map(|(&(calls, duration), caller)| {
+        (0..calls).map(move |at| {
+            // The first call is slow.
+            let duration = if at == 0 { duration } else { 1_000 };
+            let made = made(Outcome::PassedThrough, 3_000 + at, 1, NEW as i64);
+            Record::Call(Call { duration, caller, ..made })
+        })
+    });
+    let mut records = sample()[..2].to_vec();
+    records.extend(calls);
+    trace(&records)
+}
+
+#[test]
+fn diff_does_not_take_one_slow_call_of_a_single_run_for_a_change() {
+    // One call of the first site was slow; the second makes fewer calls.
+    let before = trace_of_two_sites([(50, 4_000_000), (40, 1_000)]);
+    let after = trace_of_two_sites([(50, 1_000), (6, 1_000)]);
+    let report = json(&analyzer(&["diff", "--json", &before.1, &after.1]));
+    assert_eq!(report["verdict"], "different", "{report}");
+    assert_eq!(report["total"]["change"], "other count", "{report}");
+    assert_eq!(report["sites"].as_array().unwrap().len(), 1, "{report}");
+    let text = stdout(&analyzer(&["diff", &before.1, &after.1]));
+    assert!(text.contains("the change of total time may be noise"), "{text}");
 }
 
 /// Successful resizes and a native move: those of a service that emulates nothing.

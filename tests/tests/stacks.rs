@@ -20,8 +20,27 @@ fn names_the_function_that_calls_realloc() {
         .output()
         .expect("the analyzer runs");
     assert!(run.status.success(), "{run:?}");
-    let report = Command::new(artifacts.analyzer())
-        .args(["report", "--json", traces])
+    check_report(&[traces]);
+    // A reader without the program, its libraries and their debug information.
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    let pack = elsewhere.path().join("x.mremapz");
+    let pack = pack.to_str().expect("text");
+    for redacted in [&[][..], &["--redact"]] {
+        let packed = Command::new(artifacts.analyzer())
+            .args(["pack", traces, "-o", pack])
+            .args(redacted)
+            .output()
+            .expect("the analyzer runs");
+        assert!(packed.status.success(), "{packed:?}");
+        check_report(&[pack, "--sysroot", "/nonexistent"]);
+    }
+}
+
+/// Checks who calls `realloc`, by the report on a trace or pack.
+fn check_report(arguments: &[&str]) {
+    let report = Command::new(Artifacts::get().analyzer())
+        .args(["report", "--json"])
+        .args(arguments)
         .output()
         .expect("the analyzer runs");
     let report: serde_json::Value = serde_json::from_slice(&report.stdout).expect("JSON");

@@ -23,8 +23,8 @@ pub use report::{Verdict, before_6_17, write};
 /// Makes an observer that knows the traces' headers.
 pub fn begin(traces: &Traces) -> Observer {
     let mut observer = Observer::default();
-    for (of, process) in traces.processes.iter().enumerate() {
-        observer.start(of, process);
+    for process in &traces.processes {
+        observer.start(process);
     }
     observer
 }

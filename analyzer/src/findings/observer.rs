@@ -55,7 +55,7 @@ struct Failed {
 
 impl Observer {
     /// Takes the header of a trace.
-    pub fn start(&mut self, of: usize, process: &Process) {
+    pub fn start(&mut self, process: &Process) {
         let lost = process.header.lost();
         if lost > 0 {
             let finding = self.findings.entry(Kind::NotRecorded).or_default();
@@ -65,7 +65,7 @@ impl Observer {
                 pid: process.header.pid,
                 tid: 0,
                 what: format!("{} of {} not recorded", counted(lost, "call"), process.exe),
-                site: (of, 0),
+                site: None,
             });
         }
     }
@@ -95,7 +95,7 @@ impl Observer {
                     pid: process.header.pid,
                     tid: found.tid,
                     what: found.what,
-                    site: (event.process, found.caller),
+                    site: Some((event.process, found.caller)),
                 },
             );
         }
@@ -114,7 +114,7 @@ impl Observer {
             pid: process.header.pid,
             tid: event.tid,
             what,
-            site: (event.process, event.call.caller),
+            site: Some((event.process, process.code_at(event.call.caller, event.call.ticks))),
         };
         self.put(kind, evidence);
     }

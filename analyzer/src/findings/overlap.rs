@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use mremap_trace::Outcome;
 
 use super::finding::Kind;
-use crate::load::Process;
+use crate::load::{CodeAddress, Process};
 use crate::model::Event;
 use crate::model::names::{DONTUNMAP, FIXED};
 use crate::model::units::counted;
@@ -59,7 +59,7 @@ fn meet(a: Range, b: Range) -> bool {
 struct Former {
     number: u64,
     tid: u32,
-    caller: u64,
+    caller: CodeAddress,
     /// Whether findings may be about it.
     is_wanted: bool,
     /// Begin and end, nanoseconds since the trace's start.
@@ -82,7 +82,7 @@ pub struct Overlap {
     /// Its thread.
     pub tid: u32,
     /// Return address of its call.
-    pub caller: u64,
+    pub caller: CodeAddress,
     /// What was seen.
     pub what: String,
 }
@@ -130,7 +130,7 @@ impl Former {
         let mut former = Self {
             number: event.number,
             tid: event.tid,
-            caller: call.caller,
+            caller: process.code_at(call.caller, call.ticks),
             is_wanted,
             time: (begin, begin.saturating_add(process.nanoseconds(call.duration))),
             parts: if in_parts { event.parts.len() as u64 } else { 0 },

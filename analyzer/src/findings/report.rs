@@ -64,9 +64,9 @@ pub fn write(
 ) -> Result<()> {
     let verdict = Verdict::of(observer);
     let site = |evidence: &Evidence| {
-        let (of, caller) = evidence.site;
-        let process = traces.processes.get(of).filter(|_| evidence.event > 0);
-        process.map(|process| symbols.site(process, of, caller).name())
+        let (of, code) = evidence.site?;
+        let process = traces.processes.get(of);
+        process.map(|process| symbols.site(process, of, code).name())
     };
     if json {
         let value = as_json(observer, verdict, top, &site);

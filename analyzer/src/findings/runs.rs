@@ -85,7 +85,7 @@ impl Run {
                 pid: process.header.pid,
                 tid: event.tid,
                 what: String::new(),
-                site: (event.process, call.caller),
+                site: Some((event.process, process.code_at(call.caller, call.ticks))),
             },
             is_wanted,
             last: event.number,

@@ -10,7 +10,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::export::Stacks;
 use crate::findings::{self, Observer};
-use crate::load::{Index, Traces, in_order};
+use crate::load::{CodeAddress, Index, Traces, in_order};
 use crate::model::Filter;
 use crate::named::{Named, Namer};
 use crate::stats::Bytes;
@@ -42,7 +42,7 @@ pub struct Examples {
     /// Calls with recorded stacks.
     pub stacks: Stacks,
     /// Calls, nanoseconds and bytes relocated of the others, by process and caller.
-    pub bare: HashMap<(usize, u64), [u64; 3]>,
+    pub bare: HashMap<(usize, CodeAddress), [u64; 3]>,
 }
 
 /// Picks events in one pass.
@@ -60,7 +60,7 @@ pub fn examples(
     let mut drawn = Vec::new();
     let mut observer = findings::begin(traces);
     let mut stacks = Stacks::default();
-    let mut bare: HashMap<(usize, u64), [u64; 3]> = HashMap::new();
+    let mut bare: HashMap<(usize, CodeAddress), [u64; 3]> = HashMap::new();
     in_order(
         traces,
         index,
@@ -89,7 +89,8 @@ pub fn examples(
                 let page_size = process.header.page_size;
                 let bytes = Bytes::of(&event.call, page_size, event.summary.as_ref());
                 let time = process.nanoseconds(event.call.duration);
-                let totals = bare.entry((event.process, event.call.caller)).or_default();
+                let code = process.code_at(event.call.caller, event.call.ticks);
+                let totals = bare.entry((event.process, code)).or_default();
                 for (sum, more) in totals.iter_mut().zip([1, time, bytes.relocated()]) {
                     *sum = sum.saturating_add(more);
                 }

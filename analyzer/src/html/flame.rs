@@ -47,10 +47,10 @@ pub fn tree(content: &mut Content<'_>) -> Value {
         let totals = [sample.calls, sample.time, sample.bytes.relocated()];
         root.add(&sample.names(), totals);
     }
-    for (&(of, caller), totals) in &content.examples.bare {
+    for (&(of, code), totals) in &content.examples.bare {
         let Some(process) = content.traces.processes.get(of) else { continue };
         let mut names = vec![super::tables::program(process).to_owned()];
-        names.extend(content.symbols.site(process, of, caller).stack());
+        names.extend(content.symbols.site(process, of, code).stack());
         root.add(&names, *totals);
     }
     root.as_json("all calls", root.totals)

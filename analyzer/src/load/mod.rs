@@ -29,7 +29,7 @@ pub use index::Index;
 pub use notes::NamedModule;
 pub use ordered::{Met, in_order};
 pub use pack::{BLOCK, InPack, mode_of};
-pub use process::Process;
+pub use process::{CodeAddress, Process};
 pub use scan::{Run, Visitor, scan};
 pub use survey::{Traces, is_pack, open};
 pub use tail::Tail;

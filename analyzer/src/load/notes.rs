@@ -1,6 +1,8 @@
 //! Records with text: modules and messages. Their number is bounded, because a damaged file can
 //! claim any.
 
+use std::ops::Range;
+
 use mremap_trace::{Level, Message, Module, Record};
 
 use crate::model::units::printable;
@@ -14,7 +16,15 @@ pub struct NamedModule {
     pub path: String,
 }
 
+impl NamedModule {
+    /// Whether it holds an address.
+    pub fn holds(&self, address: u64) -> bool {
+        (self.module.start..self.module.end).contains(&address)
+    }
+}
+
 const MOST_MODULES: usize = 16_384;
+const MOST_REUSED: usize = 1_024;
 const MOST_MESSAGES: usize = 1_000;
 /// More text than a chunk holds.
 const MOST_TEXT: usize = 4096;
@@ -26,6 +36,10 @@ pub struct Notes {
     pub modules: Vec<NamedModule>,
     /// Messages of the shim.
     pub messages: Vec<String>,
+    /// Whether a module came after another one was unloaded.
+    is_reloaded: bool,
+    /// Addresses that several modules held, one after the other.
+    reused: Vec<Range<u64>>,
     pending: Option<Pending>,
 }
 
@@ -76,7 +90,7 @@ impl Notes {
         let text = printable(&String::from_utf8_lossy(&pending.bytes));
         match pending.owner {
             Owner::Module(module) if self.modules.len() < MOST_MODULES => {
-                self.modules.push(NamedModule { module, path: text });
+                self.push(NamedModule { module, path: text });
             }
             Owner::Message(message) if self.messages.len() < MOST_MESSAGES => {
                 let level = if message.level == Level::Error { "error: " } else { "" };
@@ -86,10 +100,35 @@ impl Notes {
         }
     }
 
+    fn push(&mut self, named: NamedModule) {
+        let (start, end, since) = (named.module.start, named.module.end, named.module.since);
+        self.is_reloaded |= since > 0;
+        if self.is_reloaded && self.reused.len() < MOST_REUSED {
+            let others = self.modules.iter().map(|other| &other.module);
+            let common = others
+                .filter(|other| other.since != since && other.start < end && start < other.end)
+                .map(|other| other.start.max(start)..other.end.min(end));
+            self.reused.extend(common);
+        }
+        self.modules.push(named);
+    }
+
+    /// Whether several modules held an address, one after the other.
+    pub fn is_reused(&self, address: u64) -> bool {
+        self.reused.iter().any(|range| range.contains(&address))
+    }
+
+    /// Whether there is such an address.
+    pub fn reuses_code(&self) -> bool {
+        !self.reused.is_empty()
+    }
+
     /// Appends what was found in a later part of the same file.
     pub fn append(&mut self, later: Self) {
         let room = MOST_MODULES.saturating_sub(self.modules.len());
-        self.modules.extend(later.modules.into_iter().take(room));
+        for named in later.modules.into_iter().take(room) {
+            self.push(named);
+        }
         let room = MOST_MESSAGES.saturating_sub(self.messages.len());
         self.messages.extend(later.messages.into_iter().take(room));
     }

@@ -1,7 +1,6 @@
 //! Reads a pack: traces with the symbols of the addresses in them, in one compressed file.
 //!
-//! It is a tar archive, compressed by zstd. `unwind.json` and `unwind/N.eh_frame` come first. Trace
-//! N is `N/NAME.mremap`, after `N/sites.json`; its mode says whether its process still ran.
+//! trace/FORMAT.md describes it.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -13,6 +13,16 @@ use super::pack::InPack;
 use super::source::Source;
 use crate::model::units::printable;
 
+/// An address of code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CodeAddress {
+    /// The address.
+    pub address: u64,
+    /// Number of the module record that says what was there, from 1; 0 where the address alone
+    /// says it.
+    pub module: u32,
+}
+
 /// What a scan finds besides calls.
 #[derive(Default)]
 pub struct Found {
@@ -131,11 +141,47 @@ impl Process {
         &self.found.notes.modules
     }
 
-    /// Returns the module that holds an address: the last recorded, because addresses are reused.
-    pub fn module_of(&self, address: u64) -> Option<&NamedModule> {
-        let holds =
-            |named: &&NamedModule| (named.module.start..named.module.end).contains(&address);
-        self.modules().iter().rev().find(holds)
+    /// Returns the module that held an address at a time in ticks.
+    pub fn module_at(&self, address: u64, ticks: u64) -> Option<&NamedModule> {
+        self.module_of(self.code_at(address, ticks))
+    }
+
+    /// Returns the module of an address of code: the last recorded, if nothing says which.
+    pub fn module_of(&self, code: CodeAddress) -> Option<&NamedModule> {
+        let modules = self.modules();
+        let by_number = (code.module as usize).checked_sub(1).and_then(|at| modules.get(at));
+        by_number.or_else(|| modules.iter().rev().find(|named| named.holds(code.address)))
+    }
+
+    /// Returns an address of code together with the module that held it at a time in ticks.
+    pub fn code_at(&self, address: u64, ticks: u64) -> CodeAddress {
+        let notes = &self.found.notes;
+        if !notes.is_reused(address) {
+            return CodeAddress { address, module: 0 };
+        }
+        let elapsed = ticks.saturating_sub(self.header.ticks);
+        let holding = notes.modules.iter().zip(1..).filter(|(named, _)| named.holds(address));
+        // The latest of the earlier ones, or else the earliest.
+        let later = holding.max_by_key(|(named, number)| match named.module.since {
+            since if since <= elapsed => (true, since, *number),
+            since => (false, u64::MAX - since, *number),
+        });
+        CodeAddress { address, module: later.map_or(0, |(_, number)| number) }
+    }
+
+    /// Returns an address with each of the modules that held it.
+    pub fn codes_at(&self, address: u64) -> Vec<CodeAddress> {
+        if !self.found.notes.is_reused(address) {
+            return vec![CodeAddress { address, module: 0 }];
+        }
+        let holding = self.modules().iter().zip(1..).filter(|(named, _)| named.holds(address));
+        holding.map(|(_, module)| CodeAddress { address, module }).collect()
+    }
+
+    /// Whether the call site of a call depends on more than its return address: on its stack, or on
+    /// its time, because libraries were loaded where others had been.
+    pub fn has_sites_by_event(&self) -> bool {
+        self.found.has_stacks || self.found.notes.reuses_code()
     }
 }
 

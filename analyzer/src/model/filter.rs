@@ -7,7 +7,7 @@ use mremap_trace::{Call, Outcome};
 
 use super::names;
 use super::units::{parse_addresses, parse_size, parse_time};
-use crate::load::Process;
+use crate::load::{CodeAddress, Process};
 
 /// Selects calls. All given filters must match.
 #[derive(Args, Clone, Debug, Default)]
@@ -53,9 +53,9 @@ pub struct Filter {
     /// Wall clock from which `since` and `until` count.
     #[arg(skip)]
     pub start: u64,
-    /// Call sites that match `site`, as process index and address; set once they can be named.
+    /// Call sites that match `site`, with the index of their process; set once they can be named.
     #[arg(skip)]
-    pub sites: Option<HashSet<(usize, u64)>>,
+    pub sites: Option<HashSet<(usize, CodeAddress)>>,
 }
 
 fn errno(text: &str) -> Result<u32, String> {
@@ -89,7 +89,10 @@ impl Filter {
             && self.min_time.is_none_or(|least| process.nanoseconds(call.duration) >= least)
             && self.passes_time(process, call)
             && self.addr.is_none_or(|range| meets_range(call, range))
-            && self.sites.as_ref().is_none_or(|sites| sites.contains(&(of, call.caller)))
+            && self
+                .sites
+                .as_ref()
+                .is_none_or(|sites| sites.contains(&(of, process.code_at(call.caller, call.ticks))))
     }
 
     fn passes_time(&self, process: &Process, call: &Call) -> bool {

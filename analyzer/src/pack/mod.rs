@@ -44,7 +44,7 @@ pub fn write(
     for (number, process) in traces.processes.iter().enumerate() {
         let mut sites = symbols.sites_of(number);
         if redact {
-            for (_, site) in &mut sites {
+            for (_, _, site) in &mut sites {
                 redact::site(site);
             }
         }
@@ -66,7 +66,8 @@ pub fn write(
 fn resolve_all(traces: &Traces, index: &Index, symbols: &Symbols) -> Result<()> {
     let take = |process: &Process, event: crate::model::Event| {
         for address in symbols.frames(process, &event).into_iter().chain([event.call.caller]) {
-            symbols.site(process, event.process, address);
+            let code = process.code_at(address, event.call.ticks);
+            symbols.site(process, event.process, code);
         }
         Ok(ControlFlow::Continue(()))
     };

@@ -89,7 +89,9 @@ impl Overview {
         symbols: &Symbols,
     ) -> Arc<Site> {
         let grower = self.growers.get(&(of, chain.last));
-        grower.cloned().unwrap_or_else(|| symbols.site(process, of, chain.caller))
+        grower
+            .cloned()
+            .unwrap_or_else(|| symbols.site(process, of, process.code_at(chain.caller, 0)))
     }
 
     /// All call sites together.
@@ -132,8 +134,8 @@ impl Overview {
         for (index, stats) in stats.iter().enumerate() {
             overview.add_symbolised(traces, index, stats, symbols);
         }
-        if traces.processes.iter().any(|process| process.found.has_stacks) {
-            overview.add_sites_by_stack(traces, filter, symbols);
+        if traces.processes.iter().any(Process::has_sites_by_event) {
+            overview.add_sites_by_event(traces, filter, symbols);
         }
         overview.finish();
         overview
@@ -157,15 +159,16 @@ impl Overview {
         for (why, failure) in &stats.failures {
             let named = self.failures.entry(*why).or_insert_with(|| NamedFailure {
                 calls: 0,
-                site: symbols.site(process, index, failure.caller),
-                is_by_caller: process.found.has_stacks,
+                site: symbols.site(process, index, process.code_at(failure.caller, 0)),
+                is_by_caller: process.has_sites_by_event(),
             });
             named.calls += failure.calls;
         }
-        // With stacks, sites are counted by the whole stack, in the order of time.
-        let by_caller = stats.sites.iter().filter(|_| !process.found.has_stacks);
+        // The sites of the others are counted event by event.
+        let by_caller = stats.sites.iter().filter(|_| !process.has_sites_by_event());
         for (key, more) in by_caller {
-            let site = self.site(symbols.site(process, index, key.caller()));
+            let code = process.code_at(key.caller(), 0);
+            let site = self.site(symbols.site(process, index, code));
             site.merge(more);
             if let Some(calls) = site.outcomes.get_mut(key.outcome()) {
                 *calls += more.calls();
@@ -179,13 +182,14 @@ impl Overview {
         self.add_threads(index, stats);
     }
 
-    /// Adds the sites of processes that recorded stacks: the first frames outside libc and
-    /// allocators.
-    fn add_sites_by_stack(&mut self, traces: &mut Traces, filter: &Filter, symbols: &Symbols) {
+    /// Adds the sites of processes whose events must be looked at: of stacks, the first frames
+    /// outside libc and allocators.
+    fn add_sites_by_event(&mut self, traces: &mut Traces, filter: &Filter, symbols: &Symbols) {
         let index = Index::build(traces);
         let mut namer = Namer::new(symbols);
         let wanted = |met: &Met<'_>| {
-            met.process.found.has_stacks && filter.passes(met.process, met.of, met.tid, met.call)
+            met.process.has_sites_by_event()
+                && filter.passes(met.process, met.of, met.tid, met.call)
         };
         // The callback returns no error.
         let _ = in_order(traces, &index, wanted, |process, event| {

@@ -21,11 +21,11 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::load::{NamedModule, Process, Traces};
+use crate::load::{CodeAddress, NamedModule, Process, Traces};
 use crate::model::{Event, Filter};
 use object_file::ObjectFile;
 use packed::PackedNames;
-pub use packed::Unwinding;
+pub use packed::{PackedSite, Unwinding};
 use perf_map::PerfMap;
 pub use responsible::{inner_frames, is_allocator};
 use site::hex;
@@ -55,7 +55,7 @@ type ModuleKey = (String, Vec<u8>);
 pub struct Symbols {
     options: SymbolOptions,
     objects: RefCell<HashMap<ModuleKey, Rc<ObjectFile>>>,
-    sites: RefCell<HashMap<(usize, u64), Arc<Site>>>,
+    sites: RefCell<HashMap<(usize, CodeAddress), Arc<Site>>>,
     notes: RefCell<BTreeSet<String>>,
     packed: RefCell<PackedNames>,
     perf_maps: RefCell<HashMap<usize, PerfMap>>,
@@ -75,12 +75,12 @@ impl Symbols {
     }
 
     /// Returns the call site of a return address; `of` is the index of its process.
-    pub fn site(&self, process: &Process, of: usize, address: u64) -> Arc<Site> {
-        if let Some(site) = self.sites.borrow().get(&(of, address)) {
+    pub fn site(&self, process: &Process, of: usize, code: CodeAddress) -> Arc<Site> {
+        if let Some(site) = self.sites.borrow().get(&(of, code)) {
             return Arc::clone(site);
         }
-        let site = Arc::new(self.resolve(process, of, address));
-        self.sites.borrow_mut().insert((of, address), Arc::clone(&site));
+        let site = Arc::new(self.resolve(process, of, code));
+        self.sites.borrow_mut().insert((of, code), Arc::clone(&site));
         site
     }
 
@@ -91,7 +91,7 @@ impl Symbols {
             memory.unwind(event.call.caller, |registers, memory| {
                 // A return address may be the first one of the next function.
                 let address = registers.ip.wrapping_sub(1);
-                let named = process.module_of(address)?;
+                let named = process.module_at(address, event.call.ticks)?;
                 let offset = offset_in_file(named, address);
                 self.object(process, named).step(offset, registers, memory)
             })
@@ -113,19 +113,23 @@ impl Symbols {
         callers: &HashSet<(usize, u64)>,
     ) {
         let Some(text) = filter.site.clone() else { return };
-        let names = |(of, address): &&(usize, u64)| {
-            let process = traces.processes.get(*of);
-            process.is_some_and(|process| self.site(process, *of, *address).matches(&text))
-        };
-        filter.sites = Some(callers.iter().filter(names).copied().collect());
+        let mut sites = HashSet::new();
+        for &(of, address) in callers {
+            let Some(process) = traces.processes.get(of) else { continue };
+            let codes = process.codes_at(address).into_iter();
+            let named = codes.filter(|code| self.site(process, of, *code).matches(&text));
+            sites.extend(named.map(|code| (of, code)));
+        }
+        filter.sites = Some(sites);
     }
 
     /// Returns what a pack keeps of a process: its call sites by address.
-    pub fn sites_of(&self, of: usize) -> Vec<(u64, Site)> {
+    pub fn sites_of(&self, of: usize) -> Vec<PackedSite> {
         let sites = self.sites.borrow();
         let own = sites.iter().filter(|((process, _), _)| *process == of);
-        let mut own: Vec<_> = own.map(|((_, at), site)| (*at, Site::clone(site))).collect();
-        own.sort_by_key(|(address, _)| *address);
+        let mut own: Vec<_> =
+            own.map(|((_, at), site)| (at.address, at.module, Site::clone(site))).collect();
+        own.sort_by_key(|(address, module, _)| (*address, *module));
         own
     }
 
@@ -141,13 +145,14 @@ impl Symbols {
         used.collect()
     }
 
-    fn resolve(&self, process: &Process, of: usize, address: u64) -> Site {
-        let mut packed = self.packed.borrow_mut().site(process, of, address);
+    fn resolve(&self, process: &Process, of: usize, code: CodeAddress) -> Site {
+        let address = code.address;
+        let mut packed = self.packed.borrow_mut().site(process, of, code);
         if let Some(site) = packed.take_if(|site| !site.frames.is_empty()) {
             let frames = if self.options.no_symbols { Vec::new() } else { site.frames };
             return Site { frames, ..site };
         }
-        let Some(named) = process.module_of(address) else {
+        let Some(named) = process.module_of(code) else {
             let frames = self.jit_frame(process, of, address).into_iter().collect();
             return Site { frames, ..Site::bare(address) };
         };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::object_file::Segment;
 use super::unwind::UnwindTable;
 use super::{Frame, Site};
-use crate::load::Process;
+use crate::load::{CodeAddress, Process};
 use crate::model::units::printable;
 
 /// A module whose unwind table is in a pack.
@@ -23,22 +23,26 @@ pub struct Unwinding {
     pub address: u64,
 }
 
+/// A call site in a pack: its address, and the module there, as in [`CodeAddress`].
+pub type PackedSite = (u64, u32, Site);
+
 /// Call sites by the index of their process and by address.
 #[derive(Default)]
 pub struct PackedNames {
-    sites: HashMap<usize, HashMap<u64, Site>>,
+    sites: HashMap<usize, HashMap<CodeAddress, Site>>,
 }
 
 impl PackedNames {
     /// Returns the call site that the pack of a process has for an address.
-    pub fn site(&mut self, process: &Process, of: usize, address: u64) -> Option<Site> {
+    pub fn site(&mut self, process: &Process, of: usize, code: CodeAddress) -> Option<Site> {
         let in_pack = process.in_pack.as_ref()?;
         let sites = self.sites.entry(of).or_insert_with(|| {
             let bytes = in_pack.pack.entry(&format!("{}/sites.json", in_pack.number));
-            let sites = bytes.and_then(|it| serde_json::from_slice::<Vec<(u64, Site)>>(it).ok());
-            sites.unwrap_or_default().into_iter().collect()
+            let sites = bytes.and_then(|it| serde_json::from_slice::<Vec<PackedSite>>(it).ok());
+            let sites = sites.unwrap_or_default().into_iter();
+            sites.map(|(address, module, site)| (CodeAddress { address, module }, site)).collect()
         });
-        sites.get(&address).cloned().map(cleaned)
+        sites.get(&code).cloned().map(cleaned)
     }
 
     /// Returns segments and unwind table that the pack of a process has for a module.

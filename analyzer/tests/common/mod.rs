@@ -212,11 +212,20 @@ pub fn trace(records: &[Record]) -> (TempDir, String) {
 /// A library with debug information, its build id, and the place of a call in it: path, id, file
 /// offset.
 pub fn library(directory: &TempDir, before: &str) -> (String, Vec<u8>, u64) {
+    library_built_with(directory, before, &[])
+}
+
+pub fn library_built_with(
+    directory: &TempDir,
+    before: &str,
+    flags: &[&str],
+) -> (String, Vec<u8>, u64) {
     use object::{Object, ObjectSegment, ObjectSymbol};
     let text = format!("{before}int grow_pool(int n)\n{{\n    return n * 3 + 1;\n}}\n");
     let source = write(directory, "grow.c", text.as_bytes());
     let path = directory.path().join("libgrow.so");
     let built = Command::new("cc")
+        .args(flags)
         .args(["-g", "-O0", "-shared", "-fPIC", "-Wl,--build-id", "-o"])
         .args([&path, &source])
         .status()
@@ -233,6 +242,15 @@ pub fn library(directory: &TempDir, before: &str) -> (String, Vec<u8>, u64) {
 }
 
 pub fn trace_of_library(path: &str, id: &[u8], offset: u64, calls: usize) -> (TempDir, String) {
+    let mut records = library_records(path, id);
+    let made = made(Outcome::PassedThrough, 3_000, 1, NEW as i64);
+    let call = Record::Call(Call { caller: 0x5555_0000_0000 + offset, ..made });
+    records.extend(vec![call; calls]);
+    trace(&records)
+}
+
+/// A module and its path.
+pub fn library_records(path: &str, id: &[u8]) -> Vec<Record> {
     let mut build_id = [0; 20];
     build_id[..id.len()].copy_from_slice(id);
     let mut records = vec![Record::Module(Module {
@@ -246,8 +264,5 @@ pub fn trace_of_library(path: &str, id: &[u8], offset: u64, calls: usize) -> (Te
     })];
     records
         .extend(path.as_bytes().chunks(56).map(|piece| text_slot(str::from_utf8(piece).unwrap())));
-    let made = made(Outcome::PassedThrough, 3_000, 1, NEW as i64);
-    let call = Record::Call(Call { caller: 0x5555_0000_0000 + offset, ..made });
-    records.extend(vec![call; calls]);
-    trace(&records)
+    records
 }
