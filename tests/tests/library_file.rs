@@ -121,7 +121,7 @@ fn needs_no_newer_glibc_than_2_17() {
 #[test]
 fn exports_hooks_and_the_functions_of_attach_and_nothing_else() {
     let names = Library::read().symbols(true);
-    let hooks = ["ioctl", "mmap", "mmap64", "mremap"];
+    let hooks = ["dlclose", "ioctl", "mmap", "mmap64", "mremap"];
     let attach = ["mremap_shim_attach", "mremap_shim_detach"];
     assert_eq!(names, [&hooks[..], &attach, &["prctl", "shmat", "syscall"]].concat());
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mremap_tests::artifacts::Artifacts;
@@ -181,6 +181,33 @@ fn names_late_code_in_a_childs_trace() {
         assert_eq!(trace.calls().len(), 1);
         check_that_callers_are_named(trace);
     }
+}
+
+#[test]
+fn names_calls_of_a_library_loaded_where_another_one_was() {
+    if is_guest() {
+        return;
+    }
+    let artifacts = Artifacts::get();
+    let libraries = ["first", "other"].map(|it| artifacts.fixture(&format!("libreloaded_{it}.so")));
+    let directory = tempfile::tempdir().expect("a directory for the trace");
+    let output = Preload::fixture("reloads")
+        .args(&libraries.each_ref().map(|path| path.to_str().expect("a path in UTF-8")))
+        .setting("TRACE", directory.path())
+        .output();
+    assert!(output.status.success(), "{output:?}");
+    let events = Command::new(artifacts.analyzer())
+        .args(["export", "--format", "csv"])
+        .arg(directory.path())
+        .output()
+        .expect("the analyzer runs");
+    let events = String::from_utf8(events.stdout).expect("text");
+    let called: Vec<_> = events.lines().filter_map(|line| line.split("grow_in_").nth(1)).collect();
+    let expected = ["first", "first", "other", "other", "first", "first"];
+    assert!(
+        called.len() == 6 && called.iter().zip(expected).all(|(it, name)| it.starts_with(name)),
+        "{events}"
+    );
 }
 
 /// What the library says of itself in a trace: each message, with the text that follows it.

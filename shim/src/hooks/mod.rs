@@ -7,11 +7,12 @@
 //!                                          └─▶ emulate::handle  a MREMAP_FIXED call
 //!
 //!  prctl(PR_SET_SECCOMP, …), syscall(SYS_seccomp, …) ─▶ Filter::install ─▶ the real function
+//!  dlclose ─▶ the real function ─▶ caller_modules::forget_unloaded
 //!  syscall, ioctl, mmap, shmat ─▶ leave a mark (evidence) ─▶ jump to the real function
 //! ```
 //!
-//! All but `mremap` are naked functions. They leave registers, stack and errno as they were, so
-//! that `vfork`, `clone` with a new stack and variadic arguments work.
+//! All but `mremap` and `dlclose` are naked functions. They leave registers, stack and errno as
+//! they were, so that `vfork`, `clone` with a new stack and variadic arguments work.
 
 pub(crate) mod evidence;
 pub(crate) mod libc_calls;
@@ -26,6 +27,7 @@ use crate::emulate;
 use crate::emulate::capability;
 use crate::process::seccomp::{self, Scope};
 use crate::recording;
+use crate::recording::caller_modules;
 use crate::recording::return_address;
 use crate::recording::ring;
 
@@ -43,6 +45,19 @@ redhook::hook! {
         -> *mut c_void => mremap_hook {
         dispatch(request(old, old_len, new_len, flags, new), Real::Mremap)
     }
+}
+
+/// Closes a library, and notes that another one may be loaded at its address.
+///
+/// # Safety
+/// As for the function of this name in libc.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
+    let answer = real::dlclose(handle, is_own);
+    if ring::is_wanted() {
+        caller_modules::forget_unloaded();
+    }
+    answer
 }
 
 /// Address that libc's `mremap` jumps to once `libc_calls` has patched it.
@@ -80,7 +95,7 @@ fn request(
 
 /// Whether `address` is that of an exported function.
 pub(crate) fn is_own(address: *const c_void) -> bool {
-    let own: [*const c_void; 7] = [
+    let own: [*const c_void; 8] = [
         mremap::mremap as *const c_void,
         naked::syscall as *const c_void,
         naked::ioctl as *const c_void,
@@ -88,6 +103,7 @@ pub(crate) fn is_own(address: *const c_void) -> bool {
         naked::mmap as *const c_void,
         naked::mmap64 as *const c_void,
         naked::shmat as *const c_void,
+        dlclose as *const c_void,
     ];
     own.contains(&address)
 }

@@ -34,6 +34,7 @@ type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 // libc's prototypes. Variadic, so that the register that counts vector arguments is set.
 type Mremap = unsafe extern "C" fn(*mut c_void, usize, usize, c_int, ...) -> *mut c_void;
 type Syscall = unsafe extern "C" fn(c_long, ...) -> c_long;
+type Dlclose = unsafe extern "C" fn(*mut c_void) -> c_int;
 type Prctl = unsafe extern "C" fn(c_int, ...) -> c_int;
 
 // Null until `resolve` has found them, and where libc has no such function.
@@ -44,6 +45,8 @@ pub(crate) static PRCTL: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut(
 pub(crate) static MMAP: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static MMAP64: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 pub(crate) static SHMAT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+/// Found at the first call, which other libraries' constructors may make before ours.
+static DLCLOSE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Finds the real functions. Called once, at load. `is_own` tells this library's exported functions
 /// from others.
@@ -137,16 +140,21 @@ fn dlopen() -> Option<Dlopen> {
 /// Address of libc's own `mremap`, even if other libraries interpose it. At load only. musl takes
 /// the name for its own.
 pub(crate) fn mremap_of_libc() -> Option<*const c_void> {
+    in_library(c"libc.so.6", c"mremap").map(<*mut c_void>::cast_const)
+}
+
+/// Finds a function of a library of libc's, if that is loaded.
+fn in_library(library: &CStr, function: &CStr) -> Option<*mut c_void> {
     let (dlopen, dlsym) = (dlopen()?, dlsym()?);
-    // SAFETY: both names are C strings; libc is loaded already and stays.
+    // SAFETY: both names are C strings; the library is loaded already and stays.
     let found = unsafe {
-        let libc = dlopen(c"libc.so.6".as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
-        if libc.is_null() {
+        let library = dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        if library.is_null() {
             return None;
         }
-        dlsym(libc, c"mremap".as_ptr())
+        dlsym(library, function.as_ptr())
     };
-    (!found.is_null()).then_some(found.cast_const())
+    (!found.is_null()).then_some(found)
 }
 
 /// Forwards calls to the kernel instead of libc's `mremap`, whose code at `entry` now leads back to
@@ -304,6 +312,33 @@ pub(crate) fn prctl(option: c_int, arguments: [usize; 4]) -> c_int {
         let real: Prctl = core::mem::transmute(real);
         real(option, second, third, fourth, fifth)
     }
+}
+
+/// Calls the real `dlclose`. Where it is not found, the library stays loaded, as POSIX permits:
+/// if libdl, which has the function before glibc 2.34, was loaded later than this library.
+pub(crate) fn dlclose(handle: *mut c_void, is_own: impl Fn(*const c_void) -> bool) -> c_int {
+    let mut real = DLCLOSE.load(Ordering::Acquire);
+    if real.is_null() {
+        real = find_dlclose(is_own);
+        DLCLOSE.store(real, Ordering::Release);
+    }
+    // SAFETY: null, which is `None`, or the function that `dlsym` found by this name.
+    let real: Option<Dlclose> = unsafe { core::mem::transmute(real) };
+    // SAFETY: the argument is the program's own.
+    real.map_or(0, |real| unsafe { real(handle) })
+}
+
+#[cold]
+fn find_dlclose(is_own: impl Fn(*const c_void) -> bool) -> *mut c_void {
+    const NAME: &CStr = c"dlclose";
+    let Some(dlsym) = dlsym() else { return core::ptr::null_mut() };
+    // SAFETY: the name is a C string.
+    let next = unsafe { dlsym(libc::RTLD_NEXT, NAME.as_ptr()) };
+    if !next.is_null() && !is_own(next) {
+        return next;
+    }
+    let libraries = [c"libc.so.6", c"libdl.so.2"];
+    libraries.into_iter().find_map(|library| in_library(library, NAME)).unwrap_or_default()
 }
 
 /// Calls the real `syscall`.

@@ -37,10 +37,15 @@ pub(crate) struct WipedOnFork {
     pub(crate) shared_chunk: AtomicU64,
     /// Return addresses whose module need not be looked up. See `recording::caller_modules`.
     pub(crate) callers_seen: [AtomicU64; CALLERS],
-    /// `[start, end)` of code found after load, in the order of the searches.
-    pub(crate) code_found: [[AtomicU64; 2]; MAX_CODE],
-    /// Searches made.
+    /// Code found after load: `[start, end)`, what tells it from other code there, and the value of
+    /// `unloads` when it was found. See `recording::caller_modules`.
+    pub(crate) code_found: [[AtomicU64; 4]; MAX_CODE],
+    /// Entries of `code_found` in use.
     pub(crate) code_count: AtomicU32,
+    /// Libraries closed while the trace was open.
+    pub(crate) unloads: AtomicU32,
+    /// Ticks since the trace was opened when one was closed last.
+    pub(crate) unloaded_at: AtomicU64,
     /// Bit n: buffer n is taken. See `recording::pieces`.
     pub(crate) buffers_taken: AtomicU32,
 }
@@ -69,8 +74,10 @@ pub(crate) static WIPED: WipedOnFork = WipedOnFork {
     pid: AtomicU32::new(0),
     shared_chunk: AtomicU64::new(0),
     callers_seen: [const { AtomicU64::new(0) }; CALLERS],
-    code_found: [const { [AtomicU64::new(0), AtomicU64::new(0)] }; MAX_CODE],
+    code_found: [const { [const { AtomicU64::new(0) }; 4] }; MAX_CODE],
     code_count: AtomicU32::new(0),
+    unloads: AtomicU32::new(0),
+    unloaded_at: AtomicU64::new(0),
     buffers_taken: AtomicU32::new(0),
 };
 
@@ -115,6 +122,8 @@ fn wipe() {
 pub(crate) fn forget_trace() {
     WIPED.code_count.store(0, Ordering::Relaxed);
     WIPED.shared_chunk.store(0, Ordering::Relaxed);
+    WIPED.unloads.store(0, Ordering::Relaxed);
+    WIPED.unloaded_at.store(0, Ordering::Relaxed);
     for word in WIPED.callers_seen.iter().chain(WIPED.code_found.as_flattened()) {
         word.store(0, Ordering::Relaxed);
     }

@@ -2,8 +2,12 @@
 //!
 //! The module is found in maps by its address: the loader's own list is behind a lock that the
 //! caller may hold. A fork's child has a trace of its own and starts with no caller known.
+//!
+//! A closed library makes room for another one at its address. Every caller is then looked up again
+//! at its next call, and a module that is new at its address is recorded with the time from which
+//! it may have been there: that of the last `dlclose`.
 
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use mremap_plan::procmap::ProcmapQuery;
 use mremap_plan::{Range, Vma, maps};
@@ -11,6 +15,7 @@ use mremap_trace::Module;
 
 use crate::process::fork_state::WIPED;
 use crate::process::seccomp;
+use crate::recording::clock;
 use crate::recording::identity;
 use crate::recording::ring;
 use crate::sys::proc_maps::{Lines, MapsFile};
@@ -36,30 +41,56 @@ pub(crate) fn ensure_recorded(caller: u64) {
 #[cold]
 #[inline(never)]
 fn record_module_of(caller: u64) {
-    if caller == 0 || identity::knows_code_at(caller) || was_found(caller) || seccomp::is_filtered()
-    {
+    if caller == 0 || identity::knows_code_at(caller) || seccomp::is_filtered() {
         return;
     }
-    let search = WIPED.code_count.fetch_add(1, Ordering::Relaxed) as usize;
-    let Some([start, end]) = WIPED.code_found.get(search) else {
-        WIPED.code_count.store(search as u32, Ordering::Relaxed);
-        return;
+    let unloads = u64::from(WIPED.unloads.load(Ordering::Relaxed));
+    let entry = match found_at(caller) {
+        Some(entry) if entry[3].load(Ordering::Relaxed) == unloads => return,
+        Some(entry) => entry,
+        None => {
+            let search = WIPED.code_count.fetch_add(1, Ordering::Relaxed) as usize;
+            let Some(entry) = WIPED.code_found.get(search) else {
+                WIPED.code_count.store(search as u32, Ordering::Relaxed);
+                return;
+            };
+            entry
+        }
     };
-    let Some(code) = find(caller) else { return };
-    start.store(code.module.start, Ordering::Relaxed);
-    end.store(code.module.end, Ordering::Relaxed);
-    if code.path.get().first() == Some(&b'/') {
+    let Some(mut code) = find(caller) else { return };
+    let module = code.module;
+    code.module.since = WIPED.unloaded_at.load(Ordering::Relaxed);
+    let found = [module.start, module.end, code.identity(), unloads];
+    let is_known = entry[2].load(Ordering::Relaxed) == found[2];
+    for (word, value) in entry.iter().zip(found) {
+        word.store(value, Ordering::Relaxed);
+    }
+    if !is_known && code.path.get().first() == Some(&b'/') {
         ring::append_module(code.module, code.path.get());
     }
 }
 
-/// Whether `address` is in a module that was found late.
-pub(super) fn was_found(address: u64) -> bool {
-    let searches = WIPED.code_count.load(Ordering::Relaxed) as usize;
-    WIPED.code_found.iter().take(searches).any(|[start, end]| {
+/// Has every caller looked up again. Called after a library was closed.
+pub(crate) fn forget_unloaded() {
+    WIPED.unloaded_at.store(clock::ticks_since_start(), Ordering::Relaxed);
+    WIPED.unloads.fetch_add(1, Ordering::Relaxed);
+    for seen in &WIPED.callers_seen {
+        seen.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Returns the entry of the code that was found late at `address`.
+fn found_at(address: u64) -> Option<&'static [AtomicU64; 4]> {
+    let count = WIPED.code_count.load(Ordering::Relaxed) as usize;
+    WIPED.code_found.iter().take(count).find(|[start, end, ..]| {
         Range { start: start.load(Ordering::Relaxed), end: end.load(Ordering::Relaxed) }
             .contains(address)
     })
+}
+
+/// Whether there is, or was, code at `address` that was found late.
+pub(super) fn was_found(address: u64) -> bool {
+    found_at(address).is_some()
 }
 
 /// An executable VMA, as a module. Its path is empty if it has none, its build id if maps do not
@@ -84,6 +115,17 @@ impl Code {
         let mut code = Self { module, path: Text::EMPTY };
         code.path.push(path);
         code
+    }
+
+    /// Returns a number that other code at the same address hardly has (FNV-1a).
+    fn identity(&self) -> u64 {
+        let Module { start, end, offset, .. } = self.module;
+        let numbers = [start, end, offset];
+        let words = numbers.iter().flat_map(|word| word.to_ne_bytes());
+        let bytes = words.chain(self.module.build_id).chain(self.path.get().iter().copied());
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
 }
 

@@ -79,6 +79,11 @@ pub(crate) fn ticks() -> u64 {
     if HAS_COUNTER.load(Ordering::Relaxed) { counter() } else { kernel_ticks() }
 }
 
+/// Ticks since the trace was opened.
+pub(crate) fn ticks_since_start() -> u64 {
+    ticks().saturating_sub(START.load(Ordering::Relaxed))
+}
+
 /// The clock at the start of a call, in ticks. Makes a reading that is due.
 #[inline]
 pub(crate) fn ticks_of_call() -> u64 {
