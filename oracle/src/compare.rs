@@ -135,7 +135,7 @@ impl Run<'_> {
             let case = named::read(&path)?;
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             if !named::can_be_laid_out(&case, self.setup.features) {
-                println!("not supported here or by {}: {name}", self.setup.source);
+                println!("not supported here or by {}: {name}", self.setup.emulator());
                 continue;
             }
             let answers = pair.run(&case)?;
@@ -143,7 +143,7 @@ impl Run<'_> {
             if !answers.agree() {
                 let before = self.differences.fetch_add(1, Ordering::Relaxed);
                 self.stopped.fetch_or(before + 1 >= self.options.differences, Ordering::Relaxed);
-                println!("\nDIFFERENCE: {name}, source {}", self.setup.source);
+                println!("\nDIFFERENCE: {name}, {}", self.setup.emulator());
                 println!("{}", picture::draw(&case, &answers));
             }
         }
@@ -200,8 +200,9 @@ impl Run<'_> {
             shrink::shrink(case, |case| pair.run(case).is_ok_and(|answers| differs(&answers)));
         let answers = pair.run(&small)?;
         println!(
-            "\nDIFFERENCE: seed {}, case {number}, source {}",
-            self.setup.seed, self.setup.source
+            "\nDIFFERENCE: seed {}, case {number}, {}",
+            self.setup.seed,
+            self.setup.emulator()
         );
         println!("{}", picture::draw(&small, &answers));
         println!(
@@ -232,8 +233,8 @@ impl Run<'_> {
             println!("not supported here: {name}");
         }
         println!(
-            "oracle: {compared} cases, source {}, sandbox {}, seed {}: {differences} differences; {:.0} cases/s",
-            self.setup.source,
+            "oracle: {compared} cases, {}, sandbox {}, seed {}: {differences} differences; {:.0} cases/s",
+            self.setup.emulator(),
             self.setup.sandbox.name(),
             self.setup.seed,
             compared as f64 / seconds

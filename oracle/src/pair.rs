@@ -39,13 +39,25 @@ struct Process {
     answers: BufReader<ChildStdout>,
 }
 
+impl Setup {
+    /// Who emulates: the tracer, or the library by a method to find VMAs.
+    pub fn emulator(&self) -> String {
+        match self.tracer {
+            Some(_) => "the tracer".to_owned(),
+            None => format!("source {}", self.source),
+        }
+    }
+}
+
 impl Process {
     fn start(setup: &Setup, is_emulated: bool) -> Result<Self> {
         let mut command = match &setup.tracer {
             Some(tracer) if is_emulated => {
                 let mut command = Command::new(tracer);
-                command.args(["run", "--reach", "all", "--mode", "emulate", "--"]);
-                command.arg(&setup.program);
+                command.args(["run", "--reach", "all", "--mode", "emulate"]);
+                // Each case runs in a child: a trace for each would fill the disk.
+                command.arg("--no-children").arg("--trace").arg(setup.scratch.join("traces"));
+                command.arg("--").arg(&setup.program);
                 command
             }
             _ => Command::new(&setup.program),

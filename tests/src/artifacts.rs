@@ -19,7 +19,7 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `mremap-oracle`,
-    /// `mremap-conformance`, `examples/` and `fixtures/`.
+    /// `mremap-conformance`, `static/mremap-conformance`, `examples/` and `fixtures/`.
     pub root: PathBuf,
 }
 
@@ -57,7 +57,23 @@ impl Artifacts {
             return Ok(given);
         }
         let packages = [&DEMO[..], &["mremap-oracle", "mremap-conformance"]].concat();
-        Self::build(&[], &packages, &["--profile=quick"], true)
+        let artifacts = Self::build(&[], &packages, &["--profile=quick"], true)?;
+        artifacts.build_static()?;
+        Ok(artifacts)
+    }
+
+    /// Builds the conformance program again, linked statically. Naming the target keeps the flag
+    /// from build scripts and procedural macros, and the dependencies apart from the others.
+    fn build_static(&self) -> Result<()> {
+        if cfg!(not(target_arch = "x86_64")) {
+            return Ok(());
+        }
+        let directory = self.root.join("static");
+        fs::create_dir_all(&directory)?;
+        let _lock = lock(&self.root.join(".lock"))?;
+        let flags = ("RUSTFLAGS".to_owned(), "-Ctarget-feature=+crt-static".into());
+        let options = ["--quiet", "--profile=quick", "--target=x86_64-unknown-linux-gnu"];
+        build_rust(&directory, &[flags], &["mremap-conformance"], &options).map(drop)
     }
 
     /// As [`Artifacts::prepare`], without the oracle and the fixtures. Parquet and the terminal's
@@ -154,6 +170,11 @@ impl Artifacts {
     /// The program that compares a kernel with Linux 6.17, linked dynamically.
     pub fn conformance(&self) -> PathBuf {
         self.root.join("mremap-conformance")
+    }
+
+    /// The same, linked statically.
+    pub fn static_conformance(&self) -> PathBuf {
+        self.root.join("static/mremap-conformance")
     }
 
     /// The example program `name`, in C or Rust.

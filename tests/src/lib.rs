@@ -7,3 +7,4 @@ pub mod preload;
 pub mod said;
 pub mod script;
 pub mod strace;
+pub mod tracer;

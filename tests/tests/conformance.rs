@@ -1,5 +1,5 @@
 //! `mremap-conformance`: a kernel with the multi-VMA move conforms; one without it conforms in
-//! everything else, and in all under the library.
+//! everything else, and in all under the library or the tracer.
 //!
 //! The cases have pages of 4 KiB and the limits of x86-64.
 #![cfg(target_arch = "x86_64")]
@@ -7,7 +7,8 @@
 use std::process::Output;
 
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, alone, kernel_is, kernel_moves_several_vmas};
+use mremap_tests::preload::{Preload, alone, is_guest, kernel_is, kernel_moves_several_vmas};
+use mremap_tests::tracer::emulated;
 
 const ARGUMENTS: [&str; 2] = ["--cases", "200"];
 
@@ -59,7 +60,31 @@ fn a_kernel_without_the_feature_differs_in_moves_of_several_vmas() {
 fn the_library_makes_every_kernel_conform() {
     let program = Artifacts::get().conformance();
     let run = Preload::new(program).args(&ARGUMENTS).setting("MODE", "emulate").output();
-    let mut differing = differing(&run);
+    assert_conforms(&run);
+}
+
+#[test]
+fn the_tracer_makes_every_kernel_conform() {
+    let artifacts = Artifacts::get();
+    let has_feature = kernel_moves_several_vmas();
+    let mut programs = vec![artifacts.static_conformance()];
+    // A guest takes half a minute for each.
+    if !is_guest() {
+        programs.push(artifacts.conformance());
+    }
+    for program in programs {
+        let untraced = alone(&program, &ARGUMENTS);
+        assert_eq!(untraced.status.success(), has_feature, "{untraced:?}");
+        let directory = tempfile::tempdir().expect("a directory");
+        let traces = directory.path().to_str().expect("a path in UTF-8");
+        let run = emulated(&["--trace", traces], &program, &ARGUMENTS).output();
+        assert_conforms(&run.expect("the analyzer runs"));
+    }
+}
+
+/// Checks that nothing differs but what the kernel cannot do at all.
+fn assert_conforms(run: &Output) {
+    let mut differing = differing(run);
     if kernel_is("5.10") {
         differing.retain(|line| !is_beyond_5_10(line));
     }

@@ -5,9 +5,12 @@
 //! The cases assume pages of 4 KiB and the limits of x86-64.
 #![cfg(target_arch = "x86_64")]
 
+use std::path::Path;
+
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, alone, kernel_is, kernel_moves_several_vmas};
 use mremap_tests::said::{SOURCES, text};
+use mremap_tests::tracer::emulated;
 
 /// Made by Linux 6.18 itself, the same on 6.17: `mremap-oracle transcript --seed 1 --cases 150`.
 const TRANSCRIPT: &str = include_str!("../transcripts/oracle.txt");
@@ -45,21 +48,41 @@ fn assert_same(who: &str, expected: &str, got: &str, can: impl Fn(&str) -> bool)
     compared
 }
 
-#[test]
-fn reproduces_the_transcript_of_a_kernel_with_the_feature() {
-    let program = Artifacts::get().oracle();
-    let kernel_can = |case: &str| !kernel_is("5.10") || !case.contains(DONTUNMAP_OF_FILES);
-    let mut expected = TRANSCRIPT.to_owned();
+fn kernel_can(case: &str) -> bool {
+    !kernel_is("5.10") || !case.contains(DONTUNMAP_OF_FILES)
+}
+
+/// The transcript, which this kernel itself must produce if it has the feature.
+fn expected(program: &Path) -> String {
     if kernel_moves_several_vmas() {
-        let native = text(&alone(&program, &ARGUMENTS).stdout);
+        let native = text(&alone(program, &ARGUMENTS).stdout);
         // 7.3 lets less memory be read from outside, so that its transcript differs: there the
         // emulation is compared with the kernel itself.
         if kernel_is("7.3") {
-            expected = native;
-        } else {
-            assert_same("native", &expected, &native, kernel_can);
+            return native;
         }
+        assert_same("native", TRANSCRIPT, &native, kernel_can);
     }
+    TRANSCRIPT.to_owned()
+}
+
+#[test]
+fn the_tracer_reproduces_the_transcript_of_a_kernel_with_the_feature() {
+    let program = Artifacts::get().oracle();
+    let expected = expected(&program);
+    let directory = tempfile::tempdir().expect("a directory");
+    let traces = directory.path().to_str().expect("a path in UTF-8");
+    let run = emulated(&["--trace", traces], &program, &ARGUMENTS).output();
+    let run = run.expect("the analyzer runs");
+    assert!(run.status.success(), "{run:?}");
+    let compared = assert_same("tracer", &expected, &text(&run.stdout), kernel_can);
+    assert!(compared > 50, "only {compared} cases");
+}
+
+#[test]
+fn reproduces_the_transcript_of_a_kernel_with_the_feature() {
+    let program = Artifacts::get().oracle();
+    let expected = expected(&program);
     for source in SOURCES {
         let run = Preload::new(&program)
             .args(&ARGUMENTS)

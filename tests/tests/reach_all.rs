@@ -9,15 +9,12 @@ use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Trace, traces_in};
 use mremap_tests::records;
 use mremap_tests::said::text;
+use mremap_tests::tracer::emulated;
 use mremap_trace::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// `mremap-analyzer run --reach all --mode emulate OPTIONS -- FIXTURE ARGUMENTS`.
 fn run(options: &[&str], fixture: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(Artifacts::get().analyzer());
-    command.args(["run", "--reach", "all", "--mode", "emulate"]).args(options).arg("--");
-    command.arg(Artifacts::get().fixture(fixture)).args(arguments).env_remove("LD_PRELOAD");
-    command
+    emulated(options, &Artifacts::get().fixture(fixture), arguments)
 }
 
 fn output(options: &[&str], fixture: &str, arguments: &[&str]) -> Output {

@@ -1,5 +1,5 @@
-//! `cargo xtask oracle`: compares the library with the running kernel, case by case. `--mutants`
-//! tests that the comparison notices a broken library.
+//! `cargo xtask oracle`: compares the library, or the tracer, with the running kernel, case by case.
+//! `--mutants` tests that the comparison notices a broken library.
 
 use fs_err as fs;
 use std::process::{Command, ExitCode};
@@ -37,6 +37,9 @@ pub struct Options {
     /// turn.
     #[arg(long, default_value = "none")]
     pub sandbox: String,
+    /// Emulate by the tracer of `run --reach all` instead of the library.
+    #[arg(long)]
+    pub tracer: bool,
     /// Pairs of processes at the same time; each pair keeps two CPUs busy.
     #[arg(long, default_value_t = 1)]
     pub jobs: usize,
@@ -47,13 +50,14 @@ pub struct Options {
 
 impl Options {
     /// The comparisons of CI: enough cases to meet every rule, then fewer cases by every method and
-    /// under every restriction.
-    pub fn for_ci() -> [Self; 3] {
+    /// under every restriction, and by the tracer.
+    pub fn for_ci() -> [Self; 4] {
         let options = |cases, source: &str, sandbox: &str| Self {
             cases,
             seed: 1,
             source: source.to_owned(),
             sandbox: sandbox.to_owned(),
+            tracer: false,
             jobs: 1,
             mutants: false,
         };
@@ -62,6 +66,7 @@ impl Options {
             options(40_000, "auto", "none"),
             options(1500, "all", "none"),
             options(1500, "auto", "all"),
+            Self { tracer: true, ..options(1500, "auto", "all") },
         ]
     }
 }
@@ -83,6 +88,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             command.args(["--cases", &options.cases.to_string()]);
             command.args(["--seed", &options.seed.to_string()]);
             command.args(["--jobs", &options.jobs.to_string()]);
+            if options.tracer {
+                command.arg("--tracer").arg(artifacts.analyzer());
+            }
             if options.cases >= EVERY_RULE {
                 command.arg("--rules");
             }
