@@ -89,10 +89,14 @@ fn run_refuses_unreachable_programs_with_the_reason() {
         assert!(said.contains(why), "{name}: {said}");
         let qemu = ["narrow", "foreign"].contains(&name);
         assert_eq!(said.contains("mremap-analyzer run qemu-"), qemu, "{name}: {said}");
-        assert_eq!(said.contains("run --reach all "), name == "static", "{name}: {said}");
+        let reached = ["static", "setuid"].contains(&name);
+        assert_eq!(said.contains("run --reach all "), reached, "{name}: {said}");
+        assert_eq!(said.contains("attach PID"), name == "setuid", "{name}: {said}");
     }
     assert!(refusal(directory.path(), 126).contains("a directory"));
     assert!(refusal(Path::new("no-such-program-anywhere"), 127).contains("not found in PATH"));
+    let own = std::process::id().to_string();
+    assert!(refusal(Path::new(&own), 127).contains(&format!("mremap-analyzer attach {own}")));
     assert!(refusal(Path::new("/no/such/program"), 127).contains("no such program"));
 }
 

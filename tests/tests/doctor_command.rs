@@ -88,7 +88,10 @@ fn says_which_programs_the_shim_can_reach() {
         let report = report(&refused);
         let reach = check(&report, "reach");
         assert!(reach["what"].as_str().expect("text").contains(why), "{reach}");
-        assert!(reach["fix"].is_string(), "{reach}");
+        let fix = reach["fix"].as_str().expect("text");
+        for hint in ["run --reach all", "attach PID"] {
+            assert_eq!(fix.contains(hint), why == "setuid", "{hint}: {reach}");
+        }
     }
 }
 

@@ -217,7 +217,7 @@ fn refuses_programs_out_of_reach_with_the_reason() {
     let bionic = programs.patched("bionic", programs.loader(), b"/system/bin/linker64\0");
     check_refused(&bionic, &["linker64", "glibc", "musl"]);
     check_refused(&programs.patched("narrow", 4, &[1]), &["32-bit"]);
-    check_refused(&programs.write("setuid", bytes, 0o4755), &["setuid", "cp"]);
+    check_refused(&programs.write("setuid", bytes, 0o4755), &["setuid", "cp", "--reach all"]);
     check_refused(&programs.write("setgid", bytes, 0o2755), &["setgid"]);
     check_refused(&programs.write("plain", bytes, 0o644), &["not executable", "chmod"]);
     check_refused(programs.directory.path(), &["directory"]);

@@ -208,7 +208,10 @@ fn describe_callers(by_symbol: &[String], by_number: &[String], inline: &[String
                 "neither the program nor its libraries import mremap: only calls from libraries loaded later \
                  (dlopen) will be seen. Those of realloc stay inside libc",
             )
-            .with_fix("to see those of realloc: mremap-analyzer run --libc patch PROGRAM"),
+            .with_fix(
+                "to see those of realloc: mremap-analyzer run --libc patch PROGRAM; in a process \
+                 that runs already: mremap-analyzer attach PID",
+            ),
         );
     } else {
         checks.push(Check::fine(

@@ -60,7 +60,20 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Obstacle> {
     executable
         .or(files.first())
         .cloned()
-        .ok_or_else(|| Obstacle::absent(Path::new(name), "not found in PATH", "give its path"))
+        .ok_or_else(|| Obstacle::absent(Path::new(name), "not found in PATH", &remedy_for(name)))
+}
+
+/// The remedy for a name that no program has. It may be a number of a process.
+fn remedy_for(name: &OsStr) -> String {
+    let is_number = name.to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+    if is_number && Path::new("/proc").join(name).is_dir() {
+        let pid = name.display();
+        return format!(
+            "it is the number of a process: to record one that runs already, \
+             mremap-analyzer attach {pid}"
+        );
+    }
+    "give its path".to_owned()
 }
 
 /// Follows scripts to the program that the kernel loads, and checks whether a preload library can
@@ -140,9 +153,15 @@ fn read_start(path: &Path) -> Result<Found, Obstacle> {
         return Ok(Found::Script(line.to_vec()));
     }
     if metadata.mode() & 0o6000 != 0 || has_capabilities(path) {
+        let remedy = format!(
+            "run a copy without them (cp drops them), or let a tracer run it without its privileges: \
+             mremap-analyzer run --reach all {}. Where it runs already, as root: \
+             mremap-analyzer attach PID",
+            path.display()
+        );
         return refuse(
             "setuid, setgid or with file capabilities: the loader ignores LD_PRELOAD for such programs",
-            "run a copy without them (cp drops them)",
+            &remedy,
         );
     }
     Elf::read(path, &start, file).map(|elf| Found::Program(Some(elf)))
