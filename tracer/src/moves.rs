@@ -136,7 +136,7 @@ impl Injector {
         ptrace::resume_to_syscall(self.thread)?;
         self.wait_for(Event::SyscallExit)?;
         self.is_at_entry = false;
-        Ok(arch::read(self.thread)?.result())
+        arch::read_result(self.thread)
     }
 
     /// Waits until the thread stops by `wanted`. Signals that cannot be blocked wait for the end.

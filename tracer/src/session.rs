@@ -12,7 +12,7 @@ use crate::moves::{self, Postponed};
 use crate::ptrace::{self, Event, Gone, Pid};
 use crate::recorder::{Context, Recorder, status_number};
 use crate::threads::{Process, State, Threads};
-use crate::{Launch, Settings, StartError, arch, capability, filter, spawn};
+use crate::{Launch, Settings, StartError, arch, capability, spawn};
 
 /// How long a move waits for a thread that sleeps where nothing interrupts it. Such a thread cannot
 /// touch memory before it has stopped.
@@ -44,6 +44,7 @@ impl Program {
     /// Starts a program; see [`crate::start`].
     pub(crate) fn start(launch: &Launch, settings: Settings) -> Result<Self, StartError> {
         let first = spawn::spawn(launch, settings.kills_on_exit)?;
+        ptrace::send_no_signals_for_stops();
         let context = Context { settings, capability: capability::of_kernel() };
         let space = AddressSpace {
             page_size: capability::page_size() as u64,
@@ -150,6 +151,9 @@ impl Program {
             };
         }
         self.early.remove(&thread);
+        if let Some(process) = self.threads.process_of(thread) {
+            process.recorder.thread_ended(thread);
+        }
         self.threads.remove(thread);
     }
 
@@ -189,13 +193,14 @@ impl Program {
 
     /// The entry of a call that the filter marks.
     fn enter_marked_call(&mut self, thread: Pid) -> Result<(), Gone> {
-        if ptrace::event_message(thread)? == u64::from(filter::USERFAULTFD) {
+        let mut call = Call::of_thread(thread)?;
+        if call.registers.call_number() != libc::SYS_mremap {
+            // The filter marks nothing else but what makes a userfaultfd.
             if let Some(process) = self.threads.process_of(thread) {
                 process.made_userfaultfd = true;
             }
             return self.resume(thread, 0);
         }
-        let mut call = Call::of_thread(thread)?;
         let request = call.registers.request();
         let Some(process) = self.threads.process_of(thread) else {
             return self.resume(thread, 0);
@@ -248,7 +253,7 @@ impl Program {
     fn leave_call(&mut self, thread: Pid) -> Result<(), Gone> {
         let in_flight = self.threads.get_mut(thread).and_then(|known| known.call.take());
         if let Some(InFlight { call, outcome }) = in_flight {
-            let result = arch::read(thread)?.result();
+            let result = arch::read_result(thread)?;
             self.finish(&call, outcome, result);
         }
         self.resume(thread, 0)

@@ -27,6 +27,11 @@ pub(crate) fn read(thread: Pid) -> Result<Registers, Gone> {
     Ok(Registers(registers))
 }
 
+/// At an exit: the result of the call.
+pub(crate) fn read_result(thread: Pid) -> Result<i64, Gone> {
+    Ok(read(thread)?.result())
+}
+
 pub(crate) fn write(thread: Pid, registers: &Registers) -> Result<(), Gone> {
     set(libc::PTRACE_SETREGSET, thread, NT_PRSTATUS, &mut registers.0.clone())
 }
@@ -76,6 +81,11 @@ impl Registers {
     /// Address behind the system call instruction.
     pub(crate) fn instruction_pointer(&self) -> u64 {
         self.0.pc
+    }
+
+    /// Number of the system call whose entry the thread is at.
+    pub(crate) fn call_number(&self) -> i64 {
+        self.0.regs[8] as i64
     }
 
     pub(crate) fn stack_pointer(&self) -> u64 {

@@ -4,4 +4,4 @@
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]
 mod registers;
 
-pub(crate) use registers::{Registers, SYSCALL_INSTRUCTION, read, skip_call, write};
+pub(crate) use registers::{Registers, SYSCALL_INSTRUCTION, read, read_result, skip_call, write};

@@ -2,7 +2,7 @@
 
 use mremap_plan::{Flags, Request};
 
-use crate::ptrace::{Gone, Pid, request_with};
+use crate::ptrace::{self, Gone, Pid, request_with};
 
 /// `syscall`
 pub(crate) const SYSCALL_INSTRUCTION: &[u8] = &[0x0f, 0x05];
@@ -16,6 +16,11 @@ pub(crate) fn read(thread: Pid) -> Result<Registers, Gone> {
     let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
     request_with(libc::PTRACE_GETREGS, thread, 0, &mut registers)?;
     Ok(Registers(registers))
+}
+
+/// At an exit: the result of the call, without the other registers.
+pub(crate) fn read_result(thread: Pid) -> Result<i64, Gone> {
+    ptrace::peek_user(thread, std::mem::offset_of!(libc::user_regs_struct, rax))
 }
 
 pub(crate) fn write(thread: Pid, registers: &Registers) -> Result<(), Gone> {

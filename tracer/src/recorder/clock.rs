@@ -9,7 +9,12 @@ pub(crate) struct Moment {
 
 /// Reads both clocks.
 pub(crate) fn now() -> Moment {
-    Moment { monotonic_ns: read(libc::CLOCK_MONOTONIC), realtime_ns: read(libc::CLOCK_REALTIME) }
+    Moment { monotonic_ns: monotonic_ns(), realtime_ns: read(libc::CLOCK_REALTIME) }
+}
+
+/// Reads `CLOCK_MONOTONIC` alone.
+pub(crate) fn monotonic_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
 }
 
 fn read(clock: libc::clockid_t) -> u64 {

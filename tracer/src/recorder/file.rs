@@ -18,11 +18,19 @@ use crate::ptrace::Pid;
 const MOST_SLOTS: usize = 40;
 
 /// The chunk that a thread fills.
-#[derive(Clone, Copy)]
 struct OpenChunk {
     position: u32,
     number: u32,
     used: u32,
+    bytes: Vec<u8>,
+}
+
+impl OpenChunk {
+    /// The bytes of a slot, if it is in this chunk.
+    fn slot(&mut self, slot: u32) -> Option<&mut [u8]> {
+        let index = slot.checked_sub(self.position * SLOTS_PER_CHUNK)? as usize;
+        self.bytes.get_mut(index * SLOT_SIZE..(index + 1) * SLOT_SIZE)
+    }
 }
 
 /// What is known of a position that has been filled.
@@ -115,9 +123,18 @@ impl TraceFile {
         }
     }
 
-    /// Writes a record again over the one at `slot`.
-    pub(super) fn rewrite(&mut self, slot: u32, record: &Record) {
-        let _ = self.file.write_all_at(&bytes_of(record), offset_of_slot(slot));
+    /// Writes a record again over the one that a thread wrote at `slot`.
+    pub(super) fn rewrite(&mut self, thread: Pid, slot: u32, record: &Record) {
+        let bytes = bytes_of(record);
+        if let Some(place) = self.open.get_mut(&thread).and_then(|chunk| chunk.slot(slot)) {
+            place.copy_from_slice(&bytes);
+        }
+        let _ = self.file.write_all_at(&bytes, offset_of_slot(slot));
+    }
+
+    /// Forgets the chunk that a thread fills.
+    pub(super) fn close_chunk(&mut self, thread: Pid) {
+        self.open.remove(&thread);
     }
 
     /// Counts a call that found no room.
@@ -127,22 +144,28 @@ impl TraceFile {
     }
 
     fn append_in_row(&mut self, thread: Pid, records: &[Record]) -> Result<u32, Lost> {
-        let room = |chunk: &OpenChunk| SLOTS_PER_CHUNK - chunk.used >= records.len() as u32;
-        let chunk = match self.open.get(&thread).copied().filter(room) {
-            Some(chunk) => chunk,
-            None => self.begin_chunk(thread)?,
-        };
+        let has_room = |chunk: &OpenChunk| SLOTS_PER_CHUNK - chunk.used >= records.len() as u32;
+        if !self.open.get(&thread).is_some_and(has_room) {
+            let chunk = self.begin_chunk(thread)?;
+            self.open.insert(thread, chunk);
+        }
+        let chunk = self.open.get_mut(&thread).ok_or(Lost)?;
         let first = chunk.position * SLOTS_PER_CHUNK + chunk.used;
-        let bytes: Vec<u8> = records.iter().flat_map(bytes_of).collect();
-        // Slots before the word that claims them: a reader sees whole records only.
-        self.file.write_all_at(&bytes, offset_of_slot(first)).map_err(|_| Lost)?;
-        let chunk = OpenChunk { used: chunk.used + records.len() as u32, ..chunk };
-        let claims = ClaimWord::new(chunk.number, chunk.used);
-        let at = offset_of_chunk(chunk.position) + layout::chunk::CLAIMS as u64;
-        self.file.write_all_at(&claims.0.to_ne_bytes(), at).map_err(|_| Lost)?;
+        for (slot, record) in (first..).zip(records) {
+            chunk.slot(slot).ok_or(Lost)?.copy_from_slice(&bytes_of(record));
+        }
+        let used = chunk.used + records.len() as u32;
+        let claims = ClaimWord::new(chunk.number, used).0.to_ne_bytes();
+        let start = layout::chunk::CLAIMS;
+        chunk.bytes[start..start + claims.len()].copy_from_slice(&claims);
+        // One write from the word that claims the slots to their end. A reader that finds them
+        // claimed and still empty takes them for torn, as the format has it.
+        let written = &chunk.bytes[start..used as usize * SLOT_SIZE];
+        let at = offset_of_chunk(chunk.position) + start as u64;
+        self.file.write_all_at(written, at).map_err(|_| Lost)?;
+        chunk.used = used;
         let calls = records.iter().filter(|record| matches!(record, Record::Call(_))).count();
         self.filled.entry(chunk.position).or_default().calls += calls as u64;
-        self.open.insert(thread, chunk);
         Ok(first)
     }
 
@@ -186,7 +209,7 @@ impl TraceFile {
             self.overwritten += former.calls;
             self.store_counter(layout::header::LOST_OVERWRITTEN, self.overwritten);
         }
-        Ok(OpenChunk { position, number, used: 1 })
+        Ok(OpenChunk { position, number, used: 1, bytes })
     }
 
     fn store_counter(&self, field: usize, value: u64) {
@@ -194,8 +217,12 @@ impl TraceFile {
     }
 }
 
-fn bytes_of(record: &Record) -> Vec<u8> {
-    record.encode().iter().flat_map(|word| word.to_ne_bytes()).collect()
+fn bytes_of(record: &Record) -> [u8; SLOT_SIZE] {
+    let mut bytes = [0; SLOT_SIZE];
+    for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(record.encode()) {
+        *place = word.to_ne_bytes();
+    }
+    bytes
 }
 
 fn offset_of_chunk(position: u32) -> u64 {

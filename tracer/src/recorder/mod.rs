@@ -17,6 +17,7 @@ use mremap_trace::{
     StackWords, Summary, Under, VmaSource,
 };
 
+pub(crate) use self::clock::monotonic_ns;
 use self::file::TraceFile;
 use crate::arch::Registers;
 use crate::call::Call;
@@ -48,7 +49,7 @@ impl Begun {
     pub(crate) fn new(request: &Request, registers: &Registers) -> Self {
         let call = mremap_trace::Call {
             outcome: Outcome::Begun,
-            ticks: clock::now().monotonic_ns,
+            ticks: monotonic_ns(),
             duration: 0,
             old: request.old,
             old_len: request.old_len,
@@ -105,7 +106,7 @@ impl Recorder {
             begun.summary.parts += 1;
             begun.summary.bytes += part.len();
         }
-        let took = clock::now().monotonic_ns.saturating_sub(started_ns);
+        let took = monotonic_ns().saturating_sub(started_ns);
         let record = Record::Part(Part {
             call: begun.summary.call,
             errno,
@@ -130,19 +131,26 @@ impl Recorder {
         self.append(call, &record);
     }
 
+    /// A thread is no more: its chunk takes no further records.
+    pub(crate) fn thread_ended(&mut self, thread: Pid) {
+        if let Some(file) = &mut self.file {
+            file.close_chunk(thread);
+        }
+    }
+
     /// The call has ended.
     pub(crate) fn finish(&mut self, context: &Context, call: &Call, outcome: Outcome, result: i64) {
         let &Call { thread, registers, mut begun } = call;
         begun.call.outcome = outcome;
         begun.call.result = result;
-        begun.call.duration = clock::now().monotonic_ns.saturating_sub(begun.call.ticks);
+        begun.call.duration = monotonic_ns().saturating_sub(begun.call.ticks);
         let depth = context.settings.trace.as_ref().map_or(0, |trace| trace.stack_depth);
         let Some(file) = self.file(context, thread) else { return };
         let record = Record::Call(begun.call);
         let slot = match begun.slot {
             Some(slot) => {
                 let _ = file.append(thread, &Record::Summary(begun.summary));
-                file.rewrite(slot, &record);
+                file.rewrite(thread, slot, &record);
                 Some(slot)
             }
             None => file.append(thread, &record).ok(),
@@ -257,7 +265,7 @@ impl Recorder {
     fn append_modules(&mut self, thread: Pid) {
         let Some(file) = &mut self.file else { return };
         // Those of the first look were there before the trace.
-        let now = clock::now().monotonic_ns;
+        let now = monotonic_ns();
         let since = if self.modules.is_empty() { 0 } else { now.saturating_sub(self.opened_ns) };
         for found in modules::of_process(thread) {
             let range = Range { start: found.module.start, end: found.module.end };
@@ -318,9 +326,4 @@ fn pid_namespace(pid: Pid) -> u64 {
 fn start_time(pid: Pid) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// Nanoseconds of `CLOCK_MONOTONIC`.
-pub(crate) fn monotonic_ns() -> u64 {
-    clock::now().monotonic_ns
 }
