@@ -10,7 +10,9 @@ use anyhow::{Context, Result, bail};
 use mremap_benches::results::Results;
 use mremap_benches::rounds::Series;
 use mremap_benches::subject::{self, Subject};
-use mremap_benches::suites::{calls, guests, instructions, moves, peers, report, startup, trace};
+use mremap_benches::suites::{
+    calls, guests, instructions, moves, peers, reach, report, startup, trace,
+};
 use mremap_benches::table::Row;
 use mremap_tests::artifacts::cargo_messages;
 
@@ -65,6 +67,8 @@ enum Suite {
     Trace,
     /// The analyzer's report over 100 million calls.
     Report,
+    /// Calls under the tracer of `run --reach all`.
+    Reach,
     /// Other tools.
     Peers,
 }
@@ -77,7 +81,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let suites = if options.suites.is_empty() { Suite::value_variants() } else { &options.suites };
-    let analyzes = [Suite::Trace, Suite::Report, Suite::Peers].iter().any(|it| suites.contains(it));
+    let of_analyzer = [Suite::Trace, Suite::Report, Suite::Reach, Suite::Peers];
+    let analyzes = of_analyzer.iter().any(|it| suites.contains(it));
     let mut subject = prepare(options.quick, analyzes)?;
     if suites.contains(&Suite::Peers) {
         match tools::get("readers") {
@@ -122,6 +127,7 @@ fn rows(suite: Suite, subject: &Subject, options: &Options) -> Result<Vec<Row>> 
         Suite::Startup => startup::rows(subject),
         Suite::Trace => trace::rows(subject),
         Suite::Report => report::rows(subject),
+        Suite::Reach => reach::rows(subject),
         Suite::Peers => {
             let (rows, missing) = peers::rows(subject);
             for line in missing {

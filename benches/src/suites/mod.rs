@@ -7,6 +7,7 @@ pub mod instructions;
 pub mod lttng;
 pub mod moves;
 pub mod peers;
+pub mod reach;
 mod readers;
 pub mod report;
 pub mod startup;
