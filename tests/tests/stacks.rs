@@ -57,3 +57,30 @@ fn check_report(arguments: &[&str]) {
     let chain = report["chains"][0]["site"].as_str().expect("a chain");
     assert!(chain.starts_with("grow_often"), "{chain}");
 }
+
+#[test]
+fn names_generated_code_by_its_perf_map() {
+    if is_guest() {
+        return;
+    }
+    let artifacts = Artifacts::get();
+    let directory = tempfile::tempdir().expect("a directory");
+    let traces = directory.path().to_str().expect("text");
+    let run = Command::new(artifacts.analyzer())
+        .args(["run", "--trace", traces, "--stack", "8", "--"])
+        .arg(artifacts.fixture("jit_stack"))
+        .arg(directory.path())
+        .output()
+        .expect("the analyzer runs");
+    assert!(run.status.success(), "{run:?}");
+    let events = Command::new(artifacts.analyzer())
+        .args(["events", "--json", "--debug-path", traces, traces])
+        .output()
+        .expect("the analyzer runs");
+    let event: serde_json::Value = serde_json::from_slice(&events.stdout).expect("one event");
+    let names = [&event["site"], &event["stack"][0], &event["stack"][1]]
+        .map(|name| name.as_str().unwrap_or_default());
+    assert!(names[0].starts_with("grow (jit_stack.c:"), "{event}");
+    assert_eq!(names[1], "py::work (work.py)", "{event}");
+    assert!(names[2].starts_with("main (jit_stack.c:"), "{event}");
+}
