@@ -1,5 +1,5 @@
-//! `cargo xtask oracle`: compares the library, or the tracer, with the running kernel, case by case.
-//! `--mutants` tests that the comparison notices a broken library.
+//! `cargo xtask oracle`: compares the library, or the tracer, with the running kernel, case by
+//! case. `--mutants` tests that the comparison notices a broken library.
 
 use fs_err as fs;
 use std::process::{Command, ExitCode};

@@ -1,5 +1,5 @@
-//! Measures system calls other than `mremap`, in turns: a tracer that stops at `mremap` alone should
-//! leave them alone. In ns of this thread's CPU time for a call.
+//! Measures system calls other than `mremap`, in turns: a tracer that stops at `mremap` alone
+//! should leave them alone. In ns of this thread's CPU time for a call.
 
 use std::fs::File;
 use std::hint::black_box;
