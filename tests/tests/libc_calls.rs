@@ -170,7 +170,7 @@ fn says_in_one_line_why_libc_was_not_patched() {
         ("threads", "other threads may be running already\n"),
         ("patched", "the code of libc's mremap is unknown\n"),
         ("breakpoint", "libc's code in memory differs from its file\n"),
-        ("no-code", "no code may be made here: Permission denied (EACCES)\n"),
+        ("no-code", "memory cannot be made executable here: Permission denied (EACCES)\n"),
     ] {
         // PR_SET_MDWE, which refuses new code, is of Linux 6.3.
         if let Some(said) = refusal(earlier) {

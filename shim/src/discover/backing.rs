@@ -110,7 +110,7 @@ fn is_zero_device(vma: &Vma) -> bool {
     })
 }
 
-fn push_hexadecimal<const ROOM: usize>(text: &mut Text<ROOM>, number: u64) {
+fn push_hexadecimal<const CAPACITY: usize>(text: &mut Text<CAPACITY>, number: u64) {
     let digits = (67 - number.leading_zeros()) / 4;
     for digit in (0..digits).rev() {
         let value = (number >> (4 * digit)) as u8 & 15;

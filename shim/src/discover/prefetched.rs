@@ -7,21 +7,26 @@ use core::mem::MaybeUninit;
 use mremap_plan::{Backing, Range, Vma};
 
 /// VMAs found in a row.
-const ROOM: usize = 32;
+const CAPACITY: usize = 32;
 
 /// VMAs in the order of their addresses.
 pub(super) struct Prefetched {
     /// The first `found` are initialized.
-    vmas: [MaybeUninit<Vma>; ROOM],
+    vmas: [MaybeUninit<Vma>; CAPACITY],
     found: usize,
     taken: usize,
     /// How many may be added.
-    most: usize,
+    limit: usize,
 }
 
 impl Prefetched {
     pub(super) const fn new() -> Self {
-        Self { vmas: [const { MaybeUninit::uninit() }; ROOM], found: 0, taken: 0, most: ROOM }
+        Self {
+            vmas: [const { MaybeUninit::uninit() }; CAPACITY],
+            found: 0,
+            taken: 0,
+            limit: CAPACITY,
+        }
     }
 
     pub(super) fn clear(&mut self) {
@@ -30,7 +35,7 @@ impl Prefetched {
 
     /// Takes one VMA at a time from now on: others change while they are moved.
     pub(super) fn limit_to_one(&mut self) {
-        self.most = 1;
+        self.limit = 1;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -38,7 +43,7 @@ impl Prefetched {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.found >= self.most
+        self.found >= self.limit
     }
 
     /// Adds a VMA, unless [`Self::is_full`].

@@ -182,11 +182,11 @@ impl Probing {
     fn length_at(&mut self, from: u64, free: u64, pages: u64) -> u64 {
         let crosses = core::mem::take(&mut self.crosses);
         let start = from + free * page_size();
-        let most = pages - free;
-        if most == 0 {
+        let max = pages - free;
+        if max == 0 {
             return 0;
         }
-        let bad = if crosses { most.max(2) } else { most + 1 };
+        let bad = if crosses { max.max(2) } else { max + 1 };
         let (guess, gap) = match self.last {
             None => (FIRST_GUESS, 0),
             Some((len, gap)) => (len, gap.unwrap_or(0)),
@@ -206,7 +206,7 @@ impl Probing {
         }
         // Where the gap recurred, so may the next one: one probe finds this VMA's end and the next
         // gap.
-        let behind = gap.min(most - guess);
+        let behind = gap.min(max - guess);
         if behind != 0
             && gap == free
             && self.is_free(start + guess * page_size(), behind) == Ok(true)

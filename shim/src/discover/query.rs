@@ -10,7 +10,7 @@ use crate::sys::proc_maps::MapsFile;
 use crate::sys::{self, Errno};
 
 /// Long enough for every name that matters. The kernel returns `ENAMETOOLONG` for a longer one.
-const NAME_ROOM: usize = 256;
+const NAME_CAPACITY: usize = 256;
 
 /// A file as the kernel numbers it, and whether it is mapped shared.
 type File = (u32, u32, u64, bool);
@@ -93,7 +93,7 @@ impl Querying {
         {
             return backing;
         }
-        let len = buffer.len().min(NAME_ROOM) as u32;
+        let len = buffer.len().min(NAME_CAPACITY) as u32;
         let mut named =
             ProcmapQuery::at_or_above(found.vma_start, buffer.as_mut_ptr().addr() as u64, len);
         let vma = match maps.query(&mut named) {

@@ -26,7 +26,7 @@ use crate::sys::probe::{self, OneVma};
 use crate::sys::{self, Errno};
 
 /// Retries in a row of a part that another thread changed between discovery and move.
-const MOST_RETRIES: u32 = 100;
+const MAX_RETRIES: u32 = 100;
 
 /// Whether a call is forwarded unchanged, with nothing to decide.
 #[inline]
@@ -126,7 +126,7 @@ fn move_under_lock(
     let exposure = exposure.end();
     // While the lock is held, nothing is stored into the trace.
     let _signals = lock.release();
-    record.store_pieces();
+    record.store_move_records();
     exposure.report();
     if record.has_lost_race() {
         report_lost_race();
@@ -194,7 +194,7 @@ fn move_each_part(
         let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
         let is_worth_a_retry = match result {
             // Another thread changed the VMA. Its target is empty now.
-            Err(Errno::EFAULT) if retries < MOST_RETRIES => {
+            Err(Errno::EFAULT) if retries < MAX_RETRIES => {
                 reservation.take(part, target);
                 true
             }
@@ -277,5 +277,5 @@ fn survey(wanted: Move, record: &mut CallRecord) {
     }
     record.found_by(source.method());
     let _signals = lock.release();
-    record.store_pieces();
+    record.store_move_records();
 }

@@ -1,47 +1,47 @@
-//! Held while parts are moved: signals are blocked in this thread, and other emulated moves of the
-//! process and its forks wait. The kernel holds its mmap lock for the whole move; this is as close
-//! as user space can come.
+//! The lock that is held while parts move: this thread's signals are blocked, and the process's
+//! other emulated moves and forks wait. The kernel holds its mmap lock for the whole move; this is
+//! as close as user space can come.
 //!
-//! No thread waits longer than 100 ms for an owner that is dead, or that a handler may have taken
-//! out of its move or fork: signals are not blocked under a seccomp filter, nor by a fork, and
-//! `SIGBUS` is not while records are stored.
+//! No thread waits longer than 100 ms for an owner that is dead, or whose signal handler may have
+//! jumped out of its move or fork. Handlers can run under a seccomp filter and during a fork, where
+//! no signals are blocked, and while records are stored, where `SIGBUS` is not.
 
 use core::sync::atomic::Ordering;
 
-use crate::process::fork_state::{self, WAITED_FOR, WIPED};
+use crate::process::fork_state::{self, FORK_STATE, WAITED_FOR};
 use crate::process::seccomp;
 use crate::process::thread;
-use crate::recording::pieces::ALL_BUT_SIGBUS;
+use crate::recording::move_records::ALL_BUT_SIGBUS;
 use crate::sys::{self, SignalSet};
 
-/// Four waits make 100 ms.
+/// Duration of one wait. [`MAX_WAITS`] of them are 100 ms.
 const WAIT_MS: i64 = 25;
-const MOST_WAITS: u32 = 4;
+const MAX_WAITS: u32 = 4;
 
 /// Whether a thread holds the lock.
 pub(crate) fn is_taken() -> bool {
-    WIPED.owner.load(Ordering::Relaxed) != 0
+    FORK_STATE.owner.load(Ordering::Relaxed) != 0
 }
 
 /// Notes that the owner has moved a part, for waiting threads.
 #[inline]
 pub(super) fn note_progress() {
-    let moved = WIPED.progress.load(Ordering::Relaxed);
-    WIPED.progress.store(moved.wrapping_add(1), Ordering::Relaxed);
+    let moved = FORK_STATE.progress.load(Ordering::Relaxed);
+    FORK_STATE.progress.store(moved.wrapping_add(1), Ordering::Relaxed);
 }
 
 /// The lock, held. Released when dropped.
 pub(crate) struct MoveLock {
     signals: Option<SignalSet>,
-    /// The owner's number. `None` when this thread holds the lock already: a fork's child that
-    /// opens its trace during a move, or a handler under a filter or during a fork.
+    /// This thread's number. `None` if it held the lock already: in a fork's child that opens its
+    /// trace during a move, or in a handler under a filter or during a fork.
     owned_by: Option<u32>,
 }
 
 impl MoveLock {
     /// Blocks signals, then waits for other moves. In the other order a handler that makes a move
-    /// would wait for the thread that it has interrupted. A filter may kill for any of it, so a
-    /// filtered thread spins.
+    /// would wait for the thread that it interrupted. A filtered thread may make neither system
+    /// call, so it spins.
     #[inline(always)]
     #[allow(clippy::inline_always)] // the marker must be in the caller's frame
     pub(crate) fn acquire() -> Self {
@@ -60,9 +60,7 @@ impl MoveLock {
         let me = own_number();
         Self { signals, owned_by: lock(me, frame).then_some(me) }
     }
-}
 
-impl MoveLock {
     /// Releases the lock. Signals stay blocked, but for `SIGBUS` where the program does not block
     /// it: records are stored next.
     pub(crate) fn release(mut self) -> BlockedSignals {
@@ -102,17 +100,17 @@ fn own_number() -> u32 {
     if seccomp::is_filtered() { thread::own_number() } else { sys::tid() }
 }
 
-/// Takes the lock for `me`. False if this thread holds it already, further up its stack: stacks
-/// grow down, so an owner's frame that is not above has been left.
+/// Takes the lock for thread `me`. Returns false if a caller further up its stack holds the lock.
+/// An owner's frame that is not further up was left by a jump.
 fn lock(me: u32, frame: u64) -> bool {
     let mut wanted = me;
     let mut patience = Patience::new();
     // Acquire pairs with the Release in `release`.
     while let Err(owner) =
-        WIPED.owner.compare_exchange(0, wanted, Ordering::Acquire, Ordering::Relaxed)
+        FORK_STATE.owner.compare_exchange(0, wanted, Ordering::Acquire, Ordering::Relaxed)
     {
         if owner & !WAITED_FOR == me {
-            if frame < WIPED.owner_frame.load(Ordering::Relaxed) {
+            if frame < FORK_STATE.owner_frame.load(Ordering::Relaxed) {
                 return false;
             }
             break;
@@ -120,16 +118,20 @@ fn lock(me: u32, frame: u64) -> bool {
         // Others may still sleep: a thread that has slept wakes the next one.
         wanted = me | WAITED_FOR;
         if patience.is_over(owner) {
-            let taken =
-                WIPED.owner.compare_exchange(owner, wanted, Ordering::Acquire, Ordering::Relaxed);
+            let taken = FORK_STATE.owner.compare_exchange(
+                owner,
+                wanted,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            );
             if taken.is_ok() {
                 break;
             }
         }
         patience.waits += u32::from(wait_for(owner));
     }
-    WIPED.owner_frame.store(frame, Ordering::Relaxed);
-    WIPED.exposed_owner.store(0, Ordering::Relaxed);
+    FORK_STATE.owner_frame.store(frame, Ordering::Relaxed);
+    FORK_STATE.exposed_owner.store(0, Ordering::Relaxed);
     // The same thread may take the lock again while another one waits: that is progress, too.
     note_progress();
     true
@@ -152,23 +154,23 @@ impl Patience {
     /// Called once before each wait.
     fn is_over(&mut self, owner: u32) -> bool {
         let owner = owner & !WAITED_FOR;
-        let progress = WIPED.progress.load(Ordering::Relaxed);
+        let progress = FORK_STATE.progress.load(Ordering::Relaxed);
         if (owner, progress) != (self.owner, self.progress) {
             *self = Self { owner, progress, waits: 0, since: ticks() };
         }
         if seccomp::is_filtered() {
             return ticks().wrapping_sub(self.since) > ticks_of_100_ms();
         }
-        self.waits >= MOST_WAITS && !is_in_its_move(owner)
+        self.waits >= MAX_WAITS && !will_release(owner)
     }
 }
 
-/// Whether an owner will release the lock, however long the scheduler or a large part delays it: it
-/// is alive, and no handler can have taken it out of its move. A filtered owner has its signals
-/// open.
-fn is_in_its_move(owner: u32) -> bool {
+/// Whether an owner is sure to release the lock, however long the scheduler or a large part delays
+/// it: it is alive, and no handler can have jumped out of its move. A filtered owner is not: its
+/// signals are not blocked.
+fn will_release(owner: u32) -> bool {
     owner & thread::NOT_A_TID == 0
-        && WIPED.exposed_owner.load(Ordering::Relaxed) != owner
+        && FORK_STATE.exposed_owner.load(Ordering::Relaxed) != owner
         && sys::thread_is_alive(owner)
 }
 
@@ -181,14 +183,14 @@ fn wait_for(owner: u32) -> bool {
     }
     let marked = owner | WAITED_FOR;
     if owner != marked
-        && WIPED
+        && FORK_STATE
             .owner
             .compare_exchange(owner, marked, Ordering::Relaxed, Ordering::Relaxed)
             .is_err()
     {
         return false;
     }
-    sys::futex_wait(&WIPED.owner, marked, WAIT_MS)
+    sys::futex_wait(&FORK_STATE.owner, marked, WAIT_MS)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -197,7 +199,7 @@ fn ticks() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// At least: the counter runs at 1 to 5 GHz.
+/// 20 to 100 ms, since the counter runs at 1 to 5 GHz.
 #[cfg(target_arch = "x86_64")]
 fn ticks_of_100_ms() -> u64 {
     100_000_000
@@ -223,10 +225,11 @@ fn ticks_of_100_ms() -> u64 {
 fn release(me: u32) {
     for held in [me, me | WAITED_FOR] {
         // Release pairs with the Acquire in `lock`.
-        let released = WIPED.owner.compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed);
+        let released =
+            FORK_STATE.owner.compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed);
         if released.is_ok() {
             if held & WAITED_FOR != 0 && !seccomp::is_filtered() {
-                sys::futex_wake_one(&WIPED.owner);
+                sys::futex_wake_one(&FORK_STATE.owner);
             }
             return;
         }
@@ -236,7 +239,7 @@ fn release(me: u32) {
 /// Takes the lock before a fork, so that the child finds every move done or not begun, and no
 /// descriptor of ours. A handler that interrupts the fork may move memory.
 pub(crate) unsafe extern "C" fn before_fork() {
-    // A handler that moved memory before the frame is stored would release the lock.
+    // Until the frame is stored, a handler that moves memory would release the lock.
     let _signals = BlockedSignals(if seccomp::is_filtered() {
         None
     } else {
@@ -244,20 +247,20 @@ pub(crate) unsafe extern "C" fn before_fork() {
     });
     let me = own_number();
     if lock(me, u64::MAX) {
-        WIPED.exposed_owner.store(me, Ordering::Relaxed);
+        FORK_STATE.exposed_owner.store(me, Ordering::Relaxed);
     }
 }
 
 /// Releases the lock, unless another thread has taken it over.
 pub(crate) unsafe extern "C" fn after_fork_in_parent() {
     let me = own_number();
-    let _ = WIPED.exposed_owner.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
+    let _ = FORK_STATE.exposed_owner.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
     release(me);
 }
 
 /// The child has one thread, which moves nothing yet. Most kernels have wiped the lock already.
 pub(crate) unsafe extern "C" fn after_fork_in_child() {
-    WIPED.exposed_owner.store(0, Ordering::Relaxed);
-    WIPED.owner.store(0, Ordering::Relaxed);
+    FORK_STATE.exposed_owner.store(0, Ordering::Relaxed);
+    FORK_STATE.owner.store(0, Ordering::Relaxed);
     fork_state::begin_child();
 }

@@ -1,7 +1,7 @@
-//! The hooks that are left by a jump, for 64-bit Arm. The module above says what they look for.
+//! The hooks that jump to the real function, for 64-bit Arm. [`super`] says what each checks.
 //!
-//! They are entered with arguments in x0 to x7, and change nothing but x8, x16, x17 and the flags,
-//! none of which a C function has to preserve.
+//! Their arguments are in x0 to x7. They change only x8, x16, x17 and the flags, which a C function
+//! need not preserve.
 
 use core::arch::naked_asm;
 

@@ -1,7 +1,7 @@
-//! The hooks that are left by a jump, for x86-64. The module above says what they look for.
+//! The hooks that jump to the real function, for x86-64. [`super`] says what each checks.
 //!
-//! They are entered with arguments in rdi, rsi, rdx, rcx, r8, r9 and on the stack, and change
-//! nothing but r11, rax and the flags, none of which a C function has to preserve.
+//! Their arguments are in rdi, rsi, rdx, rcx, r8, r9 and on the stack. They change only r11, rax
+//! and the flags, which a C function need not preserve.
 
 use core::arch::naked_asm;
 

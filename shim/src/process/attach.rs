@@ -72,7 +72,7 @@ fn answer(order: &mut Order, is_done: bool, why: &Message) {
     order.message = why.bytes;
 }
 
-/// Does what [`mremap_shim_attach`] says. `None` when it cannot; then `why` says the reason.
+/// Implements [`mremap_shim_attach`]. On failure returns `None`, with the reason in `why`.
 ///
 /// # Safety
 /// The settings of the order are those that it promises.

@@ -107,7 +107,7 @@ impl Subscriber for Diagnostics {
 
 /// Appends the meaning of an errno that a file operation returns, as in "No space left on device
 /// (ENOSPC)".
-pub(crate) fn push_errno<const ROOM: usize>(line: &mut Text<ROOM>, errno: i32) {
+pub(crate) fn push_errno<const CAPACITY: usize>(line: &mut Text<CAPACITY>, errno: i32) {
     let meaning: &[u8] = match errno {
         libc::EPERM => b"Operation not permitted (EPERM)",
         libc::ENOENT => b"No such file or directory (ENOENT)",

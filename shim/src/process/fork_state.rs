@@ -1,7 +1,7 @@
 //! State that a child of `fork` must not inherit. The kernel zeroes these pages in the child
-//! (`MADV_WIPEONFORK`, Linux 4.14), so that it knows without a system call that it is a child, even
-//! if other threads of the parent were in the middle of a change. Where the kernel cannot, libc's
-//! `fork` handlers zero them: then a child of a raw `clone` without `CLONE_VM` shares its parent's
+//! (`MADV_WIPEONFORK`, Linux 4.14): the child knows without a system call that it is one, and
+//! finds no change half done by another thread of its parent. Where the kernel cannot, libc's
+//! `fork` handlers zero them; then a child of a raw `clone` without `CLONE_VM` shares its parent's
 //! trace.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -10,13 +10,13 @@ use crate::process::seccomp;
 use crate::sys;
 use crate::sys::cell::{LARGEST_PAGE, PageStart};
 
-/// Slots for return addresses that are known, indexed by their bits.
+/// Slots for known return addresses, indexed by bits of the address.
 const CALLERS: usize = 512;
-/// Most searches for code that was loaded later: a program may generate code without end.
+/// Limit on searches for code that was loaded later: a program may generate code without end.
 const MAX_CODE: usize = 64;
 
 #[repr(C)]
-pub(crate) struct WipedOnFork {
+pub(crate) struct ForkState {
     page: PageStart,
     /// The thread that holds the move lock, and [`WAITED_FOR`]; 0 for none. See
     /// `emulate::move_lock`.
@@ -46,24 +46,24 @@ pub(crate) struct WipedOnFork {
     pub(crate) unloads: AtomicU32,
     /// Ticks since the trace was opened when one was closed last.
     pub(crate) unloaded_at: AtomicU64,
-    /// Bit n: buffer n is taken. See `recording::pieces`.
+    /// Bit n: buffer n is taken. See `recording::move_records`.
     pub(crate) buffers_taken: AtomicU32,
 }
 
 /// Bit of the owner's word: threads sleep until it changes.
 pub(crate) const WAITED_FOR: u32 = 1 << 31;
 
-impl WipedOnFork {
+impl ForkState {
     /// The thread that holds the move lock; 0 for none.
-    pub(crate) fn owner(&self) -> u32 {
+    pub(crate) fn lock_owner(&self) -> u32 {
         self.owner.load(Ordering::Relaxed) & !WAITED_FOR
     }
 }
 
 // The wiped pages hold nothing else.
-const _: () = assert!(size_of::<WipedOnFork>().is_multiple_of(LARGEST_PAGE));
+const _: () = assert!(size_of::<ForkState>().is_multiple_of(LARGEST_PAGE));
 
-pub(crate) static WIPED: WipedOnFork = WipedOnFork {
+pub(crate) static FORK_STATE: ForkState = ForkState {
     page: PageStart,
     owner: AtomicU32::new(0),
     progress: AtomicU32::new(0),
@@ -83,13 +83,13 @@ pub(crate) static WIPED: WipedOnFork = WipedOnFork {
 
 static IS_ADVISED: AtomicBool = AtomicBool::new(false);
 
-/// Has the kernel wipe [`WIPED`] on fork. Returns false if it cannot.
+/// Asks the kernel to zero [`FORK_STATE`] in children. Returns false if it cannot.
 pub(crate) fn advise() -> bool {
     if IS_ADVISED.load(Ordering::Relaxed) {
         return true;
     }
-    let start = (&raw const WIPED).addr();
-    let advised = sys::madvise(start, size_of::<WipedOnFork>(), libc::MADV_WIPEONFORK).is_ok();
+    let start = (&raw const FORK_STATE).addr();
+    let advised = sys::madvise(start, size_of::<ForkState>(), libc::MADV_WIPEONFORK).is_ok();
     IS_ADVISED.store(advised, Ordering::Relaxed);
     advised
 }
@@ -97,7 +97,7 @@ pub(crate) fn advise() -> bool {
 /// Sets this process up. At load.
 pub(crate) fn begin() {
     advise();
-    WIPED.pid.store(sys::pid(), Ordering::Relaxed);
+    FORK_STATE.pid.store(sys::pid(), Ordering::Relaxed);
 }
 
 /// Sets a child of libc's `fork` up, on its only thread.
@@ -106,12 +106,12 @@ pub(crate) fn begin_child() {
         wipe();
     }
     if !seccomp::is_filtered() {
-        WIPED.pid.store(sys::pid(), Ordering::Relaxed);
+        FORK_STATE.pid.store(sys::pid(), Ordering::Relaxed);
     }
 }
 
 fn wipe() {
-    let WipedOnFork { trace_epoch, opening, pid, buffers_taken, .. } = &WIPED;
+    let ForkState { trace_epoch, opening, pid, buffers_taken, .. } = &FORK_STATE;
     for word in [trace_epoch, opening, pid, buffers_taken] {
         word.store(0, Ordering::Relaxed);
     }
@@ -120,17 +120,17 @@ fn wipe() {
 
 /// Forgets what the last trace has recorded, before another one is opened.
 pub(crate) fn forget_trace() {
-    WIPED.code_count.store(0, Ordering::Relaxed);
-    WIPED.shared_chunk.store(0, Ordering::Relaxed);
-    WIPED.unloads.store(0, Ordering::Relaxed);
-    WIPED.unloaded_at.store(0, Ordering::Relaxed);
-    for word in WIPED.callers_seen.iter().chain(WIPED.code_found.as_flattened()) {
+    FORK_STATE.code_count.store(0, Ordering::Relaxed);
+    FORK_STATE.shared_chunk.store(0, Ordering::Relaxed);
+    FORK_STATE.unloads.store(0, Ordering::Relaxed);
+    FORK_STATE.unloaded_at.store(0, Ordering::Relaxed);
+    for word in FORK_STATE.callers_seen.iter().chain(FORK_STATE.code_found.as_flattened()) {
         word.store(0, Ordering::Relaxed);
     }
 }
 
 /// The process that this memory belongs to.
-pub(crate) struct Owner {
+pub(crate) struct MemoryOwner {
     pub(crate) pid: u32,
     /// Unknown to a `vfork` child, which runs in its parent's memory.
     pub(crate) parent_pid: Option<u32>,
@@ -138,14 +138,14 @@ pub(crate) struct Owner {
 
 /// Finds the process that this memory belongs to: the calling one, or the parent of a `vfork`
 /// child.
-pub(crate) fn owner() -> Owner {
+pub(crate) fn memory_owner() -> MemoryOwner {
     let (pid, parent) = (sys::pid(), sys::parent_pid());
-    let owner = match WIPED.pid.load(Ordering::Relaxed) {
+    let owner = match FORK_STATE.pid.load(Ordering::Relaxed) {
         // Forked without libc.
         0 if sys::share_memory(pid, parent) => parent,
         0 => pid,
         known => known,
     };
-    WIPED.pid.store(owner, Ordering::Relaxed);
-    Owner { pid: owner, parent_pid: (owner == pid).then_some(parent) }
+    FORK_STATE.pid.store(owner, Ordering::Relaxed);
+    MemoryOwner { pid: owner, parent_pid: (owner == pid).then_some(parent) }
 }

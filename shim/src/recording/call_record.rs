@@ -4,7 +4,7 @@
 use mremap_plan::{Range, Request, Vma};
 use mremap_trace::{Call, FoundBy, Gap, Outcome, Part, Record, Summary, Under};
 
-use super::pieces::Pieces;
+use super::move_records::MoveRecords;
 use super::return_address::Caller;
 use super::ring::{self, Claim};
 use super::{caller_modules, clock, store};
@@ -17,7 +17,7 @@ pub(crate) struct CallRecord {
     caller: Caller,
     claim: Option<Claim>,
     /// Holds the records of parts and gaps while the move lock is held.
-    pieces: Option<Pieces>,
+    move_records: Option<MoveRecords>,
     has_lost_race: bool,
     summary: Summary,
 }
@@ -45,7 +45,7 @@ impl CallRecord {
             call,
             caller,
             claim: None,
-            pieces: None,
+            move_records: None,
             has_lost_race: false,
             summary: Summary::default(),
         }
@@ -77,7 +77,7 @@ impl CallRecord {
     }
 
     /// Claims the call's slot. The parts and gaps that follow refer to it, and are kept until
-    /// [`Self::store_pieces`].
+    /// [`Self::store_move_records`].
     pub(crate) fn survey_begins(&mut self) {
         if !self.is_kept() || !ring::is_intact() {
             return;
@@ -86,13 +86,13 @@ impl CallRecord {
             self.claim = ring::claim(1).ok();
             self.summary.call = self.claim.as_ref().map_or(0, Claim::number);
         }
-        self.pieces = self.claim.is_some().then(Pieces::new);
+        self.move_records = self.claim.is_some().then(MoveRecords::new);
     }
 
     /// Stores the parts and gaps. Called once the move lock is released.
-    pub(crate) fn store_pieces(&mut self) {
-        if let Some(mut pieces) = self.pieces.take() {
-            pieces.store();
+    pub(crate) fn store_move_records(&mut self) {
+        if let Some(mut move_records) = self.move_records.take() {
+            move_records.store();
         }
     }
 
@@ -123,15 +123,15 @@ impl CallRecord {
             self.summary.parts += 1;
             self.summary.bytes += part.len();
         }
-        if self.pieces.is_some() {
+        if self.move_records.is_some() {
             self.append_part(part, vma, started, result.err().map_or(0, |errno| errno.0 as u32));
         }
     }
 
     /// Appends a part or a gap once the move lock is released.
     fn append(&mut self, record: &Record) {
-        if let Some(pieces) = &mut self.pieces {
-            pieces.push(record);
+        if let Some(move_records) = &mut self.move_records {
+            move_records.push(record);
         }
     }
 
@@ -161,7 +161,7 @@ impl CallRecord {
     #[inline]
     pub(crate) fn gap(&mut self, gap: Range, target: u64) {
         self.summary.gaps += 1;
-        if self.pieces.is_some() {
+        if self.move_records.is_some() {
             self.append_gap(gap, target);
         }
     }

@@ -13,7 +13,7 @@ use mremap_plan::procmap::ProcmapQuery;
 use mremap_plan::{Range, Vma, maps};
 use mremap_trace::Module;
 
-use crate::process::fork_state::WIPED;
+use crate::process::fork_state::FORK_STATE;
 use crate::process::seccomp;
 use crate::recording::clock;
 use crate::recording::identity;
@@ -24,13 +24,13 @@ use crate::sys::vfork::with_own_descriptors;
 use crate::sys::{self, Errno};
 
 /// A longer path is cut.
-const PATH_ROOM: usize = 256;
+const PATH_CAPACITY: usize = 256;
 
 /// Makes sure that the caller's module is in the trace. One comparison for a call site seen before.
 #[inline]
 pub(crate) fn ensure_recorded(caller: u64) {
-    let slot = (caller ^ caller >> 9) as usize % WIPED.callers_seen.len();
-    if let Some(seen) = WIPED.callers_seen.get(slot)
+    let slot = (caller ^ caller >> 9) as usize % FORK_STATE.callers_seen.len();
+    if let Some(seen) = FORK_STATE.callers_seen.get(slot)
         && seen.load(Ordering::Relaxed) != caller
     {
         record_module_of(caller);
@@ -44,14 +44,14 @@ fn record_module_of(caller: u64) {
     if caller == 0 || identity::knows_code_at(caller) || seccomp::is_filtered() {
         return;
     }
-    let unloads = u64::from(WIPED.unloads.load(Ordering::Relaxed));
+    let unloads = u64::from(FORK_STATE.unloads.load(Ordering::Relaxed));
     let entry = match found_at(caller) {
         Some(entry) if entry[3].load(Ordering::Relaxed) == unloads => return,
         Some(entry) => entry,
         None => {
-            let search = WIPED.code_count.fetch_add(1, Ordering::Relaxed) as usize;
-            let Some(entry) = WIPED.code_found.get(search) else {
-                WIPED.code_count.store(search as u32, Ordering::Relaxed);
+            let search = FORK_STATE.code_count.fetch_add(1, Ordering::Relaxed) as usize;
+            let Some(entry) = FORK_STATE.code_found.get(search) else {
+                FORK_STATE.code_count.store(search as u32, Ordering::Relaxed);
                 return;
             };
             entry
@@ -59,7 +59,7 @@ fn record_module_of(caller: u64) {
     };
     let Some(mut code) = find(caller) else { return };
     let module = code.module;
-    code.module.since = WIPED.unloaded_at.load(Ordering::Relaxed);
+    code.module.since = FORK_STATE.unloaded_at.load(Ordering::Relaxed);
     let found = [module.start, module.end, code.identity(), unloads];
     let is_known = entry[2].load(Ordering::Relaxed) == found[2];
     for (word, value) in entry.iter().zip(found) {
@@ -72,17 +72,17 @@ fn record_module_of(caller: u64) {
 
 /// Has every caller looked up again. Called after a library was closed.
 pub(crate) fn forget_unloaded() {
-    WIPED.unloaded_at.store(clock::ticks_since_start(), Ordering::Relaxed);
-    WIPED.unloads.fetch_add(1, Ordering::Relaxed);
-    for seen in &WIPED.callers_seen {
+    FORK_STATE.unloaded_at.store(clock::ticks_since_start(), Ordering::Relaxed);
+    FORK_STATE.unloads.fetch_add(1, Ordering::Relaxed);
+    for seen in &FORK_STATE.callers_seen {
         seen.store(0, Ordering::Relaxed);
     }
 }
 
 /// Returns the entry of the code that was found late at `address`.
 fn found_at(address: u64) -> Option<&'static [AtomicU64; 4]> {
-    let count = WIPED.code_count.load(Ordering::Relaxed) as usize;
-    WIPED.code_found.iter().take(count).find(|[start, end, ..]| {
+    let count = FORK_STATE.code_count.load(Ordering::Relaxed) as usize;
+    FORK_STATE.code_found.iter().take(count).find(|[start, end, ..]| {
         Range { start: start.load(Ordering::Relaxed), end: end.load(Ordering::Relaxed) }
             .contains(address)
     })
@@ -97,7 +97,7 @@ pub(super) fn was_found(address: u64) -> bool {
 /// show it.
 struct Code {
     module: Module,
-    path: Text<PATH_ROOM>,
+    path: Text<PATH_CAPACITY>,
 }
 
 impl Code {
@@ -141,10 +141,10 @@ fn find(address: u64) -> Option<Code> {
 }
 
 fn query(file: &mut MapsFile, address: u64) -> Option<Code> {
-    let mut path = [0; PATH_ROOM];
+    let mut path = [0; PATH_CAPACITY];
     let mut build_id = [0; 20];
     let mut query =
-        ProcmapQuery::at_or_above(address, path.as_mut_ptr().addr() as u64, PATH_ROOM as u32);
+        ProcmapQuery::at_or_above(address, path.as_mut_ptr().addr() as u64, PATH_CAPACITY as u32);
     query.build_id_addr = build_id.as_mut_ptr().addr() as u64;
     query.build_id_size = build_id.len() as u32;
     match file.query(&mut query) {

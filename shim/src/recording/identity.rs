@@ -11,8 +11,8 @@ use crate::sys::cell::SyncCell;
 use crate::sys::text::Text;
 use crate::sys::{self, OpenFile};
 
-const MOST_MODULES: usize = 256;
-const PATH_ROOM: usize = 256;
+const MAX_MODULES: usize = 256;
+const PATH_CAPACITY: usize = 256;
 
 #[derive(Clone, Copy)]
 struct LoadedModule {
@@ -21,7 +21,7 @@ struct LoadedModule {
     offset: u64,
     build_id: [u8; 20],
     build_id_len: u8,
-    path: Text<PATH_ROOM>,
+    path: Text<PATH_CAPACITY>,
 }
 
 struct Identity {
@@ -31,7 +31,7 @@ struct Identity {
     kernel: Text<65>,
     host: Text<65>,
     boot_id: [u8; 16],
-    modules: [LoadedModule; MOST_MODULES],
+    modules: [LoadedModule; MAX_MODULES],
     module_count: usize,
     /// From the lowest library to the end of the highest; zeros for none. The executable, the first
     /// module, is elsewhere.
@@ -54,7 +54,7 @@ static IDENTITY: SyncCell<Identity> = SyncCell::new(Identity {
         build_id: [0; 20],
         build_id_len: 0,
         path: Text::EMPTY,
-    }; MOST_MODULES],
+    }; MAX_MODULES],
     module_count: 0,
     libraries: [0; 2],
 });

@@ -16,7 +16,7 @@ mod call_record;
 pub(crate) mod caller_modules;
 pub(crate) mod clock;
 pub(crate) mod identity;
-pub(crate) mod pieces;
+pub(crate) mod move_records;
 pub(crate) mod return_address;
 pub(crate) mod ring;
 mod same_process;

@@ -13,8 +13,8 @@ use crate::sys;
 static TEXT_START: AtomicUsize = AtomicUsize::new(0);
 static TEXT_END: AtomicUsize = AtomicUsize::new(0);
 
-/// Most frames of this library between its entry and [`find`].
-const MOST_FRAMES: usize = 6;
+/// Limit on frames of this library between its entry and [`find`].
+const MAX_FRAMES: usize = 6;
 /// Largest frame of this library, bytes.
 const LARGEST_FRAME: usize = 1024;
 /// Largest frame of the program that a walk steps over, bytes.
@@ -72,7 +72,7 @@ pub(crate) fn find() -> Caller {
 #[cold]
 #[inline(never)]
 fn find_above(mut below: usize, mut frame: usize) -> Caller {
-    for _ in 0..MOST_FRAMES {
+    for _ in 0..MAX_FRAMES {
         let Some([above, address]) = read_link(below, frame) else {
             break;
         };
@@ -127,10 +127,10 @@ impl Caller {
 
     /// Calls `take` with the words of the stack above the call, in the order of addresses, until it
     /// returns false, memory cannot be read, or `most` words were taken.
-    pub(crate) fn words_up(&self, most: usize, mut take: impl FnMut(usize) -> bool) {
+    pub(crate) fn words_up(&self, max: usize, mut take: impl FnMut(usize) -> bool) {
         let mut stack = StackWindow::of(self.frame);
         let first = self.frame + size_of::<[usize; 2]>();
-        for index in 0..most {
+        for index in 0..max {
             match stack.link_at(first + index * size_of::<usize>()) {
                 Some([word, _]) if take(word) => {}
                 _ => return,

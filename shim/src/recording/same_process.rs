@@ -1,5 +1,5 @@
 //! What distinguishes a process from others that have or had its id: its pid namespace, and when it
-//! started. Found by its id, since a trace may be opened by a helper process: see `sys::vfork`.
+//! started. Both are looked up by id, because a helper process may open the trace (`sys::vfork`).
 
 use core::ffi::CStr;
 

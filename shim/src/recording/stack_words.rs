@@ -1,9 +1,9 @@
-//! Records the words of a stack from which the analyzer finds frames by unwind tables.
+//! Records words of the stack, from which the analyzer unwinds it.
 //!
-//! glibc and most programs have no frame pointers. Their unwind tables are not read here: a
-//! `dlclose` in another thread may unmap a table at any time. All that the tables' rules read are
-//! return addresses and saved frame pointers, so only words that point into code or into the stack
-//! are recorded, about a tenth.
+//! glibc and most programs have no frame pointers. Unwind tables cannot be read here: a `dlclose`
+//! in another thread may unmap one at any time. Unwinding needs only return addresses and saved
+//! frame pointers, so only words that point into code or into the stack are recorded: about a
+//! tenth.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,7 +15,7 @@ use crate::recording::{caller_modules, identity, ring};
 
 /// Words of the stack that are examined for each frame wanted.
 const WORDS_PER_FRAME: usize = 64;
-/// Frames that may be missed because a word only looks like a return address.
+/// Code addresses recorded for each frame wanted: not every one is a return address.
 const CODE_WORDS_PER_FRAME: usize = 4;
 
 /// Appends words of the stack above a call's frame.
@@ -23,18 +23,17 @@ const CODE_WORDS_PER_FRAME: usize = 4;
 pub(super) fn append(call: u32, caller: &Caller) {
     let Some([sp, fp]) = caller.registers() else { return };
     let depth = usize::from(config::stack_depth());
-    let mut list = List { record: StackWords { call, ..StackWords::default() } };
-    list.push(0, sp as u64);
-    list.push(0, fp as u64);
-    let most = depth * WORDS_PER_FRAME;
-    let end = end_of(sp, most);
+    let mut packer = Packer { record: StackWords { call, ..StackWords::default() } };
+    packer.push(0, sp as u64);
+    packer.push(0, fp as u64);
+    let end = end_of_search(sp, depth * WORDS_PER_FRAME);
     let (mut distance, mut code_words, mut follows_frame_pointer) = (0, 0, false);
     caller.words_up((end - sp) / size_of::<usize>(), |word| {
         let is_in_stack = (sp..end).contains(&word);
         let is_code = !is_in_stack && is_code(word as u64);
         // The word above a saved frame pointer is a return address, even to code of a JIT compiler.
         if is_in_stack || is_code || follows_frame_pointer && word != 0 {
-            list.push(distance, word as u64);
+            packer.push(distance, word as u64);
             distance = 0;
         }
         code_words += usize::from(is_code);
@@ -42,7 +41,7 @@ pub(super) fn append(call: u32, caller: &Caller) {
         distance += 1;
         code_words < depth * CODE_WORDS_PER_FRAME
     });
-    list.flush();
+    packer.flush();
 }
 
 /// Where the main thread's frames end: its environment is above them.
@@ -53,9 +52,9 @@ pub(crate) fn set_environment(address: usize) {
     ENVIRONMENT.store(address, Ordering::Relaxed);
 }
 
-/// Where to stop looking, at most `most` words above `sp`.
-fn end_of(sp: usize, most: usize) -> usize {
-    let end = sp + most * size_of::<usize>();
+/// Returns the end of the words to examine: `max_words` above `sp`, or the environment.
+fn end_of_search(sp: usize, max_words: usize) -> usize {
+    let end = sp + max_words * size_of::<usize>();
     let environment = ENVIRONMENT.load(Ordering::Relaxed);
     if (sp..end).contains(&environment) { environment } else { end }
 }
@@ -65,12 +64,12 @@ fn is_code(address: u64) -> bool {
     address > 1 << 16 && (identity::knows_code_at(address) || caller_modules::was_found(address))
 }
 
-/// Entries that are being packed into records.
-struct List {
+/// Packs entries into records.
+struct Packer {
     record: StackWords,
 }
 
-impl List {
+impl Packer {
     fn push(&mut self, mut distance: usize, value: u64) {
         while distance > usize::from(StackWords::LONGEST) {
             self.push_entry(StackWords::entry(StackWords::LONGEST, 0));
@@ -80,8 +79,8 @@ impl List {
     }
 
     fn push_entry(&mut self, entry: u64) {
-        if let Some(place) = self.record.entries.get_mut(usize::from(self.record.count)) {
-            *place = entry;
+        if let Some(free) = self.record.entries.get_mut(usize::from(self.record.count)) {
+            *free = entry;
             self.record.count += 1;
         }
         if usize::from(self.record.count) == FRAMES_PER_RECORD {

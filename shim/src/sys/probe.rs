@@ -68,8 +68,8 @@ fn grow(start: u64, len: u64) -> Errno {
 }
 
 fn grow_to(start: u64, len: u64, new_len: u64) -> Errno {
-    // A filter may admit no move without this flag. Else it would only make 6.17 and later look for
-    // a hole that large.
+    // A filter may admit no call without this flag, which makes 6.17 and later search for a hole of
+    // this size.
     let flags = if seccomp::is_filtered() { Flags::MAYMOVE } else { Flags(0) };
     let request = Request { old: start, old_len: len, new_len, flags, new: 0 };
     sys::mremap(&request).err().unwrap_or(Errno(0))
@@ -87,8 +87,8 @@ pub(crate) fn is_one_vma(start: u64, len: u64) -> OneVma {
     }
 }
 
-/// Whether a huge page of hugetlbfs is mapped at `start`, which is aligned to it: an address within
-/// one is `EINVAL`.
+/// Whether a huge page of hugetlbfs is mapped at `start`, its first address: an address inside one
+/// is `EINVAL`.
 pub(crate) fn is_huge(start: u64) -> bool {
     grow(start + page_size(), page_size()) == Errno::EINVAL
 }
@@ -114,8 +114,8 @@ pub(crate) fn is_free(start: u64, len: u64) -> sys::Result<bool> {
     }
 }
 
-/// The same in a filtered thread. A long range is mapped for an instant; the kernel takes its
-/// address as a hint, but not within 256 pages below a stack. There, and in a short range, each
+/// As [`is_free`], in a filtered thread. A long range is mapped for an instant. The kernel takes
+/// its address as a hint, but not within 256 pages below a stack: there, and in a short range, each
 /// page is probed, and memory whose growth is always `EFAULT` counts as free.
 #[cold]
 #[inline(never)]
@@ -131,8 +131,8 @@ fn is_free_by_mapping(start: u64, len: u64) -> bool {
             .all(|index| grow(start + far + index * page, page) == Errno::EFAULT)
 }
 
-/// The same below `mmap_min_addr`, where `mmap` is refused before it looks at the range. There are
-/// few such pages.
+/// As [`is_free`], below `mmap_min_addr`, where `mmap` fails before it looks at the range. There
+/// are few such pages.
 #[cold]
 #[inline(never)]
 fn is_free_by_pages(mut start: u64, mut len: u64) -> sys::Result<bool> {

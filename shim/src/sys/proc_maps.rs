@@ -93,22 +93,22 @@ impl MapsFile {
 }
 
 /// Bytes that one read takes.
-const READ_ROOM: usize = 768;
+const READ_CAPACITY: usize = 768;
 /// The columns of a line take 73 bytes. The rest is for the beginning of a path, which is all that
 /// matters.
-const LINE_ROOM: usize = 320;
+const LINE_CAPACITY: usize = 320;
 
 /// The lines of a maps file, from its start.
 pub(crate) struct Lines {
-    read: [u8; READ_ROOM],
+    read: [u8; READ_CAPACITY],
     filled: usize,
     taken: usize,
-    line: [u8; LINE_ROOM],
+    line: [u8; LINE_CAPACITY],
 }
 
 impl Lines {
     pub(crate) const fn new() -> Self {
-        Self { read: [0; READ_ROOM], filled: 0, taken: 0, line: [0; LINE_ROOM] }
+        Self { read: [0; READ_CAPACITY], filled: 0, taken: 0, line: [0; LINE_CAPACITY] }
     }
 
     /// Discards what has been read: another file follows.
@@ -126,7 +126,7 @@ impl Lines {
         let mut len = 0;
         loop {
             if self.taken == self.filled {
-                self.filled = file.0.read(&mut self.read)?.min(READ_ROOM);
+                self.filled = file.0.read(&mut self.read)?.min(READ_CAPACITY);
                 self.taken = 0;
                 if self.filled == 0 {
                     return Ok(None);

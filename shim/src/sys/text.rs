@@ -2,15 +2,15 @@
 
 use crate::sys::decimal;
 
-/// Bytes in room of their own; what does not fit is cut.
+/// Text in an array. What does not fit is cut.
 #[derive(Clone, Copy)]
-pub(crate) struct Text<const ROOM: usize> {
+pub(crate) struct Text<const CAPACITY: usize> {
     pub(crate) len: usize,
-    pub(crate) bytes: [u8; ROOM],
+    pub(crate) bytes: [u8; CAPACITY],
 }
 
-impl<const ROOM: usize> Text<ROOM> {
-    pub(crate) const EMPTY: Self = Self { len: 0, bytes: [0; ROOM] };
+impl<const CAPACITY: usize> Text<CAPACITY> {
+    pub(crate) const EMPTY: Self = Self { len: 0, bytes: [0; CAPACITY] };
 
     pub(crate) fn get(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(&[])
@@ -23,8 +23,8 @@ impl<const ROOM: usize> Text<ROOM> {
 
     pub(crate) fn push(&mut self, more: &[u8]) {
         for &byte in more {
-            if let Some(place) = self.bytes.get_mut(self.len) {
-                *place = byte;
+            if let Some(free) = self.bytes.get_mut(self.len) {
+                *free = byte;
                 self.len += 1;
             }
         }
@@ -37,7 +37,7 @@ impl<const ROOM: usize> Text<ROOM> {
         }
     }
 
-    /// In decimal.
+    /// Pushes a number in decimal.
     pub(crate) fn push_number(&mut self, number: u64) {
         decimal::with_digits(number, |digits| self.push(digits));
     }

@@ -1,8 +1,8 @@
-//! Work with files, in a table of descriptors of its own.
+//! Works with files in a descriptor table that the program does not share.
 //!
-//! A descriptor of this library in the program's table could be closed by another thread between
-//! two system calls, and its number be the program's next file. A `vfork` child shares the memory,
-//! so that it can map files for its parent, but not the table.
+//! In the program's table, another thread could close a descriptor of this library between two
+//! system calls and reuse its number. A `vfork` child has a table of its own, and shares the
+//! memory, so that it can map files for its parent.
 
 use core::ffi::c_void;
 
@@ -20,7 +20,7 @@ pub(crate) fn with_own_descriptors<T, W: FnOnce() -> T>(work: W) -> Result<T> {
     // SAFETY: `run` is called with the address of `job` while this function waits for it.
     let child = unsafe { clone(run::<T, W>, (&raw mut job).cast()) };
     let child = from_raw(child as usize)?;
-    // The child's end sends no signal. Such a child is waited for with `__WALL`.
+    // The child has no exit signal, so that only `__WALL` waits for it.
     while let Err(Errno(libc::EINTR)) = wait_for(child) {}
     job.done.ok_or(Errno(libc::ECHILD))
 }
@@ -41,7 +41,7 @@ fn wait_for(child: usize) -> Result {
     from_raw(unsafe { raw_syscall!(Sysno::wait4, child, 0, libc::__WALL, 0) })
 }
 
-/// Shares the memory; lets the parent wait until the child has ended.
+/// The child shares the memory, and the parent waits until it has ended.
 const FLAGS: i32 = libc::CLONE_VM | libc::CLONE_VFORK;
 
 /// Clones the calling process, and calls `work` in the child, which then exits. The child uses the

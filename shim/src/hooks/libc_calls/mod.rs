@@ -1,6 +1,6 @@
-//! `MREMAP_SHIM_LIBC=patch`: the calls that libc makes to itself. Its `realloc` calls `mremap` by
-//! an internal address, which a preloaded symbol does not change. So the function at that address
-//! is made to jump to our hook.
+//! `MREMAP_SHIM_LIBC=patch`: hooks the calls that libc makes to itself. Its `realloc` calls
+//! `mremap` by an internal address, which a preloaded symbol does not change. So the code there is
+//! made to jump to our hook.
 //!
 //! This happens at load, while there is one thread, and only to a function whose whole code is
 //! known ([`shape`]). A page from libc's file is mapped elsewhere, changed, made executable, and
@@ -8,8 +8,8 @@
 //! ever writable and executable, and a system that forbids new code (`SELinux`, `PR_SET_MDWE`)
 //! refuses before anything has changed. The patch stays until exit.
 //!
-//! Calls that arrive here are forwarded to the kernel ([`Real::Kernel`]), since any function could
-//! lead back.
+//! Calls that arrive by the jump are forwarded to the kernel ([`Real::Kernel`]): a library function
+//! could call libc's `mremap` again.
 //!
 //! [`Real::Kernel`]: crate::hooks::real::Real::Kernel
 
@@ -35,7 +35,7 @@ impl Refusal {
     }
 
     /// Appends the reason.
-    pub(crate) fn describe<const ROOM: usize>(&self, line: &mut Text<ROOM>) {
+    pub(crate) fn describe<const CAPACITY: usize>(&self, line: &mut Text<CAPACITY>) {
         line.push(self.why.as_bytes());
         if let Some(errno) = self.errno {
             line.push(b": ");
@@ -89,8 +89,8 @@ pub(crate) struct Jump {
     pub(crate) code: [u8; JUMP_SIZE],
 }
 
-fn find_jump(entry: usize) -> Result<(Module, Jump), Refusal> {
-    let libc = Module::containing(entry)
+fn find_jump(entry: usize) -> Result<(CodeSegment, Jump), Refusal> {
+    let libc = CodeSegment::containing(entry)
         .ok_or_else(|| Refusal::because("libc's mremap cannot be found"))?;
     // SAFETY: libc's code is mapped as its headers say, and readable; `code_at` stays within its
     // segment.
@@ -103,7 +103,7 @@ fn find_jump(entry: usize) -> Result<(Module, Jump), Refusal> {
 }
 
 /// An executable segment of a loaded library.
-struct Module {
+struct CodeSegment {
     path: &'static CStr,
     start: usize,
     end: usize,
@@ -111,7 +111,7 @@ struct Module {
     offset: usize,
 }
 
-impl Module {
+impl CodeSegment {
     fn containing(address: usize) -> Option<Self> {
         let mut search = Search { address, found: None };
         // SAFETY: the callback has the type that the loader calls, and `search` outlives the call.
@@ -132,7 +132,7 @@ impl Module {
 
 struct Search {
     address: usize,
-    found: Option<Module>,
+    found: Option<CodeSegment>,
 }
 
 unsafe extern "C" fn search_module(
@@ -159,7 +159,7 @@ unsafe extern "C" fn search_module(
     if !info.dlpi_name.is_null() {
         // SAFETY: the loader's name of a module that stays loaded.
         let path = unsafe { CStr::from_ptr(info.dlpi_name) };
-        search.found = Some(Module { path, start, end, offset });
+        search.found = Some(CodeSegment { path, start, end, offset });
     }
     1
 }
@@ -179,18 +179,17 @@ fn is_only_thread() -> bool {
         .is_ok_and(|links| links == 3)
 }
 
-/// Replaces a page of libc's code by the same page of its file with a jump at `offset`. The page
-/// must be as in the file: a difference is a breakpoint, whose instruction must not be copied, or
-/// another library's patch.
+/// Replaces a page of libc's code by the same page of its file, with a jump at `offset`. Refuses a
+/// page that differs from the file: it has a breakpoint, or another library's patch.
 fn replace_page(
-    libc: &Module,
+    libc: &CodeSegment,
     page: usize,
     offset: usize,
     jump: [u8; JUMP_SIZE],
 ) -> Result<(), Refusal> {
-    let in_file = (page - (libc.start & !(PAGE - 1))) + (libc.offset & !(PAGE - 1));
+    let file_offset = (page - (libc.start & !(PAGE - 1))) + (libc.offset & !(PAGE - 1));
     let copy = OpenFile::open(libc.path)
-        .and_then(|file| file.map_private(PAGE, in_file))
+        .and_then(|file| file.map_private(PAGE, file_offset))
         .map_err(Refusal::failed("libc's file cannot be mapped"))?;
     let patched = patch(copy, page, offset, jump);
     if patched.is_err() {
@@ -211,7 +210,7 @@ fn patch(copy: usize, page: usize, offset: usize, jump: [u8; JUMP_SIZE]) -> Resu
         *byte = new;
     }
     sys::mprotect(copy, PAGE, libc::PROT_READ | libc::PROT_EXEC)
-        .map_err(Refusal::failed("no code may be made here"))?;
+        .map_err(Refusal::failed("memory cannot be made executable here"))?;
     sys::move_over(copy, PAGE, page).map_err(Refusal::failed("libc's code may not be replaced"))?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use mremap_trace::{Level, Message, Module, Record, layout};
 
 use super::chunk::Claim;
-use super::claims::{claim, introduce_opener};
+use super::claims::{claim, set_up_opener};
 use super::file;
 use super::state::{PINNED, is_wanted, positions};
 use crate::process::config::TraceSettings;
@@ -37,13 +37,13 @@ pub(crate) fn open(settings: &TraceSettings<'_>) -> Result<(), file::OpenError> 
 
 /// Appends the modules that were loaded with the program, by the thread that opened the trace.
 pub(super) fn append_loaded_modules() {
-    introduce_opener();
+    set_up_opener();
     for (module, path) in identity::modules() {
         append_module(module, path);
     }
 }
 
-/// Appends a module and its path. Its chunk is not overwritten: without it addresses have no names.
+/// Appends a module and its path, and pins their chunk: without them, addresses have no names.
 pub(crate) fn append_module(module: Module, path: &[u8]) {
     let claim = append_with_text(path, |path_len| Record::Module(Module { path_len, ..module }));
     if let Some(claim) = claim

@@ -14,8 +14,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use mremap_trace::layout::{self, HEADER_SIZE, SLOT_SIZE, SLOT_WORDS, SLOTS_PER_CHUNK};
 use mremap_trace::{ChunkHeader, ClaimWord, Outcome, Record};
 
-use super::state::{BASE, WRITER, len_of};
-use crate::process::fork_state::WIPED;
+use super::state::{BASE, WRITER_INCREMENT, file_len};
+use crate::process::fork_state::FORK_STATE;
 use crate::process::thread::Slots;
 use crate::recording::clock::Reading;
 
@@ -38,7 +38,7 @@ impl Chunk {
         // SAFETY: by the contract above. Chunks are aligned to their slots and, like the header
         // once the trace is open, accessed only atomically. The mapping stays for the life of the
         // process.
-        Self(unsafe { &*base.add(len_of(position)).cast::<Slots>() })
+        Self(unsafe { &*base.add(file_len(position)).cast::<Slots>() })
     }
 
     fn claims(self) -> &'static AtomicU64 {
@@ -57,7 +57,7 @@ impl Chunk {
     /// may interrupt its thread anywhere here and claim too: each addition yields slots of its own.
     #[inline]
     pub(super) fn claim(self, epoch: u32, number: u32, count: u32) -> Option<Claim> {
-        let writer = WRITER.load(Ordering::Relaxed);
+        let writer = WRITER_INCREMENT.load(Ordering::Relaxed);
         let addition = u64::from(count) + writer;
         let former = ClaimWord(self.claims().fetch_add(addition, Ordering::Acquire));
         // One comparison for both conditions: the value is large if the numbers differ.
@@ -190,7 +190,7 @@ impl Claim {
     /// of one: the slots are the parent's, and the file mapped there may be another.
     #[inline]
     fn is_of_this_process(&self) -> bool {
-        self.epoch == WIPED.trace_epoch.load(Ordering::Relaxed)
+        self.epoch == FORK_STATE.trace_epoch.load(Ordering::Relaxed)
     }
 
     /// File-wide number of the first slot.

@@ -13,21 +13,21 @@ use mremap_trace::{Record, layout};
 
 use super::chunk::{Chunk, Claim};
 use super::space::{self, Reserved};
-use super::state::{Loss, NONE, TRUNCATED, counter_of_header, is_open, word_of_header};
+use super::state::{Loss, NO_TRACE, TRUNCATED, counter_of_header, is_open, word_of_header};
 use super::{file, truncation};
-use crate::process::fork_state::WIPED;
+use crate::process::fork_state::FORK_STATE;
 use crate::process::seccomp;
 use crate::process::thread::{self, Thread, UNKNOWN_TID};
 use crate::recording::clock::{self, Reading};
 use crate::sys::{self, user_memory};
 
-/// Records that a thread stores in shared chunks before it takes one of its own.
+/// Records that a thread stores in shared chunks before it fills chunks of its own.
 const MAX_SHARED: u8 = 40;
-/// Positions tried before a record is given up, where each may have a writer.
+/// Positions tried before a record is lost: each may still have a writer.
 const MAX_TRIES: u32 = 64;
-/// The shared chunk is being replaced.
+/// Value of the shared chunk while a thread replaces it.
 const BUSY: u64 = u64::MAX;
-/// Most times that a thread looks whether a chunk has been replaced: tens of microseconds.
+/// Spins before a thread stops waiting for another to replace the chunk: tens of microseconds.
 const MAX_SPINS: u32 = 1000;
 
 /// Claims `slots` slots in a row.
@@ -43,7 +43,7 @@ pub(crate) fn claim(slots: u32) -> Result<Claim, Loss> {
 #[inline]
 pub(crate) fn claim_in_own_chunk(slots: u32) -> Option<Claim> {
     let thread = thread::current();
-    let epoch = WIPED.trace_epoch.load(Ordering::Relaxed);
+    let epoch = FORK_STATE.trace_epoch.load(Ordering::Relaxed);
     // A fork's child has another epoch (0, before it has a trace), and a new thread has none.
     if thread.epoch.get() != epoch {
         return None;
@@ -56,10 +56,10 @@ pub(crate) fn claim_in_own_chunk(slots: u32) -> Option<Claim> {
     claim
 }
 
-/// Whether the header and this thread's chunk can be stored to without a signal. Ends the trace if
-/// not. True for a thread that may make no system call.
+/// Whether a store to the header or this thread's chunk raises no `SIGBUS`. Ends the trace if one
+/// would. True for a filtered thread, which may not make the system call that checks it.
 pub(crate) fn is_intact() -> bool {
-    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
+    let epoch = FORK_STATE.trace_epoch.load(Ordering::Acquire);
     if !is_open(epoch) || seccomp::is_filtered() {
         return true;
     }
@@ -79,11 +79,11 @@ fn claim_elsewhere(slots: u32) -> Result<Claim, Loss> {
     let epoch = current_epoch()?;
     let thread = thread::current();
     if thread.epoch.get() != epoch {
-        if is_guest() {
+        if is_vfork_child() {
             // It has its parent's thread-local storage.
             return claim_shared(epoch, slots, sys::tid());
         }
-        introduce(thread, epoch, 0);
+        set_up_thread(thread, epoch, 0);
     }
     let shared = thread.shared.get();
     if shared < MAX_SHARED {
@@ -94,17 +94,17 @@ fn claim_elsewhere(slots: u32) -> Result<Claim, Loss> {
     }
 }
 
-/// Lets the calling thread fill chunks of its own from its first record on: it opened the trace.
-pub(super) fn introduce_opener() {
+/// Lets the thread that opened the trace fill chunks of its own from its first record on.
+pub(super) fn set_up_opener() {
     if let Ok(epoch) = current_epoch()
-        && !is_guest()
+        && !is_vfork_child()
     {
-        introduce(thread::current(), epoch, MAX_SHARED);
+        set_up_thread(thread::current(), epoch, MAX_SHARED);
     }
 }
 
 /// Sets up a thread's storage for a trace.
-fn introduce(thread: &Thread, epoch: u32, shared: u8) {
+fn set_up_thread(thread: &Thread, epoch: u32, shared: u8) {
     thread.chunk.set(None);
     thread.shared.set(shared);
     thread.tid.set(if seccomp::is_filtered() { UNKNOWN_TID } else { sys::tid() });
@@ -114,18 +114,18 @@ fn introduce(thread: &Thread, epoch: u32, shared: u8) {
 }
 
 /// Whether this is a `vfork` child, in the memory of the process whose trace it is.
-fn is_guest() -> bool {
-    !seccomp::is_filtered() && sys::pid() != WIPED.pid.load(Ordering::Relaxed)
+fn is_vfork_child() -> bool {
+    !seccomp::is_filtered() && sys::pid() != FORK_STATE.pid.load(Ordering::Relaxed)
 }
 
 /// The epoch of the trace, which a fork's child opens now.
 fn current_epoch() -> Result<u32, Loss> {
-    let mut epoch = WIPED.trace_epoch.load(Ordering::Acquire);
+    let mut epoch = FORK_STATE.trace_epoch.load(Ordering::Acquire);
     if epoch == 0 {
         epoch = file::open_in_child();
     }
     match epoch {
-        0 | NONE => Err(Loss::NoTrace),
+        0 | NO_TRACE => Err(Loss::NoTrace),
         TRUNCATED => Err(Loss::Truncated),
         _ => Ok(epoch),
     }
@@ -150,17 +150,17 @@ fn claim_own(epoch: u32, slots: u32, thread: &Thread) -> Result<Claim, Loss> {
 }
 
 /// Claims slots in the chunk that threads share, after a record that names the thread `tid`. One
-/// thread replaces a full chunk; others spin until it has, which takes no system call: if a slow
-/// file system made them spin, each would take a chunk of its own.
+/// thread replaces a full chunk while the others spin. It allocates the page first: a slow file
+/// system would keep the others spinning until each takes a chunk of its own.
 fn claim_shared(epoch: u32, slots: u32, tid: u32) -> Result<Claim, Loss> {
     let mut spins = 0;
     let claim = loop {
-        let shared = WIPED.shared_chunk.load(Ordering::Acquire);
+        let shared = FORK_STATE.shared_chunk.load(Ordering::Acquire);
         if shared == BUSY {
             spins += 1;
             core::hint::spin_loop();
             if spins > MAX_SPINS {
-                // Its thread may never return: a signal handler can leave by a jump.
+                // The thread that replaces it may never return: its signal handler can jump.
                 replace_shared(BUSY, 0);
                 spins = 0;
             }
@@ -172,7 +172,7 @@ fn claim_shared(epoch: u32, slots: u32, tid: u32) -> Result<Claim, Loss> {
                 continue;
             }
             let begun = begin_shared(tid, allocated, &reading);
-            // Before others fill it, or find that this took too long and take another one.
+            // Claimed before other threads can fill or replace the new chunk.
             let claim = begun.map(|begun| claim_in(begun, epoch, slots + 1));
             replace_shared(BUSY, begun.unwrap_or(0));
             if let Some(claim) = claim? {
@@ -194,7 +194,7 @@ fn begin_shared(tid: u32, allocated: Option<u32>, reading: &Reading) -> Result<u
 }
 
 fn replace_shared(former: u64, new: u64) -> bool {
-    let shared = &WIPED.shared_chunk;
+    let shared = &FORK_STATE.shared_chunk;
     // Release: whoever finds the chunk finds it begun.
     shared.compare_exchange(former, new, Ordering::Release, Ordering::Relaxed).is_ok()
 }

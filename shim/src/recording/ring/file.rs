@@ -9,13 +9,13 @@ use mremap_trace::{Header, Keep};
 use super::name::Name;
 use super::space::{self, FIRST, STEP};
 use super::state::{
-    BASE, EARLY, MAPPED, NONE, PINNED, WANTED, capability, keeps_last, len_of, set_keep,
+    BASE, EARLY, MAPPED, NO_TRACE, PINNED, WANTED, capability, file_len, keeps_last, set_keep,
     set_positions,
 };
 use super::{append, hint, truncation};
 use crate::process::address_space::page_size;
 use crate::process::config::{self, TraceSettings};
-use crate::process::fork_state::{self, Owner, WIPED};
+use crate::process::fork_state::{self, FORK_STATE, MemoryOwner};
 use crate::process::seccomp;
 use crate::recording::clock::{self, Reading};
 use crate::recording::{identity, same_process};
@@ -56,7 +56,7 @@ pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
     unsafe { *DIRECTORY.get() = None };
     SIZE.store(settings.size, Ordering::Relaxed);
     set_keep(settings.keep);
-    let (owner, reading) = (fork_state::owner(), clock::read());
+    let (owner, reading) = (fork_state::memory_owner(), clock::read());
     let size = create(&owner, &reading)?;
     begin_epoch(&owner, &reading, size);
     truncation::watch();
@@ -67,11 +67,11 @@ pub(super) fn open(settings: &TraceSettings<'_>) -> Result<(), OpenError> {
 /// Ends the trace. Its mapping stays: another thread may be storing a record.
 pub(crate) fn close() {
     WANTED.store(false, Ordering::Release);
-    WIPED.trace_epoch.store(NONE, Ordering::Release);
+    FORK_STATE.trace_epoch.store(NO_TRACE, Ordering::Release);
 }
 
 /// Opens the trace of a fork's child, unless another thread does. Returns the epoch: 0 if there is
-/// no trace yet, or `NONE` if there will be none.
+/// no trace yet, or `NO_TRACE` if there will be none.
 #[cold]
 #[inline(never)]
 pub(super) fn open_in_child() -> u32 {
@@ -81,18 +81,18 @@ pub(super) fn open_in_child() -> u32 {
     }
     let signals = sys::set_blocked_signals(u64::MAX);
     let is_opener =
-        WIPED.opening.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        FORK_STATE.opening.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok();
     if is_opener {
         create_in_child();
-        sys::futex_wake_all(&WIPED.trace_epoch);
+        sys::futex_wake_all(&FORK_STATE.trace_epoch);
     } else {
         wait_for_opener();
     }
     if let Some(signals) = signals {
         sys::set_blocked_signals(signals);
     }
-    let epoch = WIPED.trace_epoch.load(Ordering::Acquire);
-    if is_opener && epoch != NONE {
+    let epoch = FORK_STATE.trace_epoch.load(Ordering::Acquire);
+    if is_opener && epoch != NO_TRACE {
         append::append_loaded_modules();
     }
     epoch
@@ -100,19 +100,20 @@ pub(super) fn open_in_child() -> u32 {
 
 fn create_in_child() {
     EARLY.store(0, Ordering::Relaxed);
-    let (owner, reading) = (fork_state::owner(), clock::read());
+    let (owner, reading) = (fork_state::memory_owner(), clock::read());
     let create = || with_own_descriptors(|| create(&owner, &reading));
     match config::records_children().then(create) {
         Some(Ok(Ok(size))) => begin_epoch(&owner, &reading, size),
-        _ => WIPED.trace_epoch.store(NONE, Ordering::Release),
+        _ => FORK_STATE.trace_epoch.store(NO_TRACE, Ordering::Release),
     }
 }
 
 /// Waits until the trace is open. After the longest wait there will be none: its opener may have
 /// been killed, as the child of a `vfork`.
 fn wait_for_opener() {
-    sys::futex_wait(&WIPED.trace_epoch, 0, MAX_WAIT_MS);
-    let _ = WIPED.trace_epoch.compare_exchange(0, NONE, Ordering::Relaxed, Ordering::Relaxed);
+    sys::futex_wait(&FORK_STATE.trace_epoch, 0, MAX_WAIT_MS);
+    let _ =
+        FORK_STATE.trace_epoch.compare_exchange(0, NO_TRACE, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// What a new file has room for.
@@ -122,7 +123,7 @@ struct Size {
     mapped: u32,
 }
 
-fn begin_epoch(owner: &Owner, reading: &Reading, Size { base, positions, mapped }: Size) {
+fn begin_epoch(owner: &MemoryOwner, reading: &Reading, Size { base, positions, mapped }: Size) {
     clock::start(reading);
     LAST_PID.store(owner.pid, Ordering::Relaxed);
     set_positions(positions);
@@ -132,11 +133,11 @@ fn begin_epoch(owner: &Owner, reading: &Reading, Size { base, positions, mapped 
     BASE.store(base, Ordering::Release);
     let epoch = LAST_EPOCH.fetch_add(1, Ordering::Relaxed) + 1;
     // Release pairs with the Acquire in `claims::current_epoch`.
-    WIPED.trace_epoch.store(epoch, Ordering::Release);
+    FORK_STATE.trace_epoch.store(epoch, Ordering::Release);
 }
 
 /// Creates a file in the directory for traces, writes its start, and maps it.
-fn create(owner: &Owner, reading: &Reading) -> Result<Size, OpenError> {
+fn create(owner: &MemoryOwner, reading: &Reading) -> Result<Size, OpenError> {
     let directory = open_directory()?;
     let name = Name::new(owner.pid, reading.monotonic_ns);
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
@@ -158,25 +159,25 @@ fn open_directory() -> Result<OpenFile, OpenError> {
 }
 
 /// Gives a new file its size, sparse, writes its start, and maps it.
-fn fill(file: &OpenFile, owner: &Owner, reading: &Reading) -> Result<Size, OpenError> {
+fn fill(file: &OpenFile, owner: &MemoryOwner, reading: &Reading) -> Result<Size, OpenError> {
     let limit = SIZE.load(Ordering::Relaxed).min(sys::file_size_limit());
-    let most = u64::from(u32::MAX / layout::SLOTS_PER_CHUNK);
-    let positions = (limit.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64).min(most) as u32;
+    let max = u64::from(u32::MAX / layout::SLOTS_PER_CHUNK);
+    let positions = (limit.saturating_sub(HEADER_SIZE as u64) / CHUNK_SIZE as u64).min(max) as u32;
     if positions == 0 {
         return Err(OpenError::Space(Errno(libc::EFBIG)));
     }
-    file.set_len(len_of(positions) as u64).map_err(OpenError::File)?;
+    file.set_len(file_len(positions) as u64).map_err(OpenError::File)?;
     write_start(file, owner, reading, positions).map_err(OpenError::Space)?;
     let (base, mapped) = map(file, positions).map_err(OpenError::File)?;
     // Spares a short program the faults on its first pages.
-    let _ = sys::madvise(base, len_of(mapped.min(FIRST)), libc::MADV_POPULATE_WRITE);
+    let _ = sys::madvise(base, file_len(mapped.min(FIRST)), libc::MADV_POPULATE_WRITE);
     Ok(Size { base: base as *mut u8, positions, mapped })
 }
 
 /// Writes the header and zeros after it; the magic comes last.
 fn write_start(
     file: &OpenFile,
-    owner: &Owner,
+    owner: &MemoryOwner,
     reading: &Reading,
     positions: u32,
 ) -> Result<(), Errno> {
@@ -184,18 +185,18 @@ fn write_start(
     let start = unsafe { &mut *START.get() };
     encode_header(start, owner, reading, positions);
     let (magic, rest) = start.split_at(layout::MAGIC.len());
-    let rest = rest.get(..len_of(positions.min(FIRST)) - magic.len()).unwrap_or(rest);
+    let rest = rest.get(..file_len(positions.min(FIRST)) - magic.len()).unwrap_or(rest);
     write_all(file, rest, magic.len())?;
     write_all(file, magic, 0)
 }
 
-fn encode_header(bytes: &mut [u8], owner: &Owner, reading: &Reading, positions: u32) {
+fn encode_header(bytes: &mut [u8], owner: &MemoryOwner, reading: &Reading, positions: u32) {
     // It is this process that a tracer attaches to once more.
     let last = LAST_PID.load(Ordering::Relaxed);
     let forked_from = if last == owner.pid { 0 } else { last };
     let header = Header {
         page_size: page_size() as u32,
-        capacity: len_of(positions) as u64,
+        capacity: file_len(positions) as u64,
         pid: owner.pid,
         parent_pid: owner.parent_pid.unwrap_or(forked_from),
         ticks: reading.ticks,
@@ -239,20 +240,20 @@ fn map(file: &OpenFile, positions: u32) -> Result<(usize, u32), Errno> {
     let former = BASE.load(Ordering::Relaxed).addr();
     if former == 0 {
         let mapped = positions.min(STEP);
-        return Ok((hint::map_with_room(file, len_of(mapped), len_of(positions))?, mapped));
+        return Ok((hint::map_with_room(file, file_len(mapped), file_len(positions))?, mapped));
     }
     if !is_still_ours(former) {
         return Err(Errno(libc::EFAULT));
     }
     let mapped = MAPPED.load(Ordering::Relaxed);
-    file.map_over(former, len_of(mapped.min(positions)))?;
+    file.map_over(former, file_len(mapped.min(positions)))?;
     Ok((former, mapped))
 }
 
 /// Whether the parent's trace is still mapped at `base`. A host that unmapped it may have mapped
 /// something else there.
 fn is_still_ours(base: usize) -> bool {
-    let len = len_of(MAPPED.load(Ordering::Relaxed));
+    let len = file_len(MAPPED.load(Ordering::Relaxed));
     if truncation::has_been_met() {
         return true;
     }

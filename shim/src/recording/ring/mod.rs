@@ -15,7 +15,7 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::process::fork_state::WIPED;
+use crate::process::fork_state::FORK_STATE;
 
 mod append;
 mod chunk;
@@ -38,7 +38,7 @@ pub(crate) use state::{
 /// Prepares for a seccomp filter: afterwards its threads may neither allocate space nor read
 /// clocks by system calls.
 pub(crate) fn prepare_for_filter() {
-    if is_wanted() && state::is_open(WIPED.trace_epoch.load(Ordering::Acquire)) {
+    if is_wanted() && state::is_open(FORK_STATE.trace_epoch.load(Ordering::Acquire)) {
         space::allocate_ahead();
         super::clock::prepare_for_filter();
     }

@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use mremap_trace::layout::{self, CHUNK_SIZE};
 
 use super::state::{
-    BASE, Loss, MAPPED, end_at, keeps_last, len_of, positions, when_full, word_of_header,
+    BASE, Loss, MAPPED, end_at, file_len, keeps_last, positions, when_full, word_of_header,
 };
 use super::truncation;
 use crate::process::seccomp;
@@ -164,7 +164,7 @@ fn refused(position: u32) -> Loss {
 }
 
 fn address_of(position: u32) -> usize {
-    BASE.load(Ordering::Acquire).addr() + len_of(position)
+    BASE.load(Ordering::Acquire).addr() + file_len(position)
 }
 
 /// Makes sure that a position is mapped.
@@ -177,10 +177,10 @@ fn grow_to_hold(position: u32) -> Result<(), Loss> {
     let base = BASE.load(Ordering::Acquire).addr();
     let mapped = MAPPED.load(Ordering::Acquire);
     let wanted = (position / STEP + 1).saturating_mul(STEP).min(positions()).max(mapped);
-    let len = len_of(wanted);
+    let len = file_len(wanted);
     // A mapping that is no more as long as it was has been grown by another thread. It may have
     // stored that already, or be about to.
-    if user_memory::grow_in_place(base, len_of(mapped), len).is_ok()
+    if user_memory::grow_in_place(base, file_len(mapped), len).is_ok()
         || is_one_vma(base as u64, len as u64) == OneVma::Yes
     {
         MAPPED.fetch_max(wanted, Ordering::Release);
@@ -193,7 +193,7 @@ fn grow_to_hold(position: u32) -> Result<(), Loss> {
 }
 
 fn populate(start: u32, end: u32) -> crate::sys::Result {
-    user_memory::populate(address_of(start), len_of(end) - len_of(start))
+    user_memory::populate(address_of(start), file_len(end) - file_len(start))
 }
 
 /// Allocates space for threads that may not do so. Before a filter is installed, and then by

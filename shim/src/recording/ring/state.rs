@@ -1,4 +1,5 @@
-//! What all of the ring shares: where the trace is mapped, how far it reaches, and what was lost.
+//! State that the ring's modules share: where the trace is mapped, how far it reaches, and what was
+//! lost. A *position* is the index of a chunk in the file.
 
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -6,33 +7,33 @@ use mremap_plan::Range;
 use mremap_trace::layout::{self, CHUNK_SIZE, HEADER_SIZE};
 use mremap_trace::{Capability, ClaimWord, Keep};
 
-use crate::process::fork_state::WIPED;
+use crate::process::fork_state::FORK_STATE;
 use crate::process::seccomp;
 use crate::recording::clock::Reading;
 use crate::sys::user_memory;
 
-/// Whether the settings want a trace, and it was opened.
+/// Whether the settings ask for a trace and it was opened.
 pub(super) static WANTED: AtomicBool = AtomicBool::new(false);
-/// What a claim adds to its chunk's count of writers: 0 if the first records are kept, since then
-/// no chunk is taken over.
-pub(super) static WRITER: AtomicU64 = AtomicU64::new(0);
+/// What a claim adds to its chunk's count of writers. 0 if the first records are kept: then no
+/// chunk is overwritten, and writers need not be counted.
+pub(super) static WRITER_INCREMENT: AtomicU64 = AtomicU64::new(0);
 /// Where the file is mapped. The mapping grows, and never moves.
 pub(super) static BASE: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
-/// Positions of the file that can be used. Lowered when the rest is not available.
+/// Number of usable positions. Lowered when the file or its mapping cannot grow.
 static POSITIONS: AtomicU32 = AtomicU32::new(0);
 /// The [`Loss`] of a call for which there is no position left.
 static WHEN_FULL: AtomicU8 = AtomicU8::new(Loss::Full as u8);
-/// Positions that are mapped.
+/// Number of mapped positions.
 pub(super) static MAPPED: AtomicU32 = AtomicU32::new(0);
-/// Chunks that later ones must not take over.
+/// Number of chunks that must not be overwritten.
 pub(super) static PINNED: AtomicU32 = AtomicU32::new(0);
-/// Calls before the trace was open.
+/// Number of calls before the trace was open.
 pub(super) static EARLY: AtomicU64 = AtomicU64::new(0);
-/// The [`Capability`] that the trial of this kernel found.
+/// The [`Capability`] of this kernel, once it was tried.
 static CAPABILITY: AtomicU32 = AtomicU32::new(0);
 
 /// The epoch of a process that has no trace.
-pub(super) const NONE: u32 = u32::MAX;
+pub(super) const NO_TRACE: u32 = u32::MAX;
 /// The epoch of a process whose trace was truncated.
 pub(super) const TRUNCATED: u32 = u32::MAX - 1;
 
@@ -75,24 +76,24 @@ pub(crate) fn is_wanted() -> bool {
 }
 
 pub(super) fn is_open(epoch: u32) -> bool {
-    epoch != 0 && epoch != NONE && epoch != TRUNCATED
+    epoch != 0 && epoch != NO_TRACE && epoch != TRUNCATED
 }
 
-/// Bytes of the header and so many positions.
-pub(super) fn len_of(positions: u32) -> usize {
+/// Size of a file with this many chunks.
+pub(super) fn file_len(positions: u32) -> usize {
     HEADER_SIZE + positions as usize * CHUNK_SIZE
 }
 
 /// The mapping of the trace; empty if there is none. It grows from its end.
 pub(crate) fn mapping() -> Range {
     let start = BASE.load(Ordering::Relaxed).addr() as u64;
-    let len = if start == 0 { 0 } else { len_of(MAPPED.load(Ordering::Relaxed)) };
+    let len = if start == 0 { 0 } else { file_len(MAPPED.load(Ordering::Relaxed)) };
     Range { start, end: start + len as u64 }
 }
 
 /// Whether the last records are kept, not the first.
 pub(super) fn keeps_last() -> bool {
-    WRITER.load(Ordering::Relaxed) != 0
+    WRITER_INCREMENT.load(Ordering::Relaxed) != 0
 }
 
 pub(super) fn set_keep(keep: Keep) {
@@ -100,7 +101,7 @@ pub(super) fn set_keep(keep: Keep) {
         Keep::First => 0,
         Keep::Last => ClaimWord::ONE_WRITER,
     };
-    WRITER.store(writer, Ordering::Relaxed);
+    WRITER_INCREMENT.store(writer, Ordering::Relaxed);
 }
 
 /// Positions that can be used.
@@ -114,7 +115,7 @@ pub(super) fn set_positions(positions: u32) {
     POSITIONS.store(positions, Ordering::Relaxed);
 }
 
-/// Notes that the position at `end`, and those after it, cannot be used.
+/// Makes `end` and all later positions unusable.
 pub(super) fn end_at(end: u32, why: Loss) {
     if POSITIONS.fetch_min(end, Ordering::Relaxed) > end {
         WHEN_FULL.store(why as u8, Ordering::Relaxed);
@@ -128,19 +129,18 @@ pub(super) fn when_full() -> Loss {
     known.into_iter().find(|loss| *loss as u8 == why).unwrap_or(Loss::Full)
 }
 
-/// Writes what the trial of this kernel found into the trace, and keeps it for the traces of
-/// children.
+/// Stores the capability of this kernel in the trace, and keeps it for the traces of children.
 pub(crate) fn note_capability(capability: Capability) {
     CAPABILITY.store(capability as u32, Ordering::Relaxed);
-    if is_open(WIPED.trace_epoch.load(Ordering::Acquire)) {
+    if is_open(FORK_STATE.trace_epoch.load(Ordering::Acquire)) {
         word_of_header(layout::header::CAPABILITY).store(capability as u32, Ordering::Relaxed);
     }
 }
 
-/// Writes a reading of the clocks into the trace. A reader that finds it half-written ignores it.
+/// Stores a pair of clock values in the trace. The analyzer ignores a half-written pair.
 pub(crate) fn note_reading(reading: &Reading) {
     use layout::header::{LATER_CHECK, LATER_MONOTONIC_NS, LATER_TICKS};
-    if is_open(WIPED.trace_epoch.load(Ordering::Acquire)) {
+    if is_open(FORK_STATE.trace_epoch.load(Ordering::Acquire)) {
         let Reading { ticks, monotonic_ns, .. } = *reading;
         counter_of_header(LATER_TICKS).store(ticks, Ordering::Relaxed);
         counter_of_header(LATER_MONOTONIC_NS).store(monotonic_ns, Ordering::Relaxed);
@@ -163,12 +163,12 @@ pub(crate) fn count_lost(loss: Loss) {
     }
 }
 
-/// Counts by a system call, since the header may be beyond the file's end. Then nothing is counted.
+/// Counts by a system call, which fails where a store beyond the file's end would raise `SIGBUS`.
 fn count_in_truncated(counter: usize) {
     let low_half = if cfg!(target_endian = "little") { 0 } else { 4 };
     let word = word_of_header(counter + low_half).as_ptr();
     if !seccomp::is_filtered() && user_memory::add(word, 1).is_err() {
-        WIPED.trace_epoch.store(NONE, Ordering::Relaxed);
+        FORK_STATE.trace_epoch.store(NO_TRACE, Ordering::Relaxed);
     }
 }
 

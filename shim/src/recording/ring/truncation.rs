@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::state::{TRUNCATED, is_open, mapping};
 use crate::process::address_space::page_size;
-use crate::process::fork_state::WIPED;
+use crate::process::fork_state::FORK_STATE;
 use crate::recording::return_address;
 use crate::sys::{self, SignalAction, SignalSet};
 
@@ -46,9 +46,9 @@ pub(super) fn has_been_met() -> bool {
 
 /// Ends recording in this process.
 pub(super) fn end_trace() {
-    let epoch = WIPED.trace_epoch.load(Ordering::Relaxed);
+    let epoch = FORK_STATE.trace_epoch.load(Ordering::Relaxed);
     if is_open(epoch) {
-        WIPED.trace_epoch.store(TRUNCATED, Ordering::Release);
+        FORK_STATE.trace_epoch.store(TRUNCATED, Ordering::Release);
     }
 }
 

@@ -12,36 +12,36 @@ use mremap_trace::Record;
 use mremap_trace::layout::SLOT_WORDS;
 
 use super::ring;
-use crate::process::fork_state::WIPED;
+use crate::process::fork_state::FORK_STATE;
 use crate::process::seccomp;
 use crate::sys;
 use crate::sys::cell::SyncCell;
 
 /// Records in a buffer: 32 KiB.
-const ROOM: usize = 512;
-type Buffer = [[u64; SLOT_WORDS]; ROOM];
+const CAPACITY: usize = 512;
+type Buffer = [[u64; SLOT_WORDS]; CAPACITY];
 
 /// One for the thread that holds the lock, one for the thread that held it before and is storing
 /// its records.
-static BUFFERS: [SyncCell<Buffer>; 2] = [const { SyncCell::new([[0; SLOT_WORDS]; ROOM]) }; 2];
+static BUFFERS: [SyncCell<Buffer>; 2] = [const { SyncCell::new([[0; SLOT_WORDS]; CAPACITY]) }; 2];
 
 /// Signals that are blocked while records are stored: all but `SIGBUS`.
 pub(crate) const ALL_BUT_SIGBUS: sys::SignalSet = !(1 << (libc::SIGBUS - 1));
 
 /// The records of one move.
-pub(crate) struct Pieces {
+pub(crate) struct MoveRecords {
     /// Index of the buffer that was taken, if one was free.
     buffer: Option<usize>,
     len: usize,
 }
 
-impl Pieces {
+impl MoveRecords {
     /// Takes a buffer.
     pub(crate) fn new() -> Self {
         let taken = |index: &usize| {
             let bit = 1 << index;
             // Acquire pairs with the Release in `drop`.
-            WIPED.buffers_taken.fetch_or(bit, Ordering::Acquire) & bit == 0
+            FORK_STATE.buffers_taken.fetch_or(bit, Ordering::Acquire) & bit == 0
         };
         Self { buffer: (0..BUFFERS.len()).find(taken), len: 0 }
     }
@@ -65,9 +65,9 @@ impl Pieces {
             self.store_with(words);
             return;
         }
-        let (me, exposed) = (sys::tid(), &WIPED.exposed_owner);
+        let (me, exposed) = (sys::tid(), &FORK_STATE.exposed_owner);
         // A handler may have interrupted this thread's fork, which stays exposed.
-        let marks = WIPED.owner() == me
+        let marks = FORK_STATE.lock_owner() == me
             && exposed.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         let signals = sys::set_blocked_signals(ALL_BUT_SIGBUS);
         self.store_with(words);
@@ -106,11 +106,11 @@ impl Pieces {
     }
 }
 
-impl Drop for Pieces {
+impl Drop for MoveRecords {
     fn drop(&mut self) {
         if let Some(index) = self.buffer {
             // Release pairs with the Acquire in `new`.
-            WIPED.buffers_taken.fetch_and(!(1 << index), Ordering::Release);
+            FORK_STATE.buffers_taken.fetch_and(!(1 << index), Ordering::Release);
         }
     }
 }
