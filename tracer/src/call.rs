@@ -1,4 +1,4 @@
-//! One call of `mremap` at its entry: which call it is, and how it is handled.
+//! One call of `mremap` at its entry, and the decision how it is handled.
 
 use mremap_plan::{AddressSpace, Judgement, Move, Range, Request};
 use mremap_trace::{Capability, Outcome};
@@ -38,7 +38,7 @@ pub(crate) enum Verdict {
     Forward(Outcome),
     /// The kernel moves several VMAs; record them if asked to.
     Native(Move),
-    /// Refused by Linux 6.17 before anything is touched: answered without the kernel.
+    /// Refused by Linux 6.17 before anything is touched: the kernel is not called.
     Refuse(i64),
     /// A move on a kernel that moves one VMA at a time.
     Emulate(Move),
@@ -69,8 +69,8 @@ pub(crate) fn judge(
     }
 }
 
-/// One part of a move as a call of its own. Lengths are whole pages, so that what rounds equal is
-/// equal on kernels that compare before they round.
+/// The request that moves one part. Its lengths are whole pages: old kernels compare them before
+/// they round.
 pub(crate) fn part_request(wanted: &Move, part: Range) -> Request {
     Request {
         old: part.start,

@@ -38,8 +38,8 @@ pub(crate) fn page_size() -> usize {
     unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
 
-/// First address that no program can map, as `mremap` checks it. Above the smallest `TASK_SIZE` of
-/// the architecture only where this kernel maps there when asked to (5-level page tables).
+/// `TASK_SIZE`, as `mremap` checks it. It is larger than the architecture's smallest if this kernel
+/// maps there when asked to (5-level page tables).
 pub(crate) fn task_size() -> u64 {
     #[cfg(target_arch = "x86_64")]
     const CANDIDATES: [u64; 2] = [(1 << 56) - 4096, (1 << 47) - 4096];

@@ -1,5 +1,5 @@
-//! The seccomp filter: `SECCOMP_RET_TRACE` for `mremap`, and for what makes a userfaultfd, whose
-//! VMAs may not move with others.
+//! The seccomp filter: `SECCOMP_RET_TRACE` for `mremap`, and for calls that make a userfaultfd,
+//! whose VMAs may not move with others.
 
 use std::io;
 
@@ -12,22 +12,22 @@ const ARCHITECTURE: u32 = 4;
 const SECOND_ARGUMENT: u32 = 24;
 
 #[cfg(target_arch = "x86_64")]
-const NATIVE: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
+const NATIVE_ARCHITECTURE: u32 = 0xc000_003e; // AUDIT_ARCH_X86_64
 #[cfg(target_arch = "aarch64")]
-const NATIVE: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
+const NATIVE_ARCHITECTURE: u32 = 0xc000_00b7; // AUDIT_ARCH_AARCH64
 
-/// Calls by another entry (i386) are allowed untouched: their numbers mean something else.
+/// Calls by another ABI (i386) are allowed: their numbers mean something else.
 static PROGRAM: [libc::sock_filter; 10] = [
     load(ARCHITECTURE),
-    jump_if_equal(NATIVE, 0, 6),
+    jump_if_equal(NATIVE_ARCHITECTURE, 0, 6),
     load(NUMBER),
     jump_if_equal(libc::SYS_mremap as u32, 5, 0),
     jump_if_equal(libc::SYS_userfaultfd as u32, 4, 0),
     jump_if_equal(libc::SYS_ioctl as u32, 0, 2),
     load(SECOND_ARGUMENT),
     jump_if_equal(USERFAULTFD_IOC_NEW, 1, 0),
-    answer(libc::SECCOMP_RET_ALLOW),
-    answer(libc::SECCOMP_RET_TRACE),
+    return_value(libc::SECCOMP_RET_ALLOW),
+    return_value(libc::SECCOMP_RET_TRACE),
 ];
 
 const fn load(offset: u32) -> libc::sock_filter {
@@ -49,7 +49,7 @@ const fn jump_if_equal(value: u32, then: u8, otherwise: u8) -> libc::sock_filter
     }
 }
 
-const fn answer(value: u32) -> libc::sock_filter {
+const fn return_value(value: u32) -> libc::sock_filter {
     libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: value }
 }
 
@@ -66,7 +66,7 @@ pub(crate) fn install() -> io::Result<()> {
     // By `prctl`, it would turn off speculative store bypass up to Linux 5.15, which slows the
     // program down. This filter confines nothing.
     // SAFETY: the kernel copies the program, which outlives the calls.
-    let answers = unsafe {
+    let results = unsafe {
         [
             libc::c_long::from(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),
             libc::syscall(
@@ -77,5 +77,5 @@ pub(crate) fn install() -> io::Result<()> {
             ),
         ]
     };
-    if answers == [0, 0] { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if results == [0, 0] { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,8 +1,8 @@
 //! A tracer that stops a process tree at `mremap` alone, for programs that no preload library
 //! reaches: static and Go programs, and calls made by an inline system call.
 //!
-//! A seccomp filter answers `SECCOMP_RET_TRACE` to `mremap`, so that every other
-//! system call pays for the filter only. The path of one call is the order of the modules:
+//! A seccomp filter returns `SECCOMP_RET_TRACE` for `mremap`; every other system call costs only
+//! the filter. The path of one call:
 //!
 //! ```text
 //! spawn ─► session ─► call ─► plan::Request ─► vmas ─► plan::Plan ─► moves ─► recorder ─► trace
@@ -21,6 +21,7 @@ mod call;
 mod capability;
 mod filter;
 mod moves;
+mod procfs;
 mod ptrace;
 mod recorder;
 mod session;
@@ -35,6 +36,7 @@ use std::path::PathBuf;
 #[cfg(target_arch = "x86_64")]
 pub use attach::{Disturbance, attach, detach};
 pub use mremap_trace::{Detail, Keep, Mode};
+pub use procfs::{boot_id, pid_namespace, start_time};
 pub use session::{Ended, Program};
 
 /// Where traces go and what they hold.
@@ -84,7 +86,7 @@ pub struct Launch {
 pub enum StartError {
     /// It cannot be executed.
     Execute(std::io::Error),
-    /// It cannot be traced: what is in the way, and the system's own error.
+    /// It cannot be traced: what prevents it, and the system's own error.
     Trace(String),
 }
 

@@ -31,7 +31,7 @@ struct Injector {
 }
 
 /// Carries a move out. On return the thread is stopped, about to leave its call with the result.
-/// `looks_at_flags`: a userfaultfd may be registered.
+/// `reads_flags`: a userfaultfd may be registered.
 ///
 /// # Errors
 /// [`Gone`] when the thread was killed: parts moved before stay moved.
@@ -40,10 +40,10 @@ pub(crate) fn carry_out(
     recorder: &mut Recorder,
     call: &mut Call,
     wanted: &Move,
-    looks_at_flags: bool,
+    reads_flags: bool,
 ) -> Result<(Moved, Postponed), Gone> {
     let (thread, entry) = (call.thread, call.registers);
-    let needs_flags = looks_at_flags || wanted.flags.contains(Flags::DONTUNMAP);
+    let needs_flags = reads_flags || wanted.flags.contains(Flags::DONTUNMAP);
     let detail = if needs_flags { Detail::Flags } else { Detail::Plain };
     let (Ok(vmas), Ok(destination)) = (
         Vmas::read(thread, wanted.source, detail),
@@ -102,7 +102,7 @@ impl Injector {
                 Step::Done => (moved_outcome, wanted.destination as i64),
                 Step::Refused(errno) => (outcome_of_refusal(&call.begun), -i64::from(errno.0)),
                 Step::Part(_)
-                    if wanted.flags.contains(Flags::DONTUNMAP) && vmas.last_stays_whole() =>
+                    if wanted.flags.contains(Flags::DONTUNMAP) && vmas.last_refuses_dontunmap() =>
                 {
                     (outcome_of_refusal(&call.begun), -i64::from(Errno::EINVAL.0))
                 }
@@ -122,7 +122,7 @@ impl Injector {
         }
     }
 
-    /// Makes the thread move one part. Returns the kernel's answer.
+    /// Makes the thread move one part. Returns the result.
     fn call(&mut self, wanted: &Move, part: Range) -> Result<i64, Gone> {
         let request = part_request(wanted, part);
         if self.is_at_entry {

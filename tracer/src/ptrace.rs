@@ -1,5 +1,5 @@
-//! `ptrace` requests and `waitpid`, typed. Statuses stay as the kernel gives them where a wrapper
-//! crate would lose some: real-time signals, group stops, `PTRACE_LISTEN`.
+//! Typed `ptrace` requests and `waitpid`. Wrapper crates lose real-time signals, group stops and
+//! `PTRACE_LISTEN`.
 
 use std::ffi::c_int;
 use std::io;
@@ -8,7 +8,7 @@ use std::ptr::null_mut;
 /// Process or thread id.
 pub(crate) type Pid = libc::pid_t;
 
-/// The thread is gone: killed, or ended. With its last event where that has been waited for.
+/// The thread is gone. Holds its last event if `waitpid` has returned that.
 #[derive(Debug)]
 pub(crate) struct Gone(pub(crate) Option<Event>);
 
@@ -22,15 +22,15 @@ const SIGNAL_SET: usize = 8;
 /// What a traced thread did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Ended with a status; the thread is no more.
+    /// Exited with a status.
     Exited(i32),
-    /// Killed by a signal; the thread is no more.
+    /// Killed by a signal.
     Killed(i32),
     /// Stopped before a signal is delivered to it.
     Signal(i32),
     /// Stopped with its whole group by this signal.
     GroupStop(i32),
-    /// Stopped because it was interrupted, is new, or its group goes on.
+    /// Stopped because it was interrupted, is new, or its group continues.
     Trapped,
     /// Stopped at the entry of a system call that the filter marks.
     Seccomp,
@@ -69,7 +69,7 @@ impl Event {
         }
     }
 
-    /// Whether the thread is no more.
+    /// Whether the thread has ended.
     pub(crate) fn is_end(self) -> bool {
         matches!(self, Self::Exited(_) | Self::Killed(_))
     }
@@ -100,7 +100,7 @@ pub(crate) fn wait(thread: Pid) -> io::Result<(Pid, Event)> {
     }
 }
 
-/// The same without waiting: `None` when nothing has happened.
+/// As [`wait`], but returns `None` instead of waiting.
 ///
 /// # Errors
 /// As for [`wait`].
@@ -125,13 +125,13 @@ fn wait_with(thread: Pid, options: c_int) -> io::Result<Option<(Pid, Event)>> {
 /// A request without data.
 fn request(request: libc::c_uint, thread: Pid, data: usize) -> Result<(), Gone> {
     // SAFETY: these requests take numbers only and change nothing in this process.
-    let answer = unsafe {
+    let result = unsafe {
         libc::ptrace(request, thread, null_mut::<libc::c_void>(), data as *mut libc::c_void)
     };
-    if answer == 0 { Ok(()) } else { Err(Gone(None)) }
+    if result == 0 { Ok(()) } else { Err(Gone(None)) }
 }
 
-/// A request that reads or writes `data`, whose size it knows or `address` names.
+/// A request that reads or writes `data`; the request implies its size, or `address` is the size.
 pub(crate) fn request_with<T>(
     request: libc::c_uint,
     thread: Pid,
@@ -139,7 +139,7 @@ pub(crate) fn request_with<T>(
     data: &mut T,
 ) -> Result<(), Gone> {
     // SAFETY: the caller passes the type that the request reads or writes.
-    let answer = unsafe {
+    let result = unsafe {
         libc::ptrace(
             request,
             thread,
@@ -147,10 +147,10 @@ pub(crate) fn request_with<T>(
             (&raw mut *data).cast::<libc::c_void>(),
         )
     };
-    if answer == 0 { Ok(()) } else { Err(Gone(None)) }
+    if result == 0 { Ok(()) } else { Err(Gone(None)) }
 }
 
-/// Attaches without stopping, with all that is needed to follow a tree.
+/// Attaches without stopping the thread, with the options that follow a process tree.
 ///
 /// # Errors
 /// `EPERM`: traced by another already, or Yama or a filter forbids it.
@@ -168,7 +168,7 @@ pub(crate) fn seize(thread: Pid, kills_on_exit: bool) -> io::Result<()> {
     seize_with(thread, options)
 }
 
-/// The same with these options alone.
+/// As [`seize`], with only these options.
 ///
 /// # Errors
 /// As for [`seize`].
@@ -186,7 +186,7 @@ pub(crate) fn resume_to_syscall(thread: Pid) -> Result<(), Gone> {
     request(libc::PTRACE_SYSCALL, thread, 0)
 }
 
-/// Leaves a thread in its group's stop, and waits for the end of that.
+/// Leaves a thread in its group's stop until the group continues.
 pub(crate) fn listen(thread: Pid) -> Result<(), Gone> {
     request(libc::PTRACE_LISTEN, thread, 0)
 }
@@ -196,7 +196,7 @@ pub(crate) fn interrupt(thread: Pid) -> Result<(), Gone> {
     request(libc::PTRACE_INTERRUPT, thread, 0)
 }
 
-/// The datum of the event that a thread stopped with: a new thread's id, or the filter's data.
+/// Returns the message of a thread's event: the id of a new thread, or the filter's data.
 pub(crate) fn event_message(thread: Pid) -> Result<u64, Gone> {
     let mut message: libc::c_ulong = 0;
     request_with(libc::PTRACE_GETEVENTMSG, thread, 0, &mut message)?;
@@ -237,7 +237,7 @@ pub(crate) fn read_memory(thread: Pid, address: u64, bytes: &mut [u8]) -> bool {
     read == bytes.len() as isize
 }
 
-/// The same as far as memory is mapped; returns how many bytes were read.
+/// Reads as far as memory is mapped. Returns how many bytes were read.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn read_some(thread: Pid, address: u64, bytes: &mut [u8]) -> usize {
     let mut done = 0;
@@ -252,7 +252,7 @@ pub(crate) fn read_some(thread: Pid, address: u64, bytes: &mut [u8]) -> usize {
     done
 }
 
-/// Writes a thread's memory, where it may write it itself; false when not all could be.
+/// Writes memory that the thread itself could write. Returns false if not all was written.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn write_memory(thread: Pid, address: u64, bytes: &[u8]) -> bool {
     let local = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
@@ -263,15 +263,15 @@ pub(crate) fn write_memory(thread: Pid, address: u64, bytes: &[u8]) -> bool {
     written == bytes.len() as isize
 }
 
-/// Writes a word of a stopped thread's memory, code too.
+/// Writes a word of a stopped thread's memory, even code.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn write_code(thread: Pid, address: u64, word: u64) -> Result<(), Gone> {
     // SAFETY: changes another process.
-    let answer = unsafe { libc::ptrace(libc::PTRACE_POKETEXT, thread, address, word) };
-    if answer == 0 { Ok(()) } else { Err(Gone(None)) }
+    let result = unsafe { libc::ptrace(libc::PTRACE_POKETEXT, thread, address, word) };
+    if result == 0 { Ok(()) } else { Err(Gone(None)) }
 }
 
-/// Lets a stopped thread go on, untraced; `signal` is delivered unless it is 0.
+/// Detaches from a stopped thread; `signal` is delivered unless it is 0.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn detach(thread: Pid, signal: i32) -> Result<(), Gone> {
     request(libc::PTRACE_DETACH, thread, signal as usize)

@@ -9,13 +9,14 @@ use mremap_trace::{Detail, Outcome};
 
 use crate::call::{Call, InFlight, Verdict, judge};
 use crate::moves::{self, Postponed};
+use crate::procfs::status_number;
 use crate::ptrace::{self, Event, Gone, Pid};
-use crate::recorder::{Context, Recorder, status_number};
+use crate::recorder::{Context, Recorder};
 use crate::threads::{Process, State, Threads};
-use crate::{Launch, Settings, StartError, arch, capability, spawn};
+use crate::{Launch, Settings, StartError, arch, capability, procfs, spawn};
 
-/// How long a move waits for a thread that sleeps where nothing interrupts it. Such a thread cannot
-/// touch memory before it has stopped.
+/// How long a move waits for a thread in uninterruptible sleep. It cannot touch memory before it
+/// stops.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// How the first process ended.
@@ -33,9 +34,9 @@ pub struct Program {
     context: Context,
     space: AddressSpace,
     threads: Threads,
-    /// Stops of threads whose parents have not reported them yet.
+    /// First stops of threads that their parents have not reported yet.
     early: HashMap<Pid, Event>,
-    /// Events that came while a move was carried out.
+    /// Events that arrived during a move.
     queue: VecDeque<(Pid, Event)>,
     ended: Option<Ended>,
 }
@@ -92,7 +93,8 @@ impl Program {
         self.ended.context("the program ended without a status")
     }
 
-    /// Handles one event. A thread that is gone has, or will have, an event that says so.
+    /// Handles one event. If the thread is gone by then, its last event is handled: now, if it has
+    /// been waited for, or when it arrives.
     fn handle(&mut self, thread: Pid, event: Event) {
         if !self.threads.knows(thread) && !event.is_end() && event != Event::Exec {
             self.early.insert(thread, event);
@@ -134,7 +136,7 @@ impl Program {
     fn resume(&mut self, thread: Pid, signal: i32) -> Result<(), Gone> {
         if let Some(known) = self.threads.get_mut(thread) {
             known.state = State::Running;
-            // A stop on the way must not make it lose the exit of its call.
+            // A stop during its call must not hide the exit of the call.
             if known.call.is_some() && signal == 0 {
                 return ptrace::resume_to_syscall(thread);
             }
@@ -157,8 +159,7 @@ impl Program {
         self.threads.remove(thread);
     }
 
-    /// A new thread or process: the tracer has it already, and its first stop comes before or
-    /// after.
+    /// Adds a new thread or process, which is traced already. Its first stop may have come before.
     fn add_child(&mut self, parent: Pid, is_vfork: bool) -> Result<(), Gone> {
         let child = ptrace::event_message(parent)? as Pid;
         let group = status_number(child, "Tgid:").map_or(child, |group| group as Pid);
@@ -180,7 +181,7 @@ impl Program {
         self.resume(parent, 0)
     }
 
-    /// An exec: the process has a new image, and one thread, which has its leader's number now.
+    /// Starts over after an exec: the process has a new image, and one thread with the leader's id.
     fn replace_image(&mut self, leader: Pid) -> Result<(), Gone> {
         self.threads.keep_only(leader);
         let only_first = self.context.settings.trace.as_ref().is_some_and(|trace| trace.only_first);
@@ -191,7 +192,7 @@ impl Program {
         self.resume(leader, 0)
     }
 
-    /// The entry of a call that the filter marks.
+    /// Handles the entry of a call that the filter marks.
     fn enter_marked_call(&mut self, thread: Pid) -> Result<(), Gone> {
         let mut call = Call::of_thread(thread)?;
         if call.registers.call_number() != libc::SYS_mremap {
@@ -221,7 +222,7 @@ impl Program {
                 self.resume(thread, 0)
             }
             Verdict::Emulate(wanted) => {
-                let looks_at_flags =
+                let reads_flags =
                     process.made_userfaultfd || wanted.flags.contains(Flags::DONTUNMAP);
                 self.stop_sharers(thread);
                 let Some(process) = self.threads.process_of(thread) else { return Ok(()) };
@@ -230,10 +231,10 @@ impl Program {
                     &mut process.recorder,
                     &mut call,
                     &wanted,
-                    looks_at_flags,
+                    reads_flags,
                 )?;
                 self.finish(&call, moved.outcome, moved.result);
-                self.send_again(thread, &postponed);
+                self.resend(thread, &postponed);
                 self.resume(thread, 0)
             }
         }
@@ -265,8 +266,8 @@ impl Program {
         }
     }
 
-    /// Stops every other thread of the address space. Each event that stops one is handled later,
-    /// and the thread stays stopped until then.
+    /// Stops every other thread of the address space. The event that stops a thread is queued, and
+    /// the thread stays stopped until it is handled.
     fn stop_sharers(&mut self, thread: Pid) {
         for other in self.threads.sharers(thread) {
             let is_stopped =
@@ -282,7 +283,7 @@ impl Program {
                         self.queue.push_back((other, event));
                         break;
                     }
-                    Ok(None) => match state_of(other) {
+                    Ok(None) => match procfs::state(other) {
                         Some('Z' | 'X') | None => break,
                         Some('D') if Instant::now() > deadline => break,
                         _ => std::thread::sleep(Duration::from_micros(20)),
@@ -293,15 +294,14 @@ impl Program {
         }
     }
 
-    /// Sends signals again that came while the thread made its parts' calls. Only those that cannot
-    /// be blocked come then: stops.
-    fn send_again(&mut self, thread: Pid, postponed: &Postponed) {
+    /// Sends the signals again that arrived during the move: only stops, which cannot be blocked.
+    fn resend(&mut self, thread: Pid, postponed: &Postponed) {
         let Some(process) = self.threads.get_mut(thread).map(|known| known.process) else {
             return;
         };
         for &signal in postponed {
             if signal < 0 {
-                // It left its group's stop: it stops again if that lasts.
+                // It left its group's stop, and stops again if the group is still stopped.
                 let _ = ptrace::interrupt(thread);
             } else {
                 // SAFETY: sends a signal to a thread that is traced and not reaped.
@@ -309,10 +309,4 @@ impl Program {
             }
         }
     }
-}
-
-/// The letter of a thread's state in `/proc/TID/stat`: `D` sleeps where no signal wakes it.
-fn state_of(thread: Pid) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{thread}/stat")).ok()?;
-    stat.rsplit(')').next()?.trim_start().chars().next()
 }

@@ -1,16 +1,17 @@
-//! Starts the program so that it is traced, and under the filter, before its first instruction.
+//! Starts the program traced and under the filter from its first instruction.
 
 use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd};
 
+use crate::procfs::status_number;
 use crate::ptrace::{self, Pid};
 use crate::{Descriptor, Launch, StartError, filter};
 
 type Result<T> = std::result::Result<T, StartError>;
 
-/// What the child could not do, as it reports to its parent.
+/// The step that failed in the child, which reports it to the parent.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Step {
@@ -18,11 +19,11 @@ enum Step {
     Execute = 2,
 }
 
-/// Forks; the child waits to be seized, puts itself under the filter, and executes the program.
+/// Forks. The child waits to be seized, puts itself under the filter, and executes the program.
 ///
 /// # Errors
-/// The child could not be made, seized or filtered, or the program could not be executed; each with
-/// its reason. No child is left behind.
+/// The reason why the child could not be made, seized or filtered, or the program not executed. No
+/// child is left behind.
 pub(crate) fn spawn(launch: &Launch, kills_on_exit: bool) -> Result<Pid> {
     let arguments = pointers(&launch.arguments);
     let environment = pointers(&launch.environment);
@@ -78,18 +79,12 @@ fn explain_seize(error: &io::Error) -> String {
     let reason = match scope.trim() {
         "2" => "only an administrator may trace here (kernel.yama.ptrace_scope is 2)",
         "3" => "nobody may trace here (kernel.yama.ptrace_scope is 3)",
-        _ if is_traced() => {
+        _ if status_number("self", "TracerPid:").is_some_and(|tracer| tracer != 0) => {
             "this process is itself traced (a debugger, strace, or another --reach all)"
         }
         _ => "a sandbox forbids ptrace",
     };
     format!("cannot be traced: {reason}: {error}")
-}
-
-fn is_traced() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
-    tracer.is_some_and(|pid| pid.trim() != "0")
 }
 
 fn explain_failure(failure: &Descriptor) -> StartError {
@@ -149,7 +144,7 @@ fn become_program(
     }
 }
 
-/// Handlers of the parent's must not run in the child; what is ignored stays so over the exec.
+/// Resets signal handlers: the parent's must not run in the child. Ignored signals stay ignored.
 unsafe fn reset_handlers() {
     for signal in 1..libc::SIGRTMAX() {
         // SAFETY: reads and sets this process's own actions, which no other thread shares.

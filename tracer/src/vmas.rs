@@ -10,7 +10,7 @@ use mremap_plan::{Backing, Range, Vma, VmaSource};
 
 use crate::ptrace::Pid;
 
-/// What must be known of each VMA.
+/// What to read about each VMA.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// A line of maps.
@@ -23,8 +23,8 @@ pub(crate) enum Detail {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Found {
     pub(crate) vma: Vma,
-    /// `VM_DONTEXPAND` or `VM_PFNMAP`: `MREMAP_DONTUNMAP` of it is `EINVAL` since 6.17.
-    pub(crate) stays_whole: bool,
+    /// It has `VM_DONTEXPAND` or `VM_PFNMAP`: since 6.17, `MREMAP_DONTUNMAP` fails with `EINVAL`.
+    pub(crate) refuses_dontunmap: bool,
 }
 
 /// The VMAs of a range in address order, read once: every thread that could change them is stopped.
@@ -51,15 +51,15 @@ impl Vmas {
                 }
                 let mut vma = parsed.vma;
                 if vma.range.end > range.start {
-                    vma.backing = mounts.settle(&vma, parsed.device, parsed.path);
-                    found.push(Found { vma, stays_whole: false });
+                    vma.backing = mounts.resolve(&vma, parsed.device, parsed.path);
+                    found.push(Found { vma, refuses_dontunmap: false });
                 }
             } else if let Some(last) = found.last_mut()
                 && let Some(is_registered) = flags_name_userfaultfd(&line)
             {
                 last.vma.userfaultfd |= is_registered;
                 let has = |flag: &[u8]| line.split(u8::is_ascii_whitespace).any(|one| one == flag);
-                last.stays_whole = has(b"de") || has(b"pf");
+                last.refuses_dontunmap = has(b"de") || has(b"pf");
             }
         }
         Ok(Self { found, next: 0 })
@@ -71,12 +71,12 @@ impl Vmas {
         self.found.first().is_some_and(|found| holds(&found.vma))
     }
 
-    /// What smaps said of the VMA handed out last.
-    pub(crate) fn last_stays_whole(&self) -> bool {
+    /// Whether the VMA that was returned last refuses `MREMAP_DONTUNMAP`.
+    pub(crate) fn last_refuses_dontunmap(&self) -> bool {
         self.next
             .checked_sub(1)
             .and_then(|last| self.found.get(last))
-            .is_some_and(|f| f.stays_whole)
+            .is_some_and(|f| f.refuses_dontunmap)
     }
 
     /// Whether any VMA intersects `range`.
@@ -112,38 +112,38 @@ impl VmaSource for Vmas {
     }
 }
 
-/// What must be known of a file system.
+/// What a file system means for its mappings.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSystem {
-    /// Places its own mappings.
+    /// It places its mappings itself.
     Ramfs,
-    /// May hold device files, and answers without another process's help.
+    /// It may hold device files, and needs no other process to answer.
     Local,
-    /// Any other, or mounted nowhere (memfd, hugetlbfs).
+    /// Any other, or one that is not mounted (memfd, hugetlbfs).
     Other,
 }
 
-/// Settles what a line of maps leaves open: files on ramfs, and the device that `/dev/zero` is
-/// under any other path, place their own mappings.
+/// Decides what a line of maps does not tell: files on ramfs, and other paths of the device
+/// `/dev/zero`, place their mappings themselves.
 struct Mounts {
     thread: Pid,
     last: Option<(Device, FileSystem)>,
 }
 
 impl Mounts {
-    fn settle(&mut self, vma: &Vma, device: Device, path: &[u8]) -> Backing {
+    fn resolve(&mut self, vma: &Vma, device: Device, path: &[u8]) -> Backing {
         let may_be_ramfs = vma.backing == Backing::UnnumberedFile;
         let may_be_zero =
             vma.protection.is_some_and(|known| !known.shared) && path.first() == Some(&b'/');
         if vma.backing == Backing::PlacedByDriver || !may_be_ramfs && !may_be_zero {
             return vma.backing;
         }
-        let is_placed = match self.file_system(device) {
+        let is_placed_by_driver = match self.file_system(device) {
             FileSystem::Ramfs => may_be_ramfs,
             FileSystem::Local => may_be_zero && self.is_zero(vma.range),
             FileSystem::Other => false,
         };
-        if is_placed { Backing::PlacedByDriver } else { Backing::Movable }
+        if is_placed_by_driver { Backing::PlacedByDriver } else { Backing::Movable }
     }
 
     fn file_system(&mut self, device: Device) -> FileSystem {
@@ -179,8 +179,8 @@ impl Mounts {
         }
     }
 
-    /// Whether a mapping's file is the device (1, 5). The link leads to the file itself, so no path
-    /// is resolved that a stopped process might have to serve; only root may follow it.
+    /// Whether a mapping's file is the device (1, 5). The link leads to the file itself, so that no
+    /// path is resolved, which a stopped process might have to serve. Only root may follow it.
     fn is_zero(&self, range: Range) -> bool {
         let link = format!("/proc/{}/map_files/{:x}-{:x}", self.thread, range.start, range.end);
         fs::metadata(link).is_ok_and(|file| file.rdev() == libc::makedev(1, 5))

@@ -36,7 +36,7 @@ pub(crate) fn write(thread: Pid, registers: &Registers) -> Result<(), Gone> {
     set(libc::PTRACE_SETREGSET, thread, NT_PRSTATUS, &mut registers.0.clone())
 }
 
-/// At the entry of a call: makes the kernel skip it and answer `result`.
+/// At the entry of a call: makes the kernel skip it and return `result`.
 pub(crate) fn skip_call(thread: Pid, registers: &Registers, result: i64) -> Result<(), Gone> {
     set(libc::PTRACE_SETREGSET, thread, NT_ARM_SYSTEM_CALL, &mut -1i32)?;
     write(thread, &registers.with_result(result))

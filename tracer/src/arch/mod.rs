@@ -1,4 +1,4 @@
-//! Registers: where a call's arguments, its number and its result stand.
+//! The registers that hold a system call's number, arguments and result.
 
 #[cfg_attr(target_arch = "aarch64", path = "aarch64.rs")]
 #[cfg_attr(target_arch = "x86_64", path = "x86_64.rs")]

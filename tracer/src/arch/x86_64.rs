@@ -27,7 +27,7 @@ pub(crate) fn write(thread: Pid, registers: &Registers) -> Result<(), Gone> {
     request_with(libc::PTRACE_SETREGS, thread, 0, &mut registers.0.clone())
 }
 
-/// At the entry of a call: makes the kernel skip it and answer `result`.
+/// At the entry of a call: makes the kernel skip it and return `result`.
 pub(crate) fn skip_call(thread: Pid, registers: &Registers, result: i64) -> Result<(), Gone> {
     let mut skipped = registers.0;
     skipped.orig_rax = u64::MAX;

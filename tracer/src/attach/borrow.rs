@@ -314,7 +314,7 @@ impl<'a> Borrowed<'a> {
             }
             let now = *arch::read(self.thread).map_err(gone)?.raw();
             let number = now.orig_rax as i64;
-            if now.rip == libc.returned() && number == libc::SYS_rt_sigreturn {
+            if now.rip == libc.after_restorer() && number == libc::SYS_rt_sigreturn {
                 break;
             } else if now.rip == libc.syscall + 2 {
                 result = now.rax;

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use super::target;
 use crate::arch;
+use crate::procfs;
 use crate::ptrace::{self, Event, Pid};
 
 /// How long a thread may take to stop. One that takes longer sleeps in the kernel, as in `vfork`,
@@ -85,7 +86,7 @@ impl Held {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
                 // The kernel says so of a thread that has ended, too.
-                Err(_) if target::has_ended(self.pid, thread) => return Ok(()),
+                Err(_) if matches!(procfs::state(thread), None | Some('Z' | 'X')) => return Ok(()),
                 Err(error) => bail!("{}", target::explain_seize(self.pid, &error)),
             }
             self.threads.insert(thread, None);
@@ -182,9 +183,9 @@ pub(super) fn wait_for(thread: Pid, longest: Duration) -> Option<Event> {
 pub(super) fn words_of(
     thread: Pid,
     from: u64,
-    most: usize,
+    max: usize,
 ) -> impl Iterator<Item = (u64, u64)> + use<> {
-    let mut bytes = vec![0; most];
+    let mut bytes = vec![0; max];
     let read = ptrace::read_some(thread, from, &mut bytes);
     bytes.truncate(read);
     (0..read / 8).map(move |index| {

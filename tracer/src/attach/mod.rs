@@ -30,10 +30,10 @@ use held::Held;
 use target::Target;
 
 /// How often all threads are stopped before it is given up that none is inside the changed bytes.
-const MOST_STOPS: u32 = 500;
+const MAX_STOPS: u32 = 500;
 
-/// How often it is looked whether threads have left the library.
-const MOST_WAITS: u32 = 50;
+/// Limit on checks whether threads have left the library.
+const MAX_WAITS: u32 = 50;
 
 /// For how long an attachment disturbed the process.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +117,7 @@ impl Borrowed<'_> {
     /// Returns for how long they stood still.
     fn patch(&mut self, at: u64, former: [u8; CODE], new: [u8; CODE]) -> Result<Duration> {
         let pid = self.held.pid;
-        for _ in 0..MOST_STOPS {
+        for _ in 0..MAX_STOPS {
             let begun = Instant::now();
             self.held.stop_all()?;
             let is_free = self.held.is_nobody_inside(at + 1..at + 5);
@@ -135,7 +135,7 @@ impl Borrowed<'_> {
     /// on a thread that stays there: a signal handler may never return.
     fn wait_for_calls(&mut self) -> Result<()> {
         let Some(code) = target::library_code(self.held.pid)? else { return Ok(()) };
-        for _ in 0..MOST_WAITS {
+        for _ in 0..MAX_WAITS {
             self.held.stop_all()?;
             let is_free = self.held.is_nobody_inside(code.start..code.end);
             self.held.release_all_but(self.thread);

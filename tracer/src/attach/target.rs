@@ -1,5 +1,5 @@
-//! What is known of a process before it is touched: whether it can be attached to, where its libc
-//! is, and which code of it is used.
+//! Inspects a process before it is changed: whether it can be attached to, and where in its libc is
+//! the code that attaching uses.
 
 use std::fs;
 use std::io;
@@ -19,9 +19,9 @@ use crate::ptrace::{self, Pid};
 const RESTORER: &[u8] = b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05";
 /// `syscall; ret`
 const SYSCALL: &[u8] = b"\x0f\x05\xc3";
-/// `RTLD_NOW`, and `__RTLD_DLOPEN`, which libc before 2.34 wants of its internal function.
-const NOW: u64 = 2;
-const INTERNAL: u64 = 0x8000_0000;
+const RTLD_NOW: u64 = 2;
+/// `__RTLD_DLOPEN`, which the internal function of libc before 2.34 requires.
+const RTLD_DLOPEN: u64 = 0x8000_0000;
 
 /// A process that can be attached to, as far as can be seen from outside.
 pub(super) struct Target {
@@ -39,11 +39,11 @@ pub(super) struct Libc {
     pub(super) restorer: u64,
     /// Makes a system call and returns.
     pub(super) syscall: u64,
-    /// Of errno, from the thread pointer.
+    /// Offset of errno from the thread pointer.
     pub(super) errno: u64,
 }
 
-/// A file mapping.
+/// A mapping of a process.
 pub(super) struct Mapping {
     pub(super) range: Range,
     offset: u64,
@@ -53,7 +53,7 @@ pub(super) struct Mapping {
 }
 
 impl Target {
-    /// Looks at a process.
+    /// Inspects a process.
     ///
     /// # Errors
     /// Why it cannot be attached to.
@@ -83,8 +83,8 @@ impl Target {
         Ok(Self { pid, libc })
     }
 
-    /// Whether code at `address` may hold a lock of the allocator or the loader, or be part of
-    /// what must not be interrupted.
+    /// Whether code at `address` may hold a lock of the allocator or the loader, or must not be
+    /// interrupted.
     pub(super) fn may_hold_lock(&self, address: u64) -> bool {
         let Ok(maps) = mappings(self.pid) else { return true };
         let Some(mapping) = maps.iter().find(|it| it.is_code && it.range.contains(address)) else {
@@ -114,8 +114,8 @@ impl Libc {
         };
         let needed = |name: &str| symbol(name).with_context(|| format!("has no {name}"));
         let dlopen = match symbol("dlopen") {
-            Some(found) => (found, NOW),
-            None => (needed("__libc_dlopen_mode")?, NOW | INTERNAL),
+            Some(found) => (found, RTLD_NOW),
+            None => (needed("__libc_dlopen_mode")?, RTLD_NOW | RTLD_DLOPEN),
         };
         let mut bytes = vec![0; code.range.len() as usize];
         if !ptrace::read_memory(pid, code.range.start, &mut bytes) {
@@ -136,8 +136,8 @@ impl Libc {
         })
     }
 
-    /// Where the instruction behind the system call of the restorer is.
-    pub(super) fn returned(&self) -> u64 {
+    /// The address after the restorer, where its system call returns to.
+    pub(super) fn after_restorer(&self) -> u64 {
         self.restorer + RESTORER.len() as u64
     }
 }
@@ -251,8 +251,8 @@ impl Status {
         Ok(())
     }
 
-    /// Whether the filter is that of a container, which admits what any program needs: process 1
-    /// has it, too.
+    /// Whether the filter is a container's, which admits what any program needs. Process 1 then has
+    /// the same filters.
     fn is_contained(&self) -> bool {
         let Some(first) = Self::read(1) else { return false };
         ["Seccomp", "Seccomp_filters"].iter().all(|name| first.field(name) == self.field(name))
@@ -298,14 +298,7 @@ pub(super) fn explain_seize(pid: Pid, error: &io::Error) -> String {
     format!("{pid}: cannot be traced: {reason}: {error}")
 }
 
-/// Whether a thread has ended, or is a zombie.
-pub(super) fn has_ended(pid: Pid, thread: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat")).unwrap_or_default();
-    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-    matches!(state, None | Some('Z' | 'X'))
-}
-
-/// The mappings of a process, files or not.
+/// Reads all mappings of a process.
 pub(super) fn mappings(pid: Pid) -> Result<Vec<Mapping>> {
     let maps = fs::read(format!("/proc/{pid}/maps"))
         .map_err(|error| anyhow::Error::msg(explain_seize(pid, &error)))?;

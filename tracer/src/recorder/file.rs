@@ -14,8 +14,8 @@ use mremap_trace::{ChunkHeader, ClaimWord, Header, HeaderText, Keep, Record};
 use super::clock;
 use crate::ptrace::Pid;
 
-/// Slots that the text of one record may take, its own included.
-const MOST_SLOTS: usize = 40;
+/// Limit on slots of a record with its text.
+const MAX_SLOTS: usize = 40;
 
 /// The chunk that a thread fills.
 struct OpenChunk {
@@ -33,7 +33,7 @@ impl OpenChunk {
     }
 }
 
-/// What is known of a position that has been filled.
+/// Counts of a position that has been filled.
 #[derive(Clone, Copy, Default)]
 struct Position {
     calls: u64,
@@ -58,10 +58,10 @@ pub(super) struct TraceFile {
 pub(super) struct Lost;
 
 impl TraceFile {
-    /// Makes the file, its header complete.
+    /// Creates the file with a complete header.
     ///
     /// # Errors
-    /// The file cannot be made, or has no room for a chunk.
+    /// The file cannot be created, or has no room for a chunk.
     pub(super) fn create(
         path: &Path,
         header: &Header,
@@ -104,7 +104,7 @@ impl TraceFile {
         text: &[u8],
         record: impl Fn(u32) -> Record,
     ) -> Result<u32, Lost> {
-        let text = text.get(..MOST_SLOTS * TEXT_PER_SLOT).unwrap_or(text);
+        let text = text.get(..MAX_SLOTS * TEXT_PER_SLOT).unwrap_or(text);
         let mut records = vec![record(text.len() as u32)];
         for bytes in text.chunks(TEXT_PER_SLOT) {
             let mut filled = [0; TEXT_PER_SLOT];
@@ -169,7 +169,8 @@ impl TraceFile {
         Ok(first)
     }
 
-    /// The next chunk: where the last records are kept, over the oldest one that is not pinned.
+    /// Begins the next chunk. If the last records are kept, it replaces the oldest one that is not
+    /// pinned.
     fn begin_chunk(&mut self, thread: Pid) -> Result<OpenChunk, Lost> {
         if !self.keeps_last && self.next_number >= self.positions {
             return Err(Lost);
@@ -183,8 +184,8 @@ impl TraceFile {
         }
         let position = number % self.positions;
         let former = self.filled.get(&position).copied().unwrap_or_default();
-        let in_all = former.overwritten + former.calls;
-        self.filled.insert(position, Position { calls: 0, overwritten: in_all });
+        let total = former.overwritten + former.calls;
+        self.filled.insert(position, Position { calls: 0, overwritten: total });
         self.open.retain(|_, chunk| chunk.position != position);
         // One write replaces the chunk, its calls and their count.
         let mut bytes = vec![0; CHUNK_SIZE];
@@ -197,8 +198,8 @@ impl TraceFile {
             ticks: now.monotonic_ns,
             monotonic_ns: now.monotonic_ns,
             realtime_ns: now.realtime_ns,
-            overwritten: in_all,
-            overwritten_next: in_all,
+            overwritten: total,
+            overwritten_next: total,
         }
         .encode(&mut bytes);
         self.file.write_all_at(&bytes, offset_of_chunk(position)).map_err(|_| Lost)?;

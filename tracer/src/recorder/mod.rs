@@ -6,9 +6,7 @@ mod file;
 mod modules;
 mod stack;
 
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 
 use mremap_plan::{Range, Request, Vma};
 use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE};
@@ -22,21 +20,22 @@ use self::file::TraceFile;
 use crate::arch::Registers;
 use crate::call::Call;
 use crate::capability::page_size;
+use crate::procfs::{boot_id, pid_namespace, start_time, status_number};
 use crate::ptrace::Pid;
 use crate::{Settings, TraceSettings};
 
-/// One process image: its file is made at its first call.
+/// Records one process image, in a file that is created at its first call.
 pub(crate) struct Recorder {
     pid: Pid,
     forked_from: Pid,
     file: Option<TraceFile>,
-    /// Nothing is recorded: by the settings, or because the file could not be made.
+    /// Nothing is recorded: by the settings, or because the file could not be created.
     is_off: bool,
     modules: Vec<Range>,
     opened_ns: u64,
 }
 
-/// A call that has begun: its arguments, and where it came from.
+/// A call that has begun: its arguments and call site.
 #[derive(Clone, Copy)]
 pub(crate) struct Begun {
     call: mremap_trace::Call,
@@ -45,7 +44,7 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// A call enters the kernel. Its call site is the address behind the system call instruction.
+    /// Begins a call. Its call site is the address after the system call instruction.
     pub(crate) fn new(request: &Request, registers: &Registers) -> Self {
         let call = mremap_trace::Call {
             outcome: Outcome::Begun,
@@ -68,7 +67,7 @@ impl Begun {
     }
 }
 
-/// What the settings and the kernel are, for headers.
+/// The settings and the kernel's capability.
 pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) capability: Capability,
@@ -91,7 +90,7 @@ impl Recorder {
         }
     }
 
-    /// A part was moved, or could not be: `result` is an address or minus the errno.
+    /// Records the move of a part. `result` is an address or minus the errno.
     pub(crate) fn part(
         &mut self,
         call: &mut Call,
@@ -121,7 +120,7 @@ impl Recorder {
         self.append(call, &record);
     }
 
-    /// A gap was stepped over; `is_mapped`: something lay at its target, and was left alone.
+    /// Records a gap. `is_mapped`: something is mapped at its target, and stays.
     pub(crate) fn gap(&mut self, call: &mut Call, gap: Range, is_mapped: bool) {
         let begun = &mut call.begun;
         begun.summary.gaps += 1;
@@ -160,7 +159,7 @@ impl Recorder {
             Some(slot) if depth > 0 => self.append_stack(thread, slot, depth, &registers),
             Some(_) => {}
         }
-        self.see_code_at(thread, begun.call.caller);
+        self.record_module_of(thread, begun.call.caller);
     }
 
     /// The words of a call's stack, in as many records as they take.
@@ -187,7 +186,7 @@ impl Recorder {
         }
     }
 
-    /// The file, made now if this is the first call.
+    /// Returns the file. Creates it at the first call.
     fn file(&mut self, context: &Context, thread: Pid) -> Option<&mut TraceFile> {
         if self.file.is_none() && !self.is_off {
             self.is_off = !self.open(context, thread);
@@ -254,7 +253,7 @@ impl Recorder {
     }
 
     /// Records modules that were loaded since the last call, if the caller's is one of them.
-    fn see_code_at(&mut self, thread: Pid, address: u64) {
+    fn record_module_of(&mut self, thread: Pid, address: u64) {
         if !self.modules.iter().any(|range| range.contains(address)) {
             self.append_modules(thread);
             // An address without a module (generated code) is looked up once.
@@ -298,32 +297,4 @@ fn protection_bits(vma: &Vma) -> u8 {
 fn kernel_text(name: &str) -> Vec<u8> {
     let text = std::fs::read(format!("/proc/sys/kernel/{name}")).unwrap_or_default();
     text.trim_ascii_end().to_vec()
-}
-
-fn boot_id() -> [u8; 16] {
-    let mut text = String::new();
-    let file = std::fs::File::open("/proc/sys/kernel/random/boot_id");
-    let _ = file.and_then(|mut file| file.read_to_string(&mut text));
-    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).collect();
-    let mut id = [0; 16];
-    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = pair[0] << 4 | pair[1];
-    }
-    id
-}
-
-/// A number of `/proc/PID/status`.
-pub(crate) fn status_number(pid: Pid, field: &str) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix(field))?.trim().parse().ok()
-}
-
-fn pid_namespace(pid: Pid) -> u64 {
-    std::fs::metadata(format!("/proc/{pid}/ns/pid")).map_or(0, |namespace| namespace.ino())
-}
-
-/// Field 22 of `/proc/PID/stat`; the second field may hold blanks and parentheses.
-fn start_time(pid: Pid) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(')').next()?.split_whitespace().nth(19)?.parse().ok()
 }

@@ -1,5 +1,5 @@
-//! The stack of a stopped thread: words from which the analyzer unwinds it, with the modules'
-//! unwind tables. Frame pointers alone would stop at the first function without one, as in glibc.
+//! Reads words of a stopped thread's stack, from which the analyzer unwinds it by unwind tables.
+//! Following frame pointers would end at the first function without one, as in glibc.
 
 use mremap_plan::Range;
 use mremap_trace::StackWords;
@@ -7,10 +7,10 @@ use mremap_trace::StackWords;
 use crate::arch::Registers;
 use crate::ptrace::{Pid, read_memory};
 
-/// Bytes of stack that are looked at, in steps that end at the first unreadable one.
+/// Bytes of stack that are read, in steps, up to the first that is unreadable.
 const WINDOW: u64 = 16 << 10;
 const STEP: usize = 4096;
-/// Entries recorded for each frame asked for: saved registers and return addresses.
+/// Entries recorded for each frame wanted: saved registers and return addresses.
 const ENTRIES_PER_FRAME: usize = 4;
 
 /// Returns the list of entries that `trace/FORMAT.md` describes: stack pointer, frame pointer, then
@@ -19,7 +19,7 @@ pub(super) fn entries(thread: Pid, registers: &Registers, depth: u16, code: &[Ra
     let stack_pointer = registers.stack_pointer();
     let mut entries =
         vec![StackWords::entry(0, stack_pointer), StackWords::entry(0, registers.frame_pointer())];
-    let most = entries.len() + usize::from(depth) * ENTRIES_PER_FRAME;
+    let max = entries.len() + usize::from(depth) * ENTRIES_PER_FRAME;
     let stack = Range { start: stack_pointer, end: stack_pointer.saturating_add(WINDOW) };
     let mut distance = 0u64;
     for word in words(thread, stack) {
@@ -32,7 +32,7 @@ pub(super) fn entries(thread: Pid, registers: &Registers, depth: u16, code: &[Ra
             entries.push(StackWords::entry(distance as u8, word));
             distance = 0;
         }
-        if entries.len() >= most {
+        if entries.len() >= max {
             break;
         }
         distance += 1;

@@ -1,0 +1,38 @@
+//! What `/proc` tells of a process: `process` is its id, or `self`.
+
+use std::fmt::Display;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+/// A number of `/proc/PID/status`.
+pub(crate) fn status_number(process: impl Display, field: &str) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(field))?.trim().parse().ok()
+}
+
+/// The letter of a thread's state: `D` is uninterruptible sleep. `None` if the thread is gone.
+pub(crate) fn state(thread: impl Display) -> Option<char> {
+    after_name(thread)?.trim_start().chars().next()
+}
+
+/// When a process started: field 22 of its `stat`.
+pub fn start_time(process: impl Display) -> Option<u64> {
+    after_name(process)?.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The fields of `stat` from the third on. The second may contain spaces and parentheses.
+fn after_name(process: impl Display) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    Some(stat.rsplit(')').next()?.to_owned())
+}
+
+/// Inode of a process's pid namespace; 0 if unknown.
+pub fn pid_namespace(process: impl Display) -> u64 {
+    fs::metadata(format!("/proc/{process}/ns/pid")).map_or(0, |namespace| namespace.ino())
+}
+
+/// This machine's boot id; zeros if unknown.
+pub fn boot_id() -> [u8; 16] {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).unwrap_or(0).to_be_bytes()
+}
