@@ -8,7 +8,7 @@ use anyhow::Result;
 use mremap_trace::{Gap, Part};
 use serde::Serialize;
 
-use crate::load::{Index, Met, Traces, in_order};
+use crate::load::{Candidate, Index, Traces, in_order};
 use crate::model::text::{self, Hex, Returned};
 use crate::model::units::duration;
 use crate::model::{Event, Filter, names};
@@ -89,7 +89,9 @@ pub fn write(
     let mut written = 0;
     let style = TextStyle::of_stdout();
     let mut namer = Namer::new(symbols);
-    let wanted = |met: &Met<'_>| filter.passes(met.process, met.of, met.tid, met.call);
+    let wanted = |candidate: &Candidate<'_>| {
+        filter.passes(candidate.process, candidate.process_index, candidate.tid, candidate.call)
+    };
     in_order(traces, index, wanted, |process, event| {
         written += 1;
         let named = namer.name(process, event);
@@ -182,13 +184,13 @@ pub fn write_line(named: &Named, start: u64, style: &TextStyle, out: &mut dyn Wr
     let result = call
         .errno()
         .map_or_else(|| format!("{:#x}", call.result), |errno| style.bad(&names::errno(errno)));
-    let pieces = event.pieces().map_or_else(String::new, |it| format!(" ({it})"));
+    let count_of_parts = event.count_of_parts().map_or_else(String::new, |it| format!(" ({it})"));
     let why = named
         .why
         .map_or_else(String::new, |why| format!(": {}", style.warning(why.reason.cause())));
     writeln!(
         out,
-        "{} {}/{} +{:.6}s {} = {result} {}{pieces} {} {}{why}",
+        "{} {}/{} +{:.6}s {} = {result} {}{count_of_parts} {} {}{why}",
         event.number,
         named.origin.pid,
         event.tid,

@@ -94,47 +94,54 @@ impl<'a> Namer<'a> {
 
     /// Resolves an event.
     pub fn name(&mut self, process: &Process, event: Event) -> Named {
-        let of = event.process;
+        let process_index = event.process;
         let ticks = event.call.ticks;
         let addresses =
             std::iter::once(event.call.caller).chain(self.symbols.frames(process, &event));
         let codes: Vec<_> = addresses.map(|address| process.code_at(address, ticks)).collect();
         let sites: Vec<_> =
-            codes.iter().map(|code| self.symbols.site(process, of, *code)).collect();
+            codes.iter().map(|code| self.symbols.site(process, process_index, *code)).collect();
         let (inner, outer) = codes.split_at(inner_frames(sites.iter().map(Arc::as_ref)));
         let via = inner.last().copied();
         let caller = outer.first().copied().unwrap_or(CodeAddress { address: 0, module: 0 });
         Named {
-            origin: self.origin(process, of),
+            origin: self.origin(process, process_index),
             wall_clock: process.wall_clock(ticks),
             monotonic: process.monotonic(ticks),
             since_start: process.since_start(ticks),
             duration: process.nanoseconds(event.call.duration),
             bytes: Bytes::of(&event.call, process.header.page_size, event.summary.as_ref()),
             why: Why::of(&event.call, &process.header),
-            site: self.place(process, of, caller, via),
-            inner: inner.iter().map(|code| self.place(process, of, *code, None)).collect(),
-            stack: outer.iter().skip(1).map(|it| self.place(process, of, *it, None)).collect(),
+            site: self.place(process, process_index, caller, via),
+            inner: inner
+                .iter()
+                .map(|code| self.place(process, process_index, *code, None))
+                .collect(),
+            stack: outer
+                .iter()
+                .skip(1)
+                .map(|it| self.place(process, process_index, *it, None))
+                .collect(),
             event,
         }
     }
 
-    fn origin(&mut self, process: &Process, of: usize) -> Arc<Origin> {
-        if let Some(Some(origin)) = self.origins.get(of) {
+    fn origin(&mut self, process: &Process, process_index: usize) -> Arc<Origin> {
+        if let Some(Some(origin)) = self.origins.get(process_index) {
             return Arc::clone(origin);
         }
         let origin = Arc::new(Origin {
-            id: of,
+            id: process_index,
             pid: process.header.pid,
             host: process.host.clone(),
             exe: process.exe.clone(),
             kernel: process.kernel.clone(),
             clock: process.clock(),
         });
-        if self.origins.len() <= of {
-            self.origins.resize_with(of + 1, || None);
+        if self.origins.len() <= process_index {
+            self.origins.resize_with(process_index + 1, || None);
         }
-        if let Some(place) = self.origins.get_mut(of) {
+        if let Some(place) = self.origins.get_mut(process_index) {
             *place = Some(Arc::clone(&origin));
         }
         origin
@@ -143,15 +150,15 @@ impl<'a> Namer<'a> {
     fn place(
         &mut self,
         process: &Process,
-        of: usize,
+        process_index: usize,
         code: CodeAddress,
         via: Option<CodeAddress>,
     ) -> Arc<NamedPlace> {
         let id = self.places.len();
-        let place = self.places.entry((of, code, via)).or_insert_with(|| {
-            let mut site = self.symbols.site(process, of, code);
+        let place = self.places.entry((process_index, code, via)).or_insert_with(|| {
+            let mut site = self.symbols.site(process, process_index, code);
             if let Some(via) = via {
-                let inner = self.symbols.site(process, of, via);
+                let inner = self.symbols.site(process, process_index, via);
                 Arc::make_mut(&mut site).via = Some(inner.function());
             }
             Arc::new(NamedPlace { id, name: site.name(), place: site.place(), site })

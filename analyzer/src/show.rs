@@ -18,7 +18,7 @@ use crate::symbols::Symbols;
 use crate::terminal;
 
 /// Rows of the legend; of more, the middle is left out.
-const MOST_ROWS: usize = 30;
+const MAX_ROWS: usize = 30;
 
 /// Options of `show`.
 pub struct Options {
@@ -47,7 +47,7 @@ pub fn write(
     in_order(
         traces,
         index,
-        |met| met.number == number,
+        |candidate| candidate.number == number,
         |process, event| {
             found = Some(namer.name(process, event));
             Ok(ControlFlow::Break(()))
@@ -143,9 +143,9 @@ pub fn title_of(named: &Named) -> String {
     let result = call.errno().map_or_else(|| format!("{:#x}", call.result), names::errno);
     let moved =
         event.bytes_moved().map_or_else(String::new, |bytes| format!(", {} moved", size(bytes)));
-    let pieces = event.pieces().map_or_else(String::new, |it| format!(", {it}"));
+    let count_of_parts = event.count_of_parts().map_or_else(String::new, |it| format!(", {it}"));
     format!(
-        "event {}: {} = {result}\n{}{pieces}{moved}, {}, called from {}",
+        "event {}: {} = {result}\n{}{count_of_parts}{moved}, {}, called from {}",
         event.number,
         names::call(call),
         call.outcome.name(),
@@ -173,7 +173,7 @@ fn write_legend(
     out: &mut dyn Write,
 ) -> Result<()> {
     writeln!(out)?;
-    let (head, tail) = (MOST_ROWS * 2 / 3, MOST_ROWS / 3);
+    let (head, tail) = (MAX_ROWS * 2 / 3, MAX_ROWS / 3);
     let left_out = segments.len().saturating_sub(head + tail);
     let mut parts = event.parts.iter();
     for (index, segment) in segments.iter().enumerate() {

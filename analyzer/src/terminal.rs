@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Returns the columns of the terminal, or `COLUMNS`; `None` in a pipe.
 pub fn width() -> Option<usize> {
-    let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    said.or_else(|| width_of(&stdout())).filter(|columns| *columns >= 40)
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    columns.or_else(|| width_of(&stdout())).filter(|columns| *columns >= 40)
 }
 
 fn width_of(terminal: &Stdout) -> Option<usize> {

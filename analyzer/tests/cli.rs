@@ -85,13 +85,13 @@ fn run_refuses_unreachable_programs_with_the_reason() {
         ("script", b"#!/usr/bin/env -S absent-interpreter\n".to_vec(), 0o755, "not found in PATH"),
     ] {
         let status = if name == "script" { 127 } else { 126 };
-        let said = refusal(&executable(&directory, name, &bytes, mode), status);
-        assert!(said.contains(why), "{name}: {said}");
+        let printed = refusal(&executable(&directory, name, &bytes, mode), status);
+        assert!(printed.contains(why), "{name}: {printed}");
         let qemu = ["narrow", "foreign"].contains(&name);
-        assert_eq!(said.contains("mremap-analyzer run qemu-"), qemu, "{name}: {said}");
+        assert_eq!(printed.contains("mremap-analyzer run qemu-"), qemu, "{name}: {printed}");
         let reached = ["static", "setuid"].contains(&name);
-        assert_eq!(said.contains("run --reach all "), reached, "{name}: {said}");
-        assert_eq!(said.contains("attach PID"), name == "setuid", "{name}: {said}");
+        assert_eq!(printed.contains("run --reach all "), reached, "{name}: {printed}");
+        assert_eq!(printed.contains("attach PID"), name == "setuid", "{name}: {printed}");
     }
     assert!(refusal(directory.path(), 126).contains("a directory"));
     assert!(refusal(Path::new("no-such-program-anywhere"), 127).contains("not found in PATH"));

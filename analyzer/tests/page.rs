@@ -15,12 +15,12 @@ use tempfile::TempDir;
 mod common;
 
 /// Runs before the page's own script, and collects errors.
-const BEFORE: &str = "<script>var wrong=[];addEventListener('error',e=>wrong.push(e.message),true);\
+const COLLECT_ERRORS: &str = "<script>var wrong=[];addEventListener('error',e=>wrong.push(e.message),true);\
     console.error=console.warn=(...all)=>wrong.push(all.join(' '));\
     addEventListener('securitypolicyviolation',e=>wrong.push(e.blockedURI));</script>";
 
-/// Uses the page, and leaves what it saw in the title, which `--dump-dom` prints.
-const USE: &str = "<script>
+/// Uses the page, and stores what it saw in the title, which `--dump-dom` prints.
+const USE_PAGE: &str = "<script>
 const head=(table,name)=>[...document.querySelectorAll('#'+table+' th button')].find(b=>b.textContent===name);
 const cells=(table,at)=>[...document.querySelectorAll('#'+table+' tbody tr')].map(r=>r.cells[at].textContent);
 const key=(k)=>time.dispatchEvent(new KeyboardEvent('keydown',{key:k,cancelable:true}));
@@ -60,7 +60,7 @@ const figure=document.getElementById('e1').getBoundingClientRect();seen.linked=s
 seen.wrong=wrong;
 document.title=JSON.stringify(seen);</script>";
 
-/// The sample and 40 calls more, so that tables have pages and the timeline can be zoomed.
+/// Writes the sample and 40 more calls, so that tables have pages and the timeline can be zoomed.
 fn busy_file() -> (TempDir, String) {
     let mut records = sample();
     records.extend(
@@ -78,7 +78,7 @@ fn page_of(directory: &TempDir, trace: &str) -> String {
     fs::read_to_string(&page).unwrap()
 }
 
-/// The document after its scripts have run.
+/// Returns the document after its scripts have run.
 fn browse(chromium: &Path, page: &Path, width: u32) -> String {
     let profile = TempDir::new().unwrap();
     let output = Command::new(chromium)
@@ -112,7 +112,7 @@ fn page_is_complete_without_network_and_scripts() {
         assert!(markup.contains(expected), "{expected}: {markup}");
     }
     let links = text.replace("http://www.w3.org/2000/svg", "");
-    assert!(!links.contains("http://") && !links.contains("https://"), "it loads nothing");
+    assert!(!links.contains("http://") && !links.contains("https://"), "a link to another host");
 }
 
 #[test]
@@ -166,8 +166,8 @@ fn page_works_in_a_browser_at_every_width() {
     let (directory, file) = busy_file();
     let text = page_of(&directory, &file);
     let tested = directory.path().join("tested.html");
-    let text = text.replace("<head>", &format!("<head>{BEFORE}"));
-    fs::write(&tested, text.replace("</body>", &format!("{USE}</body>"))).unwrap();
+    let text = text.replace("<head>", &format!("<head>{COLLECT_ERRORS}"));
+    fs::write(&tested, text.replace("</body>", &format!("{USE_PAGE}</body>"))).unwrap();
     for width in [390, 1280, 1920] {
         let dom = browse(&chromium, &tested, width);
         let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next());

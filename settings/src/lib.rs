@@ -36,12 +36,12 @@ pub struct Setting {
 pub enum Values {
     /// One of a few words. The index of a word is the number that the header of a trace has for it.
     Words(&'static [Word]),
-    /// A number from `least` to `most`; see [`parse_number`].
+    /// A number from `min` to `max`; see [`parse_number`].
     Number {
         /// Smallest value.
-        least: u64,
+        min: u64,
         /// Largest value.
-        most: u64,
+        max: u64,
         /// The range and the unit as people write them.
         form: &'static str,
     },
@@ -110,8 +110,8 @@ settings! {
 
     TraceSize TRACE_SIZE: "Largest size of one process's trace",
         Values::Number {
-            least: 64 << 10,
-            most: u64::MAX,
+            min: 64 << 10,
+            max: u64::MAX,
             form: "64K or more, as bytes or with K, M or G",
         }, Some("64M");
 
@@ -128,7 +128,7 @@ settings! {
         ]), Some("calls");
 
     Stack STACK: "How many frames are recorded above each call site, also through code without frame pointers",
-        Values::Number { least: 0, most: 60, form: "0 to 60" }, Some("0");
+        Values::Number { min: 0, max: 60, form: "0 to 60" }, Some("0");
 
     /// The first process replaces `0` by `0:PID` with its own process id, so that its children know
     /// that they are left out; see [`Recorded::parse`].
@@ -188,8 +188,8 @@ impl Setting {
                 let index = words.iter().position(|one| one.word.as_bytes() == value)?;
                 Some(index as u64)
             }
-            Values::Number { least, most, .. } => {
-                parse_number(value).filter(|number| (least..=most).contains(number))
+            Values::Number { min, max, .. } => {
+                parse_number(value).filter(|number| (min..=max).contains(number))
             }
             Values::Text { .. } => Some(0),
         }

@@ -38,9 +38,9 @@ pub struct Spread {
     /// The median.
     pub median: u64,
     /// The smallest.
-    pub least: u64,
+    pub min: u64,
     /// The largest.
-    pub most: u64,
+    pub max: u64,
 }
 
 impl Spread {
@@ -51,19 +51,19 @@ impl Spread {
         let last = values.len().saturating_sub(1);
         // The mean of the middle two, which are one for an odd number.
         let median = u64::midpoint(at(last / 2), at(values.len() / 2));
-        Self { median, least: at(0), most: at(last) }
+        Self { median, min: at(0), max: at(last) }
     }
 
     /// Half the range in percent of the median.
     pub fn noise(&self) -> f64 {
-        (self.most - self.least) as f64 * 50.0 / self.median.max(1) as f64
+        (self.max - self.min) as f64 * 50.0 / self.median.max(1) as f64
     }
 }
 
 /// Whether all values of one side are above those of the other, by more than the tolerance. A
 /// change from or to 0 is always one.
 pub fn changed(before: &Spread, after: &Spread, tolerance: f64) -> bool {
-    let apart = before.most < after.least || after.most < before.least;
+    let apart = before.max < after.min || after.max < before.min;
     let (a, b) = (before.median as f64, after.median as f64);
     apart && (b - a).abs() > tolerance * a.min(b)
 }
@@ -90,14 +90,14 @@ fn interval(times: &Histogram) -> Option<Spread> {
         return None;
     }
     if calls < FEWEST_CALLS {
-        return Some(Spread { median, least: times.least(), most: times.most() });
+        return Some(Spread { median, min: times.min(), max: times.max() });
     }
     let half = SIGMAS * (calls as f64).sqrt() / 2.0;
     let middle = calls as f64 / 2.0;
     Some(Spread {
         median,
-        least: times.at_rank((middle - half).max(1.0) as u64),
-        most: times.at_rank((middle + half).ceil() as u64),
+        min: times.at_rank((middle - half).max(1.0) as u64),
+        max: times.at_rank((middle + half).ceil() as u64),
     })
 }
 

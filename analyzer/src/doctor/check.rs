@@ -72,17 +72,17 @@ pub struct Check {
 }
 
 impl Check {
-    /// As it should be.
+    /// Makes a check without a remark.
     pub fn fine(group: Group, name: &'static str, what: impl Into<String>) -> Self {
         Self { group, name, state: State::Fine, what: what.into(), fix: None }
     }
 
-    /// Worth knowing.
+    /// Makes a check with a remark.
     pub fn note(group: Group, name: &'static str, what: impl Into<String>) -> Self {
         Self { state: State::Note, ..Self::fine(group, name, what) }
     }
 
-    /// A problem and its fix.
+    /// Makes a check that found a problem.
     pub fn problem(
         group: Group,
         name: &'static str,

@@ -4,7 +4,7 @@ use super::check::{Check, Group};
 use super::self_test::Results;
 use crate::model::names;
 
-const HERE: Group = Group::Machine;
+const GROUP: Group = Group::Machine;
 /// The kernel's default for `vm.max_map_count`.
 const DEFAULT_MAP_COUNT: u64 = 65_530;
 
@@ -13,7 +13,7 @@ pub fn check(native: &Result<Results, String>) -> Vec<Check> {
     let mut checks = match native {
         Ok(results) => kernel(results),
         Err(why) => vec![Check::problem(
-            HERE,
+            GROUP,
             "multi-vma-move",
             format!("cannot try what this kernel supports: {why}"),
             "a sandbox may forbid mremap or new processes; allow both",
@@ -62,31 +62,31 @@ fn multi_vma(kernel: &str, results: &Results) -> Check {
     let name = "multi-vma-move";
     match (results.grow, results.several) {
         (libc::ENOSYS | libc::EPERM, _) => Check::problem(
-            HERE,
+            GROUP,
             name,
             format!("{kernel}: mremap fails with {}", names::errno(results.grow as u32)),
             "a seccomp filter, or the profile of a container, forbids it; allow the system call mremap",
         ),
         (_, 0) if results.intact => Check::fine(
-            HERE,
+            GROUP,
             name,
             format!("{kernel} moves several VMAs and gaps in one call (just tried)"),
         ),
         (_, 0) => Check::problem(
-            HERE,
+            GROUP,
             name,
             format!("{kernel} moved several VMAs but replaced what was mapped under the gap"),
             "the mremap of this kernel is not that of Linux 6.17; run with --mode emulate",
         ),
         (_, libc::EFAULT) => Check::fine(
-            HERE,
+            GROUP,
             name,
             format!(
                 "{kernel} moves one VMA at a time (just tried: two and a gap fail with EFAULT), so the shim emulates"
             ),
         ),
         (_, errno) => Check::note(
-            HERE,
+            GROUP,
             name,
             format!(
                 "{kernel}: unknown whether it moves several VMAs in one call (two and a gap fail with {})",
@@ -104,7 +104,7 @@ fn large_folios(release: &str) -> Option<Check> {
     let [major, minor, patch] = [(); 3].map(|()| numbers.next().unwrap_or(0u32));
     ((major, minor) == (6, 17) && patch < 9).then(|| {
         Check::note(
-            HERE,
+            GROUP,
             "large-folios",
             format!(
                 "Linux {release} may have a bug of 6.17.0 to 6.17.8: a move of memory in large folios can make read-only \
@@ -119,9 +119,9 @@ fn large_folios(release: &str) -> Option<Check> {
 
 fn feature(name: &'static str, errno: i32, present: &str, absent: &str, effect: &str) -> Check {
     if errno == 0 {
-        return Check::fine(HERE, name, present);
+        return Check::fine(GROUP, name, present);
     }
-    Check::note(HERE, name, format!("{absent} ({}): {effect}", names::errno(errno as u32)))
+    Check::note(GROUP, name, format!("{absent} ({}): {effect}", names::errno(errno as u32)))
 }
 
 fn maps_file() -> Check {
@@ -129,13 +129,13 @@ fn maps_file() -> Check {
         Ok(maps) if !maps.is_empty() => {
             let vmas = maps.lines().count();
             Check::fine(
-                HERE,
+                GROUP,
                 "proc",
                 format!("/proc is readable: the files behind VMAs are seen ({vmas} VMAs in this process)"),
             )
         }
         _ => Check::note(
-            HERE,
+            GROUP,
             "proc",
             "/proc is not readable: VMAs are found by probing, and those that must not move together with others are not \
              recognized",
@@ -147,15 +147,15 @@ fn maps_file() -> Check {
 fn map_count() -> Check {
     let name = "max-map-count";
     match read_number("/proc/sys/vm/max_map_count") {
-        None => Check::note(HERE, name, "cannot read vm.max_map_count"),
+        None => Check::note(GROUP, name, "cannot read vm.max_map_count"),
         Some(limit) if limit < DEFAULT_MAP_COUNT => Check::note(
-            HERE,
+            GROUP,
             name,
             format!("vm.max_map_count is {limit}, below the usual {DEFAULT_MAP_COUNT}: a large move may stop half-way"),
         )
         .with_fix(format!("sysctl vm.max_map_count={DEFAULT_MAP_COUNT}")),
         Some(limit) => Check::fine(
-            HERE,
+            GROUP,
             name,
             format!("vm.max_map_count is {limit} mappings a process"),
         ),
@@ -170,15 +170,15 @@ fn seccomp() -> Check {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
     match mode.map(str::trim) {
-        Some("0") => Check::fine(HERE, "seccomp", "no seccomp filter applies to this process"),
+        Some("0") => Check::fine(GROUP, "seccomp", "no seccomp filter applies to this process"),
         Some("2") => Check::note(
-            HERE,
+            GROUP,
             "seccomp",
             "a seccomp filter applies to this process and to the programs it starts; the self-test below shows \
              whether the shim works under it",
         ),
         _ => Check::note(
-            HERE,
+            GROUP,
             "seccomp",
             "unknown whether a seccomp filter applies to this process (/proc/self/status)",
         ),

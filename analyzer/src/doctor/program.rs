@@ -7,11 +7,11 @@ use std::process::Command;
 use super::check::{Check, Group};
 use crate::program::{self, Elf, Program};
 
-const HERE: Group = Group::Program;
+const GROUP: Group = Group::Program;
 /// Directories of the system's loader.
-const SYSTEM: [&str; 3] = ["/lib/", "/lib64/", "/usr/lib"];
-/// Libraries that are not searched for calls: libc and the loader contain `mremap` itself.
-const KNOWN: [&str; 8] = [
+const LOADER_DIRECTORIES: [&str; 3] = ["/lib/", "/lib64/", "/usr/lib"];
+/// Libraries that are not searched for calls of `mremap`: some contain it.
+const NOT_SEARCHED: [&str; 8] = [
     "libc.so",
     "ld-linux",
     "linux-vdso",
@@ -29,7 +29,7 @@ pub fn check(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
         Ok(program) => program,
         Err(obstacle) => {
             return vec![Check::problem(
-                HERE,
+                GROUP,
                 "reach",
                 format!("{}: {}", obstacle.file.display(), obstacle.reason),
                 obstacle.remedy,
@@ -39,7 +39,7 @@ pub fn check(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
     let mut checks = vec![reachable(&program)];
     if !program.scripts.is_empty() {
         checks.push(Check::note(
-            HERE,
+            GROUP,
             "script",
             "doctor does not know which programs the script starts; check them as well",
         ));
@@ -50,7 +50,7 @@ pub fn check(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
     if elf.is_go {
         checks.push(
             Check::note(
-                HERE,
+                GROUP,
                 "go",
                 "written in Go, whose packages make system calls themselves: the shim sees calls of its C code \
                  alone",
@@ -60,7 +60,7 @@ pub fn check(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
     }
     for sanitizer in elf.sanitizers() {
         checks.push(Check::note(
-            HERE,
+            GROUP,
             "sanitizer",
             format!("linked with {sanitizer}, which must be the first library: `run` puts it before the shim"),
         ));
@@ -71,7 +71,7 @@ pub fn check(name: &OsStr, library: Option<&Path>) -> Vec<Check> {
             checks.extend(check_callers(&program, &files));
         }
         Err(why) => checks.push(Check::problem(
-            HERE,
+            GROUP,
             "libraries",
             format!("the loader cannot list its libraries: {why}"),
             "check whether it starts without the shim",
@@ -90,7 +90,7 @@ fn reachable(program: &Program) -> Check {
     let scripts = scripts.concat();
     if program.elf.is_none() {
         return Check::note(
-            HERE,
+            GROUP,
             "reach",
             format!(
                 "{scripts}{file} may be executed but not read: unknown whether a preload library can reach it"
@@ -98,7 +98,7 @@ fn reachable(program: &Program) -> Check {
         );
     }
     Check::fine(
-        HERE,
+        GROUP,
         "reach",
         format!(
             "{scripts}{file} is dynamically linked with glibc and runs without privileges: the loader preloads the shim"
@@ -112,9 +112,10 @@ fn libraries(
     elf: &Elf,
     library: Option<&Path>,
 ) -> Result<Vec<(String, PathBuf)>, String> {
-    // A loader elsewhere may be any program, and would run.
-    let is_the_systems = |loader: &&String| SYSTEM.iter().any(|it| loader.starts_with(it));
-    let Some(loader) = elf.loader.as_ref().filter(is_the_systems) else {
+    // Runs the system's loader only: any other file could be an arbitrary program.
+    let is_in_system_directory =
+        |loader: &&String| LOADER_DIRECTORIES.iter().any(|it| loader.starts_with(it));
+    let Some(loader) = elf.loader.as_ref().filter(is_in_system_directory) else {
         return Ok(Vec::new());
     };
     let mut command = Command::new(loader);
@@ -125,8 +126,8 @@ fn libraries(
     let output = command.output().map_err(|error| format!("{loader}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(if said.is_empty() { text.trim().to_owned() } else { said });
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(if message.is_empty() { text.trim().to_owned() } else { message });
     }
     Ok(text.lines().filter_map(parse_library).collect())
 }
@@ -145,7 +146,7 @@ fn check_libraries(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<C
     for (name, path) in files {
         if path.as_os_str().is_empty() {
             checks.push(Check::problem(
-                HERE,
+                GROUP,
                 "libraries",
                 format!("the loader does not find {name}, so the program cannot start"),
                 "install it, or add its directory to LD_LIBRARY_PATH",
@@ -158,13 +159,13 @@ fn check_libraries(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<C
     if !files.is_empty() && shim.is_some() {
         checks.push(if listed {
             Check::fine(
-                HERE,
+                GROUP,
                 "preload",
                 "the loader lists the shim among the libraries that it would load",
             )
         } else {
             Check::problem(
-                HERE,
+                GROUP,
                 "preload",
                 "the loader does not list the shim among the libraries that it would load",
                 "see the checks of the shim above",
@@ -178,7 +179,7 @@ fn check_libraries(files: &[(String, PathBuf)], library: Option<&Path>) -> Vec<C
 fn check_callers(program: &Program, files: &[(String, PathBuf)]) -> Vec<Check> {
     let own = program.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let libraries = files.iter().filter(|(name, path)| {
-        !path.as_os_str().is_empty() && !KNOWN.iter().any(|known| name.starts_with(known))
+        !path.as_os_str().is_empty() && !NOT_SEARCHED.iter().any(|known| name.starts_with(known))
     });
     let all = std::iter::once((own, program.file.clone())).chain(libraries.cloned());
     let (mut by_symbol, mut by_number, mut inline) = (Vec::new(), Vec::new(), Vec::new());
@@ -203,7 +204,7 @@ fn describe_callers(by_symbol: &[String], by_number: &[String], inline: &[String
     if by_symbol.is_empty() {
         checks.push(
             Check::note(
-                HERE,
+                GROUP,
                 "callers",
                 "neither the program nor its libraries import mremap: only calls from libraries loaded later \
                  (dlopen) will be seen. Those of realloc stay inside libc",
@@ -215,14 +216,14 @@ fn describe_callers(by_symbol: &[String], by_number: &[String], inline: &[String
         );
     } else {
         checks.push(Check::fine(
-            HERE,
+            GROUP,
             "callers",
             format!("calls by symbol will be seen, from {}", by_symbol.join(", ")),
         ));
     }
     if !by_number.is_empty() {
         checks.push(Check::fine(
-            HERE,
+            GROUP,
             "by-number",
             format!("calls through syscall() will be seen, from {}", by_number.join(", ")),
         ));
@@ -230,10 +231,10 @@ fn describe_callers(by_symbol: &[String], by_number: &[String], inline: &[String
     if !inline.is_empty() {
         checks.push(
             Check::note(
-                HERE,
+                GROUP,
                 "inline",
                 format!(
-                    "what looks like an inline system call mremap is in {}; such calls are neither seen nor emulated",
+                    "{} may contain inline mremap system calls, which the shim neither sees nor emulates",
                     inline.join(", ")
                 ),
             )

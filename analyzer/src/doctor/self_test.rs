@@ -22,7 +22,7 @@ const SYS_MSEAL: libc::c_long = 462;
 const PAGE: usize = 64 << 10;
 const MARK: u8 = 0x6d;
 
-/// Results of the calls: errnos, 0 for success.
+/// Results of the calls: an errno each, 0 for success.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     /// A growth, through the symbol `mremap`.
@@ -37,7 +37,7 @@ pub struct Results {
     pub machine: Option<Machine>,
 }
 
-/// Other features of the kernel: errnos, 0 for success.
+/// Other features of the kernel: an errno each, 0 for success.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
     /// The ioctl on `/proc/self/maps`, Linux 6.11.
@@ -48,10 +48,10 @@ pub struct Machine {
     pub userfaultfd: i32,
 }
 
-/// What the shim does in a self-test.
+/// The setting of the shim that a self-test tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trial {
-    /// Its defaults.
+    /// The default mode.
     Auto,
     /// Emulation on any kernel.
     Emulate,
@@ -130,13 +130,13 @@ fn child() -> Result<Command, String> {
 fn results_of(command: &mut Command) -> Result<(Results, String), String> {
     let output =
         command.output().map_err(|error| format!("the self-test cannot be started: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     if let Some(signal) = output.status.signal() {
-        return Err(format!("the self-test was killed by signal {signal} {said}"));
+        return Err(format!("the self-test was killed by signal {signal} {message}"));
     }
     serde_json::from_slice(&output.stdout)
-        .map(|results| (results, said.clone()))
-        .map_err(|_| format!("the self-test printed no results ({}) {said}", output.status))
+        .map(|results| (results, message.clone()))
+        .map_err(|_| format!("the self-test printed no results ({}) {message}", output.status))
 }
 
 /// Grows an allocation so large that glibc maps it, and resizes it by calling its own `mremap`.

@@ -14,20 +14,20 @@ use crate::load::{self, Index, in_order};
 use crate::model::{Event, names};
 use crate::program;
 
-const HERE: Group = Group::Shim;
+const GROUP: Group = Group::Shim;
 
 /// Checks the library, given the results of the self-test without it.
 pub fn check(library: &Result<PathBuf>, native: &Result<Results, String>) -> Vec<Check> {
     let mut checks = Vec::new();
     match library {
         Err(error) => checks.push(Check::problem(
-            HERE,
+            GROUP,
             "library",
             format!("{error:#}"),
             "build it (cargo build --release), or name it with --shim",
         )),
         Ok(library) => {
-            checks.push(Check::fine(HERE, "library", format!("{}", library.display())));
+            checks.push(Check::fine(GROUP, "library", format!("{}", library.display())));
             let is_native = native.as_ref().is_ok_and(|results| results.several == 0);
             checks.extend(check_defaults(library, native));
             if is_native && !checks.iter().any(Check::is_problem) {
@@ -89,7 +89,7 @@ fn check_defaults(library: &Path, native: &Result<Results, String>) -> Vec<Check
         Ok(run) => run,
         Err(error) => {
             return vec![Check::problem(
-                HERE,
+                GROUP,
                 "loads",
                 format!("under the shim, {error:#}"),
                 "see the loader's message above; is the library built for this machine, and its file system not mounted \
@@ -101,14 +101,15 @@ fn check_defaults(library: &Path, native: &Result<Results, String>) -> Vec<Check
         return vec![not_loaded(library, &run.stderr)];
     };
     let mut checks =
-        vec![Check::fine(HERE, "loads", "it loads: a program started under it left a trace")];
+        vec![Check::fine(GROUP, "loads", "it loads: a program started under it left a trace")];
     // What fails without the shim as well is a problem of the machine.
     if native.as_ref().is_ok_and(|results| results.grow == 0) {
         let is_native = native.as_ref().is_ok_and(|results| results.several == 0);
         checks.push(check_hooks(&run.results, &trace));
         checks.push(check_behaviour(&trace, is_native));
         let messages = trace.messages.iter();
-        checks.extend(messages.map(|it| Check::note(HERE, "said", format!("the shim says: {it}"))));
+        checks
+            .extend(messages.map(|it| Check::note(GROUP, "said", format!("the shim says: {it}"))));
     }
     checks
 }
@@ -117,7 +118,7 @@ fn not_loaded(library: &Path, stderr: &str) -> Check {
     let own = program::own_path();
     if own.is_some_and(|own| program::inspect(&own).is_err()) {
         return Check::note(
-            HERE,
+            GROUP,
             "loads",
             "cannot be tried: this analyzer is statically linked, or linked with another libc",
         )
@@ -129,7 +130,7 @@ fn not_loaded(library: &Path, stderr: &str) -> Check {
     }
     let loader = if stderr.is_empty() { "the loader printed nothing" } else { stderr };
     Check::problem(
-        HERE,
+        GROUP,
         "loads",
         format!(
             "a program started under it left no trace: the library was not loaded, or could not write ({loader})"
@@ -142,7 +143,7 @@ fn check_hooks(results: &Results, trace: &Trace) -> Check {
     for (how, errno) in [("by symbol", results.grow), ("through syscall()", results.by_number)] {
         if errno != 0 {
             return Check::problem(
-                HERE,
+                GROUP,
                 "hooks",
                 format!("a plain call {how} failed under it ({})", names::errno(errno as u32)),
                 "it works without the shim, so this is a bug of the shim: please report it",
@@ -152,7 +153,7 @@ fn check_hooks(results: &Results, trace: &Trace) -> Check {
     let (made, recorded) = (self_test::CALLS, trace.events.len());
     if made == recorded {
         return Check::fine(
-            HERE,
+            GROUP,
             "hooks",
             format!(
                 "its hooks work: {recorded} of {made} calls, by symbol and through syscall(), are in the trace"
@@ -160,7 +161,7 @@ fn check_hooks(results: &Results, trace: &Trace) -> Check {
         );
     }
     Check::problem(
-        HERE,
+        GROUP,
         "hooks",
         format!("only {recorded} of {made} calls made under it are in the trace"),
         "another preloaded library may take the calls first: empty LD_PRELOAD and /etc/ld.so.preload and try again",
@@ -184,24 +185,24 @@ fn check_behaviour(trace: &Trace, is_native: bool) -> Check {
     let name = "behaviour";
     if is_native && has_moved(trace, Outcome::Native).is_some() {
         return Check::fine(
-            HERE,
+            GROUP,
             name,
             "it forwards every move to this kernel, which moves several VMAs itself, and records it (mode auto)",
         );
     }
     if let Some(event) = has_moved(trace, Outcome::Emulated) {
         return Check::fine(
-            HERE,
+            GROUP,
             name,
             format!(
                 "it splits moves of several VMAs, since this kernel moves one at a time (mode auto); one of {} was \
                  emulated just now",
-                event.pieces().unwrap_or_default()
+                event.count_of_parts().unwrap_or_default()
             ),
         );
     }
     Check::problem(
-        HERE,
+        GROUP,
         name,
         format!("a move of two VMAs and a gap ended as {}", describe_move(trace)),
         "a sandbox may forbid what the shim needs (mremap, mmap, mprotect): allow it, or report this",
@@ -215,15 +216,15 @@ fn check_emulation(library: &Path) -> Option<Check> {
     let moved = has_moved(&trace, Outcome::Emulated).filter(|_| run.results.intact);
     Some(match moved {
         Some(event) => Check::fine(
-            HERE,
+            GROUP,
             "emulation",
             format!(
                 "with --mode emulate it moved {} correctly",
-                event.pieces().unwrap_or_default()
+                event.count_of_parts().unwrap_or_default()
             ),
         ),
         None => Check::problem(
-            HERE,
+            GROUP,
             "emulation",
             format!(
                 "with --mode emulate a move of two VMAs and a gap ended as {}",
@@ -239,7 +240,7 @@ fn check_libc_calls(library: &Path) -> Option<Check> {
     let trace = run_self_test(library, Trial::LibcCalls).ok()?.trace?;
     if trace.events.len() > self_test::CALLS {
         return Some(Check::fine(
-            HERE,
+            GROUP,
             "libc",
             "calls that libc makes to itself (realloc) can be recorded as well: run --libc patch (just tried)",
         ));
@@ -248,7 +249,7 @@ fn check_libc_calls(library: &Path) -> Option<Check> {
     let why = why.map_or("the shim does not know its code", String::as_str);
     Some(
         Check::note(
-            HERE,
+            GROUP,
             "libc",
             format!("calls that libc makes to itself (realloc) cannot be recorded with --libc patch: {why}"),
         )
@@ -268,12 +269,12 @@ fn check_settings() -> Vec<Check> {
         }
         checks.push(match mremap_settings::find(name.as_bytes()) {
             Some(_) => Check::note(
-                HERE,
+                GROUP,
                 "setting",
                 format!("{name}={value} is set; `run` sets its own value"),
             ),
             None => Check::problem(
-                HERE,
+                GROUP,
                 "setting",
                 format!("{name} is set, but the shim has no such setting"),
                 format!("its settings are {}", ALL.map(|setting| setting.name).join(", ")),
@@ -292,7 +293,7 @@ fn check_preloads() -> Vec<Check> {
         .map(|(source, list)| {
             let list = list.split_whitespace().collect::<Vec<_>>().join(" ");
             Check::note(
-                HERE,
+                GROUP,
                 "preload",
                 format!(
                     "{source} names {list}: `run` keeps it, after the shim (sanitizers before it)"

@@ -137,7 +137,9 @@ pub fn stacks(
     in_order(
         traces,
         index,
-        |met| filter.passes(met.process, met.of, met.tid, met.call),
+        |candidate| {
+            filter.passes(candidate.process, candidate.process_index, candidate.tid, candidate.call)
+        },
         |process, event| {
             stacks.add(&namer.name(process, event));
             Ok(ControlFlow::Continue(()))
@@ -171,7 +173,14 @@ pub fn write(
         let read = in_order(
             traces,
             index,
-            |met| filter.passes(met.process, met.of, met.tid, met.call),
+            |candidate| {
+                filter.passes(
+                    candidate.process,
+                    candidate.process_index,
+                    candidate.tid,
+                    candidate.call,
+                )
+            },
             |process, event| {
                 batch.push(namer.name(process, event));
                 if batch.len() < BATCH {

@@ -10,7 +10,7 @@ use crate::named::{Named, NamedPlace, Origin};
 use crate::stats::Bytes;
 
 /// Distinct stacks kept; further ones are counted without their frames.
-const MOST_STACKS: usize = 1 << 18;
+const MAX_STACKS: usize = 1 << 18;
 
 /// Totals of the calls with the same stack.
 pub struct Sample {
@@ -90,7 +90,7 @@ impl Stacks {
             sample.add(&call);
             return;
         }
-        if self.by_ids.len() >= MOST_STACKS {
+        if self.by_ids.len() >= MAX_STACKS {
             self.merge_equal();
         }
         let places = named.inner.iter().chain([&named.site]).chain(&named.stack);
@@ -103,7 +103,7 @@ impl Stacks {
         for (_, mut sample) in std::mem::take(&mut self.by_ids) {
             let places = sample.places.iter().map(|place| place.place.clone()).collect();
             let mut key = (sample.origin.exe.clone(), places);
-            if self.by_name.len() >= MOST_STACKS && !self.by_name.contains_key(&key) {
+            if self.by_name.len() >= MAX_STACKS && !self.by_name.contains_key(&key) {
                 sample.places.clear();
                 key.1.clear();
             }

@@ -15,15 +15,15 @@ use crate::model::units::counted;
 use crate::model::{Event, names};
 
 /// Instances kept of one kind.
-const MOST_EVIDENCE: usize = 100;
+const MAX_EVIDENCE: usize = 100;
 /// Failed calls remembered of each thread.
-const MOST_FAILED: usize = 8;
+const MAX_FAILED: usize = 8;
 /// How many calls of its thread later a failed call's result is still taken for the reason of an
 /// error.
 const NEARBY: u64 = 4;
 const EFAULT: u32 = 14;
 /// Threads whose failed calls are remembered.
-const MOST_THREADS: usize = 65_536;
+const MAX_THREADS: usize = 65_536;
 
 /// What is known so far.
 #[derive(Default)]
@@ -70,7 +70,7 @@ impl Observer {
         }
     }
 
-    /// Takes the next event. `is_wanted`: findings may be about it.
+    /// Takes the next event. `is_wanted`: it passes the filter.
     pub fn take(&mut self, process: &Process, event: &Event, is_wanted: bool) {
         let used = self.find_use_of_failed(event);
         if is_wanted {
@@ -122,7 +122,7 @@ impl Observer {
     fn put(&mut self, kind: Kind, evidence: Evidence) {
         let finding = self.findings.entry(kind).or_default();
         finding.count += 1;
-        if finding.evidence.len() < MOST_EVIDENCE {
+        if finding.evidence.len() < MAX_EVIDENCE {
             finding.evidence.push(evidence);
         }
     }
@@ -140,7 +140,7 @@ impl Observer {
     fn find_use_of_failed(&mut self, event: &Event) -> Option<String> {
         let key = (event.process, event.tid);
         let call = &event.call;
-        if self.threads.len() >= MOST_THREADS && !self.threads.contains_key(&key) {
+        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&key) {
             return None;
         }
         let thread = self.threads.entry(key).or_default();
@@ -161,7 +161,7 @@ impl Observer {
         // A source that is used again was not taken for moved: the program noticed the failure.
         thread.failed.retain(|failed| failed.call.old != call.old);
         if call.errno().is_some() {
-            if thread.failed.len() == MOST_FAILED {
+            if thread.failed.len() == MAX_FAILED {
                 thread.failed.remove(0);
             }
             thread.failed.push(Failed { number: event.number, nth, call: *call });

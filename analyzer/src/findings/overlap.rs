@@ -24,9 +24,9 @@ use crate::model::names::{DONTUNMAP, FIXED};
 use crate::model::units::counted;
 
 /// Calls remembered of one process. Older ones have nearly always ended.
-const MOST: usize = 128;
+const MAX_FORMER: usize = 128;
 /// Ranges compared of one call; a move may have tens of thousands of parts.
-const MOST_HELD: usize = 64;
+const MAX_HELD: usize = 64;
 /// How long after a move its source is still missed, nanoseconds.
 const JUST: u64 = 100_000;
 /// The source is not mapped, or not in one VMA.
@@ -114,7 +114,7 @@ impl Recent {
                 found.extend(race);
             }
         }
-        if self.former.len() == MOST {
+        if self.former.len() == MAX_FORMER {
             self.former.pop_front();
         }
         self.former.push_back(now);
@@ -176,7 +176,7 @@ impl Former {
             // one.
             hold((old, old_end.min(old.saturating_add(page))), (new, new.saturating_add(page)));
         } else {
-            for part in event.parts.iter().take(MOST_HELD) {
+            for part in event.parts.iter().take(MAX_HELD) {
                 let target = event.target(part.start);
                 let len = part.end.saturating_sub(part.start);
                 hold((part.start, part.end), (target, target.saturating_add(len)));
@@ -245,7 +245,7 @@ impl Former {
 mod tests {
     use super::{Held, Range};
 
-    /// Certain throughout 10..20, at the begin of it, and at the end.
+    /// Addresses that a call held during `time`.
     fn held(addresses: Range, time: Range) -> Held {
         Held { addresses, time, is_freed: false }
     }

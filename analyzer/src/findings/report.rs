@@ -64,9 +64,9 @@ pub fn write(
 ) -> Result<()> {
     let verdict = Verdict::of(observer);
     let site = |evidence: &Evidence| {
-        let (of, code) = evidence.site?;
-        let process = traces.processes.get(of);
-        process.map(|process| symbols.site(process, of, code).name())
+        let (process_index, code) = evidence.site?;
+        let process = traces.processes.get(process_index);
+        process.map(|process| symbols.site(process, process_index, code).name())
     };
     if json {
         let value = as_json(observer, verdict, top, &site);

@@ -8,21 +8,19 @@ use crate::load::Process;
 use crate::model::units::{count, counted, duration, size};
 use crate::model::{Event, is_move};
 
-/// Longest pause between two moves of a run, nanoseconds. After a longer one they have little to do
-/// with each other.
+/// Longest pause between two moves of a run, nanoseconds.
 const LONGEST_PAUSE: u64 = 1_000_000;
-/// Largest gap between two ranges of a run. A larger one probably has mappings in it that must not
-/// move.
+/// Largest gap between two ranges of a run: a larger one probably has mappings that must not move.
 const LARGEST_GAP: u64 = 1 << 20;
-/// Threads whose runs are followed.
-const MOST_THREADS: usize = 65_536;
+/// Limit on threads whose runs are followed.
+const MAX_THREADS: usize = 65_536;
 
 /// Moves in a row.
 struct Run {
     first: Evidence,
-    /// Whether findings may be about one of the moves.
+    /// Whether a move of the run passes the filter.
     is_wanted: bool,
-    last: u64,
+    last_event: u64,
     moves: u64,
     bytes: u64,
     gaps: u64,
@@ -53,9 +51,7 @@ impl Runs {
             return None;
         }
         let ended = match next {
-            Some(next) if self.by_thread.len() < MOST_THREADS => {
-                self.by_thread.insert(thread, next)
-            }
+            Some(next) if self.by_thread.len() < MAX_THREADS => self.by_thread.insert(thread, next),
             _ => self.by_thread.remove(&thread),
         };
         ended.and_then(Run::finding)
@@ -88,7 +84,7 @@ impl Run {
                 site: Some((event.process, process.code_at(call.caller, call.ticks))),
             },
             is_wanted,
-            last: event.number,
+            last_event: event.number,
             moves: 1,
             bytes: len,
             gaps: 0,
@@ -100,7 +96,7 @@ impl Run {
         })
     }
 
-    /// Adds a move that begins at a moment, if one call could make it together with the others.
+    /// Adds a move that begins at `begin`. Returns false if one call could not make all of them.
     fn extend(&mut self, next: &Self, begin: u64) -> bool {
         let gap = if next.source.0 >= self.source.1 {
             next.source.0 - self.source.1
@@ -117,7 +113,7 @@ impl Run {
             return false;
         }
         self.is_wanted |= next.is_wanted;
-        self.last = next.last;
+        self.last_event = next.last_event;
         self.moves += 1;
         self.bytes += next.bytes;
         self.gaps += u64::from(gap > 0);
@@ -139,7 +135,7 @@ impl Run {
         let what = format!(
             "{} moves up to event {}, {} in all{gaps}, {} in the calls",
             count(self.moves),
-            self.last,
+            self.last_event,
             size(self.bytes),
             duration(self.nanoseconds)
         );

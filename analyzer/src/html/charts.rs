@@ -6,7 +6,7 @@ use crate::model::units::{count, counted, duration};
 use crate::stats::{Histogram, Overview};
 
 /// Least number of columns: a single call must not fill the chart.
-const LEAST_COLUMNS: usize = 60;
+const MIN_COLUMNS: usize = 60;
 
 /// A bar: title, calls, failed calls.
 struct Bar(String, u64, u64);
@@ -14,16 +14,16 @@ struct Bar(String, u64, u64);
 /// Bars, with the highest value above and both ends of the axis below. The script zooms by
 /// narrowing the view box.
 fn chart(id: &str, label: &str, bars: &[Bar], ends: (&str, &str)) -> Markup {
-    let most = bars.iter().map(|bar| bar.1).max().unwrap_or(0);
-    let height = |value: u64| (value as f64 / most.max(1) as f64 * 98.0).max(1.0);
+    let max = bars.iter().map(|bar| bar.1).max().unwrap_or(0);
+    let height = |value: u64| (value as f64 / max.max(1) as f64 * 98.0).max(1.0);
     let rect = |at: usize, class: &str, value: u64| {
         let tall = height(value);
         html! { rect.(class) x=(at) y=(format!("{:.1}", 100.0 - tall)) width=".9" height=(format!("{tall:.1}")) {} }
     };
     html! {
-        p.scale { span { (counted(most, "call")) } }
+        p.scale { span { (counted(max, "call")) } }
         svg #(id) .bars tabindex="0" role="img" aria-label=(label) preserveAspectRatio="none"
-            viewBox=(format!("0 0 {} 100", bars.len().max(LEAST_COLUMNS))) {
+            viewBox=(format!("0 0 {} 100", bars.len().max(MIN_COLUMNS))) {
             @for (at, Bar(title, all, failed)) in bars.iter().enumerate().filter(|(_, bar)| bar.1 > 0) {
                 g {
                     title { (title) }
@@ -53,7 +53,7 @@ pub fn timeline(overview: &Overview) -> Markup {
             Bar(title, bin.calls, bin.failed)
         })
         .collect();
-    let end = duration(each.saturating_mul(bars.len().max(LEAST_COLUMNS) as u64));
+    let end = duration(each.saturating_mul(bars.len().max(MIN_COLUMNS) as u64));
     html! {
         p { "Each bar is " (duration(each)) "; failed calls are red. Drag to zoom; keys: + and -, arrows, 0." }
         (chart("time", "calls over time", &bars, ("0 s", &end)))
@@ -76,10 +76,10 @@ pub fn latency(overview: &Overview) -> Markup {
             Bar(title, *calls, 0)
         })
         .collect();
-    let least = buckets.first().map_or(1, |bucket| bucket.0.max(1)) as f64;
-    let end = least * 2_f64.powf(bars.len().max(LEAST_COLUMNS) as f64 / 8.0);
+    let min = buckets.first().map_or(1, |bucket| bucket.0.max(1)) as f64;
+    let end = min * 2_f64.powf(bars.len().max(MIN_COLUMNS) as f64 / 8.0);
     html! {
         p { "Calls by duration, log scale: eight bars per doubling." }
-        (chart("histogram", "calls by duration", &bars, (&duration(least as u64), &duration(end as u64))))
+        (chart("histogram", "calls by duration", &bars, (&duration(min as u64), &duration(end as u64))))
     }
 }

@@ -16,8 +16,8 @@ use crate::named::{Named, Namer};
 use crate::stats::Bytes;
 use crate::symbols::Symbols;
 
-/// Events listed at most.
-const ROWS: usize = 4000;
+/// Limit on listed events.
+const MAX_ROWS: usize = 4000;
 /// Slowest calls among them.
 const SLOWEST: usize = 500;
 /// Failed calls.
@@ -26,23 +26,23 @@ const FAILED: usize = 500;
 const MOVES: usize = 1000;
 /// Moves drawn.
 const DRAWN: usize = 40;
-/// Parts and gaps of a move that is drawn.
-const MOST_PIECES: usize = 400;
+/// Limit on parts and gaps of a move that is drawn.
+const MAX_PARTS: usize = 400;
 
-/// Events, and what was found in all of them.
+/// The listed events, and sums over all events.
 pub struct Examples {
     /// In order of time.
     pub events: Vec<Named>,
     /// Numbers of those that are drawn.
     pub drawn: Vec<u64>,
     /// Number of events that the page summarizes.
-    pub of: u64,
+    pub total: u64,
     /// Findings.
     pub observer: Observer,
     /// Calls with recorded stacks.
     pub stacks: Stacks,
     /// Calls, nanoseconds and bytes relocated of the others, by process and caller.
-    pub bare: HashMap<(usize, CodeAddress), [u64; 3]>,
+    pub without_stack: HashMap<(usize, CodeAddress), [u64; 3]>,
 }
 
 /// Picks events in one pass.
@@ -52,26 +52,28 @@ pub fn examples(
     filter: &Filter,
     symbols: &Symbols,
 ) -> Result<Examples> {
-    let each = (index.calls / (ROWS - SLOWEST - FAILED - MOVES) as u64).max(1);
+    let interval = (index.calls / (MAX_ROWS - SLOWEST - FAILED - MOVES) as u64).max(1);
     let mut namer = Namer::new(symbols);
     let mut kept: BTreeMap<u64, Named> = BTreeMap::new();
     let mut slowest: BTreeMap<Reverse<(u64, u64)>, Named> = BTreeMap::new();
-    let (mut failed, mut moves, mut of) = (0, 0, 0);
+    let (mut failed, mut moves, mut total) = (0, 0, 0);
     let mut drawn = Vec::new();
     let mut observer = findings::begin(traces);
     let mut stacks = Stacks::default();
-    let mut bare: HashMap<(usize, CodeAddress), [u64; 3]> = HashMap::new();
+    let mut without_stack: HashMap<(usize, CodeAddress), [u64; 3]> = HashMap::new();
     in_order(
         traces,
         index,
-        |met| filter.passes(met.process, met.of, met.tid, met.call),
+        |candidate| {
+            filter.passes(candidate.process, candidate.process_index, candidate.tid, candidate.call)
+        },
         |process, event| {
-            of += 1;
+            total += 1;
             observer.take(process, &event, true);
-            let pieces = event.parts.len() + event.gaps.len();
+            let parts_and_gaps = event.parts.len() + event.gaps.len();
             let is_wanted = if !event.parts.is_empty() && moves < MOVES {
                 moves += 1;
-                if drawn.len() < DRAWN && pieces <= MOST_PIECES {
+                if drawn.len() < DRAWN && parts_and_gaps <= MAX_PARTS {
                     drawn.push(event.number);
                 }
                 true
@@ -79,7 +81,7 @@ pub fn examples(
                 failed += 1;
                 true
             } else {
-                of % each == 0
+                total % interval == 0
             };
             let key = Reverse((event.call.duration, event.number));
             let is_slow = slowest.len() < SLOWEST
@@ -90,12 +92,12 @@ pub fn examples(
                 let bytes = Bytes::of(&event.call, page_size, event.summary.as_ref());
                 let time = process.nanoseconds(event.call.duration);
                 let code = process.code_at(event.call.caller, event.call.ticks);
-                let totals = bare.entry((event.process, code)).or_default();
+                let totals = without_stack.entry((event.process, code)).or_default();
                 for (sum, more) in totals.iter_mut().zip([1, time, bytes.relocated()]) {
                     *sum = sum.saturating_add(more);
                 }
             }
-            // Naming is what costs time: most calls need none.
+            // Finding names is slow, and most calls need none.
             if !is_wanted && !is_slow && !has_stack {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -116,5 +118,12 @@ pub fn examples(
     )?;
     observer.finish();
     kept.extend(slowest.into_values().map(|named| (named.event.number, named)));
-    Ok(Examples { events: kept.into_values().collect(), drawn, of, observer, stacks, bare })
+    Ok(Examples {
+        events: kept.into_values().collect(),
+        drawn,
+        total,
+        observer,
+        stacks,
+        without_stack,
+    })
 }

@@ -47,10 +47,10 @@ pub fn tree(content: &mut Content<'_>) -> Value {
         let totals = [sample.calls, sample.time, sample.bytes.relocated()];
         root.add(&sample.names(), totals);
     }
-    for (&(of, code), totals) in &content.examples.bare {
-        let Some(process) = content.traces.processes.get(of) else { continue };
+    for (&(process_index, code), totals) in &content.examples.without_stack {
+        let Some(process) = content.traces.processes.get(process_index) else { continue };
         let mut names = vec![super::tables::program(process).to_owned()];
-        names.extend(content.symbols.site(process, of, code).stack());
+        names.extend(content.symbols.site(process, process_index, code).stack());
         root.add(&names, *totals);
     }
     root.as_json("all calls", root.totals)

@@ -1,4 +1,4 @@
-//! The first thing on the page: answers to the questions that people come with.
+//! The cards at the top of the page: questions and their answers.
 
 use maud::{Markup, html};
 
@@ -67,7 +67,7 @@ fn time(content: &Content<'_>) -> Card {
         counted(total.calls(), "call"),
         at(50.0),
         at(99.0),
-        duration(total.times.most())
+        duration(total.times.max())
     );
     Card::new("How much time is spent in mremap?", "timeline", duration(total.times.sum()), detail)
 }

@@ -15,9 +15,9 @@ use crate::picture::svg;
 use crate::report::{self, Sort, sorted};
 use crate::show;
 
-/// Rows of a table at most.
-const MOST_ROWS: usize = 500;
-/// Rows of the calls' table in the markup: the script has the others as data.
+/// Limit on rows of a table.
+const MAX_ROWS: usize = 500;
+/// Rows of the table of calls in the markup. The script has the others as data.
 const ROWS_WITHOUT_SCRIPT: usize = 20;
 
 /// A cell with a number and the value it is sorted by.
@@ -66,7 +66,7 @@ pub fn outcomes(content: &Content<'_>) -> Markup {
 /// Call sites by time.
 pub fn sites(content: &Content<'_>) -> Markup {
     let time = content.overview.total().times.sum();
-    let sites = sorted(&content.overview.sites, Sort::Time).into_iter().take(MOST_ROWS);
+    let sites = sorted(&content.overview.sites, Sort::Time).into_iter().take(MAX_ROWS);
     let rows: Vec<Markup> = sites
         .map(|named| {
             let (stats, times) = (&named.stats, &named.stats.times);
@@ -158,7 +158,7 @@ pub fn processes(content: &Content<'_>) -> Markup {
     let busy = overview.processes.iter().filter(|stats| stats.total.calls > 0);
     let rows: Vec<Markup> = busy
         .clone()
-        .take(MOST_ROWS)
+        .take(MAX_ROWS)
         .filter_map(|stats| {
             let process = traces.processes.get(stats.process)?;
             let (header, total) = (&process.header, &stats.total);
@@ -209,10 +209,11 @@ pub fn program(process: &Process) -> &str {
 pub fn chains(content: &Content<'_>) -> Markup {
     let worth = content.overview.chains.iter().filter(|(_, chain)| chain.calls_saved() > 0);
     let rows: Vec<Markup> = worth
-        .take(MOST_ROWS)
-        .filter_map(|(of, chain)| {
-            let process = content.traces.processes.get(*of)?;
-            let site = content.overview.chain_site(process, *of, chain, content.symbols).name();
+        .take(MAX_ROWS)
+        .filter_map(|(process_index, chain)| {
+            let process = content.traces.processes.get(*process_index)?;
+            let site =
+                content.overview.chain_site(process, *process_index, chain, content.symbols).name();
             let (doubled, saved) = (chain.growths_by_doubling(), chain.time_saved());
             Some(html! { tr {
                 td { (site) }
@@ -220,7 +221,7 @@ pub fn chains(content: &Content<'_>) -> Markup {
                 (number(&count(chain.growths), chain.growths))
                 (number(&count(chain.moves), chain.moves))
                 (number(&aligned_size(chain.first_len), chain.first_len))
-                (number(&aligned_size(chain.most_len), chain.most_len))
+                (number(&aligned_size(chain.max_len), chain.max_len))
                 (number(&count(doubled), doubled))
                 (number(&duration(saved), saved))
             } })
@@ -281,7 +282,7 @@ pub fn calls(content: &Content<'_>) -> Markup {
     ];
     html! {
         p {
-            (count(examples.events.len() as u64)) " of " (counted(examples.of, "call"))
+            (count(examples.events.len() as u64)) " of " (counted(examples.total, "call"))
             ": the slowest, failed ones, moves with recorded parts, and an even sample of the rest."
         }
         (table("call", &columns, &rows))

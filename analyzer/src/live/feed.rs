@@ -12,7 +12,7 @@ pub struct Feed {
     paths: Vec<PathBuf>,
     tails: Vec<Tail>,
     events: u64,
-    most_open: usize,
+    raise_open_limit: usize,
 }
 
 impl Feed {
@@ -28,15 +28,20 @@ impl Feed {
             bail!("{damage}");
         }
         let tails = packed.processes.into_iter().map(Tail::of).collect();
-        Ok(Self { paths: paths.to_vec(), tails, events: 0, most_open: load::most_open() })
+        Ok(Self {
+            paths: paths.to_vec(),
+            tails,
+            events: 0,
+            raise_open_limit: load::raise_open_limit(),
+        })
     }
 
     /// Events written since the last poll, numbered in the order they were read.
     pub fn poll(&mut self) -> Vec<Event> {
         self.find_new_files();
         let mut events = Vec::new();
-        for (of, tail) in self.tails.iter_mut().enumerate() {
-            events.extend(tail.poll(of));
+        for (process_index, tail) in self.tails.iter_mut().enumerate() {
+            events.extend(tail.poll(process_index));
             if !tail.process.is_alive() {
                 tail.process.source.close();
             }
@@ -59,7 +64,7 @@ impl Feed {
         for file in files {
             if self.tails.iter().all(|tail| *tail.file() != file) {
                 let Some(mut tail) = Tail::open(&file) else { continue };
-                if self.tails.len() >= self.most_open {
+                if self.tails.len() >= self.raise_open_limit {
                     tail.process.source.close();
                 }
                 self.tails.push(tail);
@@ -74,8 +79,8 @@ impl Feed {
     }
 
     /// The process of an event.
-    pub fn process(&self, of: usize) -> Option<&Process> {
-        self.tails.get(of).map(|tail| &tail.process)
+    pub fn process(&self, process_index: usize) -> Option<&Process> {
+        self.tails.get(process_index).map(|tail| &tail.process)
     }
 
     /// The number of processes, and how many of them are running.

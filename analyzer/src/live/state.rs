@@ -9,7 +9,7 @@ use crate::named::Named;
 use crate::stats::Histogram;
 
 /// Call sites kept; calls from further ones count in the totals only.
-const MOST_SITES: usize = 4096;
+const MAX_SITES: usize = 4096;
 /// Moves kept.
 const MOVES: usize = 16;
 /// Intervals whose rates are kept.
@@ -83,7 +83,7 @@ impl Totals {
             outcome.1 += failed;
         }
         let name = &named.site.name;
-        if self.rows.len() < MOST_SITES || self.rows.contains_key(name) {
+        if self.rows.len() < MAX_SITES || self.rows.contains_key(name) {
             let row = self
                 .rows
                 .entry(name.clone())

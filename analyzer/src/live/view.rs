@@ -29,14 +29,14 @@ const KEYS: [(&str, &str); 9] = [
 /// Lines of one move: a title, source and destination.
 const PICTURE: u16 = 7;
 /// Moves drawn at most.
-const MOST_PICTURES: u16 = 4;
+const MAX_PICTURES: u16 = 4;
 /// Least number of lines for call sites.
-const LEAST_SITES: u16 = 14;
+const MIN_SITES: u16 = 14;
 /// Columns of the table after the name, with their width. A narrow terminal shows the first ones.
 const COLUMNS: [(&str, u16); 6] =
     [("calls/s", 9), ("failed", 8), ("p50", 9), ("p99", 9), ("time", 10), ("calls", 12)];
 /// Least width of the names.
-const LEAST_NAME: u16 = 24;
+const MIN_NAME: u16 = 24;
 const ASCII_BORDER: border::Set<'_> = border::Set {
     top_left: "+",
     top_right: "+",
@@ -62,8 +62,8 @@ const ASCII_BARS: bar::Set<'_> = bar::Set {
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
     let area = frame.area();
-    // Pictures take their lines from the call sites, which keep at least LEAST_SITES.
-    let pictures = (area.height.saturating_sub(8 + LEAST_SITES) / PICTURE).clamp(1, MOST_PICTURES);
+    // Pictures take their lines from the call sites, which keep at least MIN_SITES.
+    let pictures = (area.height.saturating_sub(8 + MIN_SITES) / PICTURE).clamp(1, MAX_PICTURES);
     let rows = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(5),
@@ -145,7 +145,7 @@ fn draw_rates(frame: &mut Frame<'_>, state: &State, area: Rect) {
 }
 
 fn draw_sites(frame: &mut Frame<'_>, state: &State, area: Rect) {
-    let mut room = area.width.saturating_sub(2 + LEAST_NAME);
+    let mut room = area.width.saturating_sub(2 + MIN_NAME);
     let shown = COLUMNS.iter().take_while(|(_, width)| {
         let fits = *width < room;
         room = room.saturating_sub(width + 1);

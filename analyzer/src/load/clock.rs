@@ -1,6 +1,6 @@
 //! Conversion of ticks to nanoseconds.
 
-/// 2^52: from here on doubles are whole numbers, and their low bits are the number.
+/// 2^52: larger doubles are whole numbers, and their low bits are the number.
 const WHOLE: f64 = (1_u64 << 52) as f64;
 /// Longest duration that a record holds, in ticks.
 const LONGEST: f64 = (1_u64 << 41) as f64;

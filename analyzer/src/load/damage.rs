@@ -1,4 +1,4 @@
-//! Damage: what cannot be read, and at which offset.
+//! Damage: what cannot be read, with its offset.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::model::units::printable;
 
 /// Entries kept for one file; more are only counted.
-const MOST: usize = 100;
+const MAX_KEPT: usize = 100;
 
 /// Damage in a trace file.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl Log {
 
     /// Adds damage at an offset in bytes.
     pub fn add(&mut self, offset: u64, what: impl Into<String>) {
-        if self.kept.len() < MOST {
+        if self.kept.len() < MAX_KEPT {
             self.kept.push((offset, what.into()));
         } else {
             self.more += 1;

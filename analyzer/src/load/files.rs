@@ -49,9 +49,9 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 
 /// Raises the soft limit on open files to the hard one, and returns how many traces may be open at
 /// a time.
-pub fn most_open() -> usize {
+pub fn raise_open_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(most.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX)
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX)
 }

@@ -24,10 +24,10 @@ mod tail;
 
 pub use calls::{Calls, words};
 pub use clock::Clock;
-pub use files::{find, most_open, open_regular, traces_in};
+pub use files::{find, open_regular, raise_open_limit, traces_in};
 pub use index::Index;
 pub use notes::NamedModule;
-pub use ordered::{Met, in_order};
+pub use ordered::{Candidate, in_order};
 pub use pack::{BLOCK, InPack, mode_of};
 pub use process::{CodeAddress, Process};
 pub use scan::{Run, Visitor, scan};

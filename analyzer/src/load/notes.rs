@@ -23,11 +23,11 @@ impl NamedModule {
     }
 }
 
-const MOST_MODULES: usize = 16_384;
-const MOST_REUSED: usize = 1_024;
-const MOST_MESSAGES: usize = 1_000;
+const MAX_MODULES: usize = 16_384;
+const MAX_REUSED: usize = 1_024;
+const MAX_MESSAGES: usize = 1_000;
 /// More text than a chunk holds.
-const MOST_TEXT: usize = 4096;
+const MAX_TEXT: usize = 4096;
 
 /// Modules and messages of one trace.
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl Notes {
             _ => return,
         };
         self.pending =
-            Some(Pending { owner, wanted: (wanted as usize).min(MOST_TEXT), bytes: Vec::new() });
+            Some(Pending { owner, wanted: (wanted as usize).min(MAX_TEXT), bytes: Vec::new() });
         self.take_text(&[]);
     }
 
@@ -89,10 +89,10 @@ impl Notes {
         pending.bytes.truncate(pending.wanted);
         let text = printable(&String::from_utf8_lossy(&pending.bytes));
         match pending.owner {
-            Owner::Module(module) if self.modules.len() < MOST_MODULES => {
+            Owner::Module(module) if self.modules.len() < MAX_MODULES => {
                 self.push(NamedModule { module, path: text });
             }
-            Owner::Message(message) if self.messages.len() < MOST_MESSAGES => {
+            Owner::Message(message) if self.messages.len() < MAX_MESSAGES => {
                 let level = if message.level == Level::Error { "error: " } else { "" };
                 self.messages.push(format!("{level}{text}"));
             }
@@ -103,7 +103,7 @@ impl Notes {
     fn push(&mut self, named: NamedModule) {
         let (start, end, since) = (named.module.start, named.module.end, named.module.since);
         self.is_reloaded |= since > 0;
-        if self.is_reloaded && self.reused.len() < MOST_REUSED {
+        if self.is_reloaded && self.reused.len() < MAX_REUSED {
             let others = self.modules.iter().map(|other| &other.module);
             let common = others
                 .filter(|other| other.since != since && other.start < end && start < other.end)
@@ -125,11 +125,11 @@ impl Notes {
 
     /// Appends what was found in a later part of the same file.
     pub fn append(&mut self, later: Self) {
-        let room = MOST_MODULES.saturating_sub(self.modules.len());
+        let room = MAX_MODULES.saturating_sub(self.modules.len());
         for named in later.modules.into_iter().take(room) {
             self.push(named);
         }
-        let room = MOST_MESSAGES.saturating_sub(self.messages.len());
+        let room = MAX_MESSAGES.saturating_sub(self.messages.len());
         self.messages.extend(later.messages.into_iter().take(room));
     }
 }

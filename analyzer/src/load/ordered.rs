@@ -19,23 +19,23 @@ use super::survey::Traces;
 use crate::model::Event;
 use crate::terminal::Progress;
 
-/// Most chunks open at once. Only a forged file has more, and its events may be out of order.
-const MOST_OPEN: usize = 8192;
-/// Most parts, and gaps, of one event. The kernel's default limit on mappings is 65,530.
-const MOST_PIECES: usize = 262_144;
-/// Most frames of one event.
-const MOST_FRAMES: usize = 256;
-/// Most recorded words of the stack of one event.
-const MOST_STACK_WORDS: usize = 65_536;
+/// Limit on chunks open at once. Only a forged file has more, and its events may be out of order.
+const MAX_OPEN: usize = 8192;
+/// Limit on parts, and on gaps, of one event. The kernel's default limit on mappings is 65,530.
+const MAX_PARTS: usize = 262_144;
+/// Limit on frames of one event.
+const MAX_FRAMES: usize = 256;
+/// Limit on recorded words of the stack of one event.
+const MAX_STACK_WORDS: usize = 65_536;
 
-/// A call without its parts, gaps and stack.
-pub struct Met<'a> {
+/// A call that `wanted` of [`in_order`] judges, before its parts, gaps and stack are read.
+pub struct Candidate<'a> {
     /// Number by wall clock among all events of all processes, from 1.
     pub number: u64,
     /// Its process.
     pub process: &'a Process,
     /// Index of its process.
-    pub of: usize,
+    pub process_index: usize,
     /// Its thread.
     pub tid: u32,
     /// The call.
@@ -48,21 +48,21 @@ pub struct Met<'a> {
 pub fn in_order(
     traces: &Traces,
     index: &Index,
-    mut wanted: impl FnMut(&Met<'_>) -> bool,
+    mut wanted: impl FnMut(&Candidate<'_>) -> bool,
     mut take: impl FnMut(&Process, Event) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let mut merge = Merge::new(traces, index);
     let mut number = 0;
     while let Some(next) = merge.next() {
         number += 1;
-        let met = Met {
+        let candidate = Candidate {
             number,
             process: next.process,
-            of: next.of,
+            process_index: next.process_index,
             tid: next.taken.tid,
             call: &next.taken.call,
         };
-        if wanted(&met) && take(next.process, next.event(number, index))?.is_break() {
+        if wanted(&candidate) && take(next.process, next.event(number, index))?.is_break() {
             break;
         }
     }
@@ -128,7 +128,7 @@ impl<'a> Merge<'a> {
                 self.free.push(at);
             }
             if let Some(taken) = taken {
-                return Some(Next { process, of: file as usize, place, taken });
+                return Some(Next { process, process_index: file as usize, place, taken });
             }
         }
     }
@@ -137,7 +137,7 @@ impl<'a> Merge<'a> {
     fn open_due(&mut self) {
         while let Some(&(moment, file, place)) = self.waiting.peek() {
             let earliest = self.heap.peek().map_or(u64::MAX, |Reverse(top)| top.0);
-            if moment > earliest || self.heap.len() >= MOST_OPEN {
+            if moment > earliest || self.heap.len() >= MAX_OPEN {
                 return;
             }
             self.waiting.next();
@@ -166,7 +166,7 @@ impl<'a> Merge<'a> {
 /// A call taken from the merge, and the position of its chunk.
 struct Next<'a> {
     process: &'a Process,
-    of: usize,
+    process_index: usize,
     place: u32,
     taken: OpenCall,
 }
@@ -175,7 +175,7 @@ impl Next<'_> {
     /// Assembles the event.
     fn event(&self, number: u64, index: &Index) -> Event {
         let OpenCall { slot, tid, call, has_stack } = self.taken;
-        let mut event = Event::new(number, self.of, tid, call);
+        let mut event = Event::new(number, self.process_index, tid, call);
         event.slot = slot_number(self.place, slot);
         if has_stack || may_have_parts(self.process, &event.call) {
             assemble(self.process, index, self.place, slot, &mut event);
@@ -245,9 +245,9 @@ fn may_have_parts(process: &Process, call: &Call) -> bool {
     }
 }
 
-fn push<T>(pieces: &mut Vec<T>, piece: T) {
-    if pieces.len() < MOST_PIECES {
-        pieces.push(piece);
+fn push<T>(list: &mut Vec<T>, item: T) {
+    if list.len() < MAX_PARTS {
+        list.push(item);
     }
 }
 
@@ -258,7 +258,7 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
     let mut complete = !may_have_parts(process, &event.call);
     loop {
         let bytes = process.source.chunk(place);
-        let mut met = from > 1;
+        let mut found = from > 1;
         for (_, tid, record) in records(&bytes, from) {
             if tid != event.tid {
                 continue;
@@ -266,7 +266,7 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
             match record {
                 // The stack is last, after the summary.
                 Record::Call(_) if complete => {
-                    event.sort_pieces();
+                    event.sort_parts_and_gaps();
                     return;
                 }
                 Record::Summary(summary) if summary.call == number => {
@@ -276,31 +276,31 @@ fn assemble(process: &Process, index: &Index, place: u32, slot: u32, event: &mut
                 // If the last records are kept, the slot may have held another call, overwritten
                 // since.
                 Record::Part(part) if part.call == number && event.covers(part.start) => {
-                    met = true;
+                    found = true;
                     push(&mut event.parts, part);
                 }
                 Record::Gap(gap) if gap.call == number && event.covers(gap.start) => {
-                    met = true;
+                    found = true;
                     push(&mut event.gaps, gap);
                 }
                 Record::Stack(stack) if stack.call == number => {
-                    met = true;
+                    found = true;
                     let frames = stack.frames.iter().take(usize::from(stack.count));
-                    let room = MOST_FRAMES.saturating_sub(event.frames.len());
+                    let room = MAX_FRAMES.saturating_sub(event.frames.len());
                     event.frames.extend(frames.take(room));
                 }
                 Record::StackWords(words) if words.call == number => {
-                    met = true;
+                    found = true;
                     let entries = words.entries.iter().take(usize::from(words.count));
-                    let room = MOST_STACK_WORDS.saturating_sub(event.stack_words.len());
+                    let room = MAX_STACK_WORDS.saturating_sub(event.stack_words.len());
                     event.stack_words.extend(entries.take(room));
                 }
                 _ => {}
             }
         }
         let next = index.next_of_thread(event.process, place, event.tid);
-        let (true, Some(next)) = (met, next) else {
-            event.sort_pieces();
+        let (true, Some(next)) = (found, next) else {
+            event.sort_parts_and_gaps();
             return;
         };
         (place, from) = (next, 1);

@@ -17,10 +17,10 @@ use crate::model::units::printable;
 pub const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Holes are kept in units of this many bytes.
 pub const BLOCK: usize = 4096;
-/// Most bytes that are expanded: a short file can claim any number.
-const MOST_EXPANDED: u64 = 64 << 30;
-/// Most bytes, other than zeros of traces, for each byte of the pack.
-const MOST_RATIO: u64 = 256;
+/// Limit on expanded bytes: a short file can claim any number.
+const MAX_EXPANDED: u64 = 64 << 30;
+/// Limit on expanded bytes, other than zeros of traces, for each byte of the pack.
+const MAX_RATIO: u64 = 256;
 /// Bytes that a pack of any length may expand to.
 const ALWAYS: u64 = 256 << 20;
 
@@ -69,7 +69,7 @@ impl Expanded {
     /// # Errors
     /// There is no room for temporary files, or the file cannot be read.
     pub fn of(packed: File) -> io::Result<Self> {
-        let budget = packed.metadata()?.len().saturating_mul(MOST_RATIO).saturating_add(ALWAYS);
+        let budget = packed.metadata()?.len().saturating_mul(MAX_RATIO).saturating_add(ALWAYS);
         let mut expanded = Self {
             pack: Arc::default(),
             file: Arc::new(tempfile::tempfile()?),
@@ -77,7 +77,7 @@ impl Expanded {
             error: None,
         };
         let mut pack = Pack::default();
-        let bytes = zstd::Decoder::new(packed)?.take(MOST_EXPANDED);
+        let bytes = zstd::Decoder::new(packed)?.take(MAX_EXPANDED);
         expanded.error = expanded.read_entries(bytes, budget, &mut pack).err();
         expanded.pack = Arc::new(pack);
         Ok(expanded)

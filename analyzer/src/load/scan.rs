@@ -17,7 +17,7 @@ use crate::terminal::Progress;
 /// Chunks read at a time: 256 KiB, which fits into a core's cache together with the sums.
 const WINDOW: u32 = 64;
 /// Chunks of one unit of work: 32 MiB.
-const PIECE: u32 = 8192;
+const BATCH_CHUNKS: u32 = 8192;
 
 /// Consecutive slots of one chunk, filled by one thread: mostly the whole chunk.
 #[derive(Clone, Copy)]
@@ -41,30 +41,30 @@ pub trait Visitor: Send {
     fn record(&mut self, _record: &Record, _calls: &Calls<'_>) {}
 }
 
-struct Piece {
+struct Batch {
     process: usize,
     chunks: Range<u32>,
 }
 
-fn pieces(processes: &[Process]) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    for (process, of) in processes.iter().enumerate() {
+fn batches(processes: &[Process]) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    for (index, process) in processes.iter().enumerate() {
         // A forged file may claim 16 TB of chunks that are one hole.
         let mut start = 0;
-        while start < of.chunks {
+        while start < process.chunks {
             let offset = chunk_offset(start);
-            let data = of.source.next_data(offset).unwrap_or(u64::MAX);
-            let skipped = data.saturating_sub(offset) / CHUNK_SIZE as u64 / u64::from(PIECE);
-            let whole = skipped.saturating_mul(u64::from(PIECE));
+            let data = process.source.next_data(offset).unwrap_or(u64::MAX);
+            let skipped = data.saturating_sub(offset) / CHUNK_SIZE as u64 / u64::from(BATCH_CHUNKS);
+            let whole = skipped.saturating_mul(u64::from(BATCH_CHUNKS));
             let end = start
                 .saturating_add(u32::try_from(whole).unwrap_or(u32::MAX))
-                .saturating_add(PIECE)
-                .min(of.chunks);
-            pieces.push(Piece { process, chunks: start..end });
+                .saturating_add(BATCH_CHUNKS)
+                .min(process.chunks);
+            batches.push(Batch { process: index, chunks: start..end });
             start = end;
         }
     }
-    pieces
+    batches
 }
 
 /// Scans each unit of work with its own visitor, and calls `take` with the visitors in the order of
@@ -74,29 +74,29 @@ pub fn scan<'a, V: Visitor + 'a>(
     visitor: impl Fn(&'a Process, usize) -> V + Sync,
     mut take: impl FnMut(usize, V),
 ) -> Vec<Found> {
-    let pieces = pieces(&traces.processes);
+    let batches = batches(&traces.processes);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
     let mut found: Vec<Found> = traces.processes.iter().map(|_| Found::default()).collect();
-    let progress = Progress::new(pieces.len() as u64, "reading");
+    let progress = Progress::new(batches.len() as u64, "reading");
     let processes = &traces.processes;
     std::thread::scope(|scope| {
         let (sender, results) = mpsc::sync_channel(threads);
-        for _ in 0..threads.min(pieces.len()) {
-            let (sender, next, pieces, visitor) = (sender.clone(), &next, &pieces, &visitor);
+        for _ in 0..threads.min(batches.len()) {
+            let (sender, next, batches, visitor) = (sender.clone(), &next, &batches, &visitor);
             scope.spawn(move || {
                 let mut window = vec![0; WINDOW as usize * CHUNK_SIZE];
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some((piece, process)) = pieces
+                    let Some((batch, process)) = batches
                         .get(index)
-                        .and_then(|piece| Some((piece, processes.get(piece.process)?)))
+                        .and_then(|batch| Some((batch, processes.get(batch.process)?)))
                     else {
                         return;
                     };
-                    let mut worker = visitor(process, piece.process);
-                    let found = scan_piece(process, piece.chunks.clone(), &mut window, &mut worker);
-                    if sender.send((index, piece.process, worker, found)).is_err() {
+                    let mut worker = visitor(process, batch.process);
+                    let found = scan_batch(process, batch.chunks.clone(), &mut window, &mut worker);
+                    if sender.send((index, batch.process, worker, found)).is_err() {
                         return;
                     }
                 }
@@ -105,11 +105,11 @@ pub fn scan<'a, V: Visitor + 'a>(
         drop(sender);
         let mut early = BTreeMap::new();
         let mut wanted = 0;
-        for (index, process, worker, piece) in results {
-            early.insert(index, (process, worker, piece));
-            while let Some((process, worker, piece)) = early.remove(&wanted) {
+        for (index, process, worker, batch) in results {
+            early.insert(index, (process, worker, batch));
+            while let Some((process, worker, batch)) = early.remove(&wanted) {
                 if let Some(found) = found.get_mut(process) {
-                    found.append(piece);
+                    found.append(batch);
                 }
                 take(process, worker);
                 wanted += 1;
@@ -130,7 +130,7 @@ impl Found {
     }
 }
 
-fn scan_piece(
+fn scan_batch(
     process: &Process,
     chunks: Range<u32>,
     window: &mut [u8],

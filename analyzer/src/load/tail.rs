@@ -12,10 +12,10 @@ use super::process::Process;
 use super::survey::{self, open_one};
 use crate::model::Event;
 
-/// Most chunks being filled; the oldest beyond are no longer followed.
-const MOST_OPEN: usize = 16_384;
-/// Most calls whose summary is awaited.
-const MOST_WAITING: usize = 4096;
+/// Limit on chunks being filled. The oldest beyond it are no longer followed.
+const MAX_OPEN: usize = 16_384;
+/// Limit on calls whose summary is awaited.
+const MAX_WAITING: usize = 4096;
 /// Polls that a call waits for its summary.
 const PATIENCE: u32 = 3;
 
@@ -29,7 +29,7 @@ struct Open {
 
 /// Parts and gaps of a call that is not complete.
 #[derive(Default)]
-struct Pieces {
+struct MoveParts {
     parts: Vec<Part>,
     gaps: Vec<Gap>,
     summary: Option<Summary>,
@@ -41,7 +41,7 @@ pub struct Tail {
     pub process: Process,
     known_chunks: u32,
     open: Vec<Open>,
-    pieces: HashMap<u32, Pieces>,
+    move_parts: HashMap<u32, MoveParts>,
     waiting: Vec<(u32, u32, Call, u32)>,
 }
 
@@ -57,7 +57,7 @@ impl Tail {
             process,
             known_chunks: 0,
             open: Vec::new(),
-            pieces: HashMap::new(),
+            move_parts: HashMap::new(),
             waiting: Vec::new(),
         }
     }
@@ -67,18 +67,18 @@ impl Tail {
         &self.process.file
     }
 
-    /// Returns the events recorded since the last poll; `of` is the index given to the process.
-    pub fn poll(&mut self, of: usize) -> Vec<Event> {
+    /// Returns the events recorded since the last poll, with this index of the process.
+    pub fn poll(&mut self, process_index: usize) -> Vec<Event> {
         self.read_header();
         let mut events = Vec::new();
         let mut still_open = Vec::new();
         for chunk in std::mem::take(&mut self.open) {
-            still_open.extend(self.read_chunk(chunk, of, &mut events));
+            still_open.extend(self.read_chunk(chunk, process_index, &mut events));
         }
-        let excess = still_open.len().saturating_sub(MOST_OPEN);
+        let excess = still_open.len().saturating_sub(MAX_OPEN);
         still_open.drain(..excess);
         self.open = still_open;
-        self.settle(of, &mut events);
+        self.settle(process_index, &mut events);
         events.sort_by_key(|event| event.call.ticks);
         events
     }
@@ -97,7 +97,7 @@ impl Tail {
         if chunks == self.known_chunks {
             return;
         }
-        let first = self.known_chunks.max(chunks.saturating_sub(MOST_OPEN as u32));
+        let first = self.known_chunks.max(chunks.saturating_sub(MAX_OPEN as u32));
         self.open.extend((first..chunks).map(|number| Open { number, next_slot: 1, tid: None }));
         self.known_chunks = chunks;
         self.process.chunks =
@@ -106,7 +106,12 @@ impl Tail {
     }
 
     /// Continues reading a chunk; returns it if more may follow.
-    fn read_chunk(&mut self, mut chunk: Open, of: usize, events: &mut Vec<Event>) -> Option<Open> {
+    fn read_chunk(
+        &mut self,
+        mut chunk: Open,
+        process_index: usize,
+        events: &mut Vec<Event>,
+    ) -> Option<Open> {
         let positions = self.process.header.positions().max(1);
         // If the first records are kept, no position is used twice, even if a damaged header says
         // so.
@@ -136,7 +141,13 @@ impl Tail {
                 }
                 Slot::Complete(Record::Thread(tid)) => chunk.tid = Some(tid),
                 Slot::Complete(record) => {
-                    self.take(number, chunk.tid.unwrap_or(header.tid), &record, of, events);
+                    self.take(
+                        number,
+                        chunk.tid.unwrap_or(header.tid),
+                        &record,
+                        process_index,
+                        events,
+                    );
                 }
                 Slot::Torn | Slot::Unknown(_) => {}
             }
@@ -146,37 +157,46 @@ impl Tail {
         (alive && chunk.next_slot < SLOTS_PER_CHUNK).then_some(chunk)
     }
 
-    fn take(&mut self, number: u32, tid: u32, record: &Record, of: usize, events: &mut Vec<Event>) {
-        if self.pieces.len() > MOST_WAITING {
-            self.pieces.clear();
+    fn take(
+        &mut self,
+        number: u32,
+        tid: u32,
+        record: &Record,
+        process_index: usize,
+        events: &mut Vec<Event>,
+    ) {
+        if self.move_parts.len() > MAX_WAITING {
+            self.move_parts.clear();
         }
         match record {
             Record::Call(call) if matches!(call.outcome, Outcome::Emulated | Outcome::Begun) => {
                 self.waiting.push((number, tid, *call, 0));
             }
-            Record::Call(call) => events.push(Event::new(0, of, tid, *call)),
-            Record::Part(part) => self.pieces.entry(part.call).or_default().parts.push(*part),
-            Record::Gap(gap) => self.pieces.entry(gap.call).or_default().gaps.push(*gap),
+            Record::Call(call) => events.push(Event::new(0, process_index, tid, *call)),
+            Record::Part(part) => self.move_parts.entry(part.call).or_default().parts.push(*part),
+            Record::Gap(gap) => self.move_parts.entry(gap.call).or_default().gaps.push(*gap),
             Record::Summary(summary) => {
-                self.pieces.entry(summary.call).or_default().summary = Some(*summary);
+                self.move_parts.entry(summary.call).or_default().summary = Some(*summary);
             }
             other => self.process.found.notes.take(other),
         }
     }
 
     /// Turns the calls whose records are complete into events.
-    fn settle(&mut self, of: usize, events: &mut Vec<Event>) {
+    fn settle(&mut self, process_index: usize, events: &mut Vec<Event>) {
         let alive = self.process.is_alive();
         for (number, tid, call, looks) in std::mem::take(&mut self.waiting) {
-            let whole = self.pieces.get(&number).is_some_and(|pieces| pieces.summary.is_some());
-            if !whole && alive && looks < PATIENCE && self.waiting.len() < MOST_WAITING {
+            let whole =
+                self.move_parts.get(&number).is_some_and(|move_parts| move_parts.summary.is_some());
+            if !whole && alive && looks < PATIENCE && self.waiting.len() < MAX_WAITING {
                 self.waiting.push((number, tid, call, looks + 1));
                 continue;
             }
-            let pieces = self.pieces.remove(&number).unwrap_or_default();
-            let mut event = Event::new(0, of, tid, call);
-            (event.parts, event.gaps, event.summary) = (pieces.parts, pieces.gaps, pieces.summary);
-            event.sort_pieces();
+            let move_parts = self.move_parts.remove(&number).unwrap_or_default();
+            let mut event = Event::new(0, process_index, tid, call);
+            (event.parts, event.gaps, event.summary) =
+                (move_parts.parts, move_parts.gaps, move_parts.summary);
+            event.sort_parts_and_gaps();
             events.push(event);
         }
     }

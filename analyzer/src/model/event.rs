@@ -49,13 +49,13 @@ impl Event {
     }
 
     /// Sorts parts and gaps by address.
-    pub fn sort_pieces(&mut self) {
+    pub fn sort_parts_and_gaps(&mut self) {
         self.parts.sort_by_key(|part| part.start);
         self.gaps.sort_by_key(|gap| gap.start);
     }
 
     /// Returns `4 parts, 3 gaps` if parts were recorded.
-    pub fn pieces(&self) -> Option<String> {
+    pub fn count_of_parts(&self) -> Option<String> {
         let (parts, gaps) = (self.parts.len() as u64, self.gaps.len() as u64);
         (parts > 0).then(|| format!("{}, {}", counted(parts, "part"), counted(gaps, "gap")))
     }

@@ -75,8 +75,8 @@ impl Filter {
             || self.addr.is_some()
     }
 
-    /// Whether a call matches. `of` is the index of its process.
-    pub fn passes(&self, process: &Process, of: usize, tid: u32, call: &Call) -> bool {
+    /// Whether a call matches.
+    pub fn passes(&self, process: &Process, process_index: usize, tid: u32, call: &Call) -> bool {
         let len = call.old_len.max(call.new_len);
         let meets = |wanted: Option<u32>, value: u32| wanted.is_none_or(|wanted| wanted == value);
         (self.outcome.is_empty() || self.outcome.iter().any(|name| name == call.outcome.name()))
@@ -84,15 +84,14 @@ impl Filter {
             && meets(self.tid, tid)
             && (!self.failed || call.errno().is_some())
             && self.errno.is_none_or(|errno| call.errno() == Some(errno))
-            && self.min_len.is_none_or(|least| len >= least)
-            && self.max_len.is_none_or(|most| len <= most)
-            && self.min_time.is_none_or(|least| process.nanoseconds(call.duration) >= least)
+            && self.min_len.is_none_or(|min| len >= min)
+            && self.max_len.is_none_or(|max| len <= max)
+            && self.min_time.is_none_or(|min| process.nanoseconds(call.duration) >= min)
             && self.passes_time(process, call)
             && self.addr.is_none_or(|range| meets_range(call, range))
-            && self
-                .sites
-                .as_ref()
-                .is_none_or(|sites| sites.contains(&(of, process.code_at(call.caller, call.ticks))))
+            && self.sites.as_ref().is_none_or(|sites| {
+                sites.contains(&(process_index, process.code_at(call.caller, call.ticks)))
+            })
     }
 
     fn passes_time(&self, process: &Process, call: &Call) -> bool {

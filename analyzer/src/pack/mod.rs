@@ -16,7 +16,7 @@ use crate::symbols::{Symbols, Unwinding};
 /// Compresses logs of records well; higher levels take much longer for little.
 const LEVEL: i32 = 9;
 /// Longest part of a trace's name that is kept, in characters: tar has room for 100 bytes.
-const MOST_NAME: usize = 20;
+const MAX_NAME: usize = 20;
 
 /// Writes a pack.
 ///
@@ -50,7 +50,7 @@ pub fn write(
         }
         add(&mut archive, &format!("{number}/sites.json"), &serde_json::to_vec(&sites)?)?;
         let stem = process.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let skipped = stem.chars().count().saturating_sub(MOST_NAME);
+        let skipped = stem.chars().count().saturating_sub(MAX_NAME);
         let stem: String = stem.chars().skip(skipped).collect();
         let bytes = Bytes::of(process, redact);
         let mut header = header(bytes.len, mode_of(process.running));

@@ -124,7 +124,7 @@ impl Segment {
         !matches!(self, Self::Unseen { .. })
     }
 
-    fn least(&self) -> usize {
+    fn min_width(&self) -> usize {
         match self {
             Self::Part { name, .. } => name.len() + 3,
             Self::Gap { .. } | Self::Unseen { .. } => NARROWEST,
@@ -150,7 +150,7 @@ pub struct Layout {
 
 /// Assigns columns to the segments. Leaves out the middle if not all fit.
 pub fn lay_out(segments: &[Segment], columns: usize, glyphs: &Glyphs) -> Layout {
-    let needed = |segments: &[Segment]| segments.iter().map(Segment::least).sum::<usize>();
+    let needed = |segments: &[Segment]| segments.iter().map(Segment::min_width).sum::<usize>();
     if needed(segments) > columns {
         let bundled = bundle(segments);
         if needed(&bundled) <= columns {
@@ -213,7 +213,7 @@ fn elided(segments: &[Segment], head: usize, left_out: usize, glyphs: &Glyphs) -
 
 /// How many segments fit, from the front and from the back.
 fn ends_that_fit(segments: &[Segment], columns: usize, glyphs: &Glyphs) -> (usize, usize) {
-    let needed: usize = segments.iter().map(Segment::least).sum();
+    let needed: usize = segments.iter().map(Segment::min_width).sum();
     if needed <= columns {
         return (segments.len(), 0);
     }
@@ -224,7 +224,7 @@ fn ends_that_fit(segments: &[Segment], columns: usize, glyphs: &Glyphs) -> (usiz
     loop {
         let from_front = head <= tail;
         let next = if from_front { front.next() } else { front.next_back() };
-        let Some(rest) = next.and_then(|segment| room.checked_sub(segment.least())) else {
+        let Some(rest) = next.and_then(|segment| room.checked_sub(segment.min_width())) else {
             return (head, tail);
         };
         room = rest;
@@ -236,13 +236,13 @@ fn ends_that_fit(segments: &[Segment], columns: usize, glyphs: &Glyphs) -> (usiz
     }
 }
 
-/// Distributes columns in proportion to bytes. Segments that would be narrower than their least
+/// Distributes columns in proportion to bytes. Segments that would be narrower than their minimum
 /// width are fixed at it, and the others share the rest, until nothing changes.
 fn spread(shown: Vec<Shown>, columns: usize) -> Layout {
     let sizes: Vec<(usize, f64)> = shown
         .iter()
         .map(|shown| match shown {
-            Shown::Segment(segment) => (segment.least(), segment.len() as f64),
+            Shown::Segment(segment) => (segment.min_width(), segment.len() as f64),
             Shown::Elided(label) => (label.chars().count(), 0.0),
         })
         .collect();
@@ -250,12 +250,13 @@ fn spread(shown: Vec<Shown>, columns: usize) -> Layout {
     let mut scale = 0.0;
     for _ in 0..=sizes.len() {
         let pairs = || sizes.iter().zip(&fixed);
-        let taken: usize = pairs().filter(|(_, fixed)| **fixed).map(|((least, _), _)| *least).sum();
+        let taken: usize =
+            pairs().filter(|(_, fixed)| **fixed).map(|((min_width, _), _)| *min_width).sum();
         let bytes: f64 = pairs().filter(|(_, fixed)| !**fixed).map(|((_, len), _)| *len).sum();
         scale = columns.saturating_sub(taken) as f64 / bytes.max(1.0);
         let mut changed = false;
-        for ((least, len), fixed) in sizes.iter().zip(&mut fixed) {
-            if !*fixed && len * scale < *least as f64 {
+        for ((min_width, len), fixed) in sizes.iter().zip(&mut fixed) {
+            if !*fixed && len * scale < *min_width as f64 {
                 *fixed = true;
                 changed = true;
             }
@@ -264,10 +265,9 @@ fn spread(shown: Vec<Shown>, columns: usize) -> Layout {
             break;
         }
     }
-    let widths = sizes
-        .iter()
-        .zip(&fixed)
-        .map(|((least, len), fixed)| if *fixed { *least } else { (len * scale).floor() as usize });
+    let widths = sizes.iter().zip(&fixed).map(|((min_width, len), fixed)| {
+        if *fixed { *min_width } else { (len * scale).floor() as usize }
+    });
     let elisions = shown.iter().filter(|shown| matches!(shown, Shown::Elided(_))).count();
     Layout {
         bytes_per_column: if scale > 0.0 { (1.0 / scale) as u64 } else { 0 },

@@ -19,7 +19,7 @@ const LETTER: f64 = 6.7;
 /// Least width of a box.
 const NARROWEST: f64 = 2.0;
 /// Segments drawn; of more, the middle is left out.
-const MOST: usize = 400;
+const MAX_SEGMENTS: usize = 400;
 
 /// Colours by class, for light and dark colour schemes.
 const STYLE: &str = "text{font:13px ui-monospace,monospace;fill:#222}.m{fill:#777;font-size:11px}\
@@ -49,8 +49,8 @@ pub fn document(event: &Event, title: &str) -> String {
 /// The rows of source and destination, from `top` down.
 fn rows(event: &Event, top: f64) -> String {
     let mut segments = segments(event);
-    if segments.len() > MOST {
-        segments.drain(MOST / 2..segments.len() - MOST / 2);
+    if segments.len() > MAX_SEGMENTS {
+        segments.drain(MAX_SEGMENTS / 2..segments.len() - MAX_SEGMENTS / 2);
     }
     let total: u64 = segments.iter().map(Segment::len).fold(0, u64::saturating_add);
     let fixed = NARROWEST * segments.len() as f64;

@@ -18,7 +18,7 @@ pub use elf::{Elf, SANITIZERS, calls_of, defines_mremap};
 pub use obstacle::Obstacle;
 
 /// How many scripts may be the interpreter of another before the kernel gives up.
-const MOST_INTERPRETERS: usize = 5;
+const MAX_INTERPRETERS: usize = 5;
 /// How much of a script's first line the kernel reads, in bytes.
 const FIRST_LINE: u64 = 256;
 
@@ -89,7 +89,7 @@ pub fn inspect(path: &Path) -> Result<Program, Obstacle> {
         };
         match read_start(&file).map_err(|obstacle| behind_scripts(obstacle, &scripts))? {
             Found::Program(elf) => return Ok(Program { file, scripts, elf }),
-            Found::Script(_) if scripts.len() == MOST_INTERPRETERS => {
+            Found::Script(_) if scripts.len() == MAX_INTERPRETERS => {
                 return Err(Obstacle::new(
                     path,
                     "a script whose interpreters are scripts, too many for the kernel",

@@ -12,9 +12,9 @@ use crate::model::units::{counted, date_and_time, size};
 use crate::stats::Overview;
 
 /// Processes described in full; the table of processes lists the rest.
-const MOST_HEADS: usize = 4;
+const MAX_HEADS: usize = 4;
 /// Further processes described because calls were lost or their clock is unreliable.
-const MOST_FLAWED: usize = 8;
+const MAX_FLAWED: usize = 8;
 
 /// Describes the busiest processes, and those with lost calls or an unreliable clock.
 pub fn write(
@@ -23,23 +23,24 @@ pub fn write(
     style: &TextStyle,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let calls = |of: usize| {
-        let stats = overview.processes.iter().find(|stats| stats.process == of);
+    let calls = |process_index: usize| {
+        let stats = overview.processes.iter().find(|stats| stats.process == process_index);
         stats.map_or(0, |stats| stats.total.calls)
     };
     let counted = traces.processes.iter().enumerate().filter(|(_, it)| overview.counts(it));
-    let mut order: Vec<(u64, usize, &Process)> =
-        counted.map(|(of, process)| (calls(of), of, process)).collect();
-    order.sort_by_key(|(calls, of, _)| (Reverse(*calls), *of));
+    let mut order: Vec<(u64, usize, &Process)> = counted
+        .map(|(process_index, process)| (calls(process_index), process_index, process))
+        .collect();
+    order.sort_by_key(|(calls, process_index, _)| (Reverse(*calls), *process_index));
     let busy = order.iter().take_while(|(calls, _, _)| *calls > 0).count();
-    let (shown, rest) = order.split_at(order.len().min(busy.clamp(1, MOST_HEADS)));
+    let (shown, rest) = order.split_at(order.len().min(busy.clamp(1, MAX_HEADS)));
     let mut former = None;
     for (_, _, process) in shown {
         write_process(process, former, style, out)?;
         former = Some(*process);
     }
     let flawed = |process: &Process| process.header.lost() > 0 || process.clock_note.is_some();
-    for (_, _, process) in rest.iter().filter(|entry| flawed(entry.2)).take(MOST_FLAWED) {
+    for (_, _, process) in rest.iter().filter(|entry| flawed(entry.2)).take(MAX_FLAWED) {
         write_process(process, former, style, out)?;
         former = Some(*process);
     }

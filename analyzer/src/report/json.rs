@@ -88,16 +88,18 @@ pub fn site(named: &NamedSite) -> Value {
 }
 
 fn processes(traces: &Traces, overview: &Overview) -> Vec<Value> {
-    let share = |of: usize| overview.processes.iter().find(|stats| stats.process == of);
-    let value = |(of, traced): (usize, &Process)| {
+    let share = |process_index: usize| {
+        overview.processes.iter().find(|stats| stats.process == process_index)
+    };
+    let value = |(process_index, traced): (usize, &Process)| {
         let mut value = process(traced);
         if let Some(object) = value.as_object_mut() {
-            if let Some(stats) = share(of)
+            if let Some(stats) = share(process_index)
                 && let Value::Object(totals) = totals(&stats.total)
             {
                 object.extend(totals);
             }
-            let threads = share(of).map_or(&[][..], |stats| &stats.threads);
+            let threads = share(process_index).map_or(&[][..], |stats| &stats.threads);
             let threads: Vec<Value> = threads
                 .iter()
                 .map(|(tid, share)| {
@@ -115,7 +117,8 @@ fn processes(traces: &Traces, overview: &Overview) -> Vec<Value> {
 }
 
 fn crowded(traces: &Traces, overview: &Overview) -> Vec<u32> {
-    let processes = overview.crowded.iter().filter_map(|of| traces.processes.get(*of));
+    let processes =
+        overview.crowded.iter().filter_map(|process_index| traces.processes.get(*process_index));
     processes.map(|process| process.header.pid).collect()
 }
 
@@ -187,7 +190,7 @@ fn outcomes(overview: &Overview) -> Vec<Value> {
                 "p90_ns": at(90.0),
                 "p99_ns": at(99.0),
                 "p999_ns": at(99.9),
-                "max_ns": outcome.times.most(),
+                "max_ns": outcome.times.max(),
                 "time_ns": outcome.times.sum(),
             })
         })
@@ -196,7 +199,7 @@ fn outcomes(overview: &Overview) -> Vec<Value> {
 
 fn moves(overview: &Overview) -> Value {
     let moves = &overview.moves;
-    let spread = |values: &Histogram| json!({"least": values.least(), "median": values.percentile(50.0), "most": values.most()});
+    let spread = |values: &Histogram| json!({"least": values.min(), "median": values.percentile(50.0), "most": values.max()});
     json!({
         "moves": moves.parts.count(),
         "parts": moves.parts.sum(),
@@ -241,16 +244,16 @@ fn timeline(overview: &Overview) -> Value {
 
 fn chains(traces: &Traces, overview: &Overview, symbols: &Symbols, options: &Options) -> Value {
     let worth = overview.chains.iter().filter(|(_, chain)| chain.calls_saved() > 0);
-    let value = |(of, chain): &(usize, crate::stats::Chain)| {
-        let process = traces.processes.get(*of)?;
+    let value = |(process_index, chain): &(usize, crate::stats::Chain)| {
+        let process = traces.processes.get(*process_index)?;
         Some(json!({
             "pid": process.header.pid,
             "tid": chain.tid,
-            "site": overview.chain_site(process, *of, chain, symbols).name(),
+            "site": overview.chain_site(process, *process_index, chain, symbols).name(),
             "first": format!("{:#x}", chain.first),
             "last": format!("{:#x}", chain.last),
             "first_len": chain.first_len,
-            "most_len": chain.most_len,
+            "most_len": chain.max_len,
             "growths": chain.growths,
             "moves": chain.moves,
             "time_ns": chain.time,

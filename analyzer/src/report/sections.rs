@@ -8,7 +8,7 @@ use super::table::{Table, TextStyle};
 use super::{Options, Sort, sorted};
 use crate::load::Traces;
 use crate::model::units::{aligned_size, count, counted, duration, percent};
-use crate::stats::{Histogram, MOST_SITES, Overview, SiteStats};
+use crate::stats::{Histogram, MAX_SITES, Overview, SiteStats};
 use crate::symbols::Symbols;
 
 /// Input of every table.
@@ -44,7 +44,7 @@ fn outcomes(section: &Section<'_>) -> String {
             at(50.0),
             at(90.0),
             at(99.0),
-            duration(times.most()),
+            duration(times.max()),
             duration(times.sum()),
         ]);
     }
@@ -81,9 +81,9 @@ fn moves(section: &Section<'_>) -> String {
     let mut row = |name: &str, values: &Histogram, text: fn(u64) -> String| {
         table.row([
             name.to_owned(),
-            text(values.least()),
+            text(values.min()),
             text(values.percentile(50.0)),
-            text(values.most()),
+            text(values.max()),
             text(values.sum()),
         ]);
     };
@@ -155,11 +155,12 @@ fn sites(section: &Section<'_>) -> String {
     };
     let mut body = table.draw(&section.style);
     more(&mut body, sites.len(), section.options.top, "raise --top");
-    for of in &section.overview.crowded {
-        let pid = section.traces.processes.get(*of).map_or(0, |process| process.header.pid);
+    for process_index in &section.overview.crowded {
+        let pid =
+            section.traces.processes.get(*process_index).map_or(0, |process| process.header.pid);
         let note = format!(
             "pid {pid} calls from more than {} addresses: calls from further ones are at \"unknown\"",
-            count(MOST_SITES as u64)
+            count(MAX_SITES as u64)
         );
         let _ = writeln!(body, "{}", section.style.warning(&section.style.wrap(&note, 2)));
     }
@@ -232,18 +233,18 @@ fn chains(section: &Section<'_>) -> String {
     let mut table = Table::new(&columns);
     let mut shown = 0;
     let arrow = if section.style.utf8 { "→" } else { "->" };
-    for (of, chain) in worth.clone().take(section.options.top) {
-        let Some(process) = section.traces.processes.get(*of) else {
+    for (process_index, chain) in worth.clone().take(section.options.top) {
+        let Some(process) = section.traces.processes.get(*process_index) else {
             continue;
         };
         shown += 1;
-        let site = section.overview.chain_site(process, *of, chain, section.symbols);
+        let site = section.overview.chain_site(process, *process_index, chain, section.symbols);
         table.row([
             format!("{}: {:#x} {arrow} {:#x}", site.name(), chain.first, chain.last),
             count(chain.growths),
             count(chain.moves),
             aligned_size(chain.first_len),
-            aligned_size(chain.most_len),
+            aligned_size(chain.max_len),
             counted(chain.growths_by_doubling(), "call"),
             duration(chain.time_saved()),
         ]);

@@ -106,18 +106,18 @@ impl TextStyle {
     /// A sparkline, one character a value.
     pub fn spark(&self, values: &[u64]) -> String {
         let steps: Vec<char> = if self.utf8 { " ▁▂▃▄▅▆▇█" } else { " .:-=+*%#" }.chars().collect();
-        let most = values.iter().copied().max().unwrap_or(0).max(1);
+        let max = values.iter().copied().max().unwrap_or(0).max(1);
         let step = |value: &u64| {
             let share = u128::from(*value) * (steps.len() as u128 - 1);
-            steps.get(share.div_ceil(u128::from(most)) as usize).copied().unwrap_or(' ')
+            steps.get(share.div_ceil(u128::from(max)) as usize).copied().unwrap_or(' ')
         };
         values.iter().map(step).collect()
     }
 }
 
-/// Least width of the first column, if the numbers leave no more: longer names get lines of their
+/// Minimum width of the first column, if the numbers leave no more: longer names get lines of their
 /// own.
-const LEAST_NAME: usize = 16;
+const MIN_NAME: usize = 16;
 
 /// A table with a line of column heads.
 pub struct Table {
@@ -156,12 +156,12 @@ impl Table {
         let needed =
             |columns: &[usize]| columns.iter().map(|column| wide(column) + 2).sum::<usize>();
         for column in &self.optional {
-            if needed(&columns) + 2 + LEAST_NAME.min(wide(&0)) > style.width {
+            if needed(&columns) + 2 + MIN_NAME.min(wide(&0)) > style.width {
                 columns.retain(|kept| kept != column);
             }
         }
         let room = style.width.saturating_sub(needed(&columns) + 2);
-        let words = wide(&0).min(room.max(LEAST_NAME));
+        let words = wide(&0).min(room.max(MIN_NAME));
         let mut text = String::new();
         for (index, row) in self.rows.iter().enumerate() {
             let name = row.first().map_or("", String::as_str);

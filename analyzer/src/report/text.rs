@@ -66,7 +66,7 @@ fn write_emulation(overview: &Overview, style: &TextStyle, out: &mut dyn Write) 
         counted(emulated.times.count(), "move"),
         sources.join(", "),
         counted(moves.retries.sum(), "part"),
-        duration(emulated.times.most()),
+        duration(emulated.times.max()),
     );
     let long = emulated.times.above(LONG_EXPOSURE);
     if long > 0 {

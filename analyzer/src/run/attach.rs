@@ -49,7 +49,8 @@ pub fn detach(options: &DetachOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn library(given: Option<&Path>) -> Result<std::path::PathBuf> {
+/// Finds and checks the preload library.
+pub(super) fn library(given: Option<&Path>) -> Result<std::path::PathBuf> {
     let library = preload::find_library(given).map_err(CannotRecord)?;
     preload::check_library(&library).map_err(CannotRecord)?;
     Ok(library)
@@ -71,12 +72,13 @@ fn settings(options: &AttachOptions, directory: &Path) -> Result<Vec<CString>> {
         id => options.settings.get(id),
     };
     let given = ALL.iter().filter_map(|setting| Some((setting.name, value(setting.id)?)));
-    given.map(|(name, value)| variable(name, value)).collect()
+    given.map(|(name, value)| variable(name.as_ref(), value)).collect()
 }
 
-fn variable(name: &str, value: &OsStr) -> Result<CString> {
+/// An environment variable, as `execve` takes it.
+pub(super) fn variable(name: &OsStr, value: &OsStr) -> Result<CString> {
     let variable = [name.as_bytes(), b"=", value.as_bytes()].concat();
-    CString::new(variable).context("a setting with a NUL byte")
+    CString::new(variable).context("a variable with a NUL byte")
 }
 
 /// Checks that the process sees the directory, and gives it a temporary one.
@@ -90,7 +92,7 @@ fn hand_over(pid: i32, directory: &Directory) -> Result<()> {
     let path = directory.path.as_path();
     let seen = Path::new(&process).join("root").join(path.strip_prefix("/").unwrap_or(path));
     let id = |path: &Path| std::fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
-    // Without the right to look, the process cannot be traced, either: that is said later.
+    // A process whose root cannot be read cannot be traced, either: `attach` reports that.
     let may_look = std::fs::read_link(Path::new(&process).join("root")).is_ok();
     if may_look && id(path) != id(&seen) {
         bail!(

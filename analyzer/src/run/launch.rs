@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use mremap_settings::{ALL, Id};
 use tracing::debug;
 
+use super::attach::library;
 use super::names::ProgramNames;
 use super::summary::{Traced, summarize};
 use super::{CannotRecord, preload, signals, tracer};
@@ -89,9 +90,7 @@ fn patches_libc(options: &RunOptions) -> bool {
 /// Checks everything that could prevent a recording, and makes the directory.
 fn prepare(options: &RunOptions, program: &Path) -> Result<Recording> {
     let inspected = program::inspect(program)?;
-    let library = preload::find_library(options.shim.as_deref())
-        .and_then(|library| preload::check_library(&library).map(|()| library))
-        .map_err(CannotRecord)?;
+    let library = library(options.shim.as_deref())?;
     let sanitizers = inspected.elf.iter().flat_map(Elf::sanitizers);
     let former = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     Ok(Recording {

@@ -86,7 +86,7 @@ mod tests {
         let list = format!("{},other", link.display());
         let names = ProgramNames::resolve(OsStr::new(&list));
         assert_eq!(names.value(), "tool,tool-1.2,other");
-        let said = names.describe();
-        assert!(said.ends_with("tool (executable tool-1.2) or other was seen"), "{said}");
+        let printed = names.describe();
+        assert!(printed.ends_with("tool (executable tool-1.2) or other was seen"), "{printed}");
     }
 }

@@ -1,8 +1,8 @@
 //! `run --reach all`: the program under the tracer of `mremap-tracer`, which needs no library in
 //! it.
 
-use std::ffi::{CString, OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use mremap_settings::Id;
 use mremap_tracer::{Detail, Ended, Keep, Launch, Mode, Settings, TraceSettings};
 
+use super::attach::variable;
 use super::launch::make_directory;
 use super::summary::{Traced, summarize};
 use super::{CannotRecord, signals};
@@ -71,12 +72,7 @@ fn warn_of_privileges(program: &Path) {
 
 fn launch(options: &RunOptions, program: &Path) -> Result<Launch> {
     let text = |text: &OsStr| CString::new(text.as_bytes()).context("an argument with a NUL byte");
-    let environment = std::env::vars_os().map(|(name, value)| {
-        let mut variable = name.into_vec();
-        variable.push(b'=');
-        variable.extend(value.into_vec());
-        text(&OsString::from_vec(variable))
-    });
+    let environment = std::env::vars_os().map(|(name, value)| variable(&name, &value));
     Ok(Launch {
         path: text(program.as_os_str())?,
         arguments: options.program.iter().map(|one| text(one)).collect::<Result<_>>()?,
@@ -87,18 +83,17 @@ fn launch(options: &RunOptions, program: &Path) -> Result<Launch> {
 fn settings(options: &RunOptions, directory: &Path) -> Settings {
     let word = |id| options.settings.get(id).and_then(OsStr::to_str).unwrap_or_default();
     let programs = word(Id::Programs).split(',').filter(|name| !name.is_empty());
-    let of_name = |names: &[&str], name: &str| names.iter().position(|&one| one == name);
-    let mode = of_name(&Mode::NAMES, word(Id::Mode)).and_then(|index| Mode::ALL.get(index));
-    let keep = of_name(&Keep::NAMES, word(Id::TraceKeep)).and_then(|index| Keep::ALL.get(index));
-    let detail =
-        of_name(&Detail::NAMES, word(Id::TraceDetail)).and_then(|index| Detail::ALL.get(index));
+    // The settings name the variants as the trace format does.
+    let mode = Mode::ALL.into_iter().find(|it| it.name() == word(Id::Mode));
+    let keep = Keep::ALL.into_iter().find(|it| it.name() == word(Id::TraceKeep));
+    let detail = Detail::ALL.into_iter().find(|it| it.name() == word(Id::TraceDetail));
     Settings {
-        mode: mode.copied().unwrap_or(Mode::Auto),
+        mode: mode.unwrap_or(Mode::Auto),
         trace: Some(TraceSettings {
             directory: PathBuf::from(directory),
             size: parse_size(word(Id::TraceSize)).unwrap_or(64 << 20),
-            keep: keep.copied().unwrap_or(Keep::First),
-            detail: detail.copied().unwrap_or(Detail::Calls),
+            keep: keep.unwrap_or(Keep::First),
+            detail: detail.unwrap_or(Detail::Calls),
             stack_depth: word(Id::Stack).parse().unwrap_or(0),
             only_first: word(Id::Children) == "0",
             programs: programs.map(str::to_owned).collect(),

@@ -12,7 +12,7 @@ pub struct Chain {
     /// Its length after the last call.
     pub last_len: u64,
     /// Its greatest length.
-    pub most_len: u64,
+    pub max_len: u64,
     /// Calls that made it grow.
     pub growths: u64,
     /// Calls that made it longer than it had been.
@@ -36,7 +36,7 @@ impl Chain {
     pub fn growths_by_doubling(&self) -> u64 {
         let mut len = self.first_len.max(1);
         let mut growths = 0;
-        while len < self.most_len {
+        while len < self.max_len {
             len = len.saturating_mul(2);
             growths += 1;
         }
@@ -60,9 +60,9 @@ impl Chain {
         Self {
             last: later.last,
             last_len: later.last_len,
-            most_len: self.most_len.max(later.most_len),
+            max_len: self.max_len.max(later.max_len),
             growths: self.growths + later.growths,
-            records: self.records + if later.most_len > self.most_len { later.records } else { 0 },
+            records: self.records + if later.max_len > self.max_len { later.records } else { 0 },
             moves: self.moves + later.moves,
             time: self.time.saturating_add(later.time),
             end: later.end,

@@ -97,7 +97,7 @@ impl Kept {
         if self.chains.len() >= 2 * KEPT {
             self.chains.sort_by_key(|chain| std::cmp::Reverse(chain.growths));
             self.chains.truncate(KEPT);
-            self.bar = self.chains.last().map_or(SHORTEST, |least| least.growths);
+            self.bar = self.chains.last().map_or(SHORTEST, |last| last.growths);
         }
     }
 }

@@ -14,8 +14,8 @@ pub struct Histogram {
     overflows: BTreeMap<usize, u64>,
     count: u64,
     sum: u128,
-    least: u64,
-    most: u64,
+    min: u64,
+    max: u64,
 }
 
 impl Default for Histogram {
@@ -25,8 +25,8 @@ impl Default for Histogram {
             overflows: BTreeMap::new(),
             count: 0,
             sum: 0,
-            least: u64::MAX,
-            most: 0,
+            min: u64::MAX,
+            max: 0,
         }
     }
 }
@@ -70,10 +70,10 @@ impl Histogram {
     }
 
     /// Adds sum, minimum and maximum of values that [`Histogram::count_in`] counts.
-    pub fn measure(&mut self, sum: u128, least: u64, most: u64) {
+    pub fn measure(&mut self, sum: u128, min: u64, max: u64) {
         self.sum += sum;
-        self.least = self.least.min(least);
-        self.most = self.most.max(most);
+        self.min = self.min.min(min);
+        self.max = self.max.max(max);
     }
 
     /// Counts `more` values in a bucket.
@@ -118,7 +118,7 @@ impl Histogram {
     /// Adds all values of another one.
     pub fn merge(&mut self, other: &Self) {
         self.reach(other.counts.len());
-        self.measure(other.sum, other.least, other.most);
+        self.measure(other.sum, other.min, other.max);
         let fits = |(count, more): (&u32, &u32)| count.checked_add(*more).is_some();
         if other.overflows.is_empty() && self.counts.iter().zip(&other.counts).all(fits) {
             self.count += other.count;
@@ -143,13 +143,13 @@ impl Histogram {
     }
 
     /// The smallest value, 0 if there is none.
-    pub fn least(&self) -> u64 {
-        if self.count == 0 { 0 } else { self.least }
+    pub fn min(&self) -> u64 {
+        if self.count == 0 { 0 } else { self.min }
     }
 
     /// The largest value.
-    pub fn most(&self) -> u64 {
-        self.most
+    pub fn max(&self) -> u64 {
+        self.max
     }
 
     /// The `percent`th percentile, within 0.8 %.
@@ -161,17 +161,17 @@ impl Histogram {
     pub fn at_rank(&self, rank: u64) -> u64 {
         let rank = rank.max(1);
         if rank >= self.count {
-            return self.most;
+            return self.max;
         }
         let mut seen = 0;
         for (bucket, count) in self.counts().enumerate() {
             seen += count;
             if seen >= rank {
                 let (first, width) = range_of(bucket);
-                return (first + width / 2).clamp(self.least(), self.most);
+                return (first + width / 2).clamp(self.min(), self.max);
             }
         }
-        self.most
+        self.max
     }
 
     /// Number of values above `bound`; those within 1.6 % of it may be counted either way.
@@ -244,7 +244,7 @@ mod tests {
         histogram.add(9);
         assert_eq!(histogram.count(), (1 << 33) + 1);
         assert_eq!(histogram.sum(), (7 << 33) + 9);
-        assert_eq!((histogram.at_rank(1 << 33), histogram.most()), (7, 9));
+        assert_eq!((histogram.at_rank(1 << 33), histogram.max()), (7, 9));
         assert_eq!(histogram.coarse(64).first(), Some(&(7, 8, 1 << 33)));
     }
 
@@ -274,6 +274,6 @@ mod tests {
             assert!((read - exact).abs() / exact < 0.008, "{percent}: {read}");
         }
         assert!(histogram.above(900_000).abs_diff(10_000) < 200, "{}", histogram.above(900_000));
-        assert_eq!((histogram.percentile(100.0), histogram.least()), (1_000_000, 10));
+        assert_eq!((histogram.percentile(100.0), histogram.min()), (1_000_000, 10));
     }
 }

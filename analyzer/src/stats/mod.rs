@@ -23,4 +23,4 @@ pub use chain::Chain;
 pub use counts::{Moves, OutcomeStats, ThreadStats};
 pub use histogram::Histogram;
 pub use overview::{NamedFailure, NamedSite, Overview, pick_sites};
-pub use sites::{MOST_SITES, SiteStats};
+pub use sites::{MAX_SITES, SiteStats};

@@ -44,7 +44,7 @@ impl Latest {
 /// The further fields of chains with several calls.
 #[derive(Clone, Copy, Debug, Default)]
 struct History {
-    most_len: u64,
+    max_len: u64,
     growths: u64,
     records: u64,
     moves: u64,
@@ -54,7 +54,7 @@ struct History {
 impl History {
     fn of_one_call(call: &Latest) -> Self {
         Self {
-            most_len: call.last_len,
+            max_len: call.last_len,
             growths: 1,
             records: 1,
             moves: u64::from(call.last != call.first),
@@ -142,8 +142,8 @@ impl OpenChains {
         }
         (latest.last, latest.last_len) = (call.result(), call.new_len());
         latest.time = latest.time.saturating_add(ns);
-        history.records += u64::from(call.new_len() > history.most_len);
-        history.most_len = history.most_len.max(call.new_len());
+        history.records += u64::from(call.new_len() > history.max_len);
+        history.max_len = history.max_len.max(call.new_len());
         history.end = call.ticks();
         if call.new_len() > call.old_len() {
             history.growths += 1;
@@ -180,7 +180,7 @@ impl OpenChains {
             last: latest.last,
             first_len: latest.first_len,
             last_len: latest.last_len,
-            most_len: history.most_len,
+            max_len: history.max_len,
             growths: history.growths,
             records: history.records,
             moves: history.moves,
@@ -211,7 +211,7 @@ impl OpenChains {
             thread: SEVERAL | u64::from(chain.tid),
         };
         self.histories[index] = History {
-            most_len: chain.most_len,
+            max_len: chain.max_len,
             growths: chain.growths,
             records: chain.records,
             moves: chain.moves,

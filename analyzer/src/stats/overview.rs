@@ -11,7 +11,7 @@ use super::placement::Placement;
 use super::process::{Counter, Stats};
 use super::sites::SiteStats;
 use super::timeline::Timeline;
-use crate::load::{Index, Met, Process, Traces, in_order, scan};
+use crate::load::{Candidate, Index, Process, Traces, in_order, scan};
 use crate::model::{Filter, Why};
 use crate::named::Namer;
 use crate::symbols::{Site, Symbols};
@@ -84,14 +84,14 @@ impl Overview {
     pub fn chain_site(
         &self,
         process: &Process,
-        of: usize,
+        process_index: usize,
         chain: &Chain,
         symbols: &Symbols,
     ) -> Arc<Site> {
-        let grower = self.growers.get(&(of, chain.last));
-        grower
-            .cloned()
-            .unwrap_or_else(|| symbols.site(process, of, process.code_at(chain.caller, 0)))
+        let grower = self.growers.get(&(process_index, chain.last));
+        grower.cloned().unwrap_or_else(|| {
+            symbols.site(process, process_index, process.code_at(chain.caller, 0))
+        })
     }
 
     /// All call sites together.
@@ -187,18 +187,23 @@ impl Overview {
     fn add_sites_by_event(&mut self, traces: &mut Traces, filter: &Filter, symbols: &Symbols) {
         let index = Index::build(traces);
         let mut namer = Namer::new(symbols);
-        let wanted = |met: &Met<'_>| {
-            met.process.has_sites_by_event()
-                && filter.passes(met.process, met.of, met.tid, met.call)
+        let wanted = |candidate: &Candidate<'_>| {
+            candidate.process.has_sites_by_event()
+                && filter.passes(
+                    candidate.process,
+                    candidate.process_index,
+                    candidate.tid,
+                    candidate.call,
+                )
         };
         // The callback returns no error.
         let _ = in_order(traces, &index, wanted, |process, event| {
-            let of = event.process;
+            let process_index = event.process;
             let named = namer.name(process, event);
             match named.why.and_then(|why| self.failures.get_mut(&why)) {
                 None => {
                     let address = named.event.call.result as u64;
-                    self.growers.insert((of, address), Arc::clone(&named.site.site));
+                    self.growers.insert((process_index, address), Arc::clone(&named.site.site));
                 }
                 Some(failure) if failure.is_by_caller => {
                     failure.site = Arc::clone(&named.site.site);
@@ -264,9 +269,9 @@ fn count(traces: &mut Traces, filter: &Filter, mut whole: impl FnMut(&Stats)) ->
     };
     let found = scan(
         traces,
-        |process, of| Counter::new(process, of, filter),
-        |of, counter| {
-            while all.len() <= of {
+        |process, process_index| Counter::new(process, process_index, filter),
+        |process_index, counter| {
+            while all.len() <= process_index {
                 if let Some(former) = all.last_mut() {
                     close(former);
                 }
@@ -289,8 +294,8 @@ fn count(traces: &mut Traces, filter: &Filter, mut whole: impl FnMut(&Stats)) ->
 pub fn pick_sites(traces: &mut Traces, filter: &mut Filter, symbols: &Symbols) {
     let stats = count(traces, &Filter::default(), |_| ());
     let mut callers = HashSet::new();
-    for (of, stats) in stats.iter().enumerate() {
-        callers.extend(stats.sites.iter().map(|(key, _)| (of, key.caller())));
+    for (process_index, stats) in stats.iter().enumerate() {
+        callers.extend(stats.sites.iter().map(|(key, _)| (process_index, key.caller())));
     }
     symbols.pick_sites(traces, filter, &callers);
 }

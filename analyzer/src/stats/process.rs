@@ -19,7 +19,7 @@ use crate::load::{Calls, Process, Run, Visitor};
 use crate::model::{Filter, Why};
 
 /// Threads kept apart; calls of further ones count for thread 0.
-const MOST_THREADS: usize = 16_384;
+const MAX_THREADS: usize = 16_384;
 /// Index of the outcome of calls that never returned.
 const BEGUN: usize = Outcome::Begun as usize - 1;
 
@@ -80,7 +80,7 @@ impl Stats {
         if share.calls == 0 {
             return;
         }
-        let known = self.threads.contains_key(&tid) || self.threads.len() < MOST_THREADS;
+        let known = self.threads.contains_key(&tid) || self.threads.len() < MAX_THREADS;
         let tid = if known { tid } else { 0 };
         self.threads.entry(tid).or_default().merge(share);
     }
@@ -115,7 +115,7 @@ impl Stats {
 /// Counts the records of a scan.
 pub struct Counter<'a> {
     process: &'a Process,
-    of: usize,
+    process_index: usize,
     filter: Option<&'a Filter>,
     place: u32,
     tid: u32,
@@ -130,10 +130,10 @@ pub struct Counter<'a> {
 
 impl<'a> Counter<'a> {
     /// Counts the calls of a process that pass a filter.
-    pub fn new(process: &'a Process, of: usize, filter: &'a Filter) -> Self {
+    pub fn new(process: &'a Process, process_index: usize, filter: &'a Filter) -> Self {
         Self {
             process,
-            of,
+            process_index,
             filter: (filter.is_set() || filter.sites.is_some()).then_some(filter),
             place: 0,
             tid: 0,
@@ -155,7 +155,8 @@ impl<'a> Counter<'a> {
         } else {
             self.process.call_at(place, index, self.number)?
         };
-        let passes = |filter: &Filter| filter.passes(self.process, self.of, self.tid, &call);
+        let passes =
+            |filter: &Filter| filter.passes(self.process, self.process_index, self.tid, &call);
         self.filter.is_none_or(passes).then_some(call)
     }
 }
@@ -173,7 +174,7 @@ impl Visitor for Counter<'_> {
         let calls = match self.filter {
             None => *calls,
             Some(filter) => {
-                calls.filter(|call| filter.passes(self.process, self.of, self.tid, call))
+                calls.filter(|call| filter.passes(self.process, self.process_index, self.tid, call))
             }
         };
         self.times.fill(self.process.clock(), &calls);

@@ -10,7 +10,7 @@ use super::key::Key;
 use super::times::Time;
 
 /// Call sites kept apart in one process; calls from further ones count for address 0.
-pub const MOST_SITES: usize = 8192;
+pub const MAX_SITES: usize = 8192;
 
 /// Totals of a call site.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +57,7 @@ pub struct Sites {
 impl Sites {
     /// Totals of a key, which is added if there is room.
     pub fn get(&mut self, key: Key) -> &mut SiteStats {
-        let known = self.indices.contains_key(&key) || self.sums.len() < MOST_SITES;
+        let known = self.indices.contains_key(&key) || self.sums.len() < MAX_SITES;
         self.are_too_many |= !known;
         // Further sites count for address 0.
         let key = if known { key } else { key.anywhere() };

@@ -8,16 +8,16 @@ use super::bytes::Bytes;
 use super::histogram::first_of_next_power;
 use super::key::Key;
 use super::placement::Change;
-use super::sites::{MOST_SITES, Sites};
+use super::sites::{MAX_SITES, Sites};
 use super::times::Time;
 
 /// log2 of the initial size of the table.
 const INITIAL_BITS: u32 = 6;
 /// Calls of at least this many nanoseconds or bytes are added to [`Sites`] at once, so that the
-/// sums of `MOST_CALLS` calls fit 64 bits.
+/// sums of `MAX_CALLS` calls fit 64 bits.
 pub const LARGE: u64 = 1 << 44;
 /// Calls after which the tallies are flushed to [`Sites`].
-const MOST_CALLS: usize = 1 << 20;
+const MAX_CALLS: usize = 1 << 20;
 
 /// Totals of one call site with one outcome.
 #[derive(Clone)]
@@ -28,8 +28,8 @@ struct Tally {
     requested: u64,
     /// Bytes grown in place, and bytes relocated.
     changed: [u64; 2],
-    least: u64,
-    most: u64,
+    min: u64,
+    max: u64,
     /// Calls by histogram bucket of their duration.
     counts: Vec<u8>,
 }
@@ -41,8 +41,8 @@ impl Tally {
             time: 0,
             requested: 0,
             changed: [0; 2],
-            least: u64::MAX,
-            most: 0,
+            min: u64::MAX,
+            max: 0,
             counts: Vec::new(),
         }
     }
@@ -54,11 +54,11 @@ impl Tally {
         self.requested += requested;
         self.changed[usize::from(change.moved)] += change.bytes;
         // Branches avoid a store when nothing changes, which `min` and `max` would make.
-        if time.ns < self.least {
-            self.least = time.ns;
+        if time.ns < self.min {
+            self.min = time.ns;
         }
-        if time.ns > self.most {
-            self.most = time.ns;
+        if time.ns > self.max {
+            self.max = time.ns;
         }
         match self.counts.get_mut(time.bucket) {
             Some(count) if *count < u8::MAX => {
@@ -93,10 +93,10 @@ impl Default for Tallies {
 }
 
 impl Tallies {
-    /// Announces `calls` calls, at most [`MOST_CALLS`].
+    /// Announces `calls` calls, at most [`MAX_CALLS`].
     pub fn expect(&mut self, calls: usize) {
         self.calls += calls;
-        if self.calls > MOST_CALLS {
+        if self.calls > MAX_CALLS {
             self.flush();
             self.calls = calls;
         }
@@ -170,7 +170,7 @@ impl Tallies {
         if self.table.get(index)?.key == key {
             return Some(index);
         }
-        if self.used == MOST_SITES {
+        if self.used == MAX_SITES {
             return None;
         }
         self.used += 1;
@@ -209,7 +209,7 @@ impl Tallies {
             let tally = std::mem::replace(tally, Tally::new(tally.key));
             let [grown, relocated] = tally.changed.map(u128::from);
             site.bytes.add(&Bytes::new(tally.requested.into(), relocated, grown));
-            site.times.measure(tally.time.into(), tally.least, tally.most);
+            site.times.measure(tally.time.into(), tally.min, tally.max);
             site.times.count_all(&tally.counts);
         }
     }
@@ -217,7 +217,7 @@ impl Tallies {
 
 #[cfg(test)]
 mod tests {
-    use super::{LARGE, MOST_SITES, Tallies};
+    use super::{LARGE, MAX_SITES, Tallies};
     use crate::stats::bytes::Bytes;
     use crate::stats::key::Key;
     use crate::stats::placement::Change;
@@ -237,14 +237,14 @@ mod tests {
                 take(&mut tallies, 64, 500 + call % 2);
                 take(&mut tallies, 128, LARGE + round);
             }
-            for caller in 0..MOST_SITES as u64 + 10 {
+            for caller in 0..MAX_SITES as u64 + 10 {
                 take(&mut tallies, 1 << 20 | caller, caller);
             }
         }
         let sites = tallies.finish();
         let of = |caller| {
             let (_, site) = sites.iter().find(|(key, _)| key.caller() == caller).unwrap();
-            (site.calls(), site.times.sum(), site.times.most(), site.bytes)
+            (site.calls(), site.times.sum(), site.times.max(), site.bytes)
         };
         let bytes = |moved: u128| Bytes::new(3000 * 8192, moved * 4096, (3000 - moved) * 4096);
         assert_eq!(of(64), (3000, 1_501_500, 501, bytes(1500)));
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(of(0).0, 3 * 12);
         assert_eq!(
             sites.iter().map(|(_, site)| site.calls()).sum::<u64>(),
-            6000 + 3 * (MOST_SITES as u64 + 10)
+            6000 + 3 * (MAX_SITES as u64 + 10)
         );
     }
 }

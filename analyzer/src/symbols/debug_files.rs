@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use super::SymbolOptions;
 use super::site::hex;
 
-/// Most symbolic links in one path, as in the kernel.
-const MOST_LINKS: usize = 40;
+/// Limit on symbolic links in one path, as in the kernel.
+const MAX_LINKS: usize = 40;
 /// Where distributions install debug information.
 const SYSTEM: &str = "usr/lib/debug";
 
@@ -124,7 +124,7 @@ fn with_suffix(path: &Path) -> PathBuf {
 /// Follows symbolic links as the recording machine would: an absolute one starts at `root`.
 fn resolve_in(root: &Path, relative: &Path) -> PathBuf {
     let mut relative = relative.to_owned();
-    'links: for _ in 0..MOST_LINKS {
+    'links: for _ in 0..MAX_LINKS {
         let mut walked = PathBuf::new();
         let mut rest = relative.components();
         while let Some(component) = rest.next() {

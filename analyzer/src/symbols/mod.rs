@@ -75,12 +75,12 @@ impl Symbols {
     }
 
     /// Returns the call site of a return address; `of` is the index of its process.
-    pub fn site(&self, process: &Process, of: usize, code: CodeAddress) -> Arc<Site> {
-        if let Some(site) = self.sites.borrow().get(&(of, code)) {
+    pub fn site(&self, process: &Process, process_index: usize, code: CodeAddress) -> Arc<Site> {
+        if let Some(site) = self.sites.borrow().get(&(process_index, code)) {
             return Arc::clone(site);
         }
-        let site = Arc::new(self.resolve(process, of, code));
-        self.sites.borrow_mut().insert((of, code), Arc::clone(&site));
+        let site = Arc::new(self.resolve(process, process_index, code));
+        self.sites.borrow_mut().insert((process_index, code), Arc::clone(&site));
         site
     }
 
@@ -114,19 +114,20 @@ impl Symbols {
     ) {
         let Some(text) = filter.site.clone() else { return };
         let mut sites = HashSet::new();
-        for &(of, address) in callers {
-            let Some(process) = traces.processes.get(of) else { continue };
+        for &(process_index, address) in callers {
+            let Some(process) = traces.processes.get(process_index) else { continue };
             let codes = process.codes_at(address).into_iter();
-            let named = codes.filter(|code| self.site(process, of, *code).matches(&text));
-            sites.extend(named.map(|code| (of, code)));
+            let named =
+                codes.filter(|code| self.site(process, process_index, *code).matches(&text));
+            sites.extend(named.map(|code| (process_index, code)));
         }
         filter.sites = Some(sites);
     }
 
     /// Returns what a pack keeps of a process: its call sites by address.
-    pub fn sites_of(&self, of: usize) -> Vec<PackedSite> {
+    pub fn sites_of(&self, process_index: usize) -> Vec<PackedSite> {
         let sites = self.sites.borrow();
-        let own = sites.iter().filter(|((process, _), _)| *process == of);
+        let own = sites.iter().filter(|((process, _), _)| *process == process_index);
         let mut own: Vec<_> =
             own.map(|((_, at), site)| (at.address, at.module, Site::clone(site))).collect();
         own.sort_by_key(|(address, module, _)| (*address, *module));
@@ -145,15 +146,15 @@ impl Symbols {
         used.collect()
     }
 
-    fn resolve(&self, process: &Process, of: usize, code: CodeAddress) -> Site {
+    fn resolve(&self, process: &Process, process_index: usize, code: CodeAddress) -> Site {
         let address = code.address;
-        let mut packed = self.packed.borrow_mut().site(process, of, code);
+        let mut packed = self.packed.borrow_mut().site(process, process_index, code);
         if let Some(site) = packed.take_if(|site| !site.frames.is_empty()) {
             let frames = if self.options.no_symbols { Vec::new() } else { site.frames };
             return Site { frames, ..site };
         }
         let Some(named) = process.module_of(code) else {
-            let frames = self.jit_frame(process, of, address).into_iter().collect();
+            let frames = self.jit_frame(process, process_index, address).into_iter().collect();
             return Site { frames, ..Site::bare(address) };
         };
         // The call is before the address it returns to.
@@ -172,12 +173,14 @@ impl Symbols {
         site
     }
 
-    fn jit_frame(&self, process: &Process, of: usize, address: u64) -> Option<Frame> {
+    fn jit_frame(&self, process: &Process, process_index: usize, address: u64) -> Option<Frame> {
         if self.options.no_symbols {
             return None;
         }
         let mut maps = self.perf_maps.borrow_mut();
-        let map = maps.entry(of).or_insert_with(|| PerfMap::of(&self.options, &process.header));
+        let map = maps
+            .entry(process_index)
+            .or_insert_with(|| PerfMap::of(&self.options, &process.header));
         map.frame(address.wrapping_sub(1))
     }
 

@@ -18,11 +18,11 @@ use crate::load::open_regular;
 use crate::model::units::printable;
 
 /// Longest file that is read as a module, in bytes.
-const MOST_BYTES: u64 = 8 << 30;
-/// Most bytes that the compressed sections of one file may take: a small file can claim any number.
-const MOST_EXPANDED: u64 = 2 << 30;
-/// Most frames of one address.
-const MOST_FRAMES: usize = 64;
+const MAX_BYTES: u64 = 8 << 30;
+/// Limit on expanded sections of one file, in bytes: a small file can claim any number.
+const MAX_EXPANDED: u64 = 2 << 30;
+/// Limit on frames of one address.
+const MAX_FRAMES: usize = 64;
 
 /// A loaded segment: offset in the file, virtual address, length, in bytes.
 pub type Segment = (u64, u64, u64);
@@ -106,9 +106,9 @@ impl ObjectFile {
             ));
         }
         for (file, identity) in debug.into_iter().chain(module) {
-            if identity.expanded > MOST_EXPANDED {
+            if identity.expanded > MAX_EXPANDED {
                 found.note = Some(format!(
-                    "{}: its compressed sections claim {} bytes, more than {MOST_EXPANDED}: not read",
+                    "{}: its compressed sections claim {} bytes, more than {MAX_EXPANDED}: not read",
                     printable(&file.to_string_lossy()),
                     identity.expanded
                 ));
@@ -130,7 +130,7 @@ impl ObjectFile {
         if let Some((name, build_id)) = &identity.supplement {
             let fits = |file: &PathBuf| {
                 Identity::of(file)
-                    .is_some_and(|it| it.build_id == *build_id && it.expanded <= MOST_EXPANDED)
+                    .is_some_and(|it| it.build_id == *build_id && it.expanded <= MAX_EXPANDED)
             };
             let mut files = supplements(options, file, name, build_id).into_iter();
             supplement = files.find(fits).or_else(|| fetch(build_id).filter(fits));
@@ -234,7 +234,7 @@ fn frames_of(loader: &Loader, address: u64) -> Option<Vec<Frame>> {
     let mut found = Vec::new();
     let mut frames = loader.find_frames(address).ok()?;
     while let Ok(Some(frame)) = frames.next() {
-        if found.len() == MOST_FRAMES {
+        if found.len() == MAX_FRAMES {
             break;
         }
         let function = frame.function.as_ref().and_then(|function| function.demangle().ok());
@@ -275,7 +275,7 @@ impl Identity {
     fn of(path: &Path) -> Option<Self> {
         let file = open_regular(path).ok()?;
         let metadata = file.metadata().ok()?;
-        if metadata.len() > MOST_BYTES {
+        if metadata.len() > MAX_BYTES {
             return None;
         }
         let cache = ReadCache::new(file);

@@ -34,9 +34,14 @@ pub struct PackedNames {
 
 impl PackedNames {
     /// Returns the call site that the pack of a process has for an address.
-    pub fn site(&mut self, process: &Process, of: usize, code: CodeAddress) -> Option<Site> {
+    pub fn site(
+        &mut self,
+        process: &Process,
+        process_index: usize,
+        code: CodeAddress,
+    ) -> Option<Site> {
         let in_pack = process.in_pack.as_ref()?;
-        let sites = self.sites.entry(of).or_insert_with(|| {
+        let sites = self.sites.entry(process_index).or_insert_with(|| {
             let bytes = in_pack.pack.entry(&format!("{}/sites.json", in_pack.number));
             let sites = bytes.and_then(|it| serde_json::from_slice::<Vec<PackedSite>>(it).ok());
             let sites = sites.unwrap_or_default().into_iter();

@@ -10,10 +10,10 @@ use super::{Frame, SymbolOptions};
 use crate::load::open_regular;
 use crate::model::units::printable;
 
-/// Most bytes of a map that are read.
-const MOST_BYTES: u64 = 256 << 20;
+/// Limit on bytes that are read of a map.
+const MAX_BYTES: u64 = 256 << 20;
 /// Entries before an address that may cover it. Only memory that was used again has several.
-const MOST_OVERLAPS: usize = 64;
+const MAX_OVERLAPS: usize = 64;
 /// Unit of a process's start time, in ns.
 const START_UNIT: u64 = 10_000_000;
 
@@ -60,7 +60,7 @@ impl PerfMap {
     /// Returns the frame at an address.
     pub fn frame(&self, address: u64) -> Option<Frame> {
         let end = self.entries.partition_point(|entry| entry.start <= address);
-        let near = self.entries.get(end.saturating_sub(MOST_OVERLAPS)..end)?;
+        let near = self.entries.get(end.saturating_sub(MAX_OVERLAPS)..end)?;
         let holds = |entry: &&Entry| address - entry.start < entry.len;
         let name = &near.iter().filter(holds).max_by_key(|entry| entry.line)?.name;
         // CPython writes `py::function:/path/of/file.py`.
@@ -87,7 +87,7 @@ fn read(path: &Path, header: &Header) -> Option<Vec<u8>> {
         return None;
     }
     let mut bytes = Vec::new();
-    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }
 

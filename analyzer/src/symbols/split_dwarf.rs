@@ -10,7 +10,7 @@ use object::{Endianness, Object, ObjectSection, ReadCache};
 use crate::load::open_regular;
 
 /// Units that are looked at: mostly all are compiled alike.
-const MOST_UNITS: usize = 16;
+const MAX_UNITS: usize = 16;
 /// What the name of a unit's file is read from.
 const SECTIONS: [SectionId; 7] = [
     SectionId::DebugInfo,
@@ -41,7 +41,7 @@ pub fn missing_dwo(module: &Path) -> Option<PathBuf> {
     let sections = sections.ok()?;
     let dwarf = sections.borrow(|section| EndianSlice::new(section, NativeEndian));
     let mut units = dwarf.units();
-    for _ in 0..MOST_UNITS {
+    for _ in 0..MAX_UNITS {
         let unit = dwarf.unit(units.next().ok()??).ok()?;
         let Some(name) = unit.dwo_name().ok()? else { continue };
         let name = dwarf.attr_string(&unit, name).ok()?.to_string_lossy();

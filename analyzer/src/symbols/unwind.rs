@@ -14,8 +14,8 @@ use addr2line::gimli::{
 };
 use mremap_trace::StackWords;
 
-/// Most frames of one stack.
-const MOST_FRAMES: usize = 256;
+/// Limit on frames of one stack.
+const MAX_FRAMES: usize = 256;
 /// Bytes of a word.
 const WORD: u64 = 8;
 
@@ -70,7 +70,7 @@ impl StackMemory {
     ) -> Vec<u64> {
         let mut registers = Registers { ip: caller, sp: self.sp, fp: self.fp };
         let mut frames = Vec::new();
-        while frames.len() < MOST_FRAMES {
+        while frames.len() < MAX_FRAMES {
             let next = step(registers, self).or_else(|| self.step_by_frame_pointer(registers));
             let Some(next) = next.filter(|next| next.sp > registers.sp && next.ip != 0) else {
                 break;

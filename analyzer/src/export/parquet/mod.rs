@@ -29,7 +29,7 @@ use texts::Texts;
 /// Rows of a row group.
 const GROUP: usize = 131_072;
 /// Rows kept in memory over all files.
-const MOST_ROWS: usize = 16 * GROUP;
+const MAX_ROWS: usize = 16 * GROUP;
 const NS_PER_DAY: u64 = 86_400_000_000_000;
 /// Days from 2020 to 2100, as days since 1970: other clocks are wrong, and would make partitions
 /// that every later query lists.
@@ -92,7 +92,7 @@ impl Dataset {
 
     /// Writes the largest group if too many rows are in memory.
     fn bound_memory(&mut self) -> Result<()> {
-        if self.rows < MOST_ROWS {
+        if self.rows < MAX_ROWS {
             return Ok(());
         }
         let largest = self.open.iter_mut().max_by_key(|partition| partition.group.rows);
@@ -161,9 +161,9 @@ impl Exporter for Dataset {
         let mut longest: BTreeMap<(PathBuf, String), usize> = BTreeMap::new();
         for (index, process) in traces.processes.iter().enumerate() {
             let host = self.directory.join(format!("host={}", escaped(&process.host)));
-            let of = longest.entry((host, file_name(process))).or_insert(index);
-            if traces.processes.get(*of).is_some_and(|other| other.chunks < process.chunks) {
-                *of = index;
+            let kept = longest.entry((host, file_name(process))).or_insert(index);
+            if traces.processes.get(*kept).is_some_and(|other| other.chunks < process.chunks) {
+                *kept = index;
             }
         }
         self.identities = vec![None; traces.processes.len()];

@@ -51,7 +51,7 @@ impl Texts {
         &self.all
     }
 
-    fn number(&mut self, text: &str) -> u32 {
+    fn intern(&mut self, text: &str) -> u32 {
         if let Some(number) = self.numbers.get(text) {
             return *number;
         }
@@ -67,7 +67,7 @@ impl Texts {
             return *known;
         }
         let texts =
-            OriginTexts { exe: self.number(&origin.exe), kernel: self.number(&origin.kernel) };
+            OriginTexts { exe: self.intern(&origin.exe), kernel: self.intern(&origin.kernel) };
         remember(&mut self.origins, origin.id, texts);
         texts
     }
@@ -79,13 +79,13 @@ impl Texts {
         }
         let site = &place.site;
         let frame = site.frames.first();
-        let mut optional = |text: Option<&str>| text.map(|text| self.number(text));
+        let mut optional = |text: Option<&str>| text.map(|text| self.intern(text));
         let module = optional(site.module.as_deref());
         let function = optional(frame.and_then(|frame| frame.function.as_deref()));
         let source_file = optional(frame.and_then(|frame| frame.file.as_deref()));
         let texts = PlaceTexts {
-            name: self.number(&place.name),
-            place: self.number(&place.place),
+            name: self.intern(&place.name),
+            place: self.intern(&place.place),
             module,
             function,
             source_file,
@@ -101,7 +101,7 @@ impl Texts {
         if let Some(Some(known)) = self.outcomes.get(at) {
             return *known;
         }
-        let number = self.number(outcome.name());
+        let number = self.intern(outcome.name());
         if let Some(place) = self.outcomes.get_mut(at) {
             *place = Some(number);
         }
@@ -113,7 +113,7 @@ impl Texts {
         if let Some(known) = self.errnos.get(&errno) {
             return *known;
         }
-        let number = self.number(&names::errno(errno));
+        let number = self.intern(&names::errno(errno));
         self.errnos.insert(errno, number);
         number
     }
