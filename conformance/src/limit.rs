@@ -6,7 +6,7 @@ use mremap_oracle::case::PAGE;
 use mremap_oracle::runner::sys::{SharedWords, in_child};
 
 /// More mappings than the default limit: a kernel that allows these has none.
-const MOST: u64 = 70_000;
+const MAX_MAPPINGS: u64 = 70_000;
 /// Mappings freed between the first and the last try.
 const STEPS: u64 = 8;
 
@@ -71,7 +71,7 @@ fn try_at_the_limit() -> Option<Vec<u64>> {
             answers.push(errno);
         }
         // The area's last VMA, whole, so that exactly one mapping is freed.
-        unmap(AREA + split * PAGE, (MOST - split) * PAGE);
+        unmap(AREA + split * PAGE, (MAX_MAPPINGS - split) * PAGE);
         split -= 1;
     }
     Some(answers.concat())
@@ -83,11 +83,11 @@ fn try_at_the_limit() -> Option<Vec<u64>> {
 ///   | r-- | --x | r-- | --x | ... |  ---  |
 /// ```
 fn split_until_refused() -> Option<u64> {
-    if !map(AREA, MOST * PAGE) {
+    if !map(AREA, MAX_MAPPINGS * PAGE) {
         return None;
     }
     let protections = [libc::PROT_READ, libc::PROT_EXEC];
-    (0..MOST - 1).find(|&page| !protect(AREA + page * PAGE, protections[page as usize % 2]))
+    (0..MAX_MAPPINGS - 1).find(|&page| !protect(AREA + page * PAGE, protections[page as usize % 2]))
 }
 
 fn map(at: u64, len: u64) -> bool {

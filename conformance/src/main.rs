@@ -130,8 +130,8 @@ struct Session {
 
 impl Session {
     fn start() -> Result<Self> {
-        runner::sys::stay_away_from_the_top();
-        runner::sys::let_alarms_interrupt();
+        runner::sys::reexec_until_stack_is_low();
+        runner::sys::let_alarms_interrupt_waitpid();
         let scratch = Scratch::make().ok();
         let directory = scratch.as_ref().map(|scratch| scratch.0.as_path());
         let features = runner::probe_in_child(directory)?;

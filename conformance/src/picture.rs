@@ -13,7 +13,7 @@ use crate::state::{State, result_text};
 /// Pages drawn in one line.
 const WIDTH: usize = 8;
 /// Lines drawn of a case.
-const MOST_ROWS: usize = 12;
+const MAX_ROWS: usize = 12;
 const LEGEND: &str = "A0 page 0 of mapping A, f0 of a file, 0 zeros, x unreadable, - read-only, \
                       . not mapped";
 
@@ -38,7 +38,7 @@ pub fn draw(test: &Test, outcome: &Outcome) -> String {
     let titles = ["", "before", "Linux 6.17", "here"].map(str::to_owned);
     let mut lines = vec![titles, ["returns".into(), String::new(), result(expected), result(got)]];
     let states = [before, expected, got];
-    for row in rows(&states).into_iter().take(MOST_ROWS) {
+    for row in rows(&states).into_iter().take(MAX_ROWS) {
         let [before, expected, got] = states.map(|state| pages(state, &row));
         lines.push([format!("{:#x}", row[0]), before, expected, got]);
     }

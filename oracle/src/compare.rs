@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::case::Features;
 use crate::observation::Observation;
-use crate::pair::{Answers, Pair, Setup};
+use crate::pair::{Outcomes, Pair, Setup};
 use crate::rules::{Counts, ENOUGH};
 use crate::sandbox::Sandbox;
 use crate::scratch::Scratch;
@@ -138,13 +138,13 @@ impl Run<'_> {
                 println!("not supported here or by {}: {name}", self.setup.emulator());
                 continue;
             }
-            let answers = pair.run(&case)?;
+            let outcomes = pair.run(&case)?;
             self.compared.fetch_add(1, Ordering::Relaxed);
-            if !answers.agree() {
+            if !outcomes.agree() {
                 let before = self.differences.fetch_add(1, Ordering::Relaxed);
                 self.stopped.fetch_or(before + 1 >= self.options.differences, Ordering::Relaxed);
                 println!("\nDIFFERENCE: {name}, {}", self.setup.emulator());
-                println!("{}", picture::draw(&case, &answers));
+                println!("{}", picture::draw(&case, &outcomes));
             }
         }
         Ok(())
@@ -155,11 +155,11 @@ impl Run<'_> {
         let mut pair = Pair::start(&self.setup)?;
         while let Some((first, count)) = self.take_batch() {
             let mut differing = Vec::new();
-            pair.run_numbers(first, count, |number, answers| {
+            pair.run_numbers(first, count, |number, outcomes| {
                 self.compared.fetch_add(1, Ordering::Relaxed);
                 let case = generate::case(self.setup.seed, number, self.setup.features);
-                counts.note_case(&case.requests, &Observation::decode(&answers.native));
-                if !answers.agree() {
+                counts.note_case(&case.requests, &Observation::decode(&outcomes.native));
+                if !outcomes.agree() {
                     differing.push(number);
                 }
                 Ok(())
@@ -188,7 +188,7 @@ impl Run<'_> {
             return Ok(());
         }
         let case = generate::case(self.setup.seed, number, self.setup.features);
-        let differs = |answers: &Answers| !answers.agree();
+        let differs = |outcomes: &Outcomes| !outcomes.agree();
         if !differs(&pair.run(&case)?) {
             println!(
                 "seed {} case {number}: a difference that was not reproduced",
@@ -197,14 +197,14 @@ impl Run<'_> {
             return Ok(());
         }
         let small =
-            shrink::shrink(case, |case| pair.run(case).is_ok_and(|answers| differs(&answers)));
-        let answers = pair.run(&small)?;
+            shrink::shrink(case, |case| pair.run(case).is_ok_and(|outcomes| differs(&outcomes)));
+        let outcomes = pair.run(&small)?;
         println!(
             "\nDIFFERENCE: seed {}, case {number}, {}",
             self.setup.seed,
             self.setup.emulator()
         );
-        println!("{}", picture::draw(&small, &answers));
+        println!("{}", picture::draw(&small, &outcomes));
         println!(
             "as a regression test (oracle/named/NAME.json):\n{}\n",
             serde_json::to_string_pretty(&small)?

@@ -1,14 +1,14 @@
 //! The visible state of a process before and after its requests. A runner sends it as 64-bit words
-//! that are comparable between two processes.
+//! that are equal in two processes if the states are.
 
 /// A runner's words for one case.
 pub type Words = Vec<u64>;
 
-/// The address recorded for one that the kernel chose, for a call without `MREMAP_FIXED`. The
-/// kernel chooses differently in a process with a preload library.
+/// Recorded instead of an address that the kernel chose (a call without `MREMAP_FIXED`), which a
+/// preload library changes.
 pub const ELSEWHERE: u64 = 0x6000_0000_0000;
 
-/// The letters of `VmFlags` in the order of our bits. Unknown ones set bit 63.
+/// The pairs of letters in `VmFlags`; the index of each is its bit. Unknown pairs set bit 63.
 pub const FLAGS: [&[u8; 2]; 43] = [
     b"rd", b"wr", b"ex", b"sh", b"mr", b"mw", b"me", b"ms", b"gd", b"pf", b"lo", b"io", b"sr",
     b"rr", b"dc", b"de", b"ac", b"nr", b"ht", b"sf", b"nl", b"ar", b"wf", b"dd", b"sd", b"mm",
@@ -16,7 +16,7 @@ pub const FLAGS: [&[u8; 2]; 43] = [
     b"dw", b"us", b"mp", b"ur",
 ];
 
-/// The bit of two letters of `VmFlags`.
+/// The bit of a pair of letters in `VmFlags`.
 pub fn flag(pair: [u8; 2]) -> u64 {
     FLAGS.iter().position(|&&known| known == pair).map_or(1 << 63, |index| 1 << index)
 }
@@ -90,7 +90,7 @@ impl Class {
     }
 }
 
-/// A mapping. Equal neighbours are joined, whether or not the kernel merged them.
+/// A mapping. Adjacent equal mappings are one, whether or not the kernel merged them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// Start address.

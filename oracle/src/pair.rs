@@ -35,8 +35,8 @@ pub struct Setup {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    requests: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Setup {
@@ -84,21 +84,19 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("{}: cannot be started", setup.program.display()))?;
-        let requests = child.stdin.take().context("no pipe")?;
-        let answers = child.stdout.take().context("no pipe")?;
-        Ok(Self { child, requests, answers: BufReader::with_capacity(1 << 18, answers) })
+        let stdin = child.stdin.take().context("no pipe")?;
+        let stdout = child.stdout.take().context("no pipe")?;
+        Ok(Self { child, stdin, stdout: BufReader::with_capacity(1 << 18, stdout) })
     }
 
     fn send(&mut self, line: &str) -> Result<()> {
-        writeln!(self.requests, "{line}")
-            .and_then(|()| self.requests.flush())
-            .context("a runner died")
+        writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush()).context("a runner died")
     }
 
     fn receive(&mut self) -> Result<Words> {
         let mut word = [0; 8];
         let mut read =
-            |into: &mut [u8]| self.answers.read_exact(into).context("a runner ended early");
+            |into: &mut [u8]| self.stdout.read_exact(into).context("a runner ended early");
         read(&mut word)?;
         let mut bytes = vec![0; u64::from_ne_bytes(word) as usize * 8];
         read(&mut bytes)?;
@@ -114,16 +112,16 @@ impl Drop for Process {
     }
 }
 
-/// The answers of both runners to one case.
+/// The outcomes of one case in both runners.
 #[derive(Debug)]
-pub struct Answers {
+pub struct Outcomes {
     /// The kernel's.
     pub native: Words,
     /// The library's.
     pub emulated: Words,
 }
 
-impl Answers {
+impl Outcomes {
     /// Whether they are equal.
     pub fn agree(&self) -> bool {
         self.native == self.emulated
@@ -161,32 +159,32 @@ impl Pair {
         anyhow::bail!("{}: was not loaded; is it built for this machine?", shim.display())
     }
 
-    /// Runs cases `first..first + count` in both, and calls `judge` with the answers to each.
+    /// Runs cases `first..first + count` in both, and calls `judge` with the outcomes of each.
     pub fn run_numbers(
         &mut self,
         first: u64,
         count: u64,
-        mut judge: impl FnMut(u64, &Answers) -> Result<()>,
+        mut judge: impl FnMut(u64, &Outcomes) -> Result<()>,
     ) -> Result<()> {
         let line = format!("seeds {first} {count}");
         self.native.send(&line)?;
         self.emulated.send(&line)?;
         for number in first..first + count {
-            let answers = self.receive()?;
-            judge(number, &answers)?;
+            let outcomes = self.receive()?;
+            judge(number, &outcomes)?;
         }
         Ok(())
     }
 
     /// Runs one case in both.
-    pub fn run(&mut self, case: &Case) -> Result<Answers> {
+    pub fn run(&mut self, case: &Case) -> Result<Outcomes> {
         let line = format!("case {}", serde_json::to_string(case)?);
         self.native.send(&line)?;
         self.emulated.send(&line)?;
         self.receive()
     }
 
-    fn receive(&mut self) -> Result<Answers> {
-        Ok(Answers { native: self.native.receive()?, emulated: self.emulated.receive()? })
+    fn receive(&mut self) -> Result<Outcomes> {
+        Ok(Outcomes { native: self.native.receive()?, emulated: self.emulated.receive()? })
     }
 }

@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 
 use crate::case::{Case, PAGE, Request};
 use crate::observation::{Class, FLAGS, Mapping, Observation, State, UNREADABLE};
-use crate::pair::Answers;
+use crate::pair::Outcomes;
 
 /// Draws a case. Where the outcomes differ, both are drawn.
-pub fn draw(case: &Case, answers: &Answers) -> String {
-    let native = Observation::decode(&answers.native);
-    let emulated = Observation::decode(&answers.emulated);
+pub fn draw(case: &Case, outcomes: &Outcomes) -> String {
+    let native = Observation::decode(&outcomes.native);
+    let emulated = Observation::decode(&outcomes.emulated);
     let mut text = String::new();
     if case.forked {
         let _ = writeln!(text, "in a child forked after the layout");
@@ -101,18 +101,18 @@ fn mapping_text(mapping: &Mapping) -> String {
     format!("{:#x}-{:#x} {}{object}", mapping.start, mapping.end, flags.join(" "))
 }
 
-/// A letter for each content, the same throughout a picture.
+/// Letters for page contents, the same throughout a picture.
 #[derive(Default)]
 struct Names(BTreeMap<u64, usize>);
 
 impl Names {
     fn of_pages(&mut self, pages: &[u64]) -> String {
-        const MOST: usize = 32;
+        const MAX_PAGES: usize = 32;
         if pages.is_empty() {
             return String::new();
         }
-        let shown: String = pages.iter().take(MOST).map(|&page| self.of(page)).collect();
-        let rest = if pages.len() > MOST { "…" } else { "" };
+        let shown: String = pages.iter().take(MAX_PAGES).map(|&page| self.of(page)).collect();
+        let rest = if pages.len() > MAX_PAGES { "…" } else { "" };
         format!("  [{shown}{rest}]")
     }
 

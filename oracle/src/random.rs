@@ -1,6 +1,6 @@
-//! Random numbers that never change: a seed and a number identify a case.
+//! Reproducible random numbers: a seed and a number identify a case.
 
-/// `SplitMix64`. Not a crate's generator, whose next version may draw differently: transcripts
+/// `SplitMix64`. A crate's generator may draw differently in its next version, and transcripts
 /// depend on the numbers.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -39,12 +39,12 @@ impl Random {
         self.below(100) < percent
     }
 
-    /// One of several.
+    /// A random element.
     pub fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[self.below(of.len() as u64) as usize]
     }
 
-    /// One of several, with a probability in proportion to its weight.
+    /// A random value, with a probability in proportion to its weight.
     pub fn weighted<T: Copy>(&mut self, of: &[(u64, T)]) -> T {
         let mut left = self.below(of.iter().map(|(weight, _)| weight).sum());
         for &(weight, value) in of {

@@ -1,5 +1,5 @@
-//! Counts how often a run met each rule of `docs/semantics.md`, judged by the kernel's own outcome,
-//! and each kind of step of `mremap_plan`, walked over the mappings before each request.
+//! Counts how often a run exercised each rule of `docs/semantics.md`, as the kernel's outcome
+//! shows, and each kind of step of `mremap_plan`, run over the mappings before each request.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ const GIB: u64 = 1 << 30;
 /// The address space that the cases are made for.
 pub const SPACE: AddressSpace = AddressSpace { page_size: PAGE, task_size: (1 << 47) - PAGE };
 
-/// What a rule requires of the machine.
+/// What the machine must support to exercise a rule.
 #[derive(Clone, Copy)]
 enum Need {
     Nothing,
@@ -28,7 +28,7 @@ enum Need {
     Mark(Mark),
 }
 
-/// All rules. A rule that is met less often than [`ENOUGH`] counts as untested.
+/// All rules. A rule that is exercised less often than [`ENOUGH`] counts as untested.
 const RULES: [(&str, Need); 65] = [
     ("invalid: a flag bit that does not exist", Need::Nothing),
     ("invalid: old not page-aligned", Need::Nothing),
@@ -97,18 +97,18 @@ const RULES: [(&str, Need); 65] = [
     ("plan: refused", Need::Nothing),
 ];
 
-/// How often a full run must meet each rule.
+/// How often a full run must exercise each rule.
 pub const ENOUGH: u64 = 100;
 
-/// Number of times that each rule was met.
+/// Number of times that each rule was exercised.
 #[derive(Clone, Debug, Default)]
 pub struct Counts(BTreeMap<&'static str, u64>);
 
 impl Counts {
-    /// Counts the rules that a case met.
+    /// Counts the rules that a case exercised.
     pub fn note_case(&mut self, requests: &[Request], observation: &Observation) {
         for (request, states) in requests.iter().zip(observation.states.windows(2)) {
-            Outcome { request, before: &states[0], after: &states[1], counts: self }.note();
+            Outcome { request, before: &states[0], after: &states[1], counts: self }.count();
         }
     }
 
@@ -132,7 +132,7 @@ impl Counts {
         RULES.iter().map(count).collect()
     }
 
-    fn met(&mut self, name: &'static str) {
+    fn add_one(&mut self, name: &'static str) {
         debug_assert!(RULES.iter().any(|&(known, _)| known == name), "{name}: not in the list");
         *self.0.entry(name).or_default() += 1;
     }
@@ -147,74 +147,74 @@ struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
-    fn note(mut self) {
+    fn count(mut self) {
         match self.request.for_plan().judge(SPACE) {
-            Judgement::NotAMove => self.forwarded(),
-            Judgement::Refused(_) => self.invalid(),
+            Judgement::NotAMove => self.count_forwarded(),
+            Judgement::Refused(_) => self.count_invalid(),
             Judgement::Move(wanted) => {
-                self.plan(wanted);
-                self.a_move();
+                self.count_steps(wanted);
+                self.count_move();
             }
         }
     }
 
-    fn when(&mut self, holds: bool, name: &'static str) {
+    fn count_if(&mut self, holds: bool, name: &'static str) {
         if holds {
-            self.counts.met(name);
+            self.counts.add_one(name);
         }
     }
 
-    fn forwarded(&mut self) {
+    fn count_forwarded(&mut self) {
         let Request { old, old_len, new_len, flags, .. } = *self.request;
         let fixed = flags & FIXED != 0;
-        self.when(flags == 0 && new_len > old_len, "forwarded: grow in place");
-        self.when(
+        self.count_if(flags == 0 && new_len > old_len, "forwarded: grow in place");
+        self.count_if(
             flags == MAYMOVE && new_len > old_len && old_len != 0,
             "forwarded: grow by moving",
         );
-        self.when(!fixed && new_len < old_len, "forwarded: shrink");
-        self.when(fixed && old_len != 0, "forwarded: resize to a fixed address");
-        self.when(old_len == 0 && new_len != 0, "forwarded: duplicate");
-        self.when(
+        self.count_if(!fixed && new_len < old_len, "forwarded: shrink");
+        self.count_if(fixed && old_len != 0, "forwarded: resize to a fixed address");
+        self.count_if(old_len == 0 && new_len != 0, "forwarded: duplicate");
+        self.count_if(
             flags & DONTUNMAP != 0,
             "forwarded: DONTUNMAP without FIXED, or with another length",
         );
         let inside = parts(self.before, old, old.saturating_add(old_len.max(new_len)));
-        self.when(inside.len() > 1, "forwarded: over several VMAs");
+        self.count_if(inside.len() > 1, "forwarded: over several VMAs");
     }
 
-    fn invalid(&mut self) {
+    fn count_invalid(&mut self) {
         if self.after.is_success() || self.after.errno != EINVAL {
             return;
         }
         let Request { old, new_len, flags, new, .. } = *self.request;
         let len = SPACE.page_align(new_len);
-        self.when(flags & !7 != 0, "invalid: a flag bit that does not exist");
-        self.when(old % PAGE != 0, "invalid: old not page-aligned");
-        self.when(len == 0, "invalid: new_len 0");
-        self.when(len > SPACE.task_size, "invalid: new_len beyond TASK_SIZE");
-        self.when(
+        self.count_if(flags & !7 != 0, "invalid: a flag bit that does not exist");
+        self.count_if(old % PAGE != 0, "invalid: old not page-aligned");
+        self.count_if(len == 0, "invalid: new_len 0");
+        self.count_if(len > SPACE.task_size, "invalid: new_len beyond TASK_SIZE");
+        self.count_if(
             len <= SPACE.task_size && new > SPACE.task_size - len,
             "invalid: the destination's end beyond TASK_SIZE",
         );
-        self.when(new % PAGE != 0, "invalid: new not page-aligned");
-        self.when(flags & MAYMOVE == 0, "invalid: FIXED without MAYMOVE");
+        self.count_if(new % PAGE != 0, "invalid: new not page-aligned");
+        self.count_if(flags & MAYMOVE == 0, "invalid: FIXED without MAYMOVE");
         let overlaps = old.wrapping_add(len) > new && new.wrapping_add(len) > old;
-        self.when(overlaps && len != 0, "invalid: the ranges overlap");
+        self.count_if(overlaps && len != 0, "invalid: the ranges overlap");
         if overlaps && old % PAGE == 0 && len <= SPACE.task_size {
             let parts = parts(self.before, old, old.saturating_add(len));
             let distance = new.abs_diff(old);
             let apart = parts.iter().all(|part| part.end - part.start <= distance);
-            self.when(
+            self.count_if(
                 parts.len() > 1 && apart,
                 "invalid: the ranges overlap, but no part overlaps its target",
             );
         }
         let unmapped = self.before.mapping_at(old & !(PAGE - 1)).is_none();
-        self.when(unmapped, "invalid: EINVAL before EFAULT, with nothing mapped at old");
+        self.count_if(unmapped, "invalid: EINVAL before EFAULT, with nothing mapped at old");
     }
 
-    fn plan(&mut self, wanted: mremap_plan::Move) {
+    fn count_steps(&mut self, wanted: mremap_plan::Move) {
         let mut plan = Plan::new(wanted);
         let mut mappings = Mappings { mappings: &self.before.mappings, found: Vma::default() };
         loop {
@@ -225,85 +225,91 @@ impl Outcome<'_> {
                 Step::Done => "plan: done",
                 Step::Refused(_) => "plan: refused",
             };
-            self.counts.met(name);
+            self.counts.add_one(name);
             if matches!(step, Step::Refused(_) | Step::Done) {
                 return;
             }
         }
     }
 
-    fn a_move(&mut self) {
+    fn count_move(&mut self) {
         let len = SPACE.page_align(self.request.new_len);
         let (old, end) = (self.request.old, self.request.old.saturating_add(len));
         let parts = parts(self.before, old, end);
         if parts.first().is_none_or(|first| first.start > old) {
-            self.when(parts.is_empty(), "EFAULT: nothing in the range");
-            self.when(!parts.is_empty(), "EFAULT: a leading gap");
-            let under = self.under(old, end);
-            self.when(under && self.after.errno == EFAULT, "EFAULT: the destination is unchanged");
+            self.count_if(parts.is_empty(), "EFAULT: nothing in the range");
+            self.count_if(!parts.is_empty(), "EFAULT: a leading gap");
+            let is_mapped = self.is_target_mapped(old, end);
+            self.count_if(
+                is_mapped && self.after.errno == EFAULT,
+                "EFAULT: the destination is unchanged",
+            );
             return;
         }
         let stopper = parts.iter().position(|part| !part.vma.may_move_with_others());
         if self.after.is_success() {
-            self.moved(&parts, old, end);
+            self.count_moved(&parts, old, end);
         } else if self.after.errno == EFAULT
             && let Some(index) = stopper
         {
-            self.refused(&parts, index, end);
+            self.count_refused(&parts, index, end);
         } else if self.after.errno == EPERM {
-            self.sealed(&parts);
+            self.count_sealed(&parts);
         }
     }
 
-    fn moved(&mut self, parts: &[Part], old: u64, end: u64) {
+    fn count_moved(&mut self, parts: &[Part], old: u64, end: u64) {
         let (new, new_end) = (self.request.new, self.request.new + (end - old));
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
             return;
         };
         let several = parts.len() > 1;
         let starts_whole = first.vma.start == old;
-        self.when(!several && starts_whole && first.vma.end == end, "move: one whole VMA");
-        self.when(!several && !starts_whole && first.vma.end > end, "move: inside one VMA");
-        self.when(several, "move: several VMAs");
-        self.when(parts.len() > 16, "move: more than 16 VMAs");
-        self.when(several && !starts_whole, "move: the first VMA cut");
-        self.when(several && last.vma.end > end, "move: the last VMA cut");
-        self.when(self.request.old_len != self.request.new_len, "move: lengths equal once rounded");
-        self.when(
+        self.count_if(!several && starts_whole && first.vma.end == end, "move: one whole VMA");
+        self.count_if(!several && !starts_whole && first.vma.end > end, "move: inside one VMA");
+        self.count_if(several, "move: several VMAs");
+        self.count_if(parts.len() > 16, "move: more than 16 VMAs");
+        self.count_if(several && !starts_whole, "move: the first VMA cut");
+        self.count_if(several && last.vma.end > end, "move: the last VMA cut");
+        self.count_if(
+            self.request.old_len != self.request.new_len,
+            "move: lengths equal once rounded",
+        );
+        self.count_if(
             !several && !first.vma.may_move_with_others(),
             "alone: a VMA that may not move with others",
         );
         let dontunmap = self.request.flags & DONTUNMAP != 0;
-        self.when(dontunmap && !several, "DONTUNMAP: one VMA");
-        self.when(dontunmap && several, "DONTUNMAP: several VMAs");
+        self.count_if(dontunmap && !several, "DONTUNMAP: one VMA");
+        self.count_if(dontunmap && several, "DONTUNMAP: several VMAs");
         for part in parts {
-            self.what_moved(&part.vma);
+            self.count_properties(&part.vma);
         }
-        let replaced = parts.iter().any(|part| self.under(part.start, part.end));
-        self.when(replaced, "move: a mapping under a part's target is replaced");
-        self.gaps(parts, end);
-        self.when(new == end, "destination: adjacent above the source");
-        self.when(new_end == old, "destination: adjacent below the source");
-        self.when(new_end == SPACE.task_size, "destination: up to TASK_SIZE");
+        let replaced = parts.iter().any(|part| self.is_target_mapped(part.start, part.end));
+        self.count_if(replaced, "move: a mapping under a part's target is replaced");
+        self.count_gaps(parts, end);
+        self.count_if(new == end, "destination: adjacent above the source");
+        self.count_if(new_end == old, "destination: adjacent below the source");
+        self.count_if(new_end == SPACE.task_size, "destination: up to TASK_SIZE");
         let around = |mapping: &Mapping| mapping.start < new && mapping.end > new_end;
         let wider = self.before.mappings.iter().any(around);
-        self.when(wider, "destination: inside a larger mapping");
-        self.when(!self.under(old, end), "destination: nothing mapped");
+        self.count_if(wider, "destination: inside a larger mapping");
+        self.count_if(!self.is_target_mapped(old, end), "destination: nothing mapped");
     }
 
-    fn what_moved(&mut self, vma: &Mapping) {
-        self.when(vma.has(*b"sh") || vma.class == Class::File, "move: shared memory and files");
-        self.when(!vma.has(*b"rd"), "move: unreadable pages");
-        self.when(vma.has(*b"lo"), "move: locked memory");
+    fn count_properties(&mut self, vma: &Mapping) {
+        self.count_if(vma.has(*b"sh") || vma.class == Class::File, "move: shared memory and files");
+        self.count_if(!vma.has(*b"rd"), "move: unreadable pages");
+        self.count_if(vma.has(*b"lo"), "move: locked memory");
         let advised = [*b"dc", *b"dd", *b"wf"].iter().any(|&pair| vma.has(pair));
-        self.when(advised, "move: DONTFORK, DONTDUMP or WIPEONFORK");
-        self.when(vma.has(*b"gd"), "move: memory that grows down");
-        self.when(vma.has(*b"gu"), "move: a guard region");
-        self.when(matches!(vma.class, Class::Vvar | Class::Vdso), "move: [vvar] or [vdso]");
-        self.when(vma.class == Class::HugePages, "move: huge pages");
+        self.count_if(advised, "move: DONTFORK, DONTDUMP or WIPEONFORK");
+        self.count_if(vma.has(*b"gd"), "move: memory that grows down");
+        self.count_if(vma.has(*b"gu"), "move: a guard region");
+        self.count_if(matches!(vma.class, Class::Vvar | Class::Vdso), "move: [vvar] or [vdso]");
+        self.count_if(vma.class == Class::HugePages, "move: huge pages");
     }
 
-    fn gaps(&mut self, parts: &[Part], end: u64) {
+    fn count_gaps(&mut self, parts: &[Part], end: u64) {
         let ends = parts.iter().map(|part| part.end);
         let starts = parts.iter().skip(1).map(|part| part.start).chain([end]);
         for (index, (from, until)) in ends.zip(starts).enumerate() {
@@ -311,23 +317,23 @@ impl Outcome<'_> {
                 continue;
             }
             let is_trailing = index + 1 == parts.len();
-            self.when(!is_trailing, "gap: between two VMAs");
-            self.when(is_trailing && parts.len() == 1, "gap: trailing, one VMA");
-            self.when(is_trailing && parts.len() > 1, "gap: trailing, several VMAs");
-            self.when(until - from >= GIB, "gap: a GiB or more");
-            let stays = self.under(from, until);
-            self.when(stays, "gap: a mapping under its target stays");
+            self.count_if(!is_trailing, "gap: between two VMAs");
+            self.count_if(is_trailing && parts.len() == 1, "gap: trailing, one VMA");
+            self.count_if(is_trailing && parts.len() > 1, "gap: trailing, several VMAs");
+            self.count_if(until - from >= GIB, "gap: a GiB or more");
+            let stays = self.is_target_mapped(from, until);
+            self.count_if(stays, "gap: a mapping under its target stays");
         }
     }
 
-    fn refused(&mut self, parts: &[Part], index: usize, end: u64) {
+    fn count_refused(&mut self, parts: &[Part], index: usize, end: u64) {
         let stopper = &parts[index];
-        self.when(index == 0 && parts.len() > 1, "refused: the first of several");
+        self.count_if(index == 0 && parts.len() > 1, "refused: the first of several");
         let trailing = parts.len() == 1 && stopper.end < end;
-        self.when(trailing, "refused: one VMA, with a trailing gap");
-        self.when(index > 0, "refused: a later one, the earlier ones moved");
-        let stays = self.under(stopper.start, stopper.end);
-        self.when(stays, "refused: its own target stays");
+        self.count_if(trailing, "refused: one VMA, with a trailing gap");
+        self.count_if(index > 0, "refused: a later one, the earlier ones moved");
+        let stays = self.is_target_mapped(stopper.start, stopper.end);
+        self.count_if(stays, "refused: its own target stays");
         let by_class = match stopper.vma.class {
             _ if stopper.vma.is_userfaultfd() => "refused: userfaultfd",
             Class::DevZero => "refused: private /dev/zero",
@@ -336,13 +342,13 @@ impl Outcome<'_> {
             Class::BpfMap => "refused: a BPF map",
             _ => return,
         };
-        self.counts.met(by_class);
+        self.counts.add_one(by_class);
     }
 
-    fn sealed(&mut self, parts: &[Part]) {
+    fn count_sealed(&mut self, parts: &[Part]) {
         let source = parts.iter().position(|part| part.vma.has(*b"sl"));
-        self.when(source == Some(0), "sealed: the first source VMA");
-        self.when(
+        self.count_if(source == Some(0), "sealed: the first source VMA");
+        self.count_if(
             source.is_some_and(|index| index > 0),
             "sealed: a later source VMA, the earlier ones moved",
         );
@@ -354,11 +360,11 @@ impl Outcome<'_> {
                 .any(|mapping| mapping.has(*b"sl") && mapping.start < end && start < mapping.end)
         };
         let under = source.is_none() && parts.iter().any(is_under);
-        self.when(under, "sealed: under a part's target");
+        self.count_if(under, "sealed: under a part's target");
     }
 
-    /// Whether anything was mapped under the target of a part of the source.
-    fn under(&self, start: u64, end: u64) -> bool {
+    /// Whether anything was mapped at the target of a range of the source.
+    fn is_target_mapped(&self, start: u64, end: u64) -> bool {
         let shift = self.request.new.wrapping_sub(self.request.old);
         let (start, end) = (start.wrapping_add(shift), end.wrapping_add(shift));
         let mut mappings = self.before.mappings.iter();
@@ -383,7 +389,7 @@ fn parts(state: &State, start: u64, end: u64) -> Vec<Part> {
     state.mappings.iter().filter(inside).map(part).collect()
 }
 
-/// The mappings as a source of the planner.
+/// Hands the mappings to the planner.
 struct Mappings<'a> {
     mappings: &'a [Mapping],
     found: Vma,

@@ -1,5 +1,4 @@
-//! Restrictions that both processes get before they make requests. The outcomes must still be
-//! equal.
+//! Restrictions on both processes, under which their outcomes must still be equal.
 
 use crate::case::{Features, Mark};
 
@@ -28,7 +27,7 @@ impl Sandbox {
         }
     }
 
-    /// Removes the features that are visible only in `/proc`.
+    /// Removes features that the library recognises only in `/proc`.
     pub fn restrict(self, features: &mut Features) {
         if self != Self::None {
             features.remove_what_only_names_distinguish();

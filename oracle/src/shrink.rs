@@ -3,14 +3,14 @@
 use crate::case::{Case, PAGE, Touch};
 
 /// Limit of attempts: a request of many GiB could be shortened page by page endlessly.
-const MOST_TRIED: usize = 4000;
+const MAX_TRIED: usize = 4000;
 
 /// Tries smaller cases until none of them differs.
 pub fn shrink(case: Case, mut differs: impl FnMut(&Case) -> bool) -> Case {
     let (mut best, mut tried) = (case, 0);
     while let Some(smaller) = candidates(&best).into_iter().find(|case| {
         tried += 1;
-        tried < MOST_TRIED && differs(case)
+        tried < MAX_TRIED && differs(case)
     }) {
         best = smaller;
     }

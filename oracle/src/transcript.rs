@@ -1,8 +1,8 @@
-//! Writes cases and their outcomes as text. It is the same on every kernel with the multi-VMA move,
-//! and the library must reproduce it on the others.
+//! Writes cases and their outcomes as text. Every kernel with the multi-VMA move produces the same
+//! text, and so must the library on other kernels.
 //!
-//! Left out is what else differs between kernels: calls that are no moves, the end of the address
-//! space (which depends on the levels of page tables), locks, and newer flags.
+//! Omitted is what differs between kernels with the feature: calls that are not moves, the end of
+//! the address space (which depends on the levels of page tables), locks, and newer flags.
 
 use std::fmt::Write as _;
 
@@ -16,11 +16,11 @@ use crate::{generate, picture};
 
 const DONTUNMAP: u32 = 4;
 /// Flags that every kernel shows.
-const SHOWN: [&[u8; 2]; 8] = [b"rd", b"wr", b"ex", b"sh", b"gd", b"dc", b"dd", b"wf"];
-/// What 5.10 to 5.12 do not support.
+const PORTABLE_FLAGS: [&[u8; 2]; 8] = [b"rd", b"wr", b"ex", b"sh", b"gd", b"dc", b"dd", b"wf"];
+/// What Linux 5.10 to 5.12 do not support.
 pub const DONTUNMAP_OF_FILES: &str = "DONTUNMAP of shared memory or files";
 
-/// The case of a number, reduced to what is portable.
+/// Draws case `number`, without what is not portable.
 pub fn portable_case(seed: u64, number: u64) -> Case {
     let mut case = generate::case(seed, number, Features::portable());
     case.vmas.truncate(14);
@@ -36,7 +36,7 @@ fn is_portable(request: &Request) -> bool {
     request.for_plan().is_move(SPACE) && !between(len) && !between(request.new.saturating_add(len))
 }
 
-/// Runs a case in a child and returns its text.
+/// Runs case `number` in a child and returns its text.
 pub fn write(runner: &mut Runner, seed: u64, number: u64) -> Result<String> {
     let case = portable_case(seed, number);
     let observation = Observation::decode(&runner.run(&case)?);
@@ -97,13 +97,14 @@ fn write_state(text: &mut String, state: &State) {
 
 /// The mapping with only the flags that every kernel shows.
 fn portable_mapping(mapping: &Mapping) -> Mapping {
-    let kept = |(index, flag): (usize, &&[u8; 2])| SHOWN.contains(flag).then_some(1 << index);
+    let kept =
+        |(index, flag): (usize, &&[u8; 2])| PORTABLE_FLAGS.contains(flag).then_some(1 << index);
     let mask: u64 = FLAGS.iter().enumerate().filter_map(kept).sum();
     Mapping { flags: mapping.flags & mask, ..*mapping }
 }
 
 fn letters(mapping: &Mapping) -> String {
-    let mut text: String = SHOWN
+    let mut text: String = PORTABLE_FLAGS
         .iter()
         .filter(|pair| mapping.has(***pair))
         .map(|pair| String::from_utf8_lossy(*pair).into_owned())

@@ -4,7 +4,7 @@
 pub mod artifacts;
 pub mod need;
 pub mod preload;
-pub mod said;
+pub mod printed;
 pub mod script;
 pub mod strace;
 pub mod tracer;

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::said::text;
+use crate::output::text;
 
 /// Looks a program up in `PATH`, or skips the test. `package` is its Debian package.
 pub fn program(name: &str, package: &str) -> Option<PathBuf> {

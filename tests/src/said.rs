@@ -19,8 +19,8 @@ pub fn text(bytes: &[u8]) -> String {
 ///
 /// The fixture failed, or its last line has no number.
 pub fn calls_made(output: &Output) -> u64 {
-    let said = text(&output.stdout);
-    let words: Vec<&str> = said.lines().last().unwrap_or_default().split(' ').collect();
+    let printed = text(&output.stdout);
+    let words: Vec<&str> = printed.lines().last().unwrap_or_default().split(' ').collect();
     match words.as_slice() {
         [_, count, "calls"] if output.status.success() => count.parse().expect("a number"),
         _ => panic!("no count of calls: {output:?}"),
@@ -32,12 +32,12 @@ pub fn calls_made(output: &Output) -> u64 {
 /// # Panics
 /// The output differs, or the fixture failed.
 pub fn assert_says(who: &str, expected: &str, run: &Output) {
-    let said = text(&run.stdout);
-    if said.starts_with("cannot: ") {
-        println!("{who}: {said}");
+    let printed = text(&run.stdout);
+    if printed.starts_with("cannot: ") {
+        println!("{who}: {printed}");
         return;
     }
-    assert_eq!(said, expected, "{who}: {run:?}");
+    assert_eq!(printed, expected, "{who}: {run:?}");
     assert!(run.status.success(), "{who}: {run:?}");
 }
 

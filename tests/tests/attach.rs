@@ -13,7 +13,7 @@ use mremap_tests::need;
 use mremap_tests::preload::{
     Trace, is_guest, kernel_moves_several_vmas, read_trace_file, trace_files, traces_in,
 };
-use mremap_tests::said::text;
+use mremap_tests::output::text;
 use mremap_trace::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -77,8 +77,8 @@ fn attach(options: &[&str], directory: &Path, pid: u32) {
     let directory = directory.to_str().expect("a path in UTF-8");
     let output = analyzer(&[&["attach", "--trace", directory], options].concat(), pid);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let said = text(&output.stderr);
-    assert!(said.contains("attached; all threads stood still for "), "{said}");
+    let printed = text(&output.stderr);
+    assert!(printed.contains("attached; all threads stood still for "), "{printed}");
 }
 
 fn detach(pid: u32) {
@@ -89,9 +89,9 @@ fn detach(pid: u32) {
 /// What `attach` says when it refuses.
 fn refusal(pid: u32) -> String {
     let output = analyzer(&["attach"], pid);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(125), "{said}");
-    said
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{printed}");
+    printed
 }
 
 /// The number of calls in all traces. A call that is being made when the process is detached is
@@ -240,8 +240,8 @@ fn a_stopped_process_stays_stopped() {
     while state(running.pid()) != 'T' {
         thread::yield_now();
     }
-    let said = refusal(running.pid());
-    assert!(said.contains("is stopped; continue it first"), "{said}");
+    let printed = refusal(running.pid());
+    assert!(printed.contains("is stopped; continue it first"), "{printed}");
     assert_eq!(state(running.pid()), 'T');
     kill_process(pid, Signal::CONT).expect("it is there");
     assert_eq!(running.end(), ("grow: done".to_owned(), Some(5)));
@@ -281,16 +281,16 @@ fn the_process_outlives_a_tracer_that_is_killed() {
         analyzer(&["detach"], running.pid());
     }
     // A sleep that the tracer's death interrupts fails with EINTR, which that work reports.
-    let (said, status) = running.end();
-    assert_eq!((said.as_str(), status), ("busy: done grow: done remap: done sleep: done", Some(5)));
+    let (printed, status) = running.end();
+    assert_eq!((printed.as_str(), status), ("busy: done grow: done remap: done sleep: done", Some(5)));
 }
 
 #[test]
 fn a_thread_that_waits_for_the_lock_of_the_loader_is_taken_out_again() {
     let running = Running::fixture(&["loads"]);
     thread::sleep(Duration::from_millis(200));
-    let said = refusal(running.pid());
-    assert!(said.contains("another thread holds the loader's lock for long"), "{said}");
+    let printed = refusal(running.pid());
+    assert!(printed.contains("another thread holds the loader's lock for long"), "{printed}");
     thread::sleep(Duration::from_secs(2));
     let directory = tempfile::tempdir().expect("a directory");
     attach(&[], directory.path(), running.pid());
@@ -307,8 +307,8 @@ fn refuses_with_the_reason() {
     if kernel_moves_several_vmas() {
         let program = running(Command::new(Artifacts::get().fixture("static_torn")).arg("9"));
         work();
-        let said = refusal(program.pid());
-        assert!(said.contains("start it by `mremap-analyzer run --reach all`"), "{said}");
+        let printed = refusal(program.pid());
+        assert!(printed.contains("start it by `mremap-analyzer run --reach all`"), "{printed}");
     }
 
     let missing = refusal(0x3fff_ffff);
@@ -319,14 +319,14 @@ fn refuses_with_the_reason() {
     let child = preloaded.env("LD_PRELOAD", Artifacts::get().shim()).spawn().expect("it starts");
     let preloaded = Running(child);
     work();
-    let said = refusal(preloaded.pid());
-    assert!(said.contains("it was started with the library (LD_PRELOAD)"), "{said}");
+    let printed = refusal(preloaded.pid());
+    assert!(printed.contains("it was started with the library (LD_PRELOAD)"), "{printed}");
 
     let twice = Running::fixture(&[]);
     let directory = tempfile::tempdir().expect("a directory");
     attach(&[], directory.path(), twice.pid());
-    let said = refusal(twice.pid());
-    assert!(said.contains("is attached already; detach it first"), "{said}");
+    let printed = refusal(twice.pid());
+    assert!(printed.contains("is attached already; detach it first"), "{printed}");
     detach(twice.pid());
     let again = analyzer(&["detach"], twice.pid());
     assert!(text(&again.stderr).contains("is not attached"), "{}", text(&again.stderr));
@@ -339,8 +339,8 @@ fn refuses_with_the_reason() {
         while !is_traced(traced.pid()) {
             thread::yield_now();
         }
-        let said = refusal(traced.pid());
-        assert!(said.contains("is traced by process"), "{said}");
+        let printed = refusal(traced.pid());
+        assert!(printed.contains("is traced by process"), "{printed}");
         drop(tracer);
     }
 }

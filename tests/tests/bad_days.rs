@@ -15,7 +15,7 @@ use mremap_tests::preload::{
     Preload, Trace, alone, is_guest, read_trace_file, sum_of_calls, trace_files, traces_in,
 };
 use mremap_tests::records;
-use mremap_tests::said::{calls_made, text};
+use mremap_tests::output::{calls_made, text};
 use mremap_trace::{Header, Outcome, layout};
 
 /// Calls that a stage of the fixtures makes.
@@ -258,11 +258,11 @@ fn raises_no_signal_in_an_emulated_move() {
                 .args(&[when, parts, path])
                 .settings(&[("MODE", "emulate"), ("TRACE_KEEP", keep), ("TRACE", path)])
                 .output();
-            let said = text(&output.stdout);
+            let printed = text(&output.stdout);
             let expected = ["first: moved\nsecond: moved\n", "first: SIGBUS\nsecond: moved\n"];
             // The file may be truncated between the check that it has space and the store.
             let expected = &expected[..if when == "before" { 1 } else { 2 }];
-            assert!(expected.contains(&said.as_str()), "{when}, {parts}, {keep}: {output:?}");
+            assert!(expected.contains(&printed.as_str()), "{when}, {parts}, {keep}: {output:?}");
         }
     }
 }
@@ -280,8 +280,8 @@ fn records_a_program_that_moves_its_vdso() {
 fn names_the_child_whose_vfork_child_records_first() {
     for by in ["fork", "clone"] {
         let (output, traces) = Preload::fixture("vfork_first").args(&[by]).traced_with_children();
-        let said = text(&output.stdout);
-        let numbers = said.split_whitespace().map(|number| number.parse().expect("a number"));
+        let printed = text(&output.stdout);
+        let numbers = printed.split_whitespace().map(|number| number.parse().expect("a number"));
         let [child, grandchild]: [u32; 2] = numbers.collect::<Vec<_>>().try_into().expect("two");
         let trace = traces.iter().find(|trace| trace.calls().len() == 6).expect("six calls");
         assert_eq!(trace.header.pid, child, "{by}");
@@ -443,11 +443,11 @@ fn reports_in_one_line_why_there_is_no_trace() {
             continue;
         };
         assert!(run.traces.is_empty(), "{what} {amount}");
-        let said = text(&run.output.stderr);
-        assert_eq!(said.lines().count(), 1, "{what} {amount}: {said}");
+        let printed = text(&run.output.stderr);
+        assert_eq!(printed.lines().count(), 1, "{what} {amount}: {printed}");
         assert!(
-            said.starts_with("mremap-shim: no trace: ") && said.ends_with(&format!(": {errno}\n")),
-            "{what} {amount}: {said}"
+            printed.starts_with("mremap-shim: no trace: ") && printed.ends_with(&format!(": {errno}\n")),
+            "{what} {amount}: {printed}"
         );
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{is_guest, traces_in};
-use mremap_tests::said::text;
+use mremap_tests::output::text;
 
 /// gVisor's ways to intercept system calls, the newer one first.
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
@@ -50,8 +50,8 @@ fn moves_of_several_vmas_are_emulated() {
         assert!(!alone.status.success(), "gVisor moves several VMAs: {alone:?}");
         let emulated = run(platform, &preload, &example, &[]);
         assert!(emulated.status.success(), "{name}: {emulated:?}");
-        let said = text(&emulated.stdout);
-        assert!(said.starts_with(name), "{said}");
+        let printed = text(&emulated.stdout);
+        assert!(printed.starts_with(name), "{printed}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rules that a layout alone cannot show: limits, threads, filters, userfaultfd.
 
 use mremap_tests::preload::{Preload, is_guest, kernel_is};
-use mremap_tests::said::{SOURCES, assert_moves_say, assert_says};
+use mremap_tests::output::{SOURCES, assert_moves_say, assert_says};
 use mremap_trace::Outcome;
 
 /// Slow on an emulated processor, so it runs once there.

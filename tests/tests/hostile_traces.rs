@@ -122,14 +122,14 @@ fn limited(arguments: &[&str]) -> Output {
 
 /// Checks the status, and that damage is reported with file and offset.
 fn check(arguments: &[&str], output: &Output) {
-    let said = String::from_utf8_lossy(&output.stderr);
+    let printed = String::from_utf8_lossy(&output.stderr);
     let status = output.status.code();
     assert!(
-        matches!(status, Some(0..=2)) && !said.contains("panicked"),
-        "{arguments:?}: {:?}: {said}",
+        matches!(status, Some(0..=2)) && !printed.contains("panicked"),
+        "{arguments:?}: {:?}: {printed}",
         output.status
     );
-    for line in said.lines().filter(|line| line.contains(".mremap: ")) {
+    for line in printed.lines().filter(|line| line.contains(".mremap: ")) {
         assert!(line.contains(": offset "), "{line}");
     }
 }
@@ -190,9 +190,9 @@ fn read_with_every_command(home: &Path, directory: &Path, batch: usize) -> usize
         let output = limited(arguments);
         check(arguments, &output);
         if arguments == ["report", traces] {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let printed = String::from_utf8_lossy(&output.stderr).into_owned();
             let files: std::collections::BTreeSet<&str> =
-                said.lines().filter_map(|line| line.split(": offset ").next()).collect();
+                printed.lines().filter_map(|line| line.split(": offset ").next()).collect();
             damaged = files.len();
         }
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace};
-use mremap_tests::said::text;
+use mremap_tests::output::text;
 use mremap_tests::strace;
 
 const GROWS_A_BYTEARRAY: &str = "
@@ -173,8 +173,8 @@ fn says_in_one_line_why_libc_was_not_patched() {
         ("no-code", "memory cannot be made executable here: Permission denied (EACCES)\n"),
     ] {
         // PR_SET_MDWE, which refuses new code, is of Linux 6.3.
-        if let Some(said) = refusal(earlier) {
-            assert_eq!(said, format!("{SEEN}{why}"), "{earlier}");
+        if let Some(printed) = refusal(earlier) {
+            assert_eq!(printed, format!("{SEEN}{why}"), "{earlier}");
         }
     }
 }

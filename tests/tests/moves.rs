@@ -3,7 +3,7 @@
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, alone, kernel_moves_several_vmas};
 use mremap_tests::records;
-use mremap_tests::said::{SOURCES, text};
+use mremap_tests::output::{SOURCES, text};
 use mremap_trace::{Capability, Module, Outcome, Record};
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::Command;
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, alone, is_guest, sum_of_calls, traces_in};
-use mremap_tests::said::{calls_made, text};
+use mremap_tests::output::{calls_made, text};
 use tempfile::TempDir;
 
 /// A directory for programs linked with musl.
@@ -141,8 +141,8 @@ fn records_reallocations_in_a_patched_libc_or_says_why_not() {
         assert!(sum_of_calls(&traces_in(traces.path())) > 100);
     } else {
         let why = "the code of libc's mremap is unknown\n";
-        let said = text(&output.stderr);
-        assert!(said.ends_with(why), "{said}");
+        let printed = text(&output.stderr);
+        assert!(printed.ends_with(why), "{printed}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Preload, alone};
-use mremap_tests::said::text;
+use mremap_tests::output::text;
 
 /// The number of `mremap` calls in `reach.c`.
 const CALLS: usize = 7;

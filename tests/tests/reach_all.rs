@@ -8,7 +8,7 @@ use std::time::Duration;
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::{Trace, traces_in};
 use mremap_tests::records;
-use mremap_tests::said::text;
+use mremap_tests::output::text;
 use mremap_tests::tracer::emulated;
 use mremap_trace::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
@@ -44,9 +44,9 @@ fn emulates_the_move_of_a_static_program_and_records_it() {
 #[test]
 fn no_child_finds_a_half_moved_range() {
     let output = output(&[], "static_torn", &["2"]);
-    let said = text(&output.stdout);
+    let printed = text(&output.stdout);
     assert!(output.status.success(), "{output:?}");
-    assert!(said.ends_with(" 0 torn\n"), "{said}");
+    assert!(printed.ends_with(" 0 torn\n"), "{printed}");
 }
 
 #[test]
@@ -89,9 +89,9 @@ fn refuses_where_another_tracer_is_attached() {
         .args(inner)
         .output()
         .expect("the analyzer runs");
-    let said = text(&output.stderr);
-    assert!(said.contains("is itself traced"), "{said}");
-    assert_eq!(output.status.code(), Some(125), "{said}");
+    let printed = text(&output.stderr);
+    assert!(printed.contains("is itself traced"), "{printed}");
+    assert_eq!(output.status.code(), Some(125), "{printed}");
 }
 
 fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {

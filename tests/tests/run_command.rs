@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{sum_of_calls, traces_in};
-use mremap_tests::said::text;
+use mremap_tests::output::text;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
@@ -48,11 +48,11 @@ fn check_signal(signal: Signal, send: impl Fn(Pid)) {
     send(Pid::from_child(&child));
     let number = signal.as_raw();
     assert_eq!(lines.next().expect("a line").expect("text"), format!("signal {number}"));
-    let mut said = String::new();
-    child.stderr.take().expect("its stderr").read_to_string(&mut said).expect("text");
+    let mut printed = String::new();
+    child.stderr.take().expect("its stderr").read_to_string(&mut printed).expect("text");
     let status = child.wait().expect("it ends");
-    assert_eq!(status.code(), Some(40 + number), "{said}");
-    assert!(said.contains("mremap-analyzer report "), "{said}");
+    assert_eq!(status.code(), Some(40 + number), "{printed}");
+    assert!(printed.contains("mremap-analyzer report "), "{printed}");
     assert_eq!(
         sum_of_calls(&traces_in(&traces)),
         2 * CALLS_OF_A_STAGE,
@@ -82,8 +82,8 @@ fn returns_status_and_output_of_the_program() {
     {
         let run = output(&[], &ending, &[end]);
         assert_eq!(run.status.code(), Some(status), "{end}: {run:?}");
-        let said = text(&run.stderr);
-        assert!(said.contains("passed-through"), "{end}: the summary: {said}");
+        let printed = text(&run.stderr);
+        assert!(printed.contains("passed-through"), "{end}: the summary: {printed}");
     }
     let busy = Artifacts::get().fixture("busy");
     let run = output(&[], &busy, &["1", "5"]);
@@ -98,14 +98,14 @@ fn records_programs_by_the_name_typed() {
     std::os::unix::fs::symlink(Artifacts::get().fixture("busy"), &link).expect("a link");
     let name = link.to_str().expect("a path in UTF-8");
     let run = output(&["--programs", name], &link, &["1", "5"]);
-    let said = text(&run.stderr);
-    assert!(said.contains("passed-through"), "{said}");
+    let printed = text(&run.stderr);
+    assert!(printed.contains("passed-through"), "{printed}");
 
     let none = output(&["--programs", "mremap-no-such-program"], &link, &["1", "5"]);
-    let said = text(&none.stderr);
-    assert_eq!(none.status.code(), Some(125), "{said}");
+    let printed = text(&none.stderr);
+    assert_eq!(none.status.code(), Some(125), "{printed}");
     for word in ["no program mremap-no-such-program", "alias (executable busy)"] {
-        assert!(said.contains(word), "{word:?} in: {said}");
+        assert!(printed.contains(word), "{word:?} in: {printed}");
     }
 }
 
@@ -113,23 +113,23 @@ fn records_programs_by_the_name_typed() {
 fn says_how_to_record_the_vmas_of_native_moves() {
     let mover = Artifacts::get().example("snapshot");
     let hint = |detail: &str| {
-        let said = text(&output(&["--detail", detail], &mover, &[]).stderr);
-        (said.contains(" native"), said.contains("run --detail vmas"), said)
+        let printed = text(&output(&["--detail", detail], &mover, &[]).stderr);
+        (printed.contains(" native"), printed.contains("run --detail vmas"), printed)
     };
-    let (is_native, is_hinted, said) = hint("calls");
-    assert_eq!(is_hinted, is_native, "{said}");
+    let (is_native, is_hinted, printed) = hint("calls");
+    assert_eq!(is_hinted, is_native, "{printed}");
     assert!(!hint("vmas").1);
 }
 
 #[test]
 fn says_how_to_see_the_calls_of_realloc() {
     let program = Path::new("true");
-    let said = text(&output(&[], program, &[]).stderr);
+    let printed = text(&output(&[], program, &[]).stderr);
     let is_patched = cfg!(target_arch = "x86_64");
-    assert!(said.contains("no calls of mremap"), "{said}");
-    assert_eq!(said.contains("run --libc patch"), is_patched, "{said}");
-    let said = text(&output(&["--libc", "patch"], program, &[]).stderr);
-    assert!(!said.contains("run --libc patch"), "{said}");
+    assert!(printed.contains("no calls of mremap"), "{printed}");
+    assert_eq!(printed.contains("run --libc patch"), is_patched, "{printed}");
+    let printed = text(&output(&["--libc", "patch"], program, &[]).stderr);
+    assert!(!printed.contains("run --libc patch"), "{printed}");
 }
 
 #[test]
@@ -137,8 +137,8 @@ fn takes_options_up_to_the_program_only() {
     let home = tempfile::tempdir().expect("a directory");
     let ending = Artifacts::get().fixture("ending");
     let after_program = run(home.path(), &["--mode", "auto"], &ending, &["--mode", "-x"]).output();
-    let said = text(&after_program.expect("the analyzer runs").stderr);
-    assert!(!said.contains("Usage: mremap-analyzer"), "{said}");
+    let printed = text(&after_program.expect("the analyzer runs").stderr);
+    assert!(!printed.contains("Usage: mremap-analyzer"), "{printed}");
     let mistyped = output(&["--moed", "auto"], &ending, &[]);
     assert_eq!(mistyped.status.code(), Some(2), "{}", text(&mistyped.stderr));
     let separated = output(&["--"], &ending, &["return"]);
@@ -200,11 +200,11 @@ fn check_refused(program: &Path, words: &[&str]) {
 
 fn check_refused_with(status: i32, program: &Path, words: &[&str]) {
     let run = output(&[], program, &["1", "5"]);
-    let said = text(&run.stderr);
-    assert_eq!(run.status.code(), Some(status), "{}: {said}", program.display());
+    let printed = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(status), "{}: {printed}", program.display());
     assert_eq!(text(&run.stdout), "", "{} has run", program.display());
     for word in words {
-        assert!(said.contains(word), "{}: {word:?} in: {said}", program.display());
+        assert!(printed.contains(word), "{}: {word:?} in: {printed}", program.display());
     }
 }
 
@@ -286,7 +286,7 @@ fn preloads_a_sanitizer_before_the_shim() {
         .expect("the compiler runs");
     assert!(compiled.status.success(), "{compiled:?}");
     let run = output(&[], &program, &[]);
-    let said = text(&run.stderr);
-    assert_eq!(run.status.code(), Some(0), "{said}");
-    assert!(said.contains("1 passed-through"), "{said}");
+    let printed = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("1 passed-through"), "{printed}");
 }

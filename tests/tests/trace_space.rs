@@ -9,7 +9,7 @@ use std::process::Output;
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files};
-use mremap_tests::said::{calls_made, text};
+use mremap_tests::output::{calls_made, text};
 use mremap_trace::Record;
 use mremap_trace::layout::{CHUNK_SIZE, VERSION_SHARED, header};
 
@@ -56,9 +56,9 @@ fn uses_no_descriptor_once_the_trace_is_open() {
 
 /// KiB of address space, as the fixture says.
 fn address_space(output: &Output) -> u64 {
-    let said = text(&output.stdout);
-    let number = said.split(' ').nth(1).and_then(|number| number.parse().ok());
-    number.unwrap_or_else(|| panic!("a number of KiB: {said}"))
+    let printed = text(&output.stdout);
+    let number = printed.split(' ').nth(1).and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("a number of KiB: {printed}"))
 }
 
 #[test]

@@ -10,14 +10,14 @@ const DESTINATION: u64 = 0x2000_0000_0000;
 pub(super) struct Layout {
     pub source: Vec<Vma>,
     pub destination: Vec<Vma>,
-    /// Start of the destination's row, mapped or not.
+    /// Start of the destination, mapped or not.
     pub destination_at: u64,
 }
 
 pub(super) fn draw(random: &mut Random, features: Features) -> Layout {
     let palette = Palette::draw(random, features);
-    let most = random.weighted(&[(10, 1), (45, 6), (32, 14), (10, 30), (3, 64)]);
-    let count = random.between(1, most);
+    let max = random.weighted(&[(10, 1), (45, 6), (32, 14), (10, 30), (3, 64)]);
+    let count = random.between(1, max);
     let source = row(random, &palette, SOURCE, count);
     let end = source.last().map_or(SOURCE, Vma::end);
     let destination_at = if random.percent(20) {
@@ -25,13 +25,13 @@ pub(super) fn draw(random: &mut Random, features: Features) -> Layout {
     } else {
         DESTINATION + random.below(8) * PAGE
     };
-    let most = random.weighted(&[(15, 0), (45, 5), (35, 12), (5, 30)]);
-    let count = random.between(0, most);
+    let max = random.weighted(&[(15, 0), (45, 5), (35, 12), (5, 30)]);
+    let count = random.between(0, max);
     Layout { destination: row(random, &palette, destination_at, count), source, destination_at }
 }
 
-/// The few kinds and marks of one case. Neighbours of one kind may merge, and the boundary between
-/// them is hard to find.
+/// The few kinds and marks that one case uses: VMAs of equal kind may merge, and the boundary
+/// between those that do not is hard to find.
 struct Palette {
     common: Vec<Kind>,
     rare: Option<Kind>,

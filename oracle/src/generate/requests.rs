@@ -109,8 +109,8 @@ fn source_range(random: &mut Random, layout: &Layout) -> (u64, u64) {
     if random.percent(25) {
         end -= random.below(row[last].pages) * PAGE;
     } else if random.percent(20) {
-        let most = random.weighted(&[(90, 9), (10, 0x10_0000)]);
-        end += random.between(1, most) * PAGE;
+        let max = random.weighted(&[(90, 9), (10, 0x10_0000)]);
+        end += random.between(1, max) * PAGE;
     }
     (old, end.max(old + PAGE) - old)
 }

@@ -2,7 +2,7 @@
 
 use libc::MAP_PRIVATE;
 
-use super::layout::{map, map_memory, put};
+use super::layout::{apply, map, map_memory};
 use super::resources::Resources;
 use super::sys;
 use crate::case::{Features, Kind, Mark, Touch, Vma};
@@ -37,7 +37,7 @@ fn can_map(kind: Kind, resources: &Resources) -> bool {
 /// Whether anonymous memory can be marked so.
 fn can_mark(mark: Mark) -> bool {
     let vma = probe();
-    let works = || map_memory(&vma, MAP_PRIVATE) && put(mark, &vma);
+    let works = || map_memory(&vma, MAP_PRIVATE) && apply(mark, &vma);
     sys::in_child(|| i32::from(!works())).is_ok_and(|status| status == 0)
 }
 

@@ -9,7 +9,7 @@ use crate::case::{Case, FILE_PAGES, Kind, Mark, PAGE, Touch, Vma};
 
 const MADV_GUARD_INSTALL: i32 = 102;
 
-/// Maps a case's VMAs. What the kernel refuses is left out, in both runners.
+/// Maps a case's VMAs. Skips those that the kernel refuses, as the other runner does.
 pub fn build(case: &Case, resources: &Resources) {
     for (number, vma) in case.vmas.iter().enumerate() {
         if map(vma, resources) {
@@ -18,7 +18,7 @@ pub fn build(case: &Case, resources: &Resources) {
                 sys::protect(vma.at, vma.pages * PAGE, i32::from(vma.prot));
             }
             for &mark in &vma.marks {
-                put(mark, vma);
+                apply(mark, vma);
             }
         }
     }
@@ -60,8 +60,8 @@ pub(super) fn map(vma: &Vma, resources: &Resources) -> bool {
         Kind::BpfMap => file(resources.bpf_map, MAP_SHARED),
         Kind::Secret => file(sys::memfd(true, vma.pages * PAGE).ok(), MAP_SHARED),
         Kind::SystemV => sys::attach_system_v(vma.at, vma.pages * PAGE),
-        Kind::Vvar => move_here(resources.vvar, vma),
-        Kind::Vdso => move_here(resources.vdso, vma),
+        Kind::Vvar => move_to_case(resources.vvar, vma),
+        Kind::Vdso => move_to_case(resources.vdso, vma),
     }
 }
 
@@ -78,11 +78,11 @@ pub(super) fn map_memory(vma: &Vma, flags: i32) -> bool {
 }
 
 /// Moves `[vvar]` or `[vdso]` here as a whole: it cannot be split.
-fn move_here(mapping: Option<(u64, u64)>, vma: &Vma) -> bool {
+fn move_to_case(mapping: Option<(u64, u64)>, vma: &Vma) -> bool {
     let Some((start, len)) = mapping.filter(|&(_, len)| len <= vma.pages * PAGE) else {
         return false;
     };
-    sys::move_whole(start, len, vma.at);
+    sys::move_vma(start, len, vma.at);
     true
 }
 
@@ -107,7 +107,7 @@ fn touch(vma: &Vma, number: u64) {
 }
 
 /// Marks a VMA; returns whether it succeeded.
-pub(super) fn put(mark: Mark, vma: &Vma) -> bool {
+pub(super) fn apply(mark: Mark, vma: &Vma) -> bool {
     let (at, len) = (vma.at, vma.pages * PAGE);
     match mark {
         Mark::Locked => sys::lock(at, len),

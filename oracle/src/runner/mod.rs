@@ -24,7 +24,7 @@ use observe::Observer;
 pub use resources::Resources;
 
 /// Limit of one case, in words.
-const ROOM: usize = 1 << 20;
+const MAX_WORDS: usize = 1 << 20;
 
 /// Finds the supported features in a child, which may mount without affecting this process.
 pub fn probe_in_child(scratch: Option<&Path>) -> Result<Features> {
@@ -38,8 +38,8 @@ pub fn probe_in_child(scratch: Option<&Path>) -> Result<Features> {
 
 /// Runs cases until standard input ends.
 pub fn run(scratch: &Path, seed: u64, features: Features, sandbox: Sandbox) -> Result<()> {
-    sys::stay_away_from_the_top();
-    sys::let_alarms_interrupt();
+    sys::reexec_until_stack_is_low();
+    sys::let_alarms_interrupt_waitpid();
     let mut runner = Runner::new(scratch, sandbox)?;
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     for line in io::stdin().lock().lines() {
@@ -50,12 +50,12 @@ pub fn run(scratch: &Path, seed: u64, features: Features, sandbox: Sandbox) -> R
                     numbers.split_once(' ').context("seeds: expected two numbers")?;
                 let first: u64 = first.parse()?;
                 for number in first..first + count.parse::<u64>()? {
-                    answer(&mut out, &runner.run(&generate::case(seed, number, features))?)?;
+                    write_words(&mut out, &runner.run(&generate::case(seed, number, features))?)?;
                 }
             }
             Some(("case", json)) => {
                 let case = serde_json::from_str(json).context("not a case")?;
-                answer(&mut out, &runner.run(&case)?)?;
+                write_words(&mut out, &runner.run(&case)?)?;
             }
             _ => bail!("unknown line {line:?}"),
         }
@@ -64,7 +64,7 @@ pub fn run(scratch: &Path, seed: u64, features: Features, sandbox: Sandbox) -> R
     Ok(())
 }
 
-fn answer(out: &mut impl Write, words: &Words) -> Result<()> {
+fn write_words(out: &mut impl Write, words: &Words) -> Result<()> {
     out.write_all(&(words.len() as u64).to_ne_bytes())?;
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     Ok(out.write_all(&bytes)?)
@@ -85,7 +85,7 @@ impl Runner {
         if sandbox == Sandbox::NoProc {
             sys::unmount_proc()?;
         }
-        Ok(Self { resources, shared: sys::SharedWords::new(ROOM)?, sandbox })
+        Ok(Self { resources, shared: sys::SharedWords::new(MAX_WORDS)?, sandbox })
     }
 
     /// Runs a case in a child and returns the words of its observation.

@@ -9,16 +9,15 @@ use super::sys::{self, SharedWords};
 use crate::case::{PAGE, Request};
 use crate::observation::{Class, ELSEWHERE, Mapping, State, UNREADABLE, UNTOUCHED};
 
-/// The program's own mappings are above, those of the case below.
-const LOW: u64 = 0x5000_0000_0000;
+/// Mappings of the case are below this address, the program's own are above.
+const END_OF_CASE: u64 = 0x5000_0000_0000;
 const FIXED: u32 = 2;
 
 /// Reads the process's own memory through `/proc`, where an unreadable page is only an error.
 pub(super) struct Observer {
     memory: File,
     smaps: File,
-    /// Class, device and inode. The class is needed, since a memfd may have a System V segment's
-    /// inode.
+    /// Class, device and inode. The class tells a memfd from a System V segment of equal inode.
     objects: Vec<(Class, (u64, u64))>,
     text: Vec<u8>,
     page: Vec<u8>,
@@ -38,14 +37,14 @@ impl Observer {
 
     /// Appends the state after a call (request, result, errno), or before any, to `out`.
     pub(super) fn observe(&mut self, call: Option<(&Request, u64, i32)>, out: &mut SharedWords) {
-        let mut watched = Watched { below: LOW, also: (0, 0) };
-        let mut is_elsewhere = false;
+        let mut watched = Watched { below: END_OF_CASE, also: (0, 0) };
+        let mut is_chosen_by_kernel = false;
         if let Some((request, result, _)) = call
-            && (LOW..u64::MAX).contains(&result)
+            && (END_OF_CASE..u64::MAX).contains(&result)
         {
             let len = request.new_len.next_multiple_of(PAGE);
             watched.also = (result, result.saturating_add(len));
-            is_elsewhere = request.flags & FIXED == 0;
+            is_chosen_by_kernel = request.flags & FIXED == 0;
         }
         let entries = self.mappings(watched);
         let mut state = State {
@@ -54,14 +53,14 @@ impl Observer {
             mappings: Vec::with_capacity(entries.len()),
             pages: Vec::new(),
         };
-        if is_elsewhere {
+        if is_chosen_by_kernel {
             state.result = ELSEWHERE;
         }
         for entry in entries {
             if call.is_some() {
                 self.read_pages(&entry.mapping, &mut state.pages);
             }
-            state.mappings.push(self.comparable(&entry, watched, is_elsewhere));
+            state.mappings.push(self.comparable(&entry, watched, is_chosen_by_kernel));
         }
         let mut words = Vec::new();
         state.encode(&mut words);
@@ -88,7 +87,12 @@ impl Observer {
 
     /// Makes a mapping comparable: numbers its object, and replaces an address that the kernel
     /// chose.
-    fn comparable(&mut self, entry: &Entry, watched: Watched, is_elsewhere: bool) -> Mapping {
+    fn comparable(
+        &mut self,
+        entry: &Entry,
+        watched: Watched,
+        is_chosen_by_kernel: bool,
+    ) -> Mapping {
         let mut mapping = entry.mapping;
         if mapping.object != 0 {
             // /dev/zero is one object under any path, since creating another device node needs
@@ -102,7 +106,7 @@ impl Observer {
             });
             mapping.object = index as u64 + 1;
         }
-        if is_elsewhere && mapping.start >= LOW {
+        if is_chosen_by_kernel && mapping.start >= END_OF_CASE {
             // Private memory of /dev/zero has its address as its offset.
             if mapping.offset == mapping.start {
                 mapping.offset = mapping.offset - watched.also.0 + ELSEWHERE;

@@ -1,4 +1,4 @@
-//! The system calls of the runner.
+//! The system calls that the runner makes.
 //!
 //! # Safety
 //! The layout is at addresses that nothing else in the process uses, so these calls affect no
@@ -33,7 +33,7 @@ pub(super) fn mremap(request: &Request) -> (u64, i32) {
 }
 
 /// Moves one whole VMA by the bare system call.
-pub(super) fn move_whole(from: u64, len: u64, to: u64) {
+pub(super) fn move_vma(from: u64, len: u64, to: u64) {
     // SAFETY: see the head of this file. `[vvar]` and `[vdso]` are not used from then on.
     unsafe { raw_syscall!(Sysno::mremap, from, len, len, 3, to) };
 }
@@ -115,7 +115,7 @@ pub(super) fn peek(at: u64) {
 const CHILD_SECONDS: u32 = 20;
 
 /// Makes an alarm interrupt `waitpid`.
-pub fn let_alarms_interrupt() {
+pub fn let_alarms_interrupt_waitpid() {
     extern "C" fn nothing(_: i32) {}
     // SAFETY: the handler does nothing; without SA_RESTART it interrupts system calls.
     unsafe {
@@ -156,13 +156,13 @@ pub fn in_child(work: impl FnOnce() -> i32) -> Result<i32> {
     }
 }
 
-/// Words that a child writes and its parent reads.
+/// Words that a child writes for its parent, in shared memory. The first is their number.
 pub struct SharedWords {
     words: &'static mut [u64],
 }
 
 impl SharedWords {
-    /// A vector with room for `room - 1` words.
+    /// Maps room for `room - 1` words.
     pub fn new(room: usize) -> Result<Self> {
         let len = room * size_of::<u64>();
         // SAFETY: new memory that is never unmapped; children that share it end before it is read.
@@ -187,7 +187,7 @@ impl SharedWords {
         self.words[0] = 0;
     }
 
-    /// Appends words. What does not fit is dropped, which shows as a missing state.
+    /// Appends words, or none if they do not fit: then the state is missing.
     pub fn append(&mut self, words: &[u64]) {
         let used = self.words[0] as usize + 1;
         if let Some(room) = self.words.get_mut(used..used + words.len()) {
@@ -203,9 +203,9 @@ impl SharedWords {
     }
 }
 
-/// Executes the program again until its randomly placed stack is far from the end of the address
-/// space, where cases have destinations.
-pub fn stay_away_from_the_top() {
+/// Executes the program again if its randomly placed stack is near the end of the address space,
+/// where cases have destinations.
+pub fn reexec_until_stack_is_low() {
     const TOP: u64 = 1 << 47;
     const FAR_ENOUGH: u64 = 1 << 30;
     if stack_address() < TOP - FAR_ENOUGH {
@@ -264,7 +264,7 @@ pub(super) fn bpf_map(pages: u32) -> Option<i32> {
     (fd >= 0).then_some(fd as i32)
 }
 
-/// Tries to create a device node of `/dev/zero`.
+/// Tries to create another device node of `/dev/zero`.
 pub(super) fn make_zero_device(path: &CStr) {
     // SAFETY: passes a C string.
     unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o600, libc::makedev(1, 5)) };
