@@ -3,8 +3,8 @@
 
 pub mod artifacts;
 pub mod need;
+pub mod output;
 pub mod preload;
-pub mod printed;
 pub mod script;
 pub mod strace;
 pub mod tracer;

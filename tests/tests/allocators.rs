@@ -6,9 +6,9 @@ use std::process::Command;
 
 use mremap_tests::artifacts::{Artifacts, cargo, cargo_messages};
 use mremap_tests::need;
+use mremap_tests::output::text;
 use mremap_tests::preload::{Preload, Trace, alone, sum_of_calls};
 use mremap_tests::records;
-use mremap_tests::output::text;
 use object::{Object as _, ObjectSymbol as _};
 
 /// Source, arguments and number of calls of each program.

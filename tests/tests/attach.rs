@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
+use mremap_tests::output::text;
 use mremap_tests::preload::{
     Trace, is_guest, kernel_moves_several_vmas, read_trace_file, trace_files, traces_in,
 };
-use mremap_tests::output::text;
 use mremap_trace::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -282,7 +282,10 @@ fn the_process_outlives_a_tracer_that_is_killed() {
     }
     // A sleep that the tracer's death interrupts fails with EINTR, which that work reports.
     let (printed, status) = running.end();
-    assert_eq!((printed.as_str(), status), ("busy: done grow: done remap: done sleep: done", Some(5)));
+    assert_eq!(
+        (printed.as_str(), status),
+        ("busy: done grow: done remap: done sleep: done", Some(5))
+    );
 }
 
 #[test]

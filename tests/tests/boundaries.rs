@@ -2,11 +2,11 @@
 
 use std::fs;
 
+use mremap_tests::output::{assert_moves_say, assert_says, text};
 use mremap_tests::preload::{
     Preload, kernel_has_procmap_query, kernel_is, kernel_moves_several_vmas,
 };
 use mremap_tests::records;
-use mremap_tests::output::{assert_moves_say, assert_says, text};
 use mremap_trace::FoundBy;
 
 #[test]

@@ -66,7 +66,7 @@ fn shows_the_loaders_message_about_a_bad_library() {
 }
 
 #[test]
-fn says_which_programs_the_shim_can_reach() {
+fn names_what_keeps_the_shim_from_a_program() {
     let busy = Artifacts::get().fixture("busy");
     let text = busy.to_str().expect("a path of text");
     let output_of = |program: &str| output(&mut doctor(&["--json", program]));

@@ -8,8 +8,8 @@ use std::process::Output;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace, trace_files};
 use mremap_tests::output::calls_made;
+use mremap_tests::preload::{Preload, Trace, trace_files};
 
 /// Runs `filters.c`, untraced and traced, and returns the traced run. `None` where there are no
 /// such filters.

@@ -1,12 +1,12 @@
-//! gVisor, whose `mremap` moves one VMA. Programs there must come to the results of Linux 6.17.
+//! gVisor, whose `mremap` moves one VMA. Programs must get the results of Linux 6.17 there.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{is_guest, traces_in};
 use mremap_tests::output::text;
+use mremap_tests::preload::{is_guest, traces_in};
 
 /// gVisor's ways to intercept system calls, the newer one first.
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
@@ -63,7 +63,7 @@ fn other_calls_are_forwarded() {
     assert_eq!(text(&busy.stdout), "busy: 200 calls\n", "{busy:?}");
 }
 
-/// Its kernel does not wipe memory on fork.
+/// gVisor's kernel does not wipe memory on fork.
 #[test]
 fn parent_and_child_are_recorded() {
     let Some(platform) = platform() else { return };

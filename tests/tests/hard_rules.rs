@@ -1,10 +1,10 @@
 //! The rules that a layout alone cannot show: limits, threads, filters, userfaultfd.
 
-use mremap_tests::preload::{Preload, is_guest, kernel_is};
 use mremap_tests::output::{SOURCES, assert_moves_say, assert_says};
+use mremap_tests::preload::{Preload, is_guest, kernel_is};
 use mremap_trace::Outcome;
 
-/// Slow on an emulated processor, so it runs once there.
+/// Runs once on an emulated processor, where it is slow.
 const SIXTY_FIVE_THOUSAND: &str = "sixty_five_thousand";
 const MOVED: &str = "moved\nsource ......\ndestination abc.ef\n";
 
@@ -30,7 +30,7 @@ fn check(rule: &str, expected: &str) {
     check_unless(&[rule], expected, &[]);
 }
 
-/// The same with arguments, on a kernel of another series than these.
+/// As [`check`], with arguments, except on kernels of the series `without`.
 fn check_unless(rule: &[&str], expected: &str, without: &[&str]) {
     if without.iter().any(|series| kernel_is(series)) {
         return;

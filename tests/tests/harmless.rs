@@ -4,8 +4,8 @@
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, is_guest, sum_of_calls};
 use mremap_tests::output::{assert_says, calls_made, text};
+use mremap_tests::preload::{Preload, is_guest, sum_of_calls};
 
 const MODES: [&str; 2] = ["auto", "emulate"];
 

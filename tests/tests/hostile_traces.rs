@@ -15,14 +15,14 @@ const HEADER: usize = 16 << 10;
 const CHUNK: usize = 4 << 10;
 /// Offset of the number of chunks in the header.
 const CHUNKS_AT: usize = 104;
-/// Most chunks of a trace.
-const MOST_CHUNKS: usize = 24;
+/// Limit on chunks of a trace.
+const MAX_CHUNKS: usize = 24;
 /// Address space of one run, in KiB.
-const MOST_MEMORY: &str = "2000000";
+const MAX_MEMORY: &str = "2000000";
 /// The folder of the programs under test in a guest.
 const GUEST: &str = "/artifacts";
 /// Time limit of one run, in seconds.
-const MOST_TIME: &str = "60";
+const MAX_TIME: &str = "60";
 
 /// A linear congruential generator: the same numbers in every run.
 struct Chance(u64);
@@ -62,7 +62,7 @@ fn record(program: &Path, arguments: &[&str], options: &[&str]) -> Vec<Vec<u8>> 
     let whole = |file: &PathBuf| {
         let mut bytes = fs::read(file).expect("the trace is readable");
         let count = bytes[CHUNKS_AT..CHUNKS_AT + 4].try_into().expect("four bytes");
-        let chunks = (u32::from_ne_bytes(count) as usize).min(MOST_CHUNKS);
+        let chunks = (u32::from_ne_bytes(count) as usize).min(MAX_CHUNKS);
         bytes.truncate(HEADER + chunks * CHUNK);
         bytes
     };
@@ -111,7 +111,7 @@ fn change(bytes: &mut Vec<u8>, chance: &mut Chance) {
 }
 
 fn limited(arguments: &[&str]) -> Output {
-    let script = format!("ulimit -v {MOST_MEMORY}; exec timeout {MOST_TIME} \"$@\"");
+    let script = format!("ulimit -v {MAX_MEMORY}; exec timeout {MAX_TIME} \"$@\"");
     Command::new("sh")
         .args(["-c", &script, "sh"])
         .arg(Artifacts::get().analyzer())

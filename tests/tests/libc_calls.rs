@@ -7,8 +7,8 @@ use std::process::Command;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace};
 use mremap_tests::output::text;
+use mremap_tests::preload::{Preload, Trace};
 use mremap_tests::strace;
 
 const GROWS_A_BYTEARRAY: &str = "

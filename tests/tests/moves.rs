@@ -1,13 +1,13 @@
 //! Moves under the preload library have the outcome of Linux 6.17 on every kernel.
 
 use mremap_tests::artifacts::Artifacts;
+use mremap_tests::output::{SOURCES, text};
 use mremap_tests::preload::{Preload, alone, kernel_moves_several_vmas};
 use mremap_tests::records;
-use mremap_tests::output::{SOURCES, text};
 use mremap_trace::{Capability, Module, Outcome, Record};
 
 #[test]
-fn every_example_needs_the_library_on_an_old_kernel() {
+fn examples_need_the_library_on_an_old_kernel() {
     let native = kernel_moves_several_vmas();
     let examples = Artifacts::get().examples();
     assert!(examples.len() >= 6, "{examples:?}");
@@ -87,7 +87,7 @@ fn auto_forwards_moves_on_a_kernel_with_the_feature() {
     assert_eq!(trace.header.capability, Some(capability));
 }
 
-/// A program that moves nothing and says nothing. Not `/bin/true`: in a guest that is static.
+/// A program that moves and prints nothing. Not `/bin/true`, which is static in guests.
 fn idle_program() -> Preload {
     Preload::fixture("idle")
 }

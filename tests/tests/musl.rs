@@ -7,8 +7,8 @@ use std::process::Command;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, alone, is_guest, sum_of_calls, traces_in};
 use mremap_tests::output::{calls_made, text};
+use mremap_tests::preload::{Preload, alone, is_guest, sum_of_calls, traces_in};
 use tempfile::TempDir;
 
 /// A directory for programs linked with musl.

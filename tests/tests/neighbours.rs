@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace, sum_of_calls};
 use mremap_tests::output::text;
+use mremap_tests::preload::{Preload, Trace, sum_of_calls};
 
 fn assert_same_calls(output: &Output, traces: &[Trace], calls: u64, what: &str) {
     assert!(output.status.success(), "{what}: {output:?}");

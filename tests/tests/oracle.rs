@@ -8,8 +8,8 @@
 use std::path::Path;
 
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, alone, kernel_is, kernel_moves_several_vmas};
 use mremap_tests::output::{SOURCES, text};
+use mremap_tests::preload::{Preload, alone, kernel_is, kernel_moves_several_vmas};
 use mremap_tests::tracer::emulated;
 
 /// Made by Linux 6.18 itself, the same on 6.17: `mremap-oracle transcript --seed 1 --cases 150`.

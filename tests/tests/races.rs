@@ -4,9 +4,9 @@
 use std::fs;
 use std::process::Command;
 
+use mremap_tests::output::{SOURCES, assert_moves_say, assert_says, text};
 use mremap_tests::preload::{Preload, is_guest, kernel_moves_several_vmas};
 use mremap_tests::records;
-use mremap_tests::output::{SOURCES, assert_moves_say, assert_says, text};
 
 fn check(fixture: &str, arguments: &[&str], expected: &str) {
     assert_moves_say(fixture, arguments, expected, &SOURCES);
@@ -57,7 +57,8 @@ fn never_moves_over_memory_that_another_thread_has_just_mapped() {
 fn a_lost_race_is_reported_in_the_trace() {
     let (output, trace) = Preload::emulated("races", &["hole_taken"], "auto").traced();
     assert!(output.status.success(), "{output:?}");
-    let printed = records!(trace, Text).fold(String::new(), |printed, bytes| printed + &text(bytes));
+    let printed =
+        records!(trace, Text).fold(String::new(), |printed, bytes| printed + &text(bytes));
     assert_eq!(printed.contains("lost a race"), !kernel_moves_several_vmas(), "{printed}");
 }
 

@@ -2,8 +2,8 @@
 //! unchanged.
 
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::preload::{Preload, alone};
 use mremap_tests::output::text;
+use mremap_tests::preload::{Preload, alone};
 
 /// The number of `mremap` calls in `reach.c`.
 const CALLS: usize = 7;

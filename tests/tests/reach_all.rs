@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use mremap_tests::artifacts::Artifacts;
+use mremap_tests::output::text;
 use mremap_tests::preload::{Trace, traces_in};
 use mremap_tests::records;
-use mremap_tests::output::text;
 use mremap_tests::tracer::emulated;
 use mremap_trace::Outcome;
 use rustix::process::{Pid, Signal, kill_process};

@@ -1,5 +1,5 @@
-//! Where the last records are kept: whatever number of them has gone by, the last ones are there in
-//! their order, and all the others are counted.
+//! `MREMAP_SHIM_TRACE_KEEP=last`: after any number of records the last ones are in the trace, in
+//! order, and all others are counted as lost.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -14,23 +14,23 @@ use mremap_trace::layout::{CHUNK_SIZE, HEADER_SIZE, SLOT_SIZE, header};
 use mremap_trace::{ChunkHeader, Header, Record, Slot};
 
 const THREADS: u64 = 2;
-/// Chunks that may lie in the ring from an earlier lap: those that modules are pinned in, and one
-/// that each thread was at when it was to be overwritten.
-const MOST_LEFT_OVER: usize = 8;
+/// Chunks of earlier laps that may remain: those with pinned modules, and those that a thread still
+/// filled when their turn came.
+const MAX_LEFT_OVER: usize = 8;
 
 /// A chunk of a ring: its number, and the numbers of the calls in it.
-struct Kept {
+struct Chunk {
     number: u32,
     ticks: u64,
-    /// Of the thread whose calls these are.
+    /// The thread that made the calls.
     thread: u64,
     calls: Vec<u64>,
 }
 
-/// A ring, read without the help of anything that knows how to read one.
+/// A ring, read independently of the analyzer.
 struct Ring {
     header: Header,
-    chunks: Vec<Kept>,
+    chunks: Vec<Chunk>,
 }
 
 impl Ring {
@@ -38,7 +38,7 @@ impl Ring {
         let bytes = fs::read(path).expect("the trace is readable");
         let (header, _) = Header::decode(&bytes).expect("a header");
         assert!(u64::from(header.chunks) >= header.positions(), "it went round");
-        let chunks = bytes[HEADER_SIZE..].chunks_exact(CHUNK_SIZE).map(Kept::read);
+        let chunks = bytes[HEADER_SIZE..].chunks_exact(CHUNK_SIZE).map(Chunk::read);
         let chunks = chunks.collect();
         Self { header, chunks }
     }
@@ -48,7 +48,7 @@ impl Ring {
     }
 
     /// Each thread's calls of these chunks, in the order of the chunks.
-    fn by_thread<'a>(chunks: impl Iterator<Item = &'a Kept>) -> BTreeMap<u64, Vec<u64>> {
+    fn by_thread<'a>(chunks: impl Iterator<Item = &'a Chunk>) -> BTreeMap<u64, Vec<u64>> {
         let mut threads: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
         for chunk in chunks {
             threads.entry(chunk.thread).or_default().extend(&chunk.calls);
@@ -57,7 +57,7 @@ impl Ring {
     }
 }
 
-impl Kept {
+impl Chunk {
     fn read(bytes: &[u8]) -> Self {
         let header = ChunkHeader::decode(bytes).expect("a chunk");
         let calls = header.slots(bytes).filter_map(|(_, slot)| match slot {
@@ -90,8 +90,8 @@ fn start(traces: &Path, calls_each: u64, size: &str, started: &[&str]) -> Child 
         .expect("the fixture runs")
 }
 
-/// Lets a ring go round until so many calls have been recorded.
-fn go_round(calls: u64) {
+/// Records this many calls in a ring and checks it.
+fn fill_ring(calls: u64) {
     let directory = tempfile::tempdir().expect("a directory for the trace");
     let each = calls / THREADS;
     let begun = Instant::now();
@@ -112,7 +112,7 @@ fn go_round(calls: u64) {
     let oldest = u64::from(ring.header.chunks) - ring.header.positions();
     let (mut last, left_over): (Vec<_>, Vec<_>) =
         ring.chunks.iter().partition(|chunk| u64::from(chunk.number) >= oldest);
-    assert!(left_over.len() <= MOST_LEFT_OVER, "{} are older", left_over.len());
+    assert!(left_over.len() <= MAX_LEFT_OVER, "{} are older", left_over.len());
     last.sort_by_key(|chunk| chunk.number);
     let threads = Ring::by_thread(last.into_iter());
     for (thread, calls) in &threads {
@@ -127,25 +127,23 @@ fn go_round(calls: u64) {
 
 #[test]
 fn keeps_the_last_calls_and_counts_the_others() {
-    go_round(4_000_000);
+    fill_ring(4_000_000);
 }
 
 #[test]
 #[ignore = "tens of seconds; cargo xtask test --programs runs it"]
 fn keeps_the_last_calls_of_ten_gigabytes() {
-    go_round(160_000_000);
+    fill_ring(160_000_000);
 }
 
-/// The count of chunks is a word of the mapped file: whoever sets it spares himself 17 TB of
-/// records.
+/// Sets the count of chunks in the mapped file, instead of writing 17 TB of records.
 #[test]
 fn starts_chunk_numbers_again_before_they_overflow() {
     const EACH: u64 = 200_000;
     let directory = tempfile::tempdir().expect("a directory for the trace");
     let (traces, started) = (directory.path().join("traces"), directory.path().join("started"));
     fs::create_dir(&traces).expect("a directory");
-    // More positions than there are chunks to come: a count that began at 0 again would leave some
-    // out.
+    // More positions than chunks to come: a count that began at 0 again would leave some out.
     let mut child = start(&traces, EACH, "32M", &[started.to_str().expect("a path in UTF-8")]);
     let deadline = Instant::now() + Duration::from_mins(1);
     while !started.exists() {

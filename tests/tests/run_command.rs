@@ -11,8 +11,8 @@ use std::process::{Command, Output, Stdio};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{sum_of_calls, traces_in};
 use mremap_tests::output::text;
+use mremap_tests::preload::{sum_of_calls, traces_in};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 

@@ -1,7 +1,7 @@
 //! Random torture: threads, forks from everywhere, vfork, exec, signals whose handlers move ranges,
 //! libraries that are loaded and unloaded, exits of every kind. The program checks its own memory
-//! and counts its own calls; the traces must hold each of them once, as a record or as a loss, and
-//! nothing else. Seconds in a usual run; `cargo xtask test --torture SECONDS` for more.
+//! and counts its own calls. The traces must have each call once, as a record or in a loss count,
+//! and no others. It runs for seconds, or for `cargo xtask test --torture SECONDS`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -20,9 +20,9 @@ use mremap_trace::Call;
 /// How long one round makes processes.
 const ROUND: Duration = Duration::from_secs(4);
 
-/// How long the last process may take to end after that, on a busy machine. After that it counts as
+/// How long the last process may take to end after that, on a busy machine, before it counts as
 /// hanging.
-const PATIENCE: Duration = Duration::from_mins(2);
+const HANG_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// One combination of settings, in the order of [`NAMES`].
 type Settings = [&'static str; 7];
@@ -30,7 +30,7 @@ type Settings = [&'static str; 7];
 const NAMES: [&str; 7] =
     ["MODE", "VMA_SOURCE", "TRACE_DETAIL", "TRACE_KEEP", "TRACE_SIZE", "STACK", "LIBC"];
 
-/// A seed takes one of these, the next seed the next one.
+/// The settings of a seed, in turn.
 const ROUNDS: [Settings; 6] = [
     ["emulate", "auto", "calls", "first", "16M", "0", "leave"],
     ["emulate", "bisect", "vmas", "last", "64K", "8", "patch"],
@@ -40,7 +40,7 @@ const ROUNDS: [Settings; 6] = [
     ["passthrough", "auto", "calls", "last", "1M", "0", "patch"],
 ];
 
-/// What the ledger says of one process image. `torture.h` has the layout.
+/// The ledger's entry of one process image. `torture.h` has the layout.
 #[derive(Debug, Clone, Copy)]
 struct Account {
     pid: u64,
@@ -48,7 +48,7 @@ struct Account {
     returned: u64,
 }
 
-/// The accounts that were opened, the first of them unused.
+/// Reads the accounts that were opened. The first is unused.
 fn read_ledger(path: &Path) -> Vec<Account> {
     let bytes = fs::read(path).expect("the ledger is readable");
     let mut words =
@@ -60,7 +60,7 @@ fn read_ledger(path: &Path) -> Vec<Account> {
     (0..=opened).map(account).collect()
 }
 
-/// How many calls the processes of one number have made, by the ledger and by their traces.
+/// Calls of the processes with one id: by the ledger, and as seen in their traces.
 #[derive(Debug, Default)]
 struct Calls {
     begun: u64,
@@ -74,13 +74,13 @@ impl Calls {
     }
 }
 
-/// A call whose address is its number: its account, and which of that account's calls it is.
+/// Decodes the number of a call, which is its address: its account, and its index there.
 fn number_of(call: &Call) -> Option<(u32, u32)> {
     let number = call.old >> 1;
     (call.old & 1 == 1).then_some(((number >> 32) as u32, number as u32))
 }
 
-/// Every call is in the traces of its process, none twice, and no other call is.
+/// Checks that each call is once in the traces of its process, and no other call is.
 fn reconcile(accounts: &[Account], traces: &[Trace]) -> u64 {
     let mut of_pid: BTreeMap<u64, Calls> = BTreeMap::new();
     for account in accounts {
@@ -105,9 +105,9 @@ fn reconcile(accounts: &[Account], traces: &[Trace]) -> u64 {
     of_pid.values().map(|calls| calls.seen).sum()
 }
 
-/// Waits for the end; a program that hangs is described, and killed with all its children.
-fn await_end(child: &mut Child) -> ExitStatus {
-    let deadline = Instant::now() + ROUND + PATIENCE;
+/// Waits for the end. Describes a program that hangs, and kills it with all its children.
+fn wait_for_end(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + ROUND + HANG_TIMEOUT;
     loop {
         if let Some(status) = child.try_wait().expect("a child of this process") {
             return status;
@@ -159,10 +159,10 @@ fn run_round(seed: u64, settings: Settings) {
     let command = run.command();
     command.arg(ROUND.as_secs().to_string()).arg(seed.to_string());
     command.args([&ledger, &fixture("libtorture_plugin.so")]);
-    // Otherwise malloc's own calls would be in the traces, but in no account.
+    // malloc's own calls would be in the traces, but in no account.
     command.env("MALLOC_MMAP_MAX_", "0");
     let mut child = command.process_group(0).spawn().expect("the fixture runs");
-    let status = await_end(&mut child);
+    let status = wait_for_end(&mut child);
     assert!(status.success(), "seed {seed}, {settings:?}: {status}");
 
     let accounts = read_ledger(&ledger);

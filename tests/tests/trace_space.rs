@@ -1,5 +1,5 @@
-//! Where the trace's space comes from, and what it costs the program: no descriptors, little
-//! address space, no more than 256 bytes for a call, and no signal when there is none.
+//! What a trace costs the program: no descriptor, little address space, at most 256 bytes for a
+//! call, and no signal when there is no space.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,13 +8,12 @@ use std::process::Output;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
-use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files};
 use mremap_tests::output::{calls_made, text};
+use mremap_tests::preload::{Preload, Trace, is_guest, read_trace_file, trace_files};
 use mremap_trace::Record;
 use mremap_trace::layout::{CHUNK_SIZE, VERSION_SHARED, header};
 
-/// Output, trace and size on disk of a run of a fixture; nothing if this machine does not permit
-/// it.
+/// Output, trace and size on disk of a run of a fixture.
 struct Run {
     output: Output,
     bytes: Vec<u8>,
@@ -22,6 +21,7 @@ struct Run {
     bytes_on_disk: u64,
 }
 
+/// Runs a fixture; `None` if this machine does not permit that.
 fn run(fixture: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Option<Run> {
     let directory = tempfile::tempdir().expect("a directory for the trace");
     let output = Preload::fixture(fixture)
@@ -54,7 +54,7 @@ fn uses_no_descriptor_once_the_trace_is_open() {
     }
 }
 
-/// KiB of address space, as the fixture says.
+/// The KiB of address space that the fixture printed.
 fn address_space(output: &Output) -> u64 {
     let printed = text(&output.stdout);
     let number = printed.split(' ').nth(1).and_then(|number| number.parse().ok());
@@ -86,7 +86,7 @@ fn counts_calls_lost_for_lack_of_address_space() {
     for (run, keep) in [(&first, "first"), (&last, "last")] {
         let header = run.trace.header;
         assert_eq!(run.trace.calls_and_losses(), calls_made(&run.output), "{keep}: {header:?}");
-        assert!(run.trace.calls().len() > 10_000, "{keep}: the space there is is used");
+        assert!(run.trace.calls().len() > 10_000, "{keep}: available space is used");
     }
     let (first, last) = (first.trace.header, last.trace.header);
     assert!(first.lost_no_memory > 0 && first.lost_no_memory == first.lost(), "{first:?}");
@@ -102,7 +102,7 @@ fn takes_at_most_256_bytes_for_a_call_of_a_brief_thread() {
             let run = run("brief_threads", &arguments, &[]).expect("threads can always be made");
             let calls = threads * calls_each;
             assert_eq!(run.trace.calls().len(), calls, "{order}, {calls_each}: recorded");
-            // The modules, and chunks that were not filled, take space besides.
+            // Modules and partly filled chunks take space, too.
             let bytes = run.trace.header.chunks as usize * CHUNK_SIZE;
             assert!(
                 bytes <= 256 * calls + 20 * CHUNK_SIZE,
@@ -113,9 +113,9 @@ fn takes_at_most_256_bytes_for_a_call_of_a_brief_thread() {
     }
 }
 
-/// All threads need the next chunk while the file system is slow to allocate its page.
+/// All threads need the next chunk while the file system is slow to allocate a page for it.
 #[test]
-fn a_slow_file_system_does_not_make_a_trace_larger() {
+fn keeps_traces_small_on_a_slow_file_system() {
     const THREADS: usize = 1000;
     let Some(strace) = need::program("strace", "strace") else { return };
     let (_, traces) = Preload::new(strace)
@@ -147,7 +147,7 @@ fn names_the_thread_of_each_call_in_a_shared_chunk() {
 }
 
 #[test]
-fn a_failed_filter_call_takes_no_space() {
+fn allocates_no_space_for_a_failed_filter_call() {
     let probes = run("filters", &["at-null"], &[]).expect("probes are always permitted");
     let nothing = run("filters", &["at-null"], &[("TRACE_SIZE", "128K")]).expect("likewise");
     assert!(

@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: runs an example on an old kernel without the library and with it, then a
-//! program of others under the library here, and shows the report, a picture and the HTML page.
+//! `cargo xtask demo`: runs an example on an old kernel without the library and with it, then the
+//! example and an installed program on this kernel, and shows the report, a picture and the page.
 
 use fs_err as fs;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ fn on_this_kernel(artifacts: &Artifacts, traces: &Path) -> Result<()> {
         repo::run(Command::new(&analyzer).args(arguments).arg(trace))
     };
     run(&artifacts.example(EXAMPLE), &[])?;
-    // A program that calls mremap and that Debian always has, if there is no Python.
+    // Without Python: a program that calls mremap and that Debian always has.
     match repo::which("/usr/bin/python3").or_else(|| repo::which("python3")) {
         Some(python) => run(&python, &["-S", "-c", PYTHON])?,
         None => run(Path::new("apt-cache"), &["stats"])?,

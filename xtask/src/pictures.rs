@@ -14,7 +14,7 @@ use mremap_tests::artifacts::Artifacts;
 use crate::guest::{self, Guest};
 use crate::{kernels, repo};
 
-const DRAWN: &str = "neighbour_under_gap";
+const EXAMPLE: &str = "neighbour_under_gap";
 const KERNEL: &str = "6.1";
 /// Number of recordings, of which the fastest is kept.
 const RUNS: usize = 20;
@@ -91,17 +91,17 @@ fn with_drawing(readme: &str, drawing: &str) -> Result<String> {
     Ok(format!("{}{lines}{}", &readme[..begin], &readme[end..]))
 }
 
-/// Compiles the recorded program without paths of this machine. It is kept, since the trace's call
-/// sites are symbolised from it.
-fn compile(keep: &Path) -> Result<PathBuf> {
-    let program = keep.join(DRAWN);
+/// Compiles the program to record, without paths of this machine, into `folder`: the trace's call
+/// sites are symbolised from it later.
+fn compile(folder: &Path) -> Result<PathBuf> {
+    let program = folder.join(EXAMPLE);
     let mut compiler = Command::new("cc");
     compiler
         .args(["-std=gnu11", "-O2", "-g", "-gz", "-pthread"])
         .arg(format!("-ffile-prefix-map={}=/usr/share/doc/mremap-shim", repo::root().display()))
         .arg("-o")
         .arg(&program)
-        .arg(format!("examples/{DRAWN}.c"));
+        .arg(format!("examples/{EXAMPLE}.c"));
     repo::run(compiler.current_dir(repo::root()))?;
     Ok(program)
 }
@@ -109,7 +109,7 @@ fn compile(keep: &Path) -> Result<PathBuf> {
 /// Records one move on the old kernel. The program has the path that the package gives it.
 fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
     let recorded = compile(trace.parent().unwrap_or(trace))?;
-    let program = format!("/usr/lib/mremap-shim/{DRAWN}");
+    let program = format!("/usr/lib/mremap-shim/{EXAMPLE}");
     let mut guest = Guest::default();
     guest.add(recorded, &program);
     guest.add(artifacts.shim(), "/usr/lib/libmremap_shim.so");
@@ -120,7 +120,7 @@ fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
         &[
             ("LD_PRELOAD", "/usr/lib/libmremap_shim.so"),
             ("MREMAP_SHIM_TRACE", "/tmp"),
-            ("MREMAP_SHIM_PROGRAMS", DRAWN),
+            ("MREMAP_SHIM_PROGRAMS", EXAMPLE),
             ("MREMAP_SHIM_TRACE_SIZE", "64K"),
             ("MREMAP_SHIM_TRACE_DETAIL", "vmas"),
         ],
@@ -133,13 +133,13 @@ fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
     fs::write(scratch.path().join("encoded"), &encoded.output)?;
     let unpack = "base64 -d -i encoded | tar -xz";
     repo::capture(Command::new("sh").args(["-c", unpack]).current_dir(scratch.path()))?;
-    let kept = quickest(artifacts, scratch.path())?;
+    let kept = fastest(artifacts, scratch.path())?;
     fs::copy(kept, trace)?;
     Ok(())
 }
 
 /// Returns the trace with the shortest move. Each trace has one.
-fn quickest(artifacts: &Artifacts, traces: &Path) -> Result<PathBuf> {
+fn fastest(artifacts: &Artifacts, traces: &Path) -> Result<PathBuf> {
     let mut timed = Vec::new();
     for trace in repo::files_below(traces)? {
         if trace.extension().is_some_and(|it| it == "mremap") {
@@ -151,8 +151,8 @@ fn quickest(artifacts: &Artifacts, traces: &Path) -> Result<PathBuf> {
         }
     }
     ensure!(timed.len() == RUNS, "{} traces of {RUNS} runs", timed.len());
-    let quickest = timed.into_iter().min().context("no trace")?;
-    Ok(quickest.1)
+    let fastest = timed.into_iter().min().context("no trace")?;
+    Ok(fastest.1)
 }
 
 /// Takes a screenshot of the HTML page in a browser.

@@ -94,8 +94,8 @@ fn test(userland: &Userland, artifacts: &Artifacts) -> Result<String> {
     Ok(format!("{summary}; on Linux {series} {EXAMPLE} fails alone and succeeds with the library"))
 }
 
-/// Makes an absolute link relative: the linker, outside of the chroot, would leave the userland by
-/// it.
+/// Makes an absolute link relative. The linker runs outside of the chroot, where an absolute link
+/// leads out of the userland.
 fn make_relative(root: &Path, link: &str) -> Result<()> {
     let path = root.join(link);
     let target = fs::read_link(&path).with_context(|| format!("{}: not a link", path.display()))?;

@@ -19,7 +19,7 @@ fn manifest(folder: &str) -> toml::Table {
 }
 
 /// The external crates in the manifests, each with the members that name it.
-fn named() -> Users {
+fn used() -> Users {
     let mut users = Users::new();
     for member in manifest("")["workspace"]["members"].as_array().expect("members") {
         let member = member.as_str().expect("a name");
@@ -52,7 +52,7 @@ fn rows() -> Vec<[String; 4]> {
     .collect()
 }
 
-fn explained() -> Users {
+fn documented() -> Users {
     let mut users = Users::new();
     for [name, members, _, reason] in rows() {
         assert!(!reason.is_empty(), "{name} has no reason");
@@ -88,8 +88,8 @@ fn weights() -> BTreeMap<String, usize> {
             below = (name, BTreeSet::new());
         }
         below.1.insert(package.to_owned());
-        let most: &mut usize = weights.entry(below.0.clone()).or_default();
-        *most = below.1.len().max(*most);
+        let max: &mut usize = weights.entry(below.0.clone()).or_default();
+        *max = below.1.len().max(*max);
     }
     weights
 }
@@ -120,12 +120,12 @@ fn document_has_the_weight_of_library_and_analyzer() {
 
 #[test]
 fn table_has_a_reason_for_every_dependency() {
-    let (named, explained) = (named(), explained());
-    assert!(named.len() > 10, "the manifests are read: {named:?}");
-    for (name, members) in &named {
-        let row = explained.get(name);
+    let (used, documented) = (used(), documented());
+    assert!(used.len() > 10, "the manifests are read: {used:?}");
+    for (name, members) in &used {
+        let row = documented.get(name);
         assert_eq!(row, Some(members), "docs/dependencies.md: the row of `{name}`");
     }
-    let gone: Vec<&String> = explained.keys().filter(|name| !named.contains_key(*name)).collect();
+    let gone: Vec<&String> = documented.keys().filter(|name| !used.contains_key(*name)).collect();
     assert!(gone.is_empty(), "docs/dependencies.md has rows of unused crates: {gone:?}");
 }

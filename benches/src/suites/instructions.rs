@@ -14,7 +14,7 @@ use crate::table::{Goal, Row};
 
 const SUITE: &str = "instructions";
 /// A path may grow by this factor before its recorded count must be changed.
-pub const MOST_GROWTH: f64 = 1.10;
+pub const MAX_GROWTH: f64 = 1.10;
 
 /// Counts by path.
 pub type Counts = BTreeMap<String, u64>;
@@ -69,7 +69,7 @@ pub fn rows(counts: &Counts, recorded: &Counts) -> Vec<Row> {
         let row =
             Row::new(SUITE, name.clone(), "recorded + 10 %").measured("ins", vec![count as f64]);
         match recorded.get(name) {
-            Some(&known) => row.goal(Goal::AtMost((known as f64 * MOST_GROWTH).floor())),
+            Some(&known) => row.goal(Goal::AtMost((known as f64 * MAX_GROWTH).floor())),
             None => row,
         }
     };
@@ -82,7 +82,7 @@ pub fn complaints(counts: &Counts, recorded: &Counts) -> Vec<String> {
     for (name, &count) in counts {
         match recorded.get(name) {
             None => complaints.push(format!("{name}: {count} instructions, not recorded")),
-            Some(&known) if count as f64 > known as f64 * MOST_GROWTH => {
+            Some(&known) if count as f64 > known as f64 * MAX_GROWTH => {
                 complaints.push(format!("{name}: {count} instructions, {known} recorded"));
             }
             Some(_) => {}

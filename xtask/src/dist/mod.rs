@@ -67,7 +67,7 @@ pub fn install(options: &Prefix) -> Result<ExitCode> {
     let release = Release::of(repo::root())?;
     let sbom = tempfile::NamedTempFile::new().context("no temporary file")?;
     fs::write(sbom.path(), sbom::bill_of_materials(&release, repo::root())?)?;
-    stage::lay(&release, repo::root(), &built, sbom.path(), &options.prefix)?;
+    stage::lay_out(&release, repo::root(), &built, sbom.path(), &options.prefix)?;
     let prefix = options.prefix.display();
     println!("installed {prefix}/bin/mremap-analyzer and {prefix}/lib/libmremap_shim.so");
     Ok(ExitCode::SUCCESS)
@@ -107,7 +107,7 @@ impl Release {
         let built = build::build(self, source, &into.join("build"))?;
         let sbom = into.join(format!("mremap-shim-{}.cdx.json", self.version));
         fs::write(&sbom, sbom::bill_of_materials(self, source)?)?;
-        stage::lay(self, source, &built, &sbom, &tree)?;
+        stage::lay_out(self, source, &built, &sbom, &tree)?;
         let mut files = pack::packages(self, source, into)?;
         files.extend([pack::tarball(self, &tree, into)?, sbom]);
         files.push(pack::checksums(&files, into)?);

@@ -1,8 +1,8 @@
 //! The bill of materials: every crate that is linked into what is shipped, as CycloneDX 1.6.
 //!
-//! Made from what cargo resolves for the shipped target and from the hashes of `Cargo.lock`. Tools
-//! of the name exist (cargo-cyclonedx, cargo-sbom); building one takes longer than building what it
-//! would list. [`super::check`] holds the result to the format's own schema.
+//! Made from what cargo resolves for the shipped target and from the hashes in `Cargo.lock`. Ready
+//! tools exist (cargo-cyclonedx, cargo-sbom), but take longer to build than what they list.
+//! [`super::check`] validates the result by the format's schema.
 
 use fs_err as fs;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,7 @@ struct Kind {
 /// Hashes by name and version.
 type Hashes = BTreeMap<(String, String), String>;
 
-/// The bill for what `source` builds.
+/// Returns the bill of materials of what `source` builds.
 pub fn bill_of_materials(release: &Release, source: &Path) -> Result<String> {
     let mut metadata = repo::cargo();
     metadata.current_dir(source).args([
@@ -88,14 +88,14 @@ fn bill(metadata: &Metadata, hashes: &Hashes, version: &str, time: &str) -> Valu
     let packages: BTreeMap<&str, &Package> =
         metadata.packages.iter().map(|it| (it.id.as_str(), it)).collect();
     let mut shipped = BTreeSet::new();
-    let mut open: Vec<&str> = packages
+    let mut queue: Vec<&str> = packages
         .values()
         .filter(|it| SHIPPED.contains(&it.name.as_str()))
         .map(|it| it.id.as_str())
         .collect();
-    while let Some(id) = open.pop() {
+    while let Some(id) = queue.pop() {
         if shipped.insert(id) {
-            open.extend(linked.get(id).into_iter().flatten());
+            queue.extend(linked.get(id).into_iter().flatten());
         }
     }
     let mut components: Vec<&Package> =
@@ -135,7 +135,7 @@ fn component(package: &Package, hashes: &Hashes) -> Value {
         "version": package.version,
         "licenses": [{"expression": package.license.as_deref().unwrap_or("NOASSERTION").replace('/', " OR ")}],
     });
-    // Only what comes from the registry can be found there.
+    // A package URL names a crate of the registry.
     if package.source.is_some() {
         component["purl"] = json!(purl(package));
     }
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_linked_into_the_shipped_is_listed() {
+    fn lists_only_linked_crates() {
         let package = |name: &str| json!({"id": name, "name": name, "version": "1.0.0", "license": "MIT/Apache-2.0", "source": "registry"});
         let packages = ["mremap-shim", "linked", "builder", "stranger"].map(package);
         let edge = |to: &str, kind: Value| json!({"pkg": to, "dep_kinds": [{"kind": kind}]});

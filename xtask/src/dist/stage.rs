@@ -1,4 +1,4 @@
-//! Lays out the tree of the packages, as below `/usr`.
+//! Lays out the packages' files as they are below `/usr`.
 
 use fs_err as fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,8 +27,8 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "share/fish/vendor_completions.d/mremap-analyzer.fish"),
 ];
 
-/// Lays out the tree.
-pub fn lay(
+/// Writes the packages' files below `tree`.
+pub fn lay_out(
     release: &Release,
     source: &Path,
     built: &Built,

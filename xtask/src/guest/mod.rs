@@ -27,7 +27,7 @@ use crate::kernels::Kernel;
 use crate::repo;
 
 /// Guests that run at the same time.
-const AT_ONCE: usize = 2;
+const PARALLEL_GUESTS: usize = 2;
 
 /// Contents and commands of a guest.
 #[derive(Debug, Clone)]
@@ -217,7 +217,7 @@ pub fn run_each(
             *results[index].lock().expect("no panic while it is held") = Some(run);
         }
     };
-    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
+    thread::scope(|scope| (0..PARALLEL_GUESTS).for_each(|_| drop(scope.spawn(work))));
     let taken =
         results.into_iter().map(|slot| slot.into_inner().expect("no panic while it is held"));
     Ok(taken.map(|run| run.expect("every kernel had its turn")).collect())

@@ -12,7 +12,7 @@ use crate::arch::Arch;
 use crate::catalogue::Entry;
 use crate::repo;
 
-/// The configuration of a kernel that is built; `None` for one that is fetched.
+/// Returns the configuration to build a kernel with, or `None` if it is fetched.
 pub fn configuration(entry: &Entry) -> Option<PathBuf> {
     Some(repo::root().join("tests/kernels").join(entry.config.as_ref()?))
 }
@@ -39,7 +39,7 @@ pub fn image(entry: &Entry, config: &Path, content: &Path, scratch: &Path) -> Re
     Ok(output.join("arch").join(compiler.arch).join("boot/Image"))
 }
 
-/// The kernel makefile's names of the processor and its compiler.
+/// The kernel makefile's names for the processor and its compiler.
 struct Compiler {
     arch: &'static str,
     prefix: &'static str,
@@ -71,7 +71,8 @@ impl Compiler {
     }
 }
 
-/// The kernel's makefile silently drops unknown options and those with unmet dependencies.
+/// Fails if the makefile dropped an option: it does so silently, if it does not know the option or
+/// its dependencies are unmet.
 fn check_configuration(wanted: &str, got: &str) -> Result<()> {
     let is_there = |line: &&str| got.lines().any(|it| it == *line);
     let wanted = wanted.lines().filter(|line| line.starts_with("CONFIG_"));

@@ -45,7 +45,7 @@ pub fn cached(entry: &Entry) -> Option<Kernel> {
     let record = fs::read_to_string(folder.join("origin")).ok()?;
     let (pin, version) = record.trim_end().split_once('\n')?;
     let vmlinuz = folder.join("vmlinuz");
-    let is_current = pin == pin_of(entry) && is_configured_so(entry, &folder);
+    let is_current = pin == pin_of(entry) && has_current_configuration(entry, &folder);
     (is_current && vmlinuz.is_file()).then(|| Kernel {
         series: entry.series.clone(),
         arch: entry.arch,
@@ -56,7 +56,7 @@ pub fn cached(entry: &Entry) -> Option<Kernel> {
 }
 
 /// Whether the kernel was built with the present configuration.
-fn is_configured_so(entry: &Entry, folder: &Path) -> bool {
+fn has_current_configuration(entry: &Entry, folder: &Path) -> bool {
     let now = build::configuration(entry).map(fs::read);
     now.is_none_or(|now| {
         now.is_ok_and(|now| fs::read(folder.join("config")).is_ok_and(|it| it == now))
@@ -101,14 +101,10 @@ pub fn newest(entries: &[Entry]) -> Result<Vec<(Entry, Package)>> {
 
 /// Fetches kernels, one thread a suite. Returns the errors by series.
 fn fetch(entries: &[&Entry]) -> HashMap<String, Error> {
-    let lock = need_apt().and_then(|()| lock());
-    if let Err(error) = lock {
-        let shown = format!("{error:#}");
-        return entries
-            .iter()
-            .map(|entry| (entry.series.clone(), anyhow!(shown.clone())))
-            .collect();
-    }
+    let _lock = match need_apt().and_then(|()| lock()) {
+        Ok(lock) => lock,
+        Err(error) => return fail_all(entries, &error),
+    };
     thread::scope(|scope| {
         let of_suite = |suite| {
             entries.iter().copied().filter(move |entry| is_of(entry, suite)).collect::<Vec<_>>()
@@ -127,16 +123,15 @@ fn fetch(entries: &[&Entry]) -> HashMap<String, Error> {
 fn fetch_suite((suite, arch): (&str, Arch), entries: &[&Entry]) -> HashMap<String, Error> {
     let apt = match Apt::update(suite, arch, apt_home(suite, arch)) {
         Ok(apt) => apt,
-        Err(error) => {
-            let shown = format!("{error:#}");
-            return entries
-                .iter()
-                .map(|entry| (entry.series.clone(), anyhow!(shown.clone())))
-                .collect();
-        }
+        Err(error) => return fail_all(entries, &error),
     };
     let results = entries.iter().map(|entry| (entry.series.clone(), fetch_one(&apt, entry)));
     results.filter_map(|(series, result)| result.err().map(|error| (series, error))).collect()
+}
+
+/// The same error for each entry.
+fn fail_all(entries: &[&Entry], error: &Error) -> HashMap<String, Error> {
+    entries.iter().map(|entry| (entry.series.clone(), anyhow!("{error:#}"))).collect()
 }
 
 fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {

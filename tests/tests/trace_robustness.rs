@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
+use mremap_tests::output::{calls_made, text};
 use mremap_tests::preload::{
     Preload, Trace, alone, is_guest, read_trace_file, sum_of_calls, trace_files, traces_in,
 };
 use mremap_tests::records;
-use mremap_tests::output::{calls_made, text};
 use mremap_trace::{Header, Outcome, layout};
 
-/// Calls that a stage of the fixtures makes.
+/// Calls that a fixture makes in each of its stages.
 const CALLS_OF_A_STAGE: u64 = 4;
 
 /// The counts of `busy.c`: how many calls have returned in each thread.
@@ -28,13 +28,14 @@ fn counts(path: &Path) -> Vec<u64> {
     words.map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes"))).collect()
 }
 
-/// Which records a trace keeps, and its size: one that grows until it is full, one that is
-/// overwritten all the time.
+/// Settings for which records a trace keeps, and its size.
 type Kept = [(&'static str, &'static str); 2];
-const FIRST: Kept = [("TRACE_KEEP", "first"), ("TRACE_SIZE", "8M")];
-const LAST: Kept = [("TRACE_KEEP", "last"), ("TRACE_SIZE", "64K")];
+/// The file grows until it is full.
+const KEEP_FIRST: Kept = [("TRACE_KEEP", "first"), ("TRACE_SIZE", "8M")];
+/// The file is overwritten again and again.
+const KEEP_LAST: Kept = [("TRACE_KEEP", "last"), ("TRACE_SIZE", "64K")];
 
-/// Starts threads that call for ever, and waits until the first call has returned.
+/// Starts threads that call without end, and waits until the first call has returned.
 fn start_busy(threads: &str, kept: Kept, directory: &Path, counters: &Path) -> Child {
     let mut run = Preload::fixture("busy")
         .args(&[threads, "0", counters.to_str().expect("a path in UTF-8")])
@@ -52,7 +53,7 @@ fn start_busy(threads: &str, kept: Kept, directory: &Path, counters: &Path) -> C
 /// Kills the writers `kills` times, at random instants.
 fn kill_at_random_instants(kept: Kept, kills: u32) {
     const THREADS: u64 = 2;
-    // Any odd multiplier makes the instants differ; they need not be secret.
+    // A linear congruential generator is random enough here.
     let mut state = std::process::id().wrapping_mul(2_654_435_761);
     for kill in 0..kills {
         let directory = tempfile::tempdir().expect("a directory for the trace");
@@ -70,7 +71,7 @@ fn kill_at_random_instants(kept: Kept, kills: u32) {
         let bytes = fs::read(&files[0]).expect("the trace is readable");
         let (trace, torn) = Trace::read_torn(&bytes);
         let recorded = trace.calls_and_losses();
-        // A thread may have recorded one call more than it could count, and begun another.
+        // A killed thread may have recorded a call that it has not counted, and begun another.
         assert!(
             (returned..=returned + THREADS).contains(&recorded),
             "{kept:?}, kill {kill}: {returned} calls returned, {recorded} are in the trace or counted"
@@ -85,7 +86,7 @@ fn kill_at_random_instants(kept: Kept, kills: u32) {
 
 #[test]
 fn records_every_call_that_returned_before_a_kill() {
-    for kept in [FIRST, LAST] {
+    for kept in [KEEP_FIRST, KEEP_LAST] {
         kill_at_random_instants(kept, if is_guest() { 5 } else { 40 });
     }
 }
@@ -93,7 +94,7 @@ fn records_every_call_that_returned_before_a_kill() {
 #[test]
 #[ignore = "ten times as many kills; cargo xtask test --programs runs it"]
 fn records_every_call_that_returned_before_1000_kills() {
-    for kept in [FIRST, LAST] {
+    for kept in [KEEP_FIRST, KEEP_LAST] {
         kill_at_random_instants(kept, 500);
     }
 }
@@ -246,10 +247,10 @@ fn counts_calls_after_a_truncation() {
     }
 }
 
-/// The program handles SIGBUS itself, and leaves the handler by a jump.
+/// The program handles SIGBUS itself, and jumps out of the handler.
 #[test]
 fn raises_no_signal_in_an_emulated_move() {
-    // 2000 parts are more than the library keeps records of during a move.
+    // 2000 parts are more than the library's buffer of records holds.
     for (when, parts) in [("before", "8"), ("before", "2000"), ("during", "2000")] {
         for keep in KEPT {
             let directory = tempfile::tempdir().expect("a directory for the trace");
@@ -277,7 +278,7 @@ fn records_a_program_that_moves_its_vdso() {
 }
 
 #[test]
-fn names_the_child_whose_vfork_child_records_first() {
+fn names_the_process_whose_vfork_child_records_first() {
     for by in ["fork", "clone"] {
         let (output, traces) = Preload::fixture("vfork_first").args(&[by]).traced_with_children();
         let printed = text(&output.stdout);
@@ -286,7 +287,7 @@ fn names_the_child_whose_vfork_child_records_first() {
         let trace = traces.iter().find(|trace| trace.calls().len() == 6).expect("six calls");
         assert_eq!(trace.header.pid, child, "{by}");
         let is_named = records!(trace, Thread).any(|&tid| tid == grandchild);
-        assert!(is_named, "{by}: the grandchild's call is its own");
+        assert!(is_named, "{by}: the grandchild's call has its thread id");
     }
 }
 
@@ -313,7 +314,7 @@ fn does_not_follow_a_replaced_directory() {
         .setting("TRACE", &traces)
         .output();
     assert_eq!(calls_made(&output), 3 * CALLS_OF_A_STAGE);
-    assert_eq!(trace_files(&other).len(), 0, "no file where the link leads");
+    assert_eq!(trace_files(&other).len(), 0, "no file in the directory that replaced it");
 }
 
 #[test]
@@ -323,7 +324,7 @@ fn does_not_map_over_a_host_that_unmapped_the_trace() {
         .args(&["unmap", directory.path().to_str().expect("a path in UTF-8")])
         .setting("TRACE", directory.path())
         .output();
-    // The parent may store into the hole. Its child, which would map its trace there, does not.
+    // The parent may store into the hole and die. Its child must not map its own trace there.
     assert!([None, Some(11)].contains(&output.status.signal()), "{output:?}");
     let traces = traces_in(directory.path());
     assert_eq!(sum_of_calls(&traces), CALLS_OF_A_STAGE, "the earlier calls are there");
@@ -333,7 +334,7 @@ fn does_not_map_over_a_host_that_unmapped_the_trace() {
 struct Confined {
     output: Output,
     traces: Vec<Trace>,
-    /// Records that were begun and not finished, and chunks.
+    /// Unfinished records and chunks.
     torn: usize,
 }
 
@@ -351,8 +352,8 @@ impl Confined {
     }
 }
 
-/// Runs 20,000 calls with a trace under a limit on its space. `None` where this machine does not
-/// permit that.
+/// Runs 20,000 calls with a trace whose space is limited. `None` if this machine does not permit
+/// the limit.
 fn run_confined(what: &str, amount: &str) -> Option<Confined> {
     run_confined_with(what, amount, &[])
 }
@@ -363,7 +364,7 @@ fn run_confined_with(what: &str, amount: &str, settings: &[(&str, &str)]) -> Opt
     fs::create_dir(&small).and_then(|()| fs::create_dir(&kept)).expect("two directories");
     let busy = Artifacts::get().fixture("busy");
     let arguments = [what, amount].map(Path::new);
-    // The quota is a filter that refuses with an errno.
+    // One of the limits is a seccomp filter that refuses to allocate space.
     let mut run = Preload::fixture("confine")
         .setting("TRACE", &small)
         .setting("SECCOMP", "trust")
@@ -446,7 +447,8 @@ fn reports_in_one_line_why_there_is_no_trace() {
         let printed = text(&run.output.stderr);
         assert_eq!(printed.lines().count(), 1, "{what} {amount}: {printed}");
         assert!(
-            printed.starts_with("mremap-shim: no trace: ") && printed.ends_with(&format!(": {errno}\n")),
+            printed.starts_with("mremap-shim: no trace: ")
+                && printed.ends_with(&format!(": {errno}\n")),
             "{what} {amount}: {printed}"
         );
     }
