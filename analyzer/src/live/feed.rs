@@ -4,15 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::load::{self, Process, Tail, find, is_pack, traces_in};
-use crate::model::Event;
+use crate::load::{self, Tail, find, is_pack, traces_in};
+use crate::model::{Event, Filter};
+use crate::named::{Named, Namer};
 
 /// The traces being followed.
 pub struct Feed {
     paths: Vec<PathBuf>,
     tails: Vec<Tail>,
     events: u64,
-    raise_open_limit: usize,
+    max_open: usize,
 }
 
 impl Feed {
@@ -28,16 +29,24 @@ impl Feed {
             bail!("{damage}");
         }
         let tails = packed.processes.into_iter().map(Tail::of).collect();
-        Ok(Self {
-            paths: paths.to_vec(),
-            tails,
-            events: 0,
-            raise_open_limit: load::raise_open_limit(),
-        })
+        Ok(Self { paths: paths.to_vec(), tails, events: 0, max_open: load::raise_open_limit() })
+    }
+
+    /// Returns whether events were written since the last poll, and those that pass the filter.
+    pub fn poll_named(&mut self, filter: &mut Filter, namer: &mut Namer<'_>) -> (bool, Vec<Named>) {
+        let seen = self.poll();
+        filter.start = self.start();
+        let has_new = !seen.is_empty();
+        let named = seen.into_iter().filter_map(|event| {
+            let process = &self.tails.get(event.process)?.process;
+            filter.passes(process, event.process, event.tid, &event.call).then_some(())?;
+            Some(namer.name(process, event)).filter(|named| named.passes_site(filter))
+        });
+        (has_new, named.collect())
     }
 
     /// Events written since the last poll, numbered in the order they were read.
-    pub fn poll(&mut self) -> Vec<Event> {
+    fn poll(&mut self) -> Vec<Event> {
         self.find_new_files();
         let mut events = Vec::new();
         for (process_index, tail) in self.tails.iter_mut().enumerate() {
@@ -64,7 +73,7 @@ impl Feed {
         for file in files {
             if self.tails.iter().all(|tail| *tail.file() != file) {
                 let Some(mut tail) = Tail::open(&file) else { continue };
-                if self.tails.len() >= self.raise_open_limit {
+                if self.tails.len() >= self.max_open {
                     tail.process.source.close();
                 }
                 self.tails.push(tail);
@@ -76,11 +85,6 @@ impl Feed {
     pub fn start(&self) -> u64 {
         let starts = self.tails.iter().map(|tail| tail.process.header.realtime_ns);
         starts.min().unwrap_or(0)
-    }
-
-    /// The process of an event.
-    pub fn process(&self, process_index: usize) -> Option<&Process> {
-        self.tails.get(process_index).map(|tail| &tail.process)
     }
 
     /// The number of processes, and how many of them are running.

@@ -31,20 +31,10 @@ pub fn follow(
     let style = TextStyle::of_stdout();
     let mut idle = 0;
     loop {
-        let seen = feed.poll();
-        filter.start = feed.start();
-        idle = if seen.is_empty() && feed.processes().1 == 0 { idle + 1 } else { 0 };
-        for event in seen {
-            let Some(process) = feed.process(event.process) else {
-                continue;
-            };
-            if !filter.passes(process, event.process, event.tid, &event.call) {
-                continue;
-            }
-            let named = namer.name(process, event);
-            if !named.passes_site(filter) {
-                continue;
-            }
+        let (has_new, events) = feed.poll_named(filter, &mut namer);
+        let (_, running) = feed.processes();
+        idle = if has_new || running > 0 { 0 } else { idle + 1 };
+        for named in events {
             if json {
                 events::write_json(&named, &mut *out)?;
             } else {

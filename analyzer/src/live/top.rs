@@ -50,18 +50,9 @@ fn show(
     let mut is_backlog = true;
     loop {
         if !state.paused {
-            let seen = feed.poll();
-            filter.start = feed.start();
-            for event in seen {
-                let Some(process) = feed.process(event.process) else {
-                    continue;
-                };
-                if filter.passes(process, event.process, event.tid, &event.call) {
-                    let named = namer.name(process, event);
-                    if named.passes_site(filter) {
-                        state.take(named);
-                    }
-                }
+            let (_, events) = feed.poll_named(filter, &mut namer);
+            for named in events {
+                state.take(named);
             }
             state.processes = feed.processes();
             if std::mem::take(&mut is_backlog) {

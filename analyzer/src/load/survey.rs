@@ -77,13 +77,13 @@ impl Traces {
         self.unreadable.push(Damage { file: file.to_owned(), offset: 0, what });
     }
 
-    fn take(&mut self, path: &Path, source: Source, raise_open_limit: usize) {
+    fn take(&mut self, path: &Path, source: Source, max_open: usize) {
         let mut log = Log::default();
         match survey(path, source, &mut log) {
             Survey::Trace(mut process) => {
                 info!(file = %path.display(), chunks = process.chunks, "opened");
                 process.damage = log;
-                if self.processes.len() >= raise_open_limit {
+                if self.processes.len() >= max_open {
                     process.source.close();
                 }
                 self.processes.push(*process);
@@ -136,7 +136,7 @@ impl Traces {
 /// given twice, even under different names, counts once.
 pub fn open(files: &[PathBuf]) -> Traces {
     let mut traces = Traces::default();
-    let raise_open_limit = raise_open_limit();
+    let max_open = raise_open_limit();
     let mut seen = HashSet::new();
     for path in files {
         let source = match Source::open(path) {
@@ -149,7 +149,7 @@ pub fn open(files: &[PathBuf]) -> Traces {
         };
         match source {
             Ok(pack) => traces.take_pack(path, pack),
-            Err(source) => traces.take(path, source, raise_open_limit),
+            Err(source) => traces.take(path, source, max_open),
         }
     }
     traces.processes.sort_by_key(|process| process.header.realtime_ns);

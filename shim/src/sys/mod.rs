@@ -414,6 +414,6 @@ pub(crate) fn futex_wake_all(word: &core::sync::atomic::AtomicU32) {
     futex_wake(word, i32::MAX);
 }
 
-fn futex_wake(word: &core::sync::atomic::AtomicU32, most: i32) {
-    let _ = call!(futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, most, 0, 0, 0);
+fn futex_wake(word: &core::sync::atomic::AtomicU32, max: i32) {
+    let _ = call!(futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, max, 0, 0, 0);
 }
