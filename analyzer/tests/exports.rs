@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use common::*;
+use mremap_tests::need::skip;
 use mremap_trace::{Header, HeaderText, Outcome, Record};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use common::*;
+use mremap_tests::need::skip;
 use mremap_trace::{Call, Outcome, Record, Stack, StackWords};
 use tempfile::TempDir;
 

@@ -10,6 +10,7 @@ use prost::Message;
 
 use super::stacks::{Sample, Stacks};
 use super::{Exporter, Output};
+use crate::model::text::Interner;
 use crate::named::{Named, NamedPlace};
 
 /// The messages of `profile.proto`, as far as they are used.
@@ -163,6 +164,7 @@ impl Exporter for Pprof {
             tables.sample(&sample);
         }
         let mut gzip = GzEncoder::new(self.out, Compression::default());
+        tables.profile.string_table = tables.strings.all;
         gzip.write_all(&tables.profile.encode_to_vec())?;
         gzip.finish()?.commit()
     }
@@ -172,7 +174,7 @@ impl Exporter for Pprof {
 #[derive(Default)]
 struct Tables {
     profile: proto::Profile,
-    strings: HashMap<String, i64>,
+    strings: Interner,
     mappings: HashMap<String, u64>,
     locations: HashMap<(u64, u64), u64>,
     functions: HashMap<(i64, i64), u64>,
@@ -180,13 +182,7 @@ struct Tables {
 
 impl Tables {
     fn string(&mut self, text: &str) -> i64 {
-        if let Some(index) = self.strings.get(text) {
-            return *index;
-        }
-        let index = self.profile.string_table.len() as i64;
-        self.profile.string_table.push(text.to_owned());
-        self.strings.insert(text.to_owned(), index);
-        index
+        self.strings.index(text) as i64
     }
 
     fn sample(&mut self, sample: &Sample) {

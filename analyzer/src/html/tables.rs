@@ -8,7 +8,7 @@ use super::Content;
 use crate::findings::Severity;
 use crate::load::Process;
 use crate::model::names;
-use crate::model::text::Hex;
+use crate::model::text::{Hex, Interner};
 use crate::model::units::{aligned_size, count, counted, date_and_time, duration, percent, size};
 use crate::named::Named;
 use crate::picture::svg;
@@ -315,7 +315,7 @@ fn result(named: &Named) -> String {
 
 /// `sites`, `causes` and `drawn`, and rows that refer to them.
 fn data(content: &Content<'_>, start: u64) -> Value {
-    let mut texts = Texts::default();
+    let mut texts = Interner::<String>::default();
     let examples = &content.examples;
     let rows: Vec<Value> = examples
         .events
@@ -339,22 +339,4 @@ fn data(content: &Content<'_>, start: u64) -> Value {
         })
         .collect();
     json!({"texts": texts.all, "drawn": examples.drawn, "rows": rows})
-}
-
-/// Texts by index, each once.
-#[derive(Default)]
-struct Texts {
-    all: Vec<String>,
-    indices: std::collections::HashMap<String, usize>,
-}
-
-impl Texts {
-    fn index(&mut self, text: &str) -> usize {
-        if let Some(index) = self.indices.get(text) {
-            return *index;
-        }
-        self.all.push(text.to_owned());
-        self.indices.insert(text.to_owned(), self.all.len() - 1);
-        self.all.len() - 1
-    }
 }

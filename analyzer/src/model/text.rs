@@ -1,6 +1,7 @@
-//! Numbers as text without an allocation each, for exports of millions.
+//! Text for exports of millions of calls: numbers without an allocation each, names by index.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
 
 use mremap_trace::Call;
@@ -40,6 +41,27 @@ impl fmt::Display for Hex {
 impl Serialize for Hex {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.text(&mut [0; LONGEST]))
+    }
+}
+
+/// Texts by index, each once.
+#[derive(Default)]
+pub struct Interner<T = String> {
+    /// The texts.
+    pub all: Vec<T>,
+    indices: HashMap<String, usize>,
+}
+
+impl<T: for<'a> From<&'a str>> Interner<T> {
+    /// Returns the index of a text. Adds the text if it is new.
+    pub fn index(&mut self, text: &str) -> usize {
+        if let Some(index) = self.indices.get(text) {
+            return *index;
+        }
+        let index = self.all.len();
+        self.all.push(T::from(text));
+        self.indices.insert(text.to_owned(), index);
+        index
     }
 }
 

@@ -2,7 +2,6 @@
 #![allow(missing_docs, dead_code)] // each test program uses what it needs
 
 use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -25,16 +24,6 @@ pub fn analyzer(arguments: &[&str]) -> Output {
         .env("LC_ALL", "C.UTF-8")
         .output()
         .expect("the analyzer starts")
-}
-
-/// Says what cannot be tested here. `cargo xtask test` counts the lines in the file that
-/// `MREMAP_SKIPPED` names.
-pub fn skip(what: &str) {
-    eprintln!("skipped: {what}");
-    if let Some(list) = std::env::var_os("MREMAP_SKIPPED") {
-        let file = fs::OpenOptions::new().create(true).append(true).open(list);
-        file.and_then(|mut file| writeln!(file, "{what}")).expect("the list of what was skipped");
-    }
 }
 
 pub fn stdout(output: &Output) -> String {

@@ -1,11 +1,12 @@
 //! Interned texts: rows hold the index of a program's, call site's or outcome's name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use ::parquet::data_type::ByteArray;
 use mremap_trace::Outcome;
 
 use crate::model::names;
+use crate::model::text::Interner;
 use crate::named::{NamedPlace, Origin};
 
 /// Texts of a process.
@@ -37,8 +38,7 @@ pub struct PlaceTexts {
 /// All interned texts.
 #[derive(Default)]
 pub struct Texts {
-    all: Vec<ByteArray>,
-    numbers: HashMap<String, u32>,
+    interned: Interner<ByteArray>,
     origins: Vec<Option<OriginTexts>>,
     places: Vec<Option<PlaceTexts>>,
     outcomes: [Option<u32>; Outcome::ALL.len()],
@@ -48,17 +48,11 @@ pub struct Texts {
 impl Texts {
     /// Every text, by index.
     pub fn all(&self) -> &[ByteArray] {
-        &self.all
+        &self.interned.all
     }
 
     fn intern(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
-        }
-        let number = self.all.len() as u32;
-        self.all.push(ByteArray::from(text.as_bytes().to_vec()));
-        self.numbers.insert(text.to_owned(), number);
-        number
+        self.interned.index(text) as u32
     }
 
     /// The texts of a process.
