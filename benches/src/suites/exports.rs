@@ -65,7 +65,9 @@ fn in_turns(
     for (name, _) in &timed {
         found.push((name, speed(name, calls, named(&series, name))));
     }
-    found.push(("parquet", parquet_size(&at("parquet"), calls)));
+    if timed.iter().any(|(name, _)| *name == "parquet") {
+        found.push(("parquet", parquet_size(&at("parquet"), calls)));
+    }
     found
 }
 

@@ -86,7 +86,7 @@ pub(super) fn trace(subject: &Subject, calls: usize) -> Result<(PathBuf, usize)>
 /// Generates a trace as the library writes it, and keeps it for later runs.
 fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
     fs::create_dir_all(&subject.scratch)?;
-    let path = subject.scratch.join(format!("report-{chunks}.{}.mrt", layout::VERSION));
+    let path = subject.scratch.join(format!("report-{chunks}.{}.dated.mrt", layout::VERSION));
     let len = (layout::HEADER_SIZE + chunks * layout::CHUNK_SIZE) as u64;
     if fs::metadata(&path).is_ok_and(|file| file.len() == len) {
         return Ok(path);
@@ -100,6 +100,8 @@ fn generate(subject: &Subject, chunks: usize) -> Result<PathBuf> {
         capacity: len,
         pid: 1000,
         parent_pid: 1,
+        // In 2023: an export by days leaves out what has no date.
+        realtime_ns: 1_700_000_000_000_000_000,
         clock: Some(Clock::Nanoseconds),
         chunks: chunks as u32,
         capability: Some(Capability::OneVma),
