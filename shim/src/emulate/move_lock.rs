@@ -8,7 +8,7 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::process::fork_state::{self, FORK_STATE, WAITED_FOR};
+use crate::process::fork_state::{self, EXPOSED, FORK_STATE, WAITED_FOR, thread_in};
 use crate::process::seccomp;
 use crate::process::thread;
 use crate::recording::move_records::ALL_BUT_SIGBUS;
@@ -58,7 +58,7 @@ impl MoveLock {
             fork_state::advise();
         }
         let me = own_number();
-        Self { signals, owned_by: lock(me, frame).then_some(me) }
+        Self { signals, owned_by: lock(me, 0, frame).then_some(me) }
     }
 
     /// Releases the lock. Signals stay blocked, but for `SIGBUS` where the program does not block
@@ -100,41 +100,38 @@ fn own_number() -> u32 {
     if seccomp::is_filtered() { thread::own_number() } else { sys::tid() }
 }
 
-/// Takes the lock for thread `me`. Returns false if a caller further up its stack holds the lock.
-/// An owner's frame that is not further up was left by a jump.
-fn lock(me: u32, frame: u64) -> bool {
-    let mut wanted = me;
+/// Takes the lock for thread `me`; `exposed` is [`EXPOSED`] or 0. Returns false if a caller further
+/// up its stack holds the lock. An owner's frame that is not further up was left by a jump.
+fn lock(me: u32, exposed: u32, frame: u64) -> bool {
+    let mut wanted = me | exposed;
     let mut patience = Patience::new();
-    // Acquire pairs with the Release in `release`.
-    while let Err(owner) =
-        FORK_STATE.owner.compare_exchange(0, wanted, Ordering::Acquire, Ordering::Relaxed)
-    {
-        if owner & !WAITED_FOR == me {
+    while let Err(owner) = replace_owner(0, wanted) {
+        if thread_in(owner) == me {
             if frame < FORK_STATE.owner_frame.load(Ordering::Relaxed) {
                 return false;
             }
-            break;
-        }
-        // Others may still sleep: a thread that has slept wakes the next one.
-        wanted = me | WAITED_FOR;
-        if patience.is_over(owner) {
-            let taken = FORK_STATE.owner.compare_exchange(
-                owner,
-                wanted,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            );
-            if taken.is_ok() {
+            if replace_owner(owner, wanted | owner & WAITED_FOR).is_ok() {
                 break;
             }
+            continue;
+        }
+        // Others may still sleep: a thread that has slept wakes the next one.
+        wanted |= WAITED_FOR;
+        if patience.is_over(owner) && replace_owner(owner, wanted).is_ok() {
+            break;
         }
         patience.waits += u32::from(wait_for(owner));
     }
     FORK_STATE.owner_frame.store(frame, Ordering::Relaxed);
-    FORK_STATE.exposed_owner.store(0, Ordering::Relaxed);
     // The same thread may take the lock again while another one waits: that is progress, too.
     note_progress();
     true
+}
+
+/// Changes the owner's word, or returns what it is instead.
+fn replace_owner(former: u32, new: u32) -> Result<u32, u32> {
+    // Acquire pairs with the Release in `release`.
+    FORK_STATE.owner.compare_exchange(former, new, Ordering::Acquire, Ordering::Relaxed)
 }
 
 /// How long to wait for an owner that moves no part.
@@ -153,10 +150,9 @@ impl Patience {
 
     /// Called once before each wait.
     fn is_over(&mut self, owner: u32) -> bool {
-        let owner = owner & !WAITED_FOR;
-        let progress = FORK_STATE.progress.load(Ordering::Relaxed);
-        if (owner, progress) != (self.owner, self.progress) {
-            *self = Self { owner, progress, waits: 0, since: ticks() };
+        let (thread, progress) = (thread_in(owner), FORK_STATE.progress.load(Ordering::Relaxed));
+        if (thread, progress) != (self.owner, self.progress) {
+            *self = Self { owner: thread, progress, waits: 0, since: ticks() };
         }
         if seccomp::is_filtered() {
             return ticks().wrapping_sub(self.since) > ticks_of_100_ms();
@@ -169,9 +165,7 @@ impl Patience {
 /// it: it is alive, and no handler can have jumped out of its move. A filtered owner is not: its
 /// signals are not blocked.
 fn will_release(owner: u32) -> bool {
-    owner & thread::NOT_A_TID == 0
-        && FORK_STATE.exposed_owner.load(Ordering::Relaxed) != owner
-        && sys::thread_is_alive(owner)
+    owner & (thread::NOT_A_TID | EXPOSED) == 0 && sys::thread_is_alive(thread_in(owner))
 }
 
 /// Sleeps until the owner changes, or spins for a moment. Returns whether the owner did not change
@@ -182,12 +176,7 @@ fn wait_for(owner: u32) -> bool {
         return false;
     }
     let marked = owner | WAITED_FOR;
-    if owner != marked
-        && FORK_STATE
-            .owner
-            .compare_exchange(owner, marked, Ordering::Relaxed, Ordering::Relaxed)
-            .is_err()
-    {
+    if owner != marked && replace_owner(owner, marked).is_err() {
         return false;
     }
     sys::futex_wait(&FORK_STATE.owner, marked, WAIT_MS)
@@ -223,16 +212,18 @@ fn ticks_of_100_ms() -> u64 {
 
 /// Releases the lock, unless another thread has taken it over.
 fn release(me: u32) {
-    for held in [me, me | WAITED_FOR] {
-        // Release pairs with the Acquire in `lock`.
-        let released =
-            FORK_STATE.owner.compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed);
-        if released.is_ok() {
-            if held & WAITED_FOR != 0 && !seccomp::is_filtered() {
-                sys::futex_wake_one(&FORK_STATE.owner);
-            }
+    let mut held = me;
+    // Release pairs with the Acquire in `replace_owner`.
+    while let Err(owner) =
+        FORK_STATE.owner.compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed)
+    {
+        if thread_in(owner) != me {
             return;
         }
+        held = owner;
+    }
+    if held & WAITED_FOR != 0 && !seccomp::is_filtered() {
+        sys::futex_wake_one(&FORK_STATE.owner);
     }
 }
 
@@ -245,22 +236,16 @@ pub(crate) unsafe extern "C" fn before_fork() {
     } else {
         sys::set_blocked_signals(SignalSet::MAX)
     });
-    let me = own_number();
-    if lock(me, u64::MAX) {
-        FORK_STATE.exposed_owner.store(me, Ordering::Relaxed);
-    }
+    lock(own_number(), EXPOSED, u64::MAX);
 }
 
 /// Releases the lock, unless another thread has taken it over.
 pub(crate) unsafe extern "C" fn after_fork_in_parent() {
-    let me = own_number();
-    let _ = FORK_STATE.exposed_owner.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
-    release(me);
+    release(own_number());
 }
 
 /// The child has one thread, which moves nothing yet. Most kernels have wiped the lock already.
 pub(crate) unsafe extern "C" fn after_fork_in_child() {
-    FORK_STATE.exposed_owner.store(0, Ordering::Relaxed);
     FORK_STATE.owner.store(0, Ordering::Relaxed);
     fork_state::begin_child();
 }

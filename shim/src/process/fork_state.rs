@@ -18,15 +18,13 @@ const MAX_CODE: usize = 64;
 #[repr(C)]
 pub(crate) struct ForkState {
     page: PageStart,
-    /// The thread that holds the move lock, and [`WAITED_FOR`]; 0 for none. See
+    /// The thread that holds the move lock, [`WAITED_FOR`] and [`EXPOSED`]; 0 for none. See
     /// `emulate::move_lock`.
     pub(crate) owner: AtomicU32,
     /// Parts moved under the lock, modulo 2^32.
     pub(crate) progress: AtomicU32,
     /// The stack frame of the lock's owner.
     pub(crate) owner_frame: AtomicU64,
-    /// The owner, while a handler may take it out of its fork or move for good; 0 for none.
-    pub(crate) exposed_owner: AtomicU32,
     /// Epoch of the open trace; 0 before it is opened. See `recording::ring`.
     pub(crate) trace_epoch: AtomicU32,
     /// Not 0 once a thread has begun to open the trace.
@@ -52,11 +50,28 @@ pub(crate) struct ForkState {
 
 /// Bit of the owner's word: threads sleep until it changes.
 pub(crate) const WAITED_FOR: u32 = 1 << 31;
+/// Bit of the owner's word: a handler may take the owner out of its fork or move for good. In the
+/// same word, so that no thread can clear it for an owner that is no longer, or not yet, its own.
+pub(crate) const EXPOSED: u32 = 1 << 29;
+
+/// The thread in an owner's word.
+pub(crate) fn thread_in(owner: u32) -> u32 {
+    owner & !(WAITED_FOR | EXPOSED)
+}
 
 impl ForkState {
-    /// The thread that holds the move lock; 0 for none.
-    pub(crate) fn lock_owner(&self) -> u32 {
-        self.owner.load(Ordering::Relaxed) & !WAITED_FOR
+    /// Marks the owner of the move lock as exposed, if that is `me` and it is not yet. Returns
+    /// whether it has done so.
+    pub(crate) fn expose_owner(&self, me: u32) -> bool {
+        let expose =
+            |owner| (thread_in(owner) == me && owner & EXPOSED == 0).then_some(owner | EXPOSED);
+        self.owner.fetch_update(Ordering::Relaxed, Ordering::Relaxed, expose).is_ok()
+    }
+
+    /// Undoes [`ForkState::expose_owner`], if `me` is still the owner.
+    pub(crate) fn cover_owner(&self, me: u32) {
+        let cover = |owner| (thread_in(owner) == me).then_some(owner & !EXPOSED);
+        let _ = self.owner.fetch_update(Ordering::Relaxed, Ordering::Relaxed, cover);
     }
 }
 
@@ -68,7 +83,6 @@ pub(crate) static FORK_STATE: ForkState = ForkState {
     owner: AtomicU32::new(0),
     progress: AtomicU32::new(0),
     owner_frame: AtomicU64::new(0),
-    exposed_owner: AtomicU32::new(0),
     trace_epoch: AtomicU32::new(0),
     opening: AtomicU32::new(0),
     pid: AtomicU32::new(0),

@@ -11,6 +11,8 @@ use core::sync::atomic::AtomicU64;
 
 use mremap_trace::layout::{SLOT_WORDS, SLOTS_PER_CHUNK};
 
+use crate::process::fork_state::EXPOSED;
+
 /// A mapped chunk of the trace.
 pub(crate) type Slots = [[AtomicU64; SLOT_WORDS]; SLOTS_PER_CHUNK as usize];
 
@@ -97,10 +99,10 @@ pub(crate) fn current() -> &'static Thread {
     unsafe { &*thread }
 }
 
-/// Bit of [`own_number`] that no thread id has. Bit 31 is left free, too, for a lock's own mark.
+/// Bit of [`own_number`] that no thread id has. Bits 29 and 31 are left free for a lock's own marks.
 pub(crate) const NOT_A_TID: u32 = 1 << 30;
 
 /// Identifies the calling thread among those that run, without a system call. Never 0.
 pub(crate) fn own_number() -> u32 {
-    ((&raw const *current()).addr() >> 4) as u32 & (NOT_A_TID - 1) | NOT_A_TID
+    ((&raw const *current()).addr() >> 4) as u32 & (EXPOSED - 1) | NOT_A_TID
 }

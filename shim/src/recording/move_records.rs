@@ -65,17 +65,16 @@ impl MoveRecords {
             self.store_with(words);
             return;
         }
-        let (me, exposed) = (sys::tid(), &FORK_STATE.exposed_owner);
+        let me = sys::tid();
         // A handler may have interrupted this thread's fork, which stays exposed.
-        let marks = FORK_STATE.lock_owner() == me
-            && exposed.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let is_marked = FORK_STATE.expose_owner(me);
         let signals = sys::set_blocked_signals(ALL_BUT_SIGBUS);
         self.store_with(words);
         if let Some(signals) = signals {
             sys::set_blocked_signals(signals);
         }
-        if marks {
-            let _ = exposed.compare_exchange(me, 0, Ordering::Relaxed, Ordering::Relaxed);
+        if is_marked {
+            FORK_STATE.cover_owner(me);
         }
     }
 
