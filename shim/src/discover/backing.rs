@@ -12,9 +12,9 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use mremap_plan::mountinfo::{Device, TypeFinder};
 use mremap_plan::{Backing, Vma};
 
-use crate::sys;
 use crate::sys::proc_maps::ProcFile;
 use crate::sys::text::Text;
+use crate::sys::{self, Errno};
 
 const MOUNTS: &CStr = c"/proc/thread-self/mountinfo";
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
@@ -60,20 +60,21 @@ impl Backings {
         Self { last: None }
     }
 
-    /// The backing of a VMA that shows this device and inode.
-    pub(super) fn settle(&mut self, vma: &Vma, device: Device, inode: u64) -> Backing {
+    /// The backing of a VMA that shows this device and inode. `None` if that cannot be told since
+    /// the VMA is no longer as it was found: a part's target can cut a later VMA outside the range.
+    pub(super) fn settle(&mut self, vma: &Vma, device: Device, inode: u64) -> Option<Backing> {
         let may_be_ramfs = vma.backing == Backing::UnnumberedFile;
         let may_be_zero = inode != 0 && vma.protection.is_some_and(|known| !known.shared);
         if vma.backing == Backing::PlacedByDriver || !may_be_ramfs && !may_be_zero {
-            return vma.backing;
+            return Some(vma.backing);
         }
         let is_placed = may_be_zero && is_zero_file(device, inode)
             || match self.file_system(device) {
                 FileSystem::Ramfs => may_be_ramfs,
-                FileSystem::Local => may_be_zero && is_zero_device(vma),
-                FileSystem::Other => false,
+                FileSystem::Local if may_be_zero => is_zero_device(vma)?,
+                FileSystem::Local | FileSystem::Other => false,
             };
-        if is_placed { Backing::PlacedByDriver } else { Backing::Movable }
+        Some(if is_placed { Backing::PlacedByDriver } else { Backing::Movable })
     }
 
     fn file_system(&mut self, device: Device) -> FileSystem {
@@ -95,19 +96,21 @@ fn is_zero_file(device: Device, inode: u64) -> bool {
 
 /// Whether a VMA maps another device file of `/dev/zero`. The link of `map_files` leads to the file
 /// itself, past its path; the kernel lets only a process with `CAP_CHECKPOINT_RESTORE` follow it.
+/// `None` if there is no such VMA.
 #[cold]
 #[inline(never)] // its buffers stay off the stack of moves of memory
-fn is_zero_device(vma: &Vma) -> bool {
+fn is_zero_device(vma: &Vma) -> Option<bool> {
     let mut path = Text::<64>::EMPTY;
     path.push(b"/proc/self/map_files/");
     push_hexadecimal(&mut path, vma.range.start);
     path.push(b"-");
     push_hexadecimal(&mut path, vma.range.end);
     path.push(b"\0");
-    CStr::from_bytes_with_nul(path.get()).is_ok_and(|path| {
-        sys::statx(path)
-            .is_ok_and(|found| (found.stx_rdev_major, found.stx_rdev_minor) == ZERO_DEVICE)
-    })
+    match sys::statx(CStr::from_bytes_with_nul(path.get()).ok()?) {
+        Ok(found) => Some((found.stx_rdev_major, found.stx_rdev_minor) == ZERO_DEVICE),
+        Err(Errno(libc::ENOENT)) => None,
+        Err(_) => Some(false),
+    }
 }
 
 fn push_hexadecimal<const CAPACITY: usize>(text: &mut Text<CAPACITY>, number: u64) {

@@ -22,8 +22,8 @@ use crate::hooks::evidence::{self, Files};
 use crate::process::address_space::page_size;
 use crate::process::config;
 use crate::process::seccomp;
-use crate::sys;
 use crate::sys::proc_maps::{self, Lines, MapsFile};
+use crate::sys::{self, Errno};
 
 /// The VMAs of one move. The buffers of every method are part of it: there is no heap, and the
 /// stack may be a signal's.
@@ -151,15 +151,37 @@ impl Source {
                 let buffer = lines.buffer();
                 self.querying.prefetch(maps, backings, buffer, from, until, prefetched)
             }
-            (FoundBy::Maps | FoundBy::Smaps, Some(maps)) => {
-                let is_smaps = self.method == FoundBy::Smaps;
-                if let Some(vma) = text::next_vma(lines, maps, backings, from, until, is_smaps)? {
-                    prefetched.add(vma);
+            (FoundBy::Maps | FoundBy::Smaps, Some(_)) => {
+                let vma = match self.next_in_text(from, until) {
+                    Err(Errno(libc::ESTALE)) => {
+                        self.reopen_text()?;
+                        self.next_in_text(from, until)
+                    }
+                    found => found,
+                };
+                if let Some(vma) = vma? {
+                    self.prefetched.add(vma);
                 }
                 Ok(())
             }
             _ => self.prefetch_by_probing(from, until),
         }
+    }
+
+    fn next_in_text(&mut self, from: u64, until: u64) -> sys::Result<Option<Vma>> {
+        let Some(file) = &mut self.file else { return Ok(None) };
+        let is_smaps = self.method == FoundBy::Smaps;
+        text::next_vma(&mut self.lines, file, &mut self.backings, from, until, is_smaps)
+    }
+
+    /// Reads the text from its start again.
+    #[cold]
+    fn reopen_text(&mut self) -> sys::Result<()> {
+        let is_smaps = self.method == FoundBy::Smaps;
+        let file = if is_smaps { MapsFile::open_smaps() } else { MapsFile::open() };
+        self.file = Some(file?);
+        self.lines.restart();
+        Ok(())
     }
 
     fn prefetch_by_probing(&mut self, from: u64, until: u64) -> sys::Result<()> {
@@ -189,7 +211,7 @@ fn is_free_to_choose() -> bool {
 }
 
 impl VmaSource for Source {
-    type Error = sys::Errno;
+    type Error = Errno;
 
     #[inline]
     fn next_vma(&mut self, from: u64, until: u64) -> sys::Result<Option<&Vma>> {

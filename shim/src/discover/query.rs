@@ -102,7 +102,8 @@ impl Querying {
             _ => vma,
         };
         let device = (found.dev_major, found.dev_minor);
-        let backing = backings.settle(&vma, device, found.inode);
+        // Another thread has changed it since.
+        let backing = backings.settle(&vma, device, found.inode).unwrap_or(Backing::Movable);
         self.last = Some((file, backing));
         backing
     }

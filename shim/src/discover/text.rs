@@ -9,7 +9,7 @@ use crate::sys::proc_maps::{Lines, MapsFile};
 use crate::sys::{self, Errno};
 
 /// The first VMA that ends after `from` and starts before `until`. Of `smaps`, lines that describe
-/// no VMA are skipped; of `maps`, one is `EIO`.
+/// no VMA are skipped; of `maps`, one is `EIO`. `ESTALE`: the text is older than the VMA.
 pub(super) fn next_vma(
     lines: &mut Lines,
     file: &mut MapsFile,
@@ -32,7 +32,8 @@ pub(super) fn next_vma(
         if vma.range.start >= until {
             return Ok(None);
         }
-        vma.backing = backings.settle(&vma, parsed.device, parsed.inode);
+        vma.backing =
+            backings.settle(&vma, parsed.device, parsed.inode).ok_or(Errno(libc::ESTALE))?;
         if is_smaps {
             vma.userfaultfd = flags_name_userfaultfd(lines, file)?;
         }
@@ -60,7 +61,8 @@ pub(super) fn check_files(
     while let Some(line) = lines.next(file)? {
         let parsed = maps::parse_line(line).ok_or(Errno(libc::EIO))?;
         if parsed.inode != 0
-            && backings.settle(&parsed.vma, parsed.device, parsed.inode) == Backing::PlacedByDriver
+            && backings.settle(&parsed.vma, parsed.device, parsed.inode)
+                == Some(Backing::PlacedByDriver)
         {
             return Ok(Files::SomePlacedByDriver);
         }
