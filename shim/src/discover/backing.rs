@@ -60,8 +60,8 @@ impl Backings {
         Self { last: None }
     }
 
-    /// The backing of a VMA that shows this device and inode. `None` if that cannot be told since
-    /// the VMA is no longer as it was found: a part's target can cut a later VMA outside the range.
+    /// The backing of a VMA that shows this device and inode. `None` if the VMA is no
+    /// longer as it was found: a part's target can cut a later VMA outside the range.
     pub(super) fn settle(&mut self, vma: &Vma, device: Device, inode: u64) -> Option<Backing> {
         let may_be_ramfs = vma.backing == Backing::UnnumberedFile;
         let may_be_zero = inode != 0 && vma.protection.is_some_and(|known| !known.shared);

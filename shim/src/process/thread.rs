@@ -99,7 +99,7 @@ pub(crate) fn current() -> &'static Thread {
     unsafe { &*thread }
 }
 
-/// Bit of [`own_number`] that no thread id has. Bits 29 and 31 are left free for a lock's own marks.
+/// Bit of [`own_number`] that no thread id has. Bits 29 and 31 are left free for a lock's marks.
 pub(crate) const NOT_A_TID: u32 = 1 << 30;
 
 /// Identifies the calling thread among those that run, without a system call. Never 0.
