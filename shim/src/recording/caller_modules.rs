@@ -89,6 +89,7 @@ fn found_at(address: u64) -> Option<&'static [AtomicU64; 4]> {
 }
 
 /// Whether there is, or was, code at `address` that was found late.
+#[cfg(target_arch = "x86_64")]
 pub(super) fn was_found(address: u64) -> bool {
     found_at(address).is_some()
 }
