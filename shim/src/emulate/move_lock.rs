@@ -23,9 +23,17 @@ pub(crate) fn is_taken() -> bool {
     FORK_STATE.owner.load(Ordering::Relaxed) != 0
 }
 
-/// Notes that the owner has moved a part, for waiting threads.
+/// Notes that the owner has moved a part, for waiting threads. A fork does not proceed because its
+/// thread's handlers move memory: it may wait for a thread that waits for this lock.
 #[inline]
 pub(super) fn note_progress() {
+    if FORK_STATE.owner.load(Ordering::Relaxed) & EXPOSED == 0 {
+        count_progress();
+    }
+}
+
+#[inline]
+fn count_progress() {
     let moved = FORK_STATE.progress.load(Ordering::Relaxed);
     FORK_STATE.progress.store(moved.wrapping_add(1), Ordering::Relaxed);
 }
@@ -124,7 +132,7 @@ fn lock(me: u32, exposed: u32, frame: u64) -> bool {
     }
     FORK_STATE.owner_frame.store(frame, Ordering::Relaxed);
     // The same thread may take the lock again while another one waits: that is progress, too.
-    note_progress();
+    count_progress();
     true
 }
 
