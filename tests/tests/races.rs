@@ -79,6 +79,12 @@ fn a_fork_finds_each_move_whole_and_no_descriptor() {
     check("forks", &[children], &format!("{children} children, 0 torn, 0 with a descriptor\n"));
 }
 
+/// Handlers of the forking thread move memory all the while, which does not end the wait.
+#[test]
+fn a_fork_does_not_keep_a_move_waiting_that_holds_a_lock_of_libc() {
+    check("waiting_fork", &[], "both returned\n");
+}
+
 #[test]
 fn probes_with_flags_that_filters_admit() {
     for call in ["mmap", "mremap"] {
