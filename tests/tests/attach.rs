@@ -134,6 +134,9 @@ fn records_a_busy_process_until_it_is_detached_and_again() {
     }
     let expected = "busy: done grow: done grow: done remap: done".to_owned();
     assert_eq!(running.end(), (expected, Some(5)));
+    for directory in &directories {
+        assert_eq!(traces_in(directory.path())[0].header.forked_from, 0, "it is no fork's child");
+    }
     let traces = traces_in(directories[0].path());
     let [trace] = traces.as_slice() else { panic!("one trace") };
     let calls = trace.calls();

@@ -1,48 +1,47 @@
 //! Stacks through code without frame pointers, which glibc and most programs are.
 #![cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 
-use std::process::Command;
+use std::process::{Command, Output};
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::preload::is_guest;
+
+/// Runs the analyzer, which must succeed.
+fn analyze(arguments: &[&str]) -> Output {
+    let output = Command::new(Artifacts::get().analyzer()).args(arguments).output();
+    let output = output.expect("the analyzer runs");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    output
+}
+
+/// The path of a fixture.
+fn fixture(name: &str) -> String {
+    Artifacts::get().fixture(name).to_str().expect("text").to_owned()
+}
 
 #[test]
 fn names_the_function_that_calls_realloc() {
     if is_guest() {
         return;
     }
-    let artifacts = Artifacts::get();
     let directory = tempfile::tempdir().expect("a directory");
     let traces = directory.path().to_str().expect("text");
-    let run = Command::new(artifacts.analyzer())
-        .args(["run", "--trace", traces, "--libc", "patch", "--stack", "16", "--"])
-        .arg(artifacts.fixture("grows"))
-        .output()
-        .expect("the analyzer runs");
-    assert!(run.status.success(), "{run:?}");
+    let options = ["--trace", traces, "--libc", "patch", "--stack", "16", "--"];
+    analyze(&[&["run"], &options[..], &[&fixture("grows")]].concat());
     check_report(&[traces]);
     // A reader without the program, its libraries and their debug information.
     let elsewhere = tempfile::tempdir().expect("a directory");
     let pack = elsewhere.path().join("x.mremapz");
     let pack = pack.to_str().expect("text");
     for redacted in [&[][..], &["--redact"]] {
-        let packed = Command::new(artifacts.analyzer())
-            .args(["pack", traces, "-o", pack])
-            .args(redacted)
-            .output()
-            .expect("the analyzer runs");
-        assert!(packed.status.success(), "{packed:?}");
+        analyze(&[&["pack", traces, "-o", pack], redacted].concat());
         check_report(&[pack, "--sysroot", "/nonexistent"]);
     }
 }
 
 /// Checks who calls `realloc`, by the report on a trace or pack.
 fn check_report(arguments: &[&str]) {
-    let report = Command::new(Artifacts::get().analyzer())
-        .args(["report", "--json"])
-        .args(arguments)
-        .output()
-        .expect("the analyzer runs");
+    let report = analyze(&[&["report", "--json"], arguments].concat());
     let report: serde_json::Value = serde_json::from_slice(&report.stdout).expect("JSON");
     let sites = report["sites"].as_array().expect("sites");
     let calls_of = |function: &str| {
@@ -63,20 +62,11 @@ fn names_generated_code_by_its_perf_map() {
     if is_guest() {
         return;
     }
-    let artifacts = Artifacts::get();
     let directory = tempfile::tempdir().expect("a directory");
     let traces = directory.path().to_str().expect("text");
-    let run = Command::new(artifacts.analyzer())
-        .args(["run", "--trace", traces, "--stack", "8", "--"])
-        .arg(artifacts.fixture("jit_stack"))
-        .arg(directory.path())
-        .output()
-        .expect("the analyzer runs");
-    assert!(run.status.success(), "{run:?}");
-    let events = Command::new(artifacts.analyzer())
-        .args(["events", "--json", "--debug-path", traces, traces])
-        .output()
-        .expect("the analyzer runs");
+    let program = fixture("jit_stack");
+    analyze(&["run", "--trace", traces, "--stack", "8", "--", &program, traces]);
+    let events = analyze(&["events", "--json", "--debug-path", traces, traces]);
     let event: serde_json::Value = serde_json::from_slice(&events.stdout).expect("one event");
     let names = [&event["site"], &event["stack"][0], &event["stack"][1]]
         .map(|name| name.as_str().unwrap_or_default());
