@@ -71,6 +71,8 @@ pub struct Catalogue {
     /// The kernels, oldest first.
     #[serde(rename = "kernel")]
     pub entries: Vec<Entry>,
+    /// The source that the kernel's own tests are built from.
+    pub selftests: Entry,
     /// The userlands.
     #[serde(rename = "userland", default)]
     pub userlands: Vec<Userland>,

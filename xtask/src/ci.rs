@@ -6,7 +6,9 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 
 use crate::requirements::{self, Level};
-use crate::{bench, commits, dist, documents, fuzz, oracle, pictures, repo, test, tools};
+use crate::{
+    bench, commits, dist, documents, fuzz, oracle, pictures, repo, selftests, test, tools,
+};
 
 /// How to run the checks.
 #[derive(Debug, clap::Args)]
@@ -65,6 +67,8 @@ fn steps(options: &Options) -> Vec<Step<'_>> {
         ("instructions", Box::new(|| bench::check_instructions().map(|()| ExitCode::SUCCESS))),
         ("tests", Box::new(move || test::run(tests))),
     ];
+    let selftests = || selftests::run(&selftests::Options::for_ci());
+    steps.push(("the kernel's selftests", Box::new(selftests)));
     for options in oracle::Options::for_ci() {
         steps.push(("oracle", Box::new(move || oracle::run(&options))));
     }

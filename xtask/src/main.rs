@@ -20,6 +20,7 @@ mod oracle;
 mod pictures;
 mod repo;
 mod requirements;
+mod selftests;
 mod test;
 mod test_vm;
 mod tools;
@@ -45,6 +46,8 @@ enum Command {
     TestUserlands,
     /// Run one program in one guest kernel
     Vm(vm::Options),
+    /// Run the kernel's own tests of mremap in guest kernels, plain and under the library
+    Selftests(selftests::Options),
     /// List, fetch or pin the guest kernels
     Kernels(kernels::command::Options),
     /// Measure what calls, moves, traces and reports cost
@@ -85,6 +88,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::CheckArm => cross::check(),
         Command::TestUserlands => userlands::run(),
         Command::Vm(options) => vm::run(&options),
+        Command::Selftests(options) => selftests::run(&options),
         Command::Kernels(options) => kernels::command::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),

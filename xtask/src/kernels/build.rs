@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
+use super::source;
 use crate::arch::Arch;
 use crate::catalogue::Entry;
 use crate::repo;
@@ -21,12 +22,8 @@ pub fn configuration(entry: &Entry) -> Option<PathBuf> {
 pub fn image(entry: &Entry, config: &Path, content: &Path, scratch: &Path) -> Result<PathBuf> {
     let compiler = Compiler::of(entry.arch)?;
     eprintln!("kernel {}: building from source, some minutes", entry.series);
-    let archive = content.join("usr/src").join(format!("{}.tar.xz", entry.package));
     let (source, output) = (scratch.join("source"), scratch.join("output"));
-    fs::create_dir_all(&source)?;
-    let mut unpack = Command::new("tar");
-    unpack.args(["--strip-components=1", "-xf"]).arg(&archive);
-    repo::capture(unpack.arg("-C").arg(&source))?;
+    source::unpack(&entry.package, content, &[], &source)?;
     let make = |target: &str| {
         let mut make = compiler.make();
         make.arg("-C").arg(&source).arg(format!("O={}", output.display()));

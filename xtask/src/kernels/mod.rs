@@ -2,11 +2,12 @@
 //!
 //! A folder holds `vmlinuz` and `origin`: the pin of the catalogue and the package that was
 //! fetched, which differ if the suite dropped the pinned version ([`pins`]). A kernel that was
-//! built ([`build`]) has its `config`, too.
+//! built ([`build`]) has its `config`, too. [`source`] keeps parts of a kernel's source instead.
 
 mod build;
 pub mod command;
 mod pins;
+pub mod source;
 
 use fs_err::{self as fs, File};
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
+use tempfile::TempDir;
 
 use crate::apt::{self, Apt, Package};
 use crate::arch::Arch;
@@ -23,6 +25,9 @@ use crate::repo;
 
 pub use self::pins::pin_lines;
 use self::pins::{choose, newest_of, pin_of, shown};
+
+/// The folder of a temporary directory that a package is unpacked into.
+const CONTENT: &str = "content";
 
 /// A kernel in the cache.
 #[derive(Debug, Clone)]
@@ -42,17 +47,27 @@ pub struct Kernel {
 /// The cached kernel of an entry, if it was fetched for the present pin.
 pub fn cached(entry: &Entry) -> Option<Kernel> {
     let folder = folder(entry);
-    let record = fs::read_to_string(folder.join("origin")).ok()?;
-    let (pin, version) = record.trim_end().split_once('\n')?;
+    let version = origin(entry, &folder)?;
     let vmlinuz = folder.join("vmlinuz");
-    let is_current = pin == pin_of(entry) && has_current_configuration(entry, &folder);
-    (is_current && vmlinuz.is_file()).then(|| Kernel {
+    (has_current_configuration(entry, &folder) && vmlinuz.is_file()).then(|| Kernel {
         series: entry.series.clone(),
         arch: entry.arch,
-        version: version.to_owned(),
+        version,
         native: entry.native,
         vmlinuz,
     })
+}
+
+/// The package that a folder's content was taken from, if it was fetched for the present pin.
+fn origin(entry: &Entry, folder: &Path) -> Option<String> {
+    let record = fs::read_to_string(folder.join("origin")).ok()?;
+    let (pin, version) = record.trim_end().split_once('\n')?;
+    (pin == pin_of(entry)).then(|| version.to_owned())
+}
+
+fn write_origin(entry: &Entry, package: &Package, folder: &Path) -> Result<()> {
+    let record = format!("{}\n{}\n", pin_of(entry), shown(package));
+    Ok(fs::write(folder.join("origin"), record)?)
 }
 
 /// Whether the kernel was built with the present configuration.
@@ -138,18 +153,9 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
     if cached(entry).is_some() {
         return Ok(()); // Another process fetched it while we waited for the lock.
     }
-    let (package, warning) = choose(&|is_wanted| apt.find(is_wanted), entry)?;
-    if let Some(warning) = warning {
-        eprintln!("{warning}");
-    }
-    eprintln!("kernel {}: fetching {} {}", entry.series, package.name, package.version);
     let folder = folder(entry);
-    fs::create_dir_all(&folder)?;
-    let scratch = tempfile::Builder::new().prefix(".fetch").tempdir_in(&folder)?;
-    let deb = apt.download(&package, scratch.path())?;
-    check_hash(&deb, &package)?;
-    let content = scratch.path().join("content");
-    repo::capture(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&content))?;
+    let (package, scratch) = unpack(apt, entry, &folder)?;
+    let content = scratch.path().join(CONTENT);
     let config = build::configuration(entry);
     let vmlinuz = match &config {
         Some(config) => build::image(entry, config, &content, scratch.path())?,
@@ -157,11 +163,25 @@ fn fetch_one(apt: &Apt, entry: &Entry) -> Result<()> {
             .with_context(|| format!("{}: has no kernel image", package.name))?,
     };
     let keep = |config| fs::copy(config, folder.join("config")).map(drop);
-    Ok(fs::rename(&vmlinuz, folder.join("vmlinuz"))
-        .and_then(|()| config.map_or(Ok(()), keep))
-        .and_then(|()| {
-            fs::write(folder.join("origin"), format!("{}\n{}\n", pin_of(entry), shown(&package)))
-        })?)
+    fs::rename(&vmlinuz, folder.join("vmlinuz")).and_then(|()| config.map_or(Ok(()), keep))?;
+    write_origin(entry, &package, &folder)
+}
+
+/// Downloads an entry's package, checks it, and unpacks it into `content` of a temporary directory
+/// in `folder`.
+fn unpack(apt: &Apt, entry: &Entry, folder: &Path) -> Result<(Package, TempDir)> {
+    let (package, warning) = choose(&|is_wanted| apt.find(is_wanted), entry)?;
+    if let Some(warning) = warning {
+        eprintln!("{warning}");
+    }
+    eprintln!("kernel {}: fetching {} {}", entry.series, package.name, package.version);
+    fs::create_dir_all(folder)?;
+    let scratch = tempfile::Builder::new().prefix(".fetch").tempdir_in(folder)?;
+    let deb = apt.download(&package, scratch.path())?;
+    check_hash(&deb, &package)?;
+    let content = scratch.path().join(CONTENT);
+    repo::capture(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&content))?;
+    Ok((package, scratch))
 }
 
 fn check_hash(deb: &Path, package: &Package) -> Result<()> {

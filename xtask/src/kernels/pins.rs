@@ -58,9 +58,9 @@ pub fn newest_of(find: &Find<'_>, entry: &Entry) -> Result<Package> {
 }
 
 /// Whether a package holds an image of the entry's series, of the pinned package's kind and
-/// flavour. For a kernel that is built, whether it holds the source.
+/// flavour. For an entry that names a source, whether it holds that.
 fn is_of_series(name: &str, entry: &Entry) -> bool {
-    if entry.config.is_some() {
+    if entry.package.starts_with("linux-source-") {
         return name == entry.package;
     }
     let kind =
