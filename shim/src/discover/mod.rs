@@ -23,7 +23,7 @@ use crate::process::address_space::page_size;
 use crate::process::config;
 use crate::process::seccomp;
 use crate::sys::proc_maps::{self, Lines, MapsFile};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, probe};
 
 /// The VMAs of one move. The buffers of every method are part of it: there is no heap, and the
 /// stack may be a signal's.
@@ -72,7 +72,9 @@ impl Source {
         let probing_will_do = match wanted {
             // A trace with VMAs has their protection, too.
             config::VmaSource::Auto => {
-                !config::records_vmas() && !evidence::names_matter(|| self.check_files())
+                probe::sees_mappings()
+                    && !config::records_vmas()
+                    && !evidence::names_matter(|| self.check_files())
             }
             _ => wanted == config::VmaSource::Bisect,
         };

@@ -168,9 +168,9 @@ impl CallRecord {
 
     #[inline(never)]
     fn append_gap(&mut self, gap: Range, target: u64) {
-        // Under a filter the probe would take a system call for each page.
-        let is_free =
-            if seccomp::is_filtered() { None } else { probe::is_free(target, gap.len()).ok() };
+        // Under a filter, or where the probe is blind, it would take a system call for each page.
+        let is_cheap = !seccomp::is_filtered() && probe::sees_mappings();
+        let is_free = is_cheap.then(|| probe::is_free(target, gap.len()).ok()).flatten();
         let under = match is_free {
             Some(false) => Under::Mapped,
             Some(true) => Under::Empty,

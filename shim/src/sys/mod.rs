@@ -75,7 +75,7 @@ pub(crate) fn by_number(number: c_long, arguments: [usize; 5]) -> Result {
 /// `mmap` of a mapping type that does not exist, which never maps anything. The errno shows what
 /// is there: `EEXIST`, something is mapped in the range; `ENOMEM`, the range ends beyond
 /// `TASK_SIZE`; `EINVAL`, it is free. The order of these checks in `do_mmap` is the same from 5.10
-/// to 7.x.
+/// to 7.x; see [`probe::sees_mappings`] for other kernels.
 pub(crate) fn mmap_of_no_type(address: u64, len: u64) -> Errno {
     const NO_TYPE: i32 = libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE | libc::MAP_ANONYMOUS;
     call!(mmap, address, len, libc::PROT_NONE, NO_TYPE, -1i32, 0).err().unwrap_or(Errno(0))
@@ -93,10 +93,14 @@ pub(crate) fn map_zeros_over(address: usize, len: usize) -> Result {
     map_anonymous(address, len, libc::PROT_READ | libc::PROT_WRITE, flags)
 }
 
-/// Maps zeros at `address` if nothing is mapped there; else changes nothing.
+/// Maps zeros at `address` if nothing is mapped there; else changes nothing. A kernel that does not
+/// know the flag maps elsewhere.
 pub(crate) fn map_zeros_if_free(address: usize, len: usize) {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let _ = map_anonymous(address, len, protection, libc::MAP_FIXED_NOREPLACE);
+    match map_anonymous(address, len, protection, libc::MAP_FIXED_NOREPLACE) {
+        Ok(mapped) if mapped != address => unmap(mapped, len),
+        _ => {}
+    }
 }
 
 /// Maps zeros that can only be read: at `address`, or where the kernel chooses, as `flags` say.

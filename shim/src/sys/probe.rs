@@ -3,9 +3,10 @@
 //!
 //! - A growth to an impossible length shows whether one VMA holds a range ([`is_one_vma`]).
 //! - An `mmap` of a mapping type that does not exist shows whether a range is free ([`is_free`]).
-//!   A seccomp filter may kill for its flags: a filtered thread maps the range for an instant.
+//!   A seccomp filter may kill for its flags, and some kernels look at the type first: there the
+//!   range is mapped for an instant.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use mremap_plan::{Flags, Request};
 
@@ -93,6 +94,31 @@ pub(crate) fn is_huge(start: u64) -> bool {
     grow(start + page_size(), page_size()) == Errno::EINVAL
 }
 
+/// Whether an `mmap` of no type sees what is mapped: 0 if not tried, else [`SEES`] or [`IS_BLIND`].
+static NO_TYPE_PROBE: AtomicU8 = AtomicU8::new(0);
+const SEES: u8 = 1;
+const IS_BLIND: u8 = 2;
+
+/// Whether [`is_free`] can ask without mapping anything. Linux before 4.17, which does not know
+/// `MAP_FIXED_NOREPLACE`, and gVisor refuse the type before they look at the range.
+#[inline]
+pub(crate) fn sees_mappings() -> bool {
+    match NO_TYPE_PROBE.load(Ordering::Relaxed) {
+        0 => try_no_type(),
+        known => known == SEES,
+    }
+}
+
+/// Tries the probe on a page of ours.
+#[cold]
+fn try_no_type() -> bool {
+    let page = page_size();
+    let own = (&raw const NO_TYPE_PROBE).addr() as u64 & !(page - 1);
+    let sees = sys::mmap_of_no_type(own, page) != Errno::EINVAL;
+    NO_TYPE_PROBE.store(if sees { SEES } else { IS_BLIND }, Ordering::Relaxed);
+    sees
+}
+
 /// Whether something is mapped in the page at `address`.
 pub(crate) fn is_mapped(address: u64) -> bool {
     is_free(address, page_size()) == Ok(false)
@@ -108,15 +134,17 @@ pub(crate) fn is_free(start: u64, len: u64) -> sys::Result<bool> {
         return Ok(is_free_by_mapping(start, len));
     }
     match sys::mmap_of_no_type(start, len) {
-        Errno::EINVAL => Ok(true),
+        Errno::EINVAL if sees_mappings() => Ok(true),
+        Errno::EINVAL => Ok(is_free_by_mapping(start, len)),
         Errno(libc::EEXIST) => Ok(false),
         _ => is_free_by_pages(start, len),
     }
 }
 
-/// As [`is_free`], in a filtered thread. A long range is mapped for an instant. The kernel takes
-/// its address as a hint, but not within 256 pages below a stack: there, and in a short range, each
-/// page is probed, and memory whose growth is always `EFAULT` counts as free.
+/// As [`is_free`], in a filtered thread or where the probe is blind. A long range is mapped for an
+/// instant. The kernel takes its address as a hint, but not within 256 pages below a stack: there,
+/// and in a short range, each page is probed, and memory whose growth is always `EFAULT` counts as
+/// free.
 #[cold]
 #[inline(never)]
 fn is_free_by_mapping(start: u64, len: u64) -> bool {
@@ -141,7 +169,9 @@ fn is_free_by_pages(mut start: u64, mut len: u64) -> sys::Result<bool> {
         match sys::mmap_of_no_type(start, len) {
             Errno(libc::EEXIST) => return Ok(false),
             // `EAGAIN`: the range is free, and too large to be locked as `mlockall` wants it.
-            Errno(libc::EINVAL | libc::EAGAIN) => return Ok(true),
+            Errno(libc::EINVAL | libc::EAGAIN) => {
+                return Ok(sees_mappings() || is_free_by_mapping(start, len));
+            }
             Errno(libc::EPERM | libc::EACCES) => {
                 if is_one_vma(start, page) != OneVma::No {
                     return Ok(false);
@@ -165,7 +195,7 @@ const ABOVE_IMPOSSIBLE_LENGTH: u64 =
 pub(crate) fn below_task_size(start: u64, end: u64) -> u64 {
     if end <= SMALLEST_TASK_SIZE {
         end
-    } else if seccomp::is_filtered() {
+    } else if seccomp::is_filtered() || !sees_mappings() {
         if start < SMALLEST_TASK_SIZE { SMALLEST_TASK_SIZE } else { end }
     } else {
         end.min(task_size().unwrap_or(end))
