@@ -15,16 +15,36 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::need;
+
 /// A directory of built files.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `mremap-oracle`,
-    /// `mremap-conformance`, `static/mremap-conformance`, `examples/` and `fixtures/`.
+    /// `mremap-conformance`, `static/mremap-conformance`, `examples/`, `fixtures/` and `musl/`.
     pub root: PathBuf,
 }
 
 /// The flags of every C program, which must compile without a warning.
 const C_FLAGS: [&str; 7] = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
+
+/// What is also linked with musl: a source, and the flags that become part of its name.
+const WITH_MUSL: [(&str, &[&str]); 14] = [
+    ("examples/compacting_heap.c", &[]),
+    ("examples/compacting_heap.c", &["-no-pie"]),
+    ("examples/neighbour_under_gap.c", &[]),
+    ("examples/neighbour_under_gap.c", &["-no-pie"]),
+    ("examples/relocatable_arena.c", &[]),
+    ("examples/relocatable_arena.c", &["-no-pie"]),
+    ("examples/snapshot.c", &[]),
+    ("examples/snapshot.c", &["-no-pie"]),
+    ("tests/fixtures/busy.c", &[]),
+    ("tests/fixtures/children.c", &[]),
+    ("tests/fixtures/confined.c", &[]),
+    ("tests/fixtures/growing.c", &[]),
+    ("tests/fixtures/libmoving_plugin.c", &["-shared", "-fPIC"]),
+    ("tests/fixtures/plugins.c", &["-rdynamic"]),
+];
 
 /// The packages of the demo that are built in release: the library links only where every panic is
 /// optimized away.
@@ -59,7 +79,33 @@ impl Artifacts {
         let packages = [&DEMO[..], &["mremap-oracle", "mremap-conformance"]].concat();
         let artifacts = Self::build(&[], &packages, &["--profile=quick"], true)?;
         artifacts.build_static()?;
+        artifacts.build_with_musl()?;
         Ok(artifacts)
+    }
+
+    /// Compiles the programs of [`WITH_MUSL`], if there is a compiler.
+    fn build_with_musl(&self) -> Result<()> {
+        let Some(compiler) = need::find("musl-gcc") else { return Ok(()) };
+        let directory = self.root.join("musl");
+        fs::create_dir_all(&directory)?;
+        let _lock = lock(&self.root.join(".lock"))?;
+        let mut built = BTreeSet::new();
+        for (source, flags) in WITH_MUSL {
+            let name = name_with_musl(source, flags);
+            let (source, output) = (workspace().join(source), directory.join(&name));
+            let headers = ["examples/common.h", "tests/fixtures/moving.h"];
+            let headers = headers.map(|header| modified(&workspace().join(header)));
+            if modified(&output) <= modified(&source).max(headers[0]).max(headers[1]) {
+                let kernel = format!("/usr/include/{}-linux-gnu", env::consts::ARCH);
+                let mut command = Command::new(&compiler);
+                // The kernel's headers are not among musl's.
+                command.args(["-std=gnu11", "-O2", "-pthread", "-idirafter", "/usr/include"]);
+                command.args(["-idirafter", &kernel]).args(flags);
+                compile_by(command, &source, &output)?;
+            }
+            built.insert(name);
+        }
+        remove_others(&directory, &built)
     }
 
     /// Builds the conformance program again, linked statically. Naming the target keeps the flag
@@ -180,6 +226,12 @@ impl Artifacts {
     /// The example program `name`, in C or Rust.
     pub fn example(&self, name: &str) -> PathBuf {
         self.root.join("examples").join(name)
+    }
+
+    /// A program linked with musl, as [`WITH_MUSL`] lists it; `None` where it could not be built.
+    pub fn with_musl(&self, source: &str, flags: &[&str]) -> Option<PathBuf> {
+        let path = self.root.join("musl").join(name_with_musl(source, flags));
+        path.is_file().then_some(path)
     }
 
     /// The names of all example programs, sorted.
@@ -319,19 +371,30 @@ fn compile(source: &Path, output: &Path, environment: &Environment) -> Result<()
     if has_extension(output, "so") {
         command.args(["-shared", "-fPIC"]);
     }
+    command.args(extra_flags(source)?);
+    compile_by(command, source, output)
+}
+
+/// Adds the source and the output to the command of a compiler, and runs it.
+fn compile_by(mut command: Command, source: &Path, output: &Path) -> Result<()> {
     // Renamed when complete, since another process may run the old one.
     let fresh = output.with_extension("fresh");
-    command.args(extra_flags(source)?).arg("-o").arg(&fresh).arg(source);
+    command.arg("-o").arg(&fresh).arg(source);
     let status = command.status().with_context(|| {
         format!(
             "{}: the C compiler cannot be run; install one, or name it in CC",
-            Path::new(&compiler).display()
+            Path::new(command.get_program()).display()
         )
     })?;
     if !status.success() {
         bail!("{}: does not compile; the command was {command:?}", source.display());
     }
     Ok(fs::rename(&fresh, output)?)
+}
+
+fn name_with_musl(source: &str, flags: &[&str]) -> String {
+    let stem = Path::new(source).file_stem().unwrap_or_default().to_string_lossy();
+    stem.into_owned() + &flags.concat()
 }
 
 /// A program's own flags, from a first line `// cc: FLAGS`.

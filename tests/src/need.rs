@@ -11,13 +11,17 @@ use crate::output::text;
 
 /// Looks a program up in `PATH`, or skips the test. `package` is its Debian package.
 pub fn program(name: &str, package: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found =
-        env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file());
+    let found = find(name);
     if found.is_none() {
         skip(&format!("tests of {name}: apt-get install {package}"));
     }
     found
+}
+
+/// Looks a program up in `PATH`.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
 /// Looks for a file, or skips the test. `package` is its Debian package.

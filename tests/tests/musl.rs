@@ -1,5 +1,4 @@
-//! The same library file in programs linked with musl, as on Alpine. They are compiled here, so
-//! guests skip these tests.
+//! The same library file in programs linked with musl, as on Alpine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,51 +8,23 @@ use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::output::{calls_made, text};
 use mremap_tests::preload::{Preload, alone, is_guest, sum_of_calls, traces_in};
-use tempfile::TempDir;
 
-/// A directory for programs linked with musl.
-struct Musl {
-    compiler: PathBuf,
-    directory: TempDir,
-}
-
-impl Musl {
-    /// `None` without a compiler.
-    fn new() -> Option<Self> {
-        if is_guest() {
-            return None;
-        }
-        let compiler = need::program("musl-gcc", "musl-tools")?;
-        Some(Self { compiler, directory: tempfile::tempdir().expect("a directory") })
+/// A program that was linked with musl when the artifacts were built; else the test is skipped.
+fn linked_with_musl(source: &str, flags: &[&str]) -> Option<PathBuf> {
+    let program = Artifacts::get().with_musl(source, flags);
+    if program.is_none() && !is_guest() {
+        need::program("musl-gcc", "musl-tools");
     }
-
-    /// Compiles a source of this repository.
-    fn compile(&self, source: &str, flags: &[&str]) -> PathBuf {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let name = Path::new(source).file_stem().expect("a name").to_string_lossy().into_owned();
-        let output = self.directory.path().join(name + &flags.concat());
-        let status = Command::new(&self.compiler)
-            .args(["-std=gnu11", "-O2", "-pthread"])
-            // The kernel's headers are not among musl's.
-            .args(["-idirafter", "/usr/include"])
-            .args(["-idirafter", &format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH)])
-            .args(flags)
-            .arg("-o")
-            .args([&output, &repository.join(source)])
-            .status()
-            .expect("the compiler runs");
-        assert!(status.success(), "{source} compiles with musl");
-        output
-    }
+    program
 }
 
 #[test]
 fn examples_run_as_without_the_library() {
-    let Some(musl) = Musl::new() else { return };
     // Not signal_moves: musl's malloc maps memory into the gaps of its source.
     for example in ["compacting_heap", "neighbour_under_gap", "relocatable_arena", "snapshot"] {
         for flags in [&[][..], &["-no-pie"][..]] {
-            let program = musl.compile(&format!("examples/{example}.c"), flags);
+            let source = format!("examples/{example}.c");
+            let Some(program) = linked_with_musl(&source, flags) else { return };
             let alone = alone(&program, &[]);
             for mode in ["auto", "emulate"] {
                 let run = || Preload::new(&program).setting("MODE", mode);
@@ -83,9 +54,9 @@ fn check(program: &Path, arguments: &[&str]) {
 
 #[test]
 fn records_every_call_of_threads_and_children() {
-    let Some(musl) = Musl::new() else { return };
-    check(&musl.compile("tests/fixtures/busy.c", &[]), &["4", "1000"]);
-    let children = musl.compile("tests/fixtures/children.c", &[]);
+    let Some(busy) = linked_with_musl("tests/fixtures/busy.c", &[]) else { return };
+    check(&busy, &["4", "1000"]);
+    let Some(children) = linked_with_musl("tests/fixtures/children.c", &[]) else { return };
     for kind in ["fork", "vfork", "clone", "daemon", "fork-exec", "between", "vfork-exec", "spawn"]
     {
         check(&children, &[kind, "2"]);
@@ -94,9 +65,11 @@ fn records_every_call_of_threads_and_children() {
 
 #[test]
 fn works_in_constructors_of_loaded_libraries() {
-    let Some(musl) = Musl::new() else { return };
-    let plugin = musl.compile("tests/fixtures/libmoving_plugin.c", &["-shared", "-fPIC"]);
-    let plugins = musl.compile("tests/fixtures/plugins.c", &["-rdynamic"]);
+    let plugin = linked_with_musl("tests/fixtures/libmoving_plugin.c", &["-shared", "-fPIC"]);
+    let Some(plugin) = plugin else { return };
+    let Some(plugins) = linked_with_musl("tests/fixtures/plugins.c", &["-rdynamic"]) else {
+        return;
+    };
     let arguments = [plugin.to_str().expect("a path in UTF-8")];
     for mode in ["auto", "emulate"] {
         let (output, traces) =
@@ -108,8 +81,7 @@ fn works_in_constructors_of_loaded_libraries() {
 
 #[test]
 fn survives_filters_that_kill_for_any_other_call() {
-    let Some(musl) = Musl::new() else { return };
-    let confined = musl.compile("tests/fixtures/confined.c", &[]);
+    let Some(confined) = linked_with_musl("tests/fixtures/confined.c", &[]) else { return };
     let directory = tempfile::tempdir().expect("a directory for the trace");
     for how in ["seccomp-kill", "seccomp-kill-before-exec", "seccomp-kill-mmap-flags"] {
         for traced in [false, true] {
@@ -128,8 +100,7 @@ const KNOWN: &str = "1.2.3";
 
 #[test]
 fn records_reallocations_in_a_patched_libc_or_says_why_not() {
-    let Some(musl) = Musl::new() else { return };
-    let growing = musl.compile("tests/fixtures/growing.c", &[]);
+    let Some(growing) = linked_with_musl("tests/fixtures/growing.c", &[]) else { return };
     let traces = tempfile::tempdir().expect("a directory for the traces");
     let output =
         Preload::new(&growing).setting("LIBC", "patch").setting("TRACE", traces.path()).output();
@@ -148,8 +119,7 @@ fn records_reallocations_in_a_patched_libc_or_says_why_not() {
 
 #[test]
 fn run_traces_a_program_linked_with_musl() {
-    let Some(musl) = Musl::new() else { return };
-    let program = musl.compile("tests/fixtures/busy.c", &[]);
+    let Some(program) = linked_with_musl("tests/fixtures/busy.c", &[]) else { return };
     let traces = tempfile::tempdir().expect("a directory for the traces");
     let output = Command::new(Artifacts::get().analyzer())
         .args(["run", "--mode", "emulate", "--shim"])
@@ -165,9 +135,8 @@ fn run_traces_a_program_linked_with_musl() {
 
 #[test]
 fn a_program_of_another_libc_starts_another_one() {
-    let Some(musl) = Musl::new() else { return };
+    let Some(program) = linked_with_musl("tests/fixtures/busy.c", &[]) else { return };
     let Some(shell) = need::file("/bin/sh", "dash") else { return };
-    let program = musl.compile("tests/fixtures/busy.c", &["-no-pie"]);
     let command = format!("{} 1 10 && echo done", program.display());
     let (output, traces) = Preload::new(shell)
         .args(&["-c", &command])

@@ -10,6 +10,9 @@ use fs_err::File;
 
 use crate::repo;
 
+/// Bytes of a file that are read: the names of an ELF file's libraries are near its start.
+const HEAD: u64 = 16 << 10;
+
 /// The files that `files` need, directly or indirectly, by their paths on this machine.
 pub fn needed_by(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut needed = BTreeSet::new();
@@ -17,6 +20,8 @@ pub fn needed_by(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     for file in files {
         match kind(file)? {
             Kind::Elf => dynamic.push(file.clone()),
+            // One file is musl's loader and its libc.
+            Kind::WithMusl => drop(needed.insert(musl())),
             Kind::Script(interpreters) => {
                 needed.extend(interpreters.iter().cloned());
                 dynamic.extend(interpreters);
@@ -33,15 +38,16 @@ pub fn needed_by(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
 
 enum Kind {
     Elf,
+    WithMusl,
     Script(Vec<PathBuf>),
     Other,
 }
 
 fn kind(file: &Path) -> Result<Kind> {
     let mut head = Vec::new();
-    File::open(file)?.take(256).read_to_end(&mut head)?;
+    File::open(file)?.take(HEAD).read_to_end(&mut head)?;
     if head.starts_with(b"\x7fELF") {
-        return Ok(Kind::Elf);
+        return Ok(if is_linked_with_musl(&head) { Kind::WithMusl } else { Kind::Elf });
     }
     let Some(line) = head.strip_prefix(b"#!") else {
         return Ok(Kind::Other);
@@ -56,6 +62,16 @@ fn kind(file: &Path) -> Result<Kind> {
         interpreters.extend(words.next().and_then(repo::which));
     }
     Ok(Kind::Script(interpreters))
+}
+
+/// Whether an ELF file names musl's loader, or the libc that Debian's musl and Alpine link with.
+fn is_linked_with_musl(head: &[u8]) -> bool {
+    let names: [&[u8]; 3] = [b"/lib/ld-musl-", b"\0libc.so\0", b"\0libc.musl-"];
+    names.iter().any(|name| head.windows(name.len()).any(|bytes| bytes == *name))
+}
+
+fn musl() -> PathBuf {
+    format!("/lib/ld-musl-{}.so.1", std::env::consts::ARCH).into()
 }
 
 fn ldd(files: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
@@ -84,6 +100,13 @@ fn library(line: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tells_musl_from_glibc() {
+        assert!(is_linked_with_musl(b"\x7fELF..\0/lib/ld-musl-x86_64.so.1\0"));
+        assert!(is_linked_with_musl(b"\x7fELF..mremap\0libc.so\0"));
+        assert!(!is_linked_with_musl(b"\x7fELF../lib64/ld-linux-x86-64.so.2\0libc.so.6\0"));
+    }
 
     #[test]
     fn parses_lines_of_ldd() {
