@@ -269,6 +269,34 @@ fn reports_a_missing_loader() {
 }
 
 #[test]
+#[cfg(target_arch = "x86_64")]
+fn names_the_library_by_lib_where_32_bit_programs_find_another() {
+    let home = tempfile::tempdir().expect("a directory");
+    let libc = Path::new("/lib/x86_64-linux-gnu/libc.so.6");
+    let wide = if libc.exists() { "lib/x86_64-linux-gnu" } else { "lib64" };
+    let narrow = if libc.exists() { "lib/i386-linux-gnu" } else { "lib" };
+    let library = home.path().join(wide).join("libmremap_shim.so");
+    let place = |directory: &str| {
+        let directory = home.path().join(directory);
+        fs::create_dir_all(&directory).expect("a directory");
+        fs::copy(Artifacts::get().shim(), directory.join("libmremap_shim.so")).expect("a copy");
+    };
+    place(wide);
+    let run = || {
+        let options = ["--best-effort", "--shim", library.to_str().expect("a path in UTF-8")];
+        output(&options, Path::new("/bin/sh"), &["-c", "echo $LD_PRELOAD"])
+    };
+    assert_eq!(text(&run().stdout), format!("{}\n", library.display()));
+    place(narrow);
+    place("$LIB");
+    let output = run();
+    let expected = format!("{}/$LIB/libmremap_shim.so\n", home.path().display());
+    assert_eq!(text(&output.stdout), expected, "{output:?}");
+    // The loader found the library: there is nothing in the way of a trace.
+    assert!(!text(&output.stderr).contains("cannot be preloaded"), "{output:?}");
+}
+
+#[test]
 fn preloads_a_sanitizer_before_the_shim() {
     let Some(compiler) = need::program("gcc", "gcc") else {
         return;

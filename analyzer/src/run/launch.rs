@@ -94,7 +94,7 @@ fn prepare(options: &RunOptions, program: &Path) -> Result<Recording> {
     let sanitizers = inspected.elf.iter().flat_map(Elf::sanitizers);
     let former = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     Ok(Recording {
-        preloaded: preload::list(&library, &former, sanitizers),
+        preloaded: preload::list(&preload::for_every_loader(&library), &former, sanitizers),
         library,
         names: options.settings.get(Id::Programs).map(ProgramNames::resolve),
         directory: make_directory(options.settings.get(Id::Trace)).map_err(CannotRecord)?,

@@ -47,6 +47,30 @@ fn locate(given: Option<&Path>) -> Result<PathBuf> {
     })
 }
 
+/// Directories that glibc's loaders put in the place of `$LIB`: of 64-bit programs, of 32-bit ones.
+const LIB_TOKENS: [(&str, &str); 2] =
+    [("lib/x86_64-linux-gnu", "lib/i386-linux-gnu"), ("lib64", "lib")];
+
+/// The library's path for `LD_PRELOAD`. Where a file for 32-bit programs is placed beside it, that
+/// is `PREFIX/$LIB/NAME`: each loader finds its own, and none complains. musl does not expand the
+/// token, so a directory of that very name must be there, too.
+pub fn for_every_loader(library: &Path) -> PathBuf {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let libc = maps.split_whitespace().map(Path::new).find(|path| path.ends_with("libc.so.6"));
+    let found = libc.and_then(Path::parent).and_then(|system| with_token(library, system));
+    found.unwrap_or_else(|| library.to_owned())
+}
+
+/// `system` is the directory of libc, which shows what this machine's loader expands `$LIB` to.
+fn with_token(library: &Path, system: &Path) -> Option<PathBuf> {
+    let (directory, name) = (library.parent()?, library.file_name()?);
+    let is_here = |token: &str| directory.ends_with(token) && system.ends_with(token);
+    let (wide, narrow) = LIB_TOKENS.into_iter().find(|(wide, _)| is_here(wide))?;
+    let prefix = directory.ancestors().nth(Path::new(wide).iter().count())?;
+    let path = prefix.join("$LIB").join(name);
+    (prefix.join(narrow).join(name).is_file() && path.is_file()).then_some(path)
+}
+
 /// Checks that a file is a library for this machine that defines `mremap`. The loader would only
 /// warn about any other file, and the program would run unrecorded.
 pub fn check_library(path: &Path) -> Result<()> {
@@ -90,7 +114,27 @@ mod tests {
     use std::ffi::OsStr;
     use std::path::Path;
 
-    use super::list;
+    use super::{list, with_token};
+
+    #[test]
+    fn uses_the_token_where_every_loader_finds_a_file() {
+        let home = tempfile::tempdir().expect("a directory");
+        let place = |directory: &str| {
+            let directory = home.path().join(directory);
+            std::fs::create_dir_all(&directory).expect("a directory");
+            let file = directory.join("s.so");
+            std::fs::write(&file, "").expect("a file");
+            file
+        };
+        let library = place("lib64");
+        assert_eq!(with_token(&library, Path::new("/usr/lib64")), None);
+        place("lib");
+        assert_eq!(with_token(&library, Path::new("/usr/lib64")), None);
+        let path = place("$LIB");
+        assert_eq!(with_token(&library, Path::new("/usr/lib64")), Some(path));
+        // Debian's loader looks elsewhere.
+        assert_eq!(with_token(&library, Path::new("/usr/lib/x86_64-linux-gnu")), None);
+    }
 
     #[test]
     fn puts_sanitizers_first_and_keeps_the_order_of_others() {
