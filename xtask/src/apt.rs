@@ -38,6 +38,15 @@ pub struct Apt {
 impl Apt {
     /// Creates the directory and fetches the suite's index.
     pub fn update(suite: &str, arch: Arch, home: PathBuf) -> Result<Self> {
+        Self::fetch(suite, arch, home, "deb\nTargets: Packages")
+    }
+
+    /// As [`Apt::update`], for [`Apt::source`] alone.
+    pub fn update_sources(suite: &str, home: PathBuf) -> Result<Self> {
+        Self::fetch(suite, Arch::Amd64, home, "deb-src\nTargets: Sources")
+    }
+
+    fn fetch(suite: &str, arch: Arch, home: PathBuf, types: &str) -> Result<Self> {
         if !Path::new(KEYRING).exists() {
             bail!("{KEYRING}: missing; install the package debian-archive-keyring");
         }
@@ -46,7 +55,7 @@ impl Apt {
             fs::create_dir_all(&path)?;
         }
         let source = format!(
-            "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: {}\nTargets: Packages\n\
+            "Types: {types}\nURIs: {}\nSuites: {suite}\nComponents: main\nArchitectures: {}\n\
              Signed-By: {KEYRING}\n",
             mirror(suite)?,
             arch.name()
@@ -122,6 +131,30 @@ impl Apt {
         let files = fs::read_dir(into)?.flatten().map(|entry| entry.path());
         let deb = files.into_iter().find(|path| path.extension().is_some_and(|it| it == "deb"));
         deb.with_context(|| format!("{}: apt-get download left no .deb", package.name))
+    }
+
+    /// Unpacks the newest source of a package into a directory, without Debian's changes. Returns
+    /// the source's directory.
+    pub fn source(&self, name: &str, into: &Path) -> Result<PathBuf> {
+        let mut command = self.command("apt-get");
+        command.args(["-qq", "-o", "Acquire::Retries=3", "source", "--download-only", name]);
+        repo::capture(command.current_dir(into))
+            .with_context(|| format!("{name}: its source cannot be fetched from {}", self.suite))?;
+        let is_original = |path: &PathBuf| {
+            let name = path.to_string_lossy();
+            name.contains(".orig.tar.") && !name.ends_with(".asc")
+        };
+        let files = fs::read_dir(into)?.flatten().map(|entry| entry.path());
+        let archive = files
+            .into_iter()
+            .filter(is_original)
+            .find(|path| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(name)))
+            .with_context(|| format!("{name}: its source has no archive"))?;
+        let to = into.join(format!("{name}-source"));
+        fs::create_dir_all(&to)?;
+        let mut tar = Command::new("tar");
+        repo::capture(tar.args(["--strip-components=1", "-xf"]).arg(archive).arg("-C").arg(&to))?;
+        Ok(to)
     }
 
     fn command(&self, program: &str) -> Command {

@@ -15,6 +15,7 @@ mod fuzz;
 mod guest;
 mod kernels;
 mod libtest;
+mod musl;
 mod mutants;
 mod oracle;
 mod pictures;
@@ -43,7 +44,10 @@ enum Command {
     /// Compile the library for 64-bit Arm, without linking or running it
     CheckArm,
     /// Run the library in userlands of other Debian releases
-    TestUserlands,
+    TestUserlands {
+        /// Suites of tests/kernels.toml, or musl [default: all]
+        name: Vec<String>,
+    },
     /// Run one program in one guest kernel
     Vm(vm::Options),
     /// Run the kernel's own tests of mremap in guest kernels, plain and under the library
@@ -86,7 +90,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(options) => test::run(options),
         Command::TestVm(options) => test_vm::run(&options),
         Command::CheckArm => cross::check(),
-        Command::TestUserlands => userlands::run(),
+        Command::TestUserlands { name } => userlands::run(&name),
         Command::Vm(options) => vm::run(&options),
         Command::Selftests(options) => selftests::run(&options),
         Command::Kernels(options) => kernels::command::run(&options),

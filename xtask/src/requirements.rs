@@ -45,6 +45,9 @@ pub struct Python {
     pub name: String,
     /// The packages, with versions.
     pub packages: Vec<String>,
+    /// The platform of wheels that cannot run here by themselves: they are unpacked, not installed.
+    #[serde(default)]
+    pub platform: String,
     /// What they are for.
     pub why: String,
 }

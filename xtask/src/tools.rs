@@ -12,15 +12,17 @@ use anyhow::{Context, Result, ensure};
 use crate::repo;
 use crate::requirements::REQUIREMENTS;
 
-/// Returns the folder of a set's programs. Installs them unless these versions are installed.
+/// Returns the folder of a set's programs, or of its unpacked wheels. Installs them unless these
+/// versions are installed.
 pub fn get(name: &str) -> Result<PathBuf> {
     let set = REQUIREMENTS.python.iter().find(|set| set.name == name);
     let set = set.with_context(|| format!("{name}: not in xtask/requirements.toml"))?;
     let home = repo::root().join("target/tools").join(name);
     let (bin, done) = (home.join("bin"), home.join("installed"));
+    let folder = if set.platform.is_empty() { bin.clone() } else { home.join("wheels") };
     let wanted = set.packages.join("\n");
     if fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
-        return Ok(bin);
+        return Ok(folder);
     }
     eprintln!("installing {} from PyPI: {}", set.packages.join(" "), set.why);
     let python = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home).output();
@@ -34,9 +36,12 @@ pub fn get(name: &str) -> Result<PathBuf> {
     install
         .args(["install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"])
         .args(&set.packages);
+    if !set.platform.is_empty() {
+        install.args(["--no-deps", "--platform", &set.platform, "--target"]).arg(&folder);
+    }
     repo::capture(&mut install)?;
     fs::write(&done, wanted)?;
-    Ok(bin)
+    Ok(folder)
 }
 
 /// `PATH` with the folder of a set's programs in front.

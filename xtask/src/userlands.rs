@@ -17,6 +17,7 @@ use crate::debian::{Debian, Stage};
 use crate::guest::{self, Guest};
 use crate::kernels;
 use crate::libtest::Counts;
+use crate::musl;
 use crate::repo;
 
 /// The directory of the tested files in a userland.
@@ -35,11 +36,11 @@ const HEADERS: [&str; 2] = ["libc6-dev", "linux-libc-dev"];
 const EXAMPLE: &str = "neighbour_under_gap";
 
 /// Runs `cargo xtask test-userlands`.
-pub fn run() -> Result<ExitCode> {
+pub fn run(names: &[String]) -> Result<ExitCode> {
     if let Some(missing) = missing() {
         bail!("no userlands here: {missing}");
     }
-    let counts = test_all()?;
+    let counts = test_all(names)?;
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -55,9 +56,15 @@ pub fn missing() -> Option<String> {
         .map(|(program, package)| format!("{program} is not installed (apt-get install {package})"))
 }
 
-/// Tests every userland of the catalogue in parallel, and prints a line for each.
-pub fn test_all() -> Result<Counts> {
-    let userlands = Catalogue::read()?.userlands;
+/// Tests the userlands of the catalogue in parallel, then musl, and prints a line for each. Without
+/// names all are tested.
+pub fn test_all(names: &[String]) -> Result<Counts> {
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|it| it == name);
+    let mut userlands = Catalogue::read()?.userlands;
+    userlands.retain(|userland| is_wanted(&userland.suite));
+    if userlands.is_empty() && !is_wanted("musl") {
+        bail!("no such userland: {}; see tests/kernels.toml, or name musl", names.join(", "));
+    }
     let artifacts = &Artifacts::prepare()?;
     let results: Vec<Result<String>> = thread::scope(|scope| {
         let test = |userland| scope.spawn(move || test(userland, artifacts));
@@ -66,18 +73,26 @@ pub fn test_all() -> Result<Counts> {
     });
     let mut sum = Counts::default();
     for (Userland { suite, why, .. }, result) in userlands.iter().zip(results) {
-        match result {
-            Ok(summary) => {
-                println!("userland {suite} ({why}): {summary}");
-                sum.passed += 1;
-            }
-            Err(error) => {
-                println!("userland {suite} ({why}): FAILED: {error:#}");
-                sum.failed += 1;
-            }
-        }
+        sum += count(suite, why, result);
+    }
+    if is_wanted("musl") {
+        sum += count("musl", "what Alpine has", musl::test(artifacts));
     }
     Ok(sum)
+}
+
+/// Prints the line of a userland.
+fn count(name: &str, why: &str, result: Result<String>) -> Counts {
+    match result {
+        Ok(summary) => {
+            println!("userland {name} ({why}): {summary}");
+            Counts { passed: 1, failed: 0 }
+        }
+        Err(error) => {
+            println!("userland {name} ({why}): FAILED: {error:#}");
+            Counts { passed: 0, failed: 1 }
+        }
+    }
 }
 
 /// Runs the examples in a userland, and on its kernel; returns a summary.
