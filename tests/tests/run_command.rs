@@ -110,6 +110,32 @@ fn records_programs_by_the_name_typed() {
 }
 
 #[test]
+fn records_children_by_name_behind_a_wrapper_in_the_path() {
+    let home = tempfile::tempdir().expect("a directory");
+    let [wrappers, programs] = ["wrappers", "programs"].map(|name| home.path().join(name));
+    [&wrappers, &programs].map(|directory| fs::create_dir(directory).expect("a directory"));
+    let (wrapper, link) = (wrappers.join("tool"), programs.join("tool"));
+    std::os::unix::fs::symlink(Artifacts::get().fixture("busy"), &link).expect("a link");
+    fs::write(&wrapper, format!("#!/bin/sh\nexec {} \"$@\"\n", link.display())).expect("a script");
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let old = std::env::var("PATH").expect("text");
+    let path = format!("{}:{}:{old}", wrappers.display(), programs.display());
+    let traces = home.path().join("traces");
+    // The shell that runs the wrapper is no tool; neither is the shell's other child.
+    let script = format!("tool 1 5; {}", programs.join("other").display());
+    std::os::unix::fs::symlink(Artifacts::get().example("snapshot"), programs.join("other"))
+        .expect("a link");
+    let options = ["--programs", "tool", "--trace", traces.to_str().expect("text")];
+    let run = run(home.path(), &options, Path::new("sh"), &["-c", &script])
+        .env("PATH", path)
+        .output()
+        .expect("the analyzer runs");
+    let printed = text(&run.stderr);
+    let traces = traces_in(&traces);
+    assert_eq!((traces.len(), sum_of_calls(&traces)), (1, 5), "{printed}");
+}
+
+#[test]
 fn says_how_to_record_the_vmas_of_native_moves() {
     let mover = Artifacts::get().example("snapshot");
     let hint = |detail: &str| {

@@ -49,18 +49,33 @@ pub fn find(name: &OsStr) -> Result<PathBuf, Obstacle> {
     if name.as_bytes().contains(&b'/') {
         return Ok(PathBuf::from(name));
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let files: Vec<PathBuf> = std::env::split_paths(&path)
-        .map(|directory| Path::new(".").join(directory).join(name))
-        .filter(|file| file.is_file())
-        .collect();
-    let executable = files.iter().find(|file| {
-        std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
-    });
-    executable
+    let files = files_in_path(name);
+    files
+        .iter()
+        .find(|file| is_executable(file))
         .or(files.first())
         .cloned()
         .ok_or_else(|| Obstacle::absent(Path::new(name), "not found in PATH", &remedy_for(name)))
+}
+
+/// Finds every executable file of that name in `PATH`; a path is taken as it is.
+pub fn find_all(name: &OsStr) -> Vec<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return vec![PathBuf::from(name)];
+    }
+    files_in_path(name).into_iter().filter(|file| is_executable(file)).collect()
+}
+
+fn files_in_path(name: &OsStr) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let files = std::env::split_paths(&path)
+        .map(|directory| Path::new(".").join(directory).join(name))
+        .filter(|file| file.is_file());
+    files.collect()
+}
+
+fn is_executable(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// The remedy for a name that no program has. It may be a number of a process.
