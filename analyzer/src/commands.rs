@@ -167,7 +167,8 @@ fn check(traced: &Traced, how: (bool, usize)) -> Result<ExitCode> {
         let symbols = Symbols::new(traced.symbols.clone());
         let (filter, index) = prepare(traces, traced, &symbols);
         let observer = findings::observe(traces, &index, &filter)?;
-        findings::write(traces, &observer, &symbols, how, out).or_else(ignore_broken_pipe)?;
+        findings::write((traces, &index), &observer, &symbols, how, out)
+            .or_else(ignore_broken_pipe)?;
         Ok(ExitCode::from(findings::Verdict::of(&observer).status()))
     })
 }

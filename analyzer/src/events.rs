@@ -89,9 +89,7 @@ pub fn write(
     let mut written = 0;
     let style = TextStyle::of_stdout();
     let mut namer = Namer::new(symbols);
-    let wanted = |candidate: &Candidate<'_>| {
-        filter.passes(candidate.process, candidate.process_index, candidate.tid, candidate.call)
-    };
+    let wanted = |candidate: &Candidate<'_>| filter.selects(candidate);
     in_order(traces, index, wanted, |process, event| {
         written += 1;
         let named = namer.name(process, event);

@@ -1,11 +1,13 @@
 //! Events with process, times and call sites resolved, independent of files and symbols: they can
 //! be sent to another thread.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::load::{Clock, CodeAddress, Process};
+use crate::load::{Candidate, Clock, CodeAddress, Index, Process, Traces, in_order};
 use crate::model::{Event, Filter, Why};
 use crate::stats::Bytes;
 use crate::symbols::{Site, Symbols, inner_frames};
@@ -165,4 +167,24 @@ impl<'a> Namer<'a> {
         });
         Arc::clone(place)
     }
+}
+
+/// Returns the names of the call sites of some events, by their numbers.
+pub fn sites_of_events(
+    traces: &Traces,
+    index: &Index,
+    numbers: &BTreeSet<u64>,
+    symbols: &Symbols,
+) -> BTreeMap<u64, String> {
+    let mut sites = BTreeMap::new();
+    let Some(last) = numbers.last() else { return sites };
+    let mut namer = Namer::new(symbols);
+    let wanted = |candidate: &Candidate<'_>| numbers.contains(&candidate.number);
+    // The callback returns no error.
+    let _ = in_order(traces, index, wanted, |process, event| {
+        let number = event.number;
+        sites.insert(number, namer.name(process, event).site.name.clone());
+        Ok(if number < *last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    });
+    sites
 }

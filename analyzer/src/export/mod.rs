@@ -137,9 +137,7 @@ pub fn stacks(
     in_order(
         traces,
         index,
-        |candidate| {
-            filter.passes(candidate.process, candidate.process_index, candidate.tid, candidate.call)
-        },
+        |candidate| filter.selects(candidate),
         |process, event| {
             stacks.add(&namer.name(process, event));
             Ok(ControlFlow::Continue(()))
@@ -173,14 +171,7 @@ pub fn write(
         let read = in_order(
             traces,
             index,
-            |candidate| {
-                filter.passes(
-                    candidate.process,
-                    candidate.process_index,
-                    candidate.tid,
-                    candidate.call,
-                )
-            },
+            |candidate| filter.selects(candidate),
             |process, event| {
                 batch.push(namer.name(process, event));
                 if batch.len() < BATCH {

@@ -1,7 +1,5 @@
 //! Every kind of finding, in one table: name, severity, title and advice.
 
-use crate::load::CodeAddress;
-
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -151,8 +149,6 @@ pub struct Evidence {
     pub tid: u32,
     /// What was seen.
     pub what: String,
-    /// Index of the process, and the call's return address; `None` where a whole trace is meant.
-    pub site: Option<(usize, CodeAddress)>,
 }
 
 /// The instances of one kind.

@@ -38,7 +38,8 @@ pub fn observe(traces: &Traces, index: &Index, filter: &Filter) -> Result<Observ
         index,
         |_| true,
         |process, event| {
-            let passes = filter.passes(process, event.process, event.tid, &event.call);
+            let passes =
+                filter.passes(process, event.process, (event.tid, event.slot), &event.call);
             observer.take(process, &event, passes);
             Ok(ControlFlow::Continue(()))
         },

@@ -65,7 +65,6 @@ impl Observer {
                 pid: process.header.pid,
                 tid: 0,
                 what: format!("{} of {} not recorded", counted(lost, "call"), process.exe),
-                site: None,
             });
         }
     }
@@ -95,7 +94,6 @@ impl Observer {
                     pid: process.header.pid,
                     tid: found.tid,
                     what: found.what,
-                    site: Some((event.process, found.caller)),
                 },
             );
         }
@@ -109,13 +107,8 @@ impl Observer {
     }
 
     fn add(&mut self, kind: Kind, process: &Process, event: &Event, what: String) {
-        let evidence = Evidence {
-            event: event.number,
-            pid: process.header.pid,
-            tid: event.tid,
-            what,
-            site: Some((event.process, process.code_at(event.call.caller, event.call.ticks))),
-        };
+        let evidence =
+            Evidence { event: event.number, pid: process.header.pid, tid: event.tid, what };
         self.put(kind, evidence);
     }
 

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use mremap_trace::Outcome;
 
 use super::finding::Kind;
-use crate::load::{CodeAddress, Process};
+use crate::load::Process;
 use crate::model::Event;
 use crate::model::names::{DONTUNMAP, FIXED};
 use crate::model::units::counted;
@@ -59,7 +59,6 @@ fn meet(a: Range, b: Range) -> bool {
 struct Former {
     number: u64,
     tid: u32,
-    caller: CodeAddress,
     /// Whether findings may be about it.
     is_wanted: bool,
     /// Begin and end, nanoseconds since the trace's start.
@@ -81,8 +80,6 @@ pub struct Overlap {
     pub event: u64,
     /// Its thread.
     pub tid: u32,
-    /// Return address of its call.
-    pub caller: CodeAddress,
     /// What was seen.
     pub what: String,
 }
@@ -130,7 +127,6 @@ impl Former {
         let mut former = Self {
             number: event.number,
             tid: event.tid,
-            caller: process.code_at(call.caller, call.ticks),
             is_wanted,
             time: (begin, begin.saturating_add(process.nanoseconds(call.duration))),
             parts: if in_parts { event.parts.len() as u64 } else { 0 },
@@ -199,8 +195,7 @@ impl Former {
     }
 
     fn finding(&self, kind: Kind, what: String) -> Option<Overlap> {
-        let (event, tid, caller) = (self.number, self.tid, self.caller);
-        self.is_wanted.then_some(Overlap { kind, event, tid, caller, what })
+        self.is_wanted.then_some(Overlap { kind, event: self.number, tid: self.tid, what })
     }
 
     /// Reports a move in parts with another thread's call during it, once.

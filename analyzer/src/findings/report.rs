@@ -1,5 +1,6 @@
 //! Findings as text or JSON.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
@@ -7,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::finding::{Evidence, Finding, Kind, Severity};
 use super::observer::Observer;
-use crate::load::Traces;
+use crate::load::{Index, Traces};
 use crate::model::units::{count, counted};
+use crate::named::sites_of_events;
 use crate::report::table::TextStyle;
 use crate::symbols::Symbols;
 
@@ -56,20 +58,18 @@ impl Verdict {
 
 /// Writes the findings.
 pub fn write(
-    traces: &Traces,
+    (traces, index): (&Traces, &Index),
     observer: &Observer,
     symbols: &Symbols,
     (json, top): (bool, usize),
     out: &mut dyn Write,
 ) -> Result<()> {
     let verdict = Verdict::of(observer);
-    let site = |evidence: &Evidence| {
-        let (process_index, code) = evidence.site?;
-        let process = traces.processes.get(process_index);
-        process.map(|process| symbols.site(process, process_index, code).name())
-    };
+    let shown = observer.findings.values().flat_map(|found| found.evidence.iter().take(top));
+    let events = shown.map(|evidence| evidence.event).collect();
+    let sites = sites_of_events(traces, index, &events, symbols);
     if json {
-        let value = as_json(observer, verdict, top, &site);
+        let value = as_json(observer, verdict, top, &sites);
         serde_json::to_writer_pretty(&mut *out, &value)?;
         writeln!(out)?;
         return Ok(());
@@ -77,7 +77,7 @@ pub fn write(
     let style = TextStyle::of_stdout();
     for &kind in Kind::ALL {
         if let Some(finding) = observer.findings.get(&kind) {
-            write_finding(kind, finding, top, &style, &site, out)?;
+            write_finding(kind, finding, top, &style, &sites, out)?;
         }
     }
     write_summary(observer, verdict, &style, out)
@@ -181,7 +181,7 @@ fn write_finding(
     finding: &Finding,
     top: usize,
     style: &TextStyle,
-    site: &dyn Fn(&Evidence) -> Option<String>,
+    sites: &BTreeMap<u64, String>,
     out: &mut dyn Write,
 ) -> Result<()> {
     let severity = kind.severity();
@@ -200,7 +200,7 @@ fn write_finding(
     writeln!(out, "{}", text.replacen(title, &style.heading(title), 1))?;
     writeln!(out, "{}", style.wrap(kind.advice(), 2))?;
     for evidence in finding.evidence.iter().take(top) {
-        let at = match site(evidence) {
+        let at = match sites.get(&evidence.event) {
             Some(site) => format!("event {} at {site}: ", evidence.event),
             None => String::new(),
         };
@@ -218,14 +218,14 @@ fn as_json(
     observer: &Observer,
     verdict: Verdict,
     top: usize,
-    site: &dyn Fn(&Evidence) -> Option<String>,
+    sites: &BTreeMap<u64, String>,
 ) -> Value {
     let evidence = |evidence: &Evidence| {
         json!({
             "event": (evidence.event > 0).then_some(evidence.event),
             "pid": evidence.pid,
             "tid": evidence.tid,
-            "site": site(evidence),
+            "site": sites.get(&evidence.event),
             "what": evidence.what,
         })
     };

@@ -81,7 +81,6 @@ impl Run {
                 pid: process.header.pid,
                 tid: event.tid,
                 what: String::new(),
-                site: Some((event.process, process.code_at(call.caller, call.ticks))),
             },
             is_wanted,
             last_event: event.number,

@@ -64,9 +64,7 @@ pub fn examples(
     in_order(
         traces,
         index,
-        |candidate| {
-            filter.passes(candidate.process, candidate.process_index, candidate.tid, candidate.call)
-        },
+        |candidate| filter.selects(candidate),
         |process, event| {
             total += 1;
             observer.take(process, &event, true);
@@ -86,7 +84,7 @@ pub fn examples(
             let key = Reverse((event.call.duration, event.number));
             let is_slow = slowest.len() < SLOWEST
                 || slowest.keys().next_back().is_some_and(|last| key < *last);
-            let has_stack = !event.frames.is_empty();
+            let has_stack = event.has_stack();
             if !has_stack {
                 let page_size = process.header.page_size;
                 let bytes = Bytes::of(&event.call, page_size, event.summary.as_ref());

@@ -39,7 +39,9 @@ impl Feed {
         let has_new = !seen.is_empty();
         let named = seen.into_iter().filter_map(|event| {
             let process = &self.tails.get(event.process)?.process;
-            filter.passes(process, event.process, event.tid, &event.call).then_some(())?;
+            filter
+                .passes(process, event.process, (event.tid, event.slot), &event.call)
+                .then_some(())?;
             Some(namer.name(process, event)).filter(|named| named.passes_site(filter))
         });
         (has_new, named.collect())

@@ -105,8 +105,8 @@ impl<'a> Calls<'a> {
 
     /// Keeps the calls that match a predicate.
     #[must_use]
-    pub fn filter(&self, mut holds: impl FnMut(&Call) -> bool) -> Self {
-        let passed = self.iter().filter(|(_, call)| holds(call));
+    pub fn filter(&self, mut holds: impl FnMut(u32, &Call) -> bool) -> Self {
+        let passed = self.iter().filter(|(slot, call)| holds(*slot, call));
         Self { mask: passed.fold(0, |mask, (index, _)| mask | 1 << index), ..*self }
     }
 }

@@ -27,7 +27,7 @@ pub use clock::Clock;
 pub use files::{find, open_regular, raise_open_limit, traces_in};
 pub use index::Index;
 pub use notes::NamedModule;
-pub use ordered::{Candidate, in_order};
+pub use ordered::{Candidate, in_order, slot_number};
 pub use pack::{BLOCK, InPack, mode_of};
 pub use process::{CodeAddress, Process};
 pub use scan::{Run, Visitor, scan};

@@ -38,9 +38,12 @@ pub struct Candidate<'a> {
     pub process_index: usize,
     /// Its thread.
     pub tid: u32,
+    /// Its file-wide slot number.
+    pub slot: u64,
     /// The call.
     pub call: &'a Call,
 }
+
 /// Calls `take` with every event whose call passes `wanted`, in the order of time, until it breaks.
 ///
 /// # Errors
@@ -60,6 +63,7 @@ pub fn in_order(
             process: next.process,
             process_index: next.process_index,
             tid: next.taken.tid,
+            slot: slot_number(next.place, next.taken.slot),
             call: &next.taken.call,
         };
         if wanted(&candidate) && take(next.process, next.event(number, index))?.is_break() {
@@ -216,7 +220,7 @@ fn open_chunk(process: &Process, place: u32, mut calls: Vec<OpenCall>) -> Open {
 }
 
 /// Returns a slot's file-wide number.
-fn slot_number(place: u32, slot: u32) -> u64 {
+pub fn slot_number(place: u32, slot: u32) -> u64 {
     u64::from(place) * u64::from(SLOTS_PER_CHUNK) + u64::from(slot)
 }
 

@@ -60,6 +60,11 @@ impl Event {
         (parts > 0).then(|| format!("{}, {}", counted(parts, "part"), counted(gaps, "gap")))
     }
 
+    /// Whether its stack was recorded, as frames or as words.
+    pub fn has_stack(&self) -> bool {
+        !self.frames.is_empty() || !self.stack_words.is_empty()
+    }
+
     /// Returns the target of an address of the source.
     pub fn target(&self, address: u64) -> u64 {
         self.call.new.wrapping_add(address.wrapping_sub(self.call.old))

@@ -1,13 +1,17 @@
 //! Filters of calls, shared by all commands.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use clap::Args;
+use mremap_trace::layout::SLOTS_PER_CHUNK;
 use mremap_trace::{Call, Outcome};
 
 use super::names;
 use super::units::{parse_addresses, parse_size, parse_time};
-use crate::load::{CodeAddress, Process};
+use crate::load::{Candidate, CodeAddress, Process};
+
+/// Slots of a chunk.
+const SLOTS: u64 = SLOTS_PER_CHUNK as u64;
 
 /// Selects calls. All given filters must match.
 #[derive(Args, Clone, Debug, Default)]
@@ -53,9 +57,48 @@ pub struct Filter {
     /// Wall clock from which `since` and `until` count.
     #[arg(skip)]
     pub start: u64,
-    /// Call sites that match `site`, with the index of their process; set once they can be named.
+    /// Calls whose site matches `site`; set once they can be named.
     #[arg(skip)]
-    pub sites: Option<HashSet<(usize, CodeAddress)>>,
+    pub sites: Option<PickedSites>,
+}
+
+/// Calls that were picked by the names of their sites.
+#[derive(Clone, Debug, Default)]
+pub struct PickedSites {
+    /// By the index of their process and their return address.
+    pub callers: HashSet<(usize, CodeAddress)>,
+    /// By the index of their process: those of processes whose sites follow from stacks.
+    pub calls: HashMap<usize, SlotSet>,
+}
+
+impl PickedSites {
+    /// Whether a call was picked.
+    fn contains(&self, process: &Process, process_index: usize, slot: u64, call: &Call) -> bool {
+        match self.calls.get(&process_index) {
+            Some(slots) => slots.contains(slot),
+            None => {
+                self.callers.contains(&(process_index, process.code_at(call.caller, call.ticks)))
+            }
+        }
+    }
+}
+
+/// A set of slots of one trace.
+#[derive(Clone, Debug, Default)]
+pub struct SlotSet {
+    /// By chunk: bit n is set for slot n.
+    chunks: HashMap<u64, u64>,
+}
+
+impl SlotSet {
+    /// Adds a slot by its file-wide number.
+    pub fn insert(&mut self, slot: u64) {
+        *self.chunks.entry(slot / SLOTS).or_default() |= 1 << (slot % SLOTS);
+    }
+
+    fn contains(&self, slot: u64) -> bool {
+        self.chunks.get(&(slot / SLOTS)).is_some_and(|mask| mask >> (slot % SLOTS) & 1 == 1)
+    }
 }
 
 fn errno(text: &str) -> Result<u32, String> {
@@ -75,8 +118,19 @@ impl Filter {
             || self.addr.is_some()
     }
 
-    /// Whether a call matches.
-    pub fn passes(&self, process: &Process, process_index: usize, tid: u32, call: &Call) -> bool {
+    /// Whether a call of [`in_order`](crate::load::in_order) matches.
+    pub fn selects(&self, it: &Candidate<'_>) -> bool {
+        self.passes(it.process, it.process_index, (it.tid, it.slot), it.call)
+    }
+
+    /// Whether a call matches; `slot` is its file-wide number.
+    pub fn passes(
+        &self,
+        process: &Process,
+        process_index: usize,
+        (tid, slot): (u32, u64),
+        call: &Call,
+    ) -> bool {
         let len = call.old_len.max(call.new_len);
         let meets = |wanted: Option<u32>, value: u32| wanted.is_none_or(|wanted| wanted == value);
         (self.outcome.is_empty() || self.outcome.iter().any(|name| name == call.outcome.name()))
@@ -89,9 +143,10 @@ impl Filter {
             && self.min_time.is_none_or(|min| process.nanoseconds(call.duration) >= min)
             && self.passes_time(process, call)
             && self.addr.is_none_or(|range| meets_range(call, range))
-            && self.sites.as_ref().is_none_or(|sites| {
-                sites.contains(&(process_index, process.code_at(call.caller, call.ticks)))
-            })
+            && self
+                .sites
+                .as_ref()
+                .is_none_or(|sites| sites.contains(process, process_index, slot, call))
     }
 
     fn passes_time(&self, process: &Process, call: &Call) -> bool {

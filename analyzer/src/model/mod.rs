@@ -9,5 +9,5 @@ pub mod units;
 mod why;
 
 pub use event::{Event, is_move};
-pub use filter::Filter;
+pub use filter::{Filter, PickedSites, SlotSet};
 pub use why::Why;

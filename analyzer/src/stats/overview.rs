@@ -12,7 +12,7 @@ use super::process::{Counter, Stats};
 use super::sites::SiteStats;
 use super::timeline::Timeline;
 use crate::load::{Candidate, Index, Process, Traces, in_order, scan};
-use crate::model::{Filter, Why};
+use crate::model::{Filter, PickedSites, SlotSet, Why};
 use crate::named::Namer;
 use crate::symbols::{Site, Symbols};
 
@@ -188,13 +188,7 @@ impl Overview {
         let index = Index::build(traces);
         let mut namer = Namer::new(symbols);
         let wanted = |candidate: &Candidate<'_>| {
-            candidate.process.has_sites_by_event()
-                && filter.passes(
-                    candidate.process,
-                    candidate.process_index,
-                    candidate.tid,
-                    candidate.call,
-                )
+            candidate.process.has_sites_by_event() && filter.selects(candidate)
         };
         // The callback returns no error.
         let _ = in_order(traces, &index, wanted, |process, event| {
@@ -290,12 +284,33 @@ fn count(traces: &mut Traces, filter: &Filter, mut whole: impl FnMut(&Stats)) ->
     all
 }
 
-/// Finds the return addresses that `--site` matches, by symbolising all that occur.
+/// Picks the calls that `--site` matches: by their return address, by symbolising all that occur;
+/// of processes with recorded stacks, each call by the name that the report gives its site.
 pub fn pick_sites(traces: &mut Traces, filter: &mut Filter, symbols: &Symbols) {
+    let Some(text) = filter.site.clone() else { return };
     let stats = count(traces, &Filter::default(), |_| ());
     let mut callers = HashSet::new();
     for (process_index, stats) in stats.iter().enumerate() {
         callers.extend(stats.sites.iter().map(|(key, _)| (process_index, key.caller())));
     }
-    symbols.pick_sites(traces, filter, &callers);
+    let callers = symbols.sites_named(traces, &text, &callers);
+    let mut picked = PickedSites { callers, calls: HashMap::new() };
+    let by_event = traces.processes.iter().enumerate();
+    let by_event = by_event.filter(|(_, process)| process.has_sites_by_event());
+    picked.calls.extend(by_event.map(|(process_index, _)| (process_index, SlotSet::default())));
+    if !picked.calls.is_empty() {
+        let index = Index::build(traces);
+        let mut namer = Namer::new(symbols);
+        let wanted = |candidate: &Candidate<'_>| candidate.process.has_sites_by_event();
+        // The callback returns no error.
+        let _ = in_order(traces, &index, wanted, |process, event| {
+            let (process_index, slot) = (event.process, event.slot);
+            let is_named = namer.name(process, event).site.site.matches(&text);
+            if let Some(slots) = picked.calls.get_mut(&process_index).filter(|_| is_named) {
+                slots.insert(slot);
+            }
+            Ok(ControlFlow::Continue(()))
+        });
+    }
+    filter.sites = Some(picked);
 }

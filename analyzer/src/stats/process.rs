@@ -12,10 +12,10 @@ use super::counts::{Failure, Moves, OutcomeStats, ThreadStats};
 use super::key::Key;
 use super::placement::{Change, Placement, PlacementTally};
 use super::sites::Sites;
-use super::tallies::{LARGE, Tallies};
+use super::tallies::{Tallies, is_ordinary};
 use super::timeline::{Bin, Timeline};
 use super::times::Times;
-use crate::load::{Calls, Process, Run, Visitor};
+use crate::load::{Calls, Process, Run, Visitor, slot_number};
 use crate::model::{Filter, Why};
 
 /// Threads kept apart; calls of further ones count for thread 0.
@@ -155,9 +155,13 @@ impl<'a> Counter<'a> {
         } else {
             self.process.call_at(place, index, self.number)?
         };
-        let passes =
-            |filter: &Filter| filter.passes(self.process, self.process_index, self.tid, &call);
+        let passes = |filter: &Filter| self.passes(filter, place, index, &call);
         self.filter.is_none_or(passes).then_some(call)
+    }
+
+    /// Whether a call in a slot of the chunk at `place` passes a filter.
+    fn passes(&self, filter: &Filter, place: u32, slot: u32, call: &Call) -> bool {
+        filter.passes(self.process, self.process_index, (self.tid, slot_number(place, slot)), call)
     }
 }
 
@@ -173,9 +177,7 @@ impl Visitor for Counter<'_> {
     fn calls(&mut self, calls: &Calls<'_>) {
         let calls = match self.filter {
             None => *calls,
-            Some(filter) => {
-                calls.filter(|call| filter.passes(self.process, self.process_index, self.tid, call))
-            }
+            Some(filter) => calls.filter(|slot, call| self.passes(filter, self.place, slot, call)),
         };
         self.times.fill(self.process.clock(), &calls);
         self.sites.expect(calls.len());

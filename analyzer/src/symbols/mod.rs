@@ -22,7 +22,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::load::{CodeAddress, NamedModule, Process, Traces};
-use crate::model::{Event, Filter};
+use crate::model::Event;
 use object_file::ObjectFile;
 use packed::PackedNames;
 pub use packed::{PackedSite, Unwinding};
@@ -105,23 +105,21 @@ impl Symbols {
         self.notes.borrow().iter().cloned().collect()
     }
 
-    /// Sets the addresses that the text of `--site` matches, among those that occur.
-    pub fn pick_sites(
+    /// Returns the call sites that a text matches, among return addresses by process.
+    pub fn sites_named(
         &self,
         traces: &Traces,
-        filter: &mut Filter,
+        text: &str,
         callers: &HashSet<(usize, u64)>,
-    ) {
-        let Some(text) = filter.site.clone() else { return };
+    ) -> HashSet<(usize, CodeAddress)> {
         let mut sites = HashSet::new();
         for &(process_index, address) in callers {
             let Some(process) = traces.processes.get(process_index) else { continue };
             let codes = process.codes_at(address).into_iter();
-            let named =
-                codes.filter(|code| self.site(process, process_index, *code).matches(&text));
+            let named = codes.filter(|code| self.site(process, process_index, *code).matches(text));
             sites.extend(named.map(|code| (process_index, code)));
         }
-        filter.sites = Some(sites);
+        sites
     }
 
     /// Returns what a pack keeps of a process: its call sites by address.
