@@ -113,7 +113,9 @@ fn records_programs_by_the_name_typed() {
 fn records_children_by_name_behind_a_wrapper_in_the_path() {
     let home = tempfile::tempdir().expect("a directory");
     let [wrappers, programs] = ["wrappers", "programs"].map(|name| home.path().join(name));
-    [&wrappers, &programs].map(|directory| fs::create_dir(directory).expect("a directory"));
+    for directory in [&wrappers, &programs] {
+        fs::create_dir(directory).expect("a directory");
+    }
     let (wrapper, link) = (wrappers.join("tool"), programs.join("tool"));
     std::os::unix::fs::symlink(Artifacts::get().fixture("busy"), &link).expect("a link");
     fs::write(&wrapper, format!("#!/bin/sh\nexec {} \"$@\"\n", link.display())).expect("a script");

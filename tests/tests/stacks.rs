@@ -125,15 +125,23 @@ fn names_generated_code_by_its_perf_map() {
     if is_guest() {
         return;
     }
-    let directory = tempfile::tempdir().expect("a directory");
-    let traces = directory.path().to_str().expect("text");
-    let program = fixture("jit_stack");
-    analyze(&["run", "--trace", traces, "--stack", "8", "--", &program, traces]);
-    let events = analyze(&["events", "--json", "--debug-path", traces, traces]);
-    let event: serde_json::Value = serde_json::from_slice(&events.stdout).expect("one event");
-    let names = [&event["site"], &event["stack"][0], &event["stack"][1]]
-        .map(|name| name.as_str().unwrap_or_default());
-    assert!(names[0].starts_with("grow (jit_stack.c:"), "{event}");
-    assert_eq!(names[1], "py::work (work.py)", "{event}");
-    assert!(names[2].starts_with("main (jit_stack.c:"), "{event}");
+    for code in ["framed", "trampoline"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let traces = directory.path().to_str().expect("text");
+        let program = fixture("jit_stack");
+        analyze(&["run", "--trace", traces, "--stack", "8", "--", &program, traces, code]);
+        // A reader without the map has the names from a pack.
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        let pack = elsewhere.path().join("x.mremapz");
+        let pack = pack.to_str().expect("text");
+        analyze(&["pack", "--debug-path", traces, traces, "-o", pack]);
+        for arguments in [&["--debug-path", traces, traces][..], &[pack]] {
+            let event = json_of(&[&["events", "--json"], arguments].concat());
+            let names = [&event["site"], &event["stack"][0], &event["stack"][1]]
+                .map(|name| name.as_str().unwrap_or_default());
+            assert!(names[0].starts_with("grow (jit_stack.c:"), "{code}: {event}");
+            assert_eq!(names[1], "py::work (work.py)", "{code}: {event}");
+            assert!(names[2].starts_with("main (jit_stack.c:"), "{code}: {event}");
+        }
+    }
 }

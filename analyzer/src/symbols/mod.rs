@@ -91,7 +91,11 @@ impl Symbols {
             memory.unwind(event.call.caller, |registers, memory| {
                 // A return address may be the first one of the next function.
                 let address = registers.ip.wrapping_sub(1);
-                let named = process.module_at(address, event.call.ticks)?;
+                let Some(named) = process.module_at(address, event.call.ticks) else {
+                    let code = process.code_at(registers.ip, event.call.ticks);
+                    let site = self.site(process, event.process, code);
+                    return memory.step_out_of_trampoline(registers).filter(|_| is_python(&site));
+                };
                 let offset = offset_in_file(named, address);
                 self.object(process, named).step(offset, registers, memory)
             })
@@ -196,6 +200,12 @@ impl Symbols {
         self.objects.borrow_mut().insert(key, Rc::clone(&object));
         object
     }
+}
+
+/// Whether a call site is a trampoline by which `CPython` calls a function under `-X perf`.
+fn is_python(site: &Site) -> bool {
+    let function = site.frames.first().and_then(|frame| frame.function.as_deref());
+    site.module.is_none() && function.is_some_and(|name| name.starts_with("py::"))
 }
 
 fn offset_in_file(named: &NamedModule, address: u64) -> u64 {

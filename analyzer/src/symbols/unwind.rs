@@ -81,6 +81,15 @@ impl StackMemory {
         frames
     }
 
+    /// Finds the caller of one of `CPython`'s trampolines. Up to 3.14 they only align the stack
+    /// (`sub $8,%rsp; call *%rcx`); later ones save and set the frame pointer. In both cases the
+    /// return address is above one word.
+    pub fn step_out_of_trampoline(&self, Registers { sp, fp, .. }: Registers) -> Option<Registers> {
+        let ip = self.read(sp.checked_add(WORD)?)?;
+        let fp = if fp == sp { self.read(sp).unwrap_or(0) } else { fp };
+        Some(Registers { ip, sp: sp + 2 * WORD, fp })
+    }
+
     fn step_by_frame_pointer(&self, Registers { sp, fp, .. }: Registers) -> Option<Registers> {
         let ip = self.read(fp.checked_add(WORD)?).filter(|_| fp >= sp)?;
         Some(Registers { ip, sp: fp + 2 * WORD, fp: self.read(fp).unwrap_or(0) })

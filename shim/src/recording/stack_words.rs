@@ -31,8 +31,9 @@ pub(super) fn append(call: u32, caller: &Caller) {
     caller.words_up((end - sp) / size_of::<usize>(), |word| {
         let is_in_stack = (sp..end).contains(&word);
         let is_code = !is_in_stack && is_code(word as u64);
-        // The word above a saved frame pointer is a return address, even to code of a JIT compiler.
-        if is_in_stack || is_code || follows_frame_pointer && word != 0 {
+        // The word above a saved frame pointer is a return address, even to generated code.
+        let is_generated = follows_frame_pointer && word != 0 || may_be_generated(word, sp);
+        if is_in_stack || is_code || is_generated {
             packer.push(distance, word as u64);
             distance = 0;
         }
@@ -57,6 +58,14 @@ fn end_of_search(sp: usize, max_words: usize) -> usize {
     let end = sp + max_words * size_of::<usize>();
     let environment = ENVIRONMENT.load(Ordering::Relaxed);
     if (sp..end).contains(&environment) { environment } else { end }
+}
+
+/// Whether a word may be a return address to code of a JIT compiler, as `CPython`'s trampolines,
+/// which have no frame pointers. Objects are aligned; code is seldom.
+fn may_be_generated(word: usize, sp: usize) -> bool {
+    /// `mmap` places memory within a TiB of the main stack.
+    const NEAR: usize = 1 << 41;
+    !word.is_multiple_of(size_of::<usize>()) && word.abs_diff(sp) < NEAR
 }
 
 fn is_code(address: u64) -> bool {
