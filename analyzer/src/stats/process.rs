@@ -112,6 +112,16 @@ impl Stats {
     }
 }
 
+/// Sums over the ordinary successful calls of a chunk. In memory: as variables of the loop, they
+/// took registers that it needs.
+#[derive(Default)]
+struct Sums {
+    time: u64,
+    requested: u64,
+    /// Bytes grown in place, and bytes relocated.
+    changed: [u64; 2],
+}
+
 /// Counts the records of a scan.
 pub struct Counter<'a> {
     process: &'a Process,
@@ -124,6 +134,7 @@ pub struct Counter<'a> {
     number: u32,
     times: Times,
     placement: PlacementTally,
+    sums: Sums,
     sites: Tallies,
     stats: Stats,
 }
@@ -141,6 +152,7 @@ impl<'a> Counter<'a> {
             number: 0,
             times: Times::default(),
             placement: PlacementTally::new(process.header.page_size),
+            sums: Sums::default(),
             sites: Tallies::default(),
             stats: Stats::new(process.header.realtime_ns),
         }
@@ -228,16 +240,16 @@ impl Counter<'_> {
     /// Counts the successful calls of a chunk.
     #[inline(never)] // Inlined, the loop spills registers.
     fn count_succeeded(&mut self, calls: &Calls<'_>) -> ThreadStats {
-        let (mut time, mut requested, mut changed) = (0, 0_u64, [0; 2]);
+        self.sums = Sums::default();
         let mut large = Bytes::default();
         calls.for_each(|slot, call| {
             let (key, took) = (Key::of(call), self.times.of(slot));
             let len = call.old_len().max(call.new_len());
-            time += took.ns;
-            if len | took.ns < LARGE && key.outcome() != BEGUN {
+            self.sums.time += took.ns;
+            if is_ordinary(len, took) && key.outcome() != BEGUN {
                 let change = self.placement.take_ordinary(call);
-                requested += len;
-                changed[usize::from(change.moved)] += change.bytes;
+                self.sums.requested += len;
+                self.sums.changed[usize::from(change.moved)] += change.bytes;
                 self.sites.take_ordinary(key, took, len, change);
             } else {
                 // A call that was begun has no result: it changed nothing that is known.
@@ -248,6 +260,7 @@ impl Counter<'_> {
             }
         });
         self.stats.chains.take(calls, &self.times, self.tid);
+        let Sums { time, requested, changed } = self.sums;
         let [grown, relocated] = changed.map(u128::from);
         let mut bytes = Bytes::new(requested.into(), relocated, grown);
         bytes.add(&large);

@@ -13,13 +13,20 @@ use super::times::Time;
 
 /// log2 of the initial size of the table.
 const INITIAL_BITS: u32 = 6;
-/// Calls of at least this many nanoseconds or bytes are added to [`Sites`] at once, so that the
-/// sums of `MAX_CALLS` calls fit 64 bits.
-pub const LARGE: u64 = 1 << 44;
+/// Calls of at least this many bytes are added to [`Sites`] at once, so that the sums of
+/// [`MAX_CALLS`] calls fit 64 bits.
+const LARGE: u64 = 1 << 44;
 /// Calls after which the tallies are flushed to [`Sites`].
 const MAX_CALLS: usize = 1 << 20;
 
-/// Totals of one call site with one outcome.
+/// Whether a tally can count a call: its bytes are below [`LARGE`], and its nanoseconds fit the
+/// 32 bits of `Tally::min` and `Tally::max`.
+#[inline]
+pub fn is_ordinary(requested: u64, time: Time) -> bool {
+    (requested >> LARGE.trailing_zeros()) | (time.ns >> u32::BITS) == 0
+}
+
+/// Totals of one call site with one outcome: one cache line.
 #[derive(Clone)]
 #[repr(align(64))]
 struct Tally {
@@ -28,11 +35,13 @@ struct Tally {
     requested: u64,
     /// Bytes grown in place, and bytes relocated.
     changed: [u64; 2],
-    min: u64,
-    max: u64,
+    min: u32,
+    max: u32,
     /// Calls by histogram bucket of their duration.
-    counts: Vec<u8>,
+    counts: Box<[u8]>,
 }
+
+const _: () = assert!(size_of::<Tally>() == 64);
 
 impl Tally {
     fn new(key: Key) -> Self {
@@ -41,9 +50,9 @@ impl Tally {
             time: 0,
             requested: 0,
             changed: [0; 2],
-            min: u64::MAX,
+            min: u32::MAX,
             max: 0,
-            counts: Vec::new(),
+            counts: Box::default(),
         }
     }
 
@@ -54,11 +63,12 @@ impl Tally {
         self.requested += requested;
         self.changed[usize::from(change.moved)] += change.bytes;
         // Branches avoid a store when nothing changes, which `min` and `max` would make.
-        if time.ns < self.min {
-            self.min = time.ns;
+        let ns = time.ns as u32;
+        if ns < self.min {
+            self.min = ns;
         }
-        if time.ns > self.max {
-            self.max = time.ns;
+        if ns > self.max {
+            self.max = ns;
         }
         match self.counts.get_mut(time.bucket) {
             Some(count) if *count < u8::MAX => {
@@ -105,8 +115,7 @@ impl Tallies {
     /// Adds an announced call.
     #[cold]
     pub fn take(&mut self, key: Key, time: Time, requested: u64, change: Change) {
-        let is_ordinary = requested | time.ns < LARGE;
-        let index = self.find(key).filter(|_| is_ordinary);
+        let index = self.find(key).filter(|_| is_ordinary(requested, time));
         match index.and_then(|index| self.table.get_mut(index)) {
             Some(tally) => {
                 if !tally.take(time, requested, change) {
@@ -117,7 +126,7 @@ impl Tallies {
         }
     }
 
-    /// Adds an announced call whose bytes and nanoseconds are below [`LARGE`].
+    /// Adds an announced call that [`is_ordinary`].
     #[inline]
     pub fn take_ordinary(&mut self, key: Key, time: Time, requested: u64, change: Change) {
         match self.table.get_mut(key.index(self.shift)) {
@@ -155,7 +164,9 @@ impl Tallies {
         };
         if tally.counts.len() <= bucket {
             // Grows by powers of two, so that longer calls seldom come here again.
-            tally.counts.resize(first_of_next_power(bucket), 0);
+            let mut wider = std::mem::take(&mut tally.counts).into_vec();
+            wider.resize(first_of_next_power(bucket), 0);
+            tally.counts = wider.into();
         }
         let full = std::mem::replace(&mut tally.counts[bucket], 1);
         if full > 0 {
@@ -209,7 +220,10 @@ impl Tallies {
             let tally = std::mem::replace(tally, Tally::new(tally.key));
             let [grown, relocated] = tally.changed.map(u128::from);
             site.bytes.add(&Bytes::new(tally.requested.into(), relocated, grown));
-            site.times.measure(tally.time.into(), tally.min, tally.max);
+            // If all calls were large, there is no minimum here.
+            if tally.min <= tally.max {
+                site.times.measure(tally.time.into(), tally.min.into(), tally.max.into());
+            }
             site.times.count_all(&tally.counts);
         }
     }
@@ -244,11 +258,12 @@ mod tests {
         let sites = tallies.finish();
         let of = |caller| {
             let (_, site) = sites.iter().find(|(key, _)| key.caller() == caller).unwrap();
-            (site.calls(), site.times.sum(), site.times.max(), site.bytes)
+            let times = &site.times;
+            (site.calls(), times.sum(), (times.min(), times.max()), site.bytes)
         };
         let bytes = |moved: u128| Bytes::new(3000 * 8192, moved * 4096, (3000 - moved) * 4096);
-        assert_eq!(of(64), (3000, 1_501_500, 501, bytes(1500)));
-        assert_eq!(of(128), (3000, 3000 * (LARGE + 1), LARGE + 2, bytes(2000)));
+        assert_eq!(of(64), (3000, 1_501_500, (500, 501), bytes(1500)));
+        assert_eq!(of(128), (3000, 3000 * (LARGE + 1), (LARGE, LARGE + 2), bytes(2000)));
         // Two sites were there before them.
         assert_eq!(of(0).0, 3 * 12);
         assert_eq!(

@@ -59,13 +59,12 @@ impl Timeline {
         if whole.calls == 0 {
             return;
         }
-        let (mut any, mut all, mut latest) = (0, u64::MAX, 0);
+        let (mut any, mut all) = (0, u64::MAX);
         calls.for_each(|_, call| {
             any |= call.ticks();
             all &= call.ticks();
-            latest = latest.max(call.ticks().saturating_add(call.duration()));
         });
-        self.last = self.last.max(since_base(latest));
+        self.last = self.last.max(since_base(times.latest_end(calls)));
         let (first, last) = bounds(any, all);
         let (first, last) = (since_base(first) >> self.width, since_base(last) >> self.width);
         if first == last && last < BINS as u64 {

@@ -32,19 +32,22 @@ pub struct Times {
     ns: [u64; SLOTS],
     /// Undefined for durations below [`FIRST_OF_DOUBLES`].
     buckets: [u64; SLOTS],
+    /// Whether every duration is below 2^31 ticks, and so stored as it is.
+    are_short: bool,
 }
 
 impl Default for Times {
     fn default() -> Self {
         let (ns, buckets) = ([0; SLOTS], [0; SLOTS]);
-        Self { ns, buckets }
+        Self { ns, buckets, are_short: false }
     }
 }
 
 impl Times {
     /// Replaces all durations by those of another chunk.
     pub fn fill(&mut self, clock: Clock, calls: &Calls<'_>) {
-        if !clock.is_exact_for_durations() || !self.fill_vectorised(clock, calls) {
+        self.are_short = clock.is_exact_for_durations() && self.fill_vectorised(clock, calls);
+        if !self.are_short {
             for ((ns, bucket), call) in self.entries().zip(calls.slots()) {
                 *ns = clock.nanoseconds(call.duration());
                 *bucket = bucket_of(*ns) as u64;
@@ -66,6 +69,22 @@ impl Times {
 
     fn entries(&mut self) -> impl Iterator<Item = (&mut u64, &mut u64)> {
         self.ns.iter_mut().zip(&mut self.buckets)
+    }
+
+    /// The largest ticks at which a call ended.
+    pub fn latest_end(&self, calls: &Calls<'_>) -> u64 {
+        let mut latest = 0;
+        if self.are_short {
+            calls.for_each(|_, call| {
+                let ticks = u64::from(call.packed_duration());
+                latest = latest.max(call.ticks().saturating_add(ticks));
+            });
+        } else {
+            calls.for_each(|_, call| {
+                latest = latest.max(call.ticks().saturating_add(call.duration()));
+            });
+        }
+        latest
     }
 
     /// Duration of the call in a slot.
@@ -115,6 +134,8 @@ mod tests {
                 let clock = Clock { ns_per_tick };
                 let mut times = Times::default();
                 times.fill(clock, &calls);
+                let ends = calls.iter().map(|(_, call)| call.ticks + call.duration);
+                assert_eq!(Some(times.latest_end(&calls)), ends.max());
                 for (slot, call) in &calls {
                     let (ns, time) = (clock.nanoseconds(call.duration), times.of(slot as usize));
                     assert_eq!(
