@@ -16,7 +16,7 @@ use anyhow::Result;
 
 use crate::load::{Index, Traces, in_order};
 use crate::model::Filter;
-pub use finding::Severity;
+pub use finding::{Kind, Severity};
 pub use observer::Observer;
 pub use report::{Verdict, before_6_17, write};
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::Content;
-use crate::findings::{self, Severity};
+use crate::findings::{self, Kind, Severity};
 use crate::model::units::{count, counted, duration, percent, size};
 use crate::report::{Sort, sorted};
 
@@ -108,9 +108,14 @@ fn old_kernels(content: &Content<'_>) -> Card {
         "no" => "bad",
         _ => "warn",
     };
+    let reason = answer.split_once(", ").map_or(answer.as_str(), |(_, reason)| reason);
+    let detail = match word {
+        "yes" | "no" => format!("without the shim, {reason}"),
+        _ => reason.to_owned(),
+    };
     let mut word = word.to_owned();
     word.get_mut(..1).into_iter().for_each(str::make_ascii_uppercase);
-    Card::new(question, "findings", word, format!("without the shim: {answer}")).class(class)
+    Card::new(question, "findings", word, detail).class(class)
 }
 
 fn memory(content: &Content<'_>) -> Card {
@@ -154,8 +159,11 @@ fn growth(content: &Content<'_>) -> Card {
 
 fn found(content: &Content<'_>) -> Card {
     let question = "What else was found?";
-    let findings = &content.examples.observer.findings;
-    let number = |severity| findings.keys().filter(|kind| kind.severity() == severity).count();
+    // Other cards answer the rest.
+    let others = [Kind::NeedsMultiVma, Kind::NativeUnseen, Kind::NotRecorded];
+    let kinds = content.examples.observer.findings.keys();
+    let kinds: Vec<&Kind> = kinds.filter(|kind| !others.contains(kind)).collect();
+    let number = |severity| kinds.iter().filter(|kind| kind.severity() == severity).count();
     let (errors, warnings) = (number(Severity::Error), number(Severity::Warning));
     let answer = match (errors, warnings) {
         (0, 0) => "Nothing".to_owned(),
@@ -170,7 +178,7 @@ fn found(content: &Content<'_>) -> Card {
         (0, _) => "warn",
         _ => "bad",
     };
-    let titles: Vec<&str> = findings.keys().map(|kind| kind.title()).take(3).collect();
+    let titles: Vec<&str> = kinds.iter().map(|kind| kind.title()).take(3).collect();
     let detail = if titles.is_empty() {
         "races, partial moves, misuse".to_owned()
     } else {

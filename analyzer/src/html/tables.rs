@@ -192,11 +192,17 @@ pub fn processes(content: &Content<'_>) -> Markup {
     ];
     let all = traces.processes.iter().filter(|process| overview.counts(process)).count();
     let idle = all - busy.count().min(all);
+    let notes = report::notes(content.traces, content.overview, content.symbols);
     html! {
         (table("process", &columns, &rows))
         @if idle > 0 { p.dim { (counted(idle as u64, "process image")) " without calls." } }
         @for damage in traces.damage().iter().take(20) { p.bad { (damage) } }
-        @for note in report::notes(content.traces, content.overview, content.symbols).iter().take(20) { p.dim { (note) } }
+        @if !notes.is_empty() {
+            details.dim {
+                summary { (counted(notes.len() as u64, "note")) " on the names of call sites" }
+                @for note in notes.iter().take(20) { p { (note) } }
+            }
+        }
     }
 }
 
