@@ -1,5 +1,6 @@
-//! `cargo xtask pictures`: draws the README's pictures from a trace that was recorded on Linux 6.1.
-//! The trace and the recorded program are kept next to the pictures.
+//! `cargo xtask pictures`: draws the README's pictures from traces that were recorded on Linux 6.1.
+//! The traces are kept next to the pictures: one call with its program, and a pack of a session of
+//! several programs, which the HTML page shows.
 //!
 //! The drawing in the README and its SVG are the same on every machine, so CI compares them with
 //! the present analyzer's. The screenshot of the HTML page needs Chromium.
@@ -10,12 +11,24 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use mremap_tests::artifacts::Artifacts;
+use tempfile::TempDir;
 
 use crate::guest::{self, Guest};
 use crate::{kernels, repo};
 
 const EXAMPLE: &str = "neighbour_under_gap";
 const KERNEL: &str = "6.1";
+/// The session's programs: examples, then [`PERL`] and [`SQLITE`].
+const SESSION: [&str; 5] =
+    ["compacting_heap", "snapshot", "signal_moves", "relocatable_arena", EXAMPLE];
+/// Appends to a string, which grows by `realloc`.
+const PERL: &str = r#"perl -e '$text .= "y" x 400_000 for 1 .. 80'"#;
+/// Joins a table's rows to one text.
+const SQLITE: &str = "sqlite3 :memory: \"create table t(a); \
+     with recursive c(x) as (select 1 union all select x + 1 from c where x < 40000) \
+     insert into t select hex(randomblob(40)) from c; select length(group_concat(a)) from t\"";
+/// Where the package puts the examples.
+const PROGRAMS: &str = "/usr/lib/mremap-shim";
 /// Number of recordings, of which the fastest is kept.
 const RUNS: usize = 20;
 const BEGIN: &str = "<!-- cargo xtask pictures -->\n```text\n";
@@ -46,16 +59,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let artifacts = Artifacts::prepare()?;
     let folder = repo::root().join("docs/pictures");
     let trace = folder.join("neighbour.mremap");
+    let session = folder.join("session.mremapz");
     if options.record {
         record(&artifacts, &trace)?;
+        record_session(&artifacts, &session)?;
     }
-    let analyzer = |command: &str| {
-        let mut analyzer = Command::new(artifacts.analyzer());
-        analyzer.arg(command).arg(&trace).arg("--debug-path").arg(&folder);
-        analyzer
-    };
     let show = |arguments: &[&str]| {
-        let mut show = analyzer("show");
+        let mut show = Command::new(artifacts.analyzer());
+        show.arg("show").arg(&trace).arg("--debug-path").arg(&folder);
         show.args(["--event", "1"]).args(arguments);
         repo::capture(show.env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1").env_remove("COLUMNS"))
     };
@@ -78,7 +89,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     if !options.check {
-        take_screenshot(&mut analyzer("html"), &folder.join("page.png"))?;
+        let mut html = Command::new(artifacts.analyzer());
+        take_screenshot(html.arg("html").arg(&session), &folder.join("page.png"))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -91,40 +103,75 @@ fn with_drawing(readme: &str, drawing: &str) -> Result<String> {
     Ok(format!("{}{lines}{}", &readme[..begin], &readme[end..]))
 }
 
-/// Compiles the program to record, without paths of this machine, into `folder`: the trace's call
+/// Compiles an example to record, without paths of this machine, into `folder`: the trace's call
 /// sites are symbolised from it later.
-fn compile(folder: &Path) -> Result<PathBuf> {
-    let program = folder.join(EXAMPLE);
+fn compile(example: &str, folder: &Path) -> Result<PathBuf> {
+    let program = folder.join(example);
     let mut compiler = Command::new("cc");
     compiler
         .args(["-std=gnu11", "-O2", "-g", "-gz", "-pthread"])
         .arg(format!("-ffile-prefix-map={}=/usr/share/doc/mremap-shim", repo::root().display()))
         .arg("-o")
         .arg(&program)
-        .arg(format!("examples/{EXAMPLE}.c"));
+        .arg(format!("examples/{example}.c"));
     repo::run(compiler.current_dir(repo::root()))?;
     Ok(program)
 }
 
 /// Records one move on the old kernel. The program has the path that the package gives it.
 fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
-    let recorded = compile(trace.parent().unwrap_or(trace))?;
-    let program = format!("/usr/lib/mremap-shim/{EXAMPLE}");
+    let recorded = compile(EXAMPLE, trace.parent().unwrap_or(trace))?;
+    let program = format!("{PROGRAMS}/{EXAMPLE}");
     let mut guest = Guest::default();
     guest.add(recorded, &program);
-    guest.add(artifacts.shim(), "/usr/lib/libmremap_shim.so");
     // Repeated, since the emulator translates code at its first run.
     let again = format!("for i in $(seq {RUNS}); do {program} || exit; done");
-    guest.command_with(
-        ["sh", "-c", &again],
-        &[
-            ("LD_PRELOAD", "/usr/lib/libmremap_shim.so"),
-            ("MREMAP_SHIM_TRACE", "/tmp"),
-            ("MREMAP_SHIM_PROGRAMS", EXAMPLE),
-            ("MREMAP_SHIM_TRACE_SIZE", "64K"),
-            ("MREMAP_SHIM_TRACE_DETAIL", "vmas"),
-        ],
-    );
+    let settings = [("MREMAP_SHIM_PROGRAMS", EXAMPLE), ("MREMAP_SHIM_TRACE_SIZE", "64K")];
+    let traces = traces_of(guest, artifacts, &again, &settings)?;
+    fs::copy(fastest(artifacts, traces.path())?, trace)?;
+    Ok(())
+}
+
+/// Records the session on the old kernel, into a pack.
+fn record_session(artifacts: &Artifacts, pack: &Path) -> Result<()> {
+    let programs = tempfile::tempdir()?;
+    let mut guest = Guest::default();
+    let mut commands = Vec::new();
+    for example in SESSION {
+        let path = format!("{PROGRAMS}/{example}");
+        guest.add(compile(example, programs.path())?, &path);
+        commands.push(path);
+    }
+    for (program, command) in [("perl", PERL), ("sqlite3", SQLITE)] {
+        guest.add_program(program)?;
+        commands.push(command.to_owned());
+    }
+    let settings = [
+        ("MREMAP_SHIM_LIBC", "patch"),
+        ("MREMAP_SHIM_STACK", "16"),
+        ("MREMAP_SHIM_TRACE_SIZE", "1M"),
+    ];
+    let traces = traces_of(guest, artifacts, &commands.join(" && "), &settings)?;
+    let mut command = Command::new(artifacts.analyzer());
+    command.arg("pack").arg(traces.path()).arg("-o").arg(pack);
+    repo::run(command.arg("--debug-path").arg(programs.path()))
+}
+
+/// Runs a command in a guest under the library; returns a directory of its traces.
+fn traces_of(
+    mut guest: Guest,
+    artifacts: &Artifacts,
+    command: &str,
+    settings: &[(&str, &str)],
+) -> Result<TempDir> {
+    const LIBRARY: &str = "/usr/lib/libmremap_shim.so";
+    guest.add(artifacts.shim(), LIBRARY);
+    let common = [
+        ("LD_PRELOAD", LIBRARY),
+        ("MREMAP_SHIM_TRACE", "/tmp"),
+        ("MREMAP_SHIM_TRACE_DETAIL", "vmas"),
+    ];
+    guest.command_with(["sh", "-c", command], &[&common, settings].concat());
     guest.command(["sh", "-c", "tar -cz -C /tmp . | base64"]);
     let outcomes = guest::run(&kernels::get_one(KERNEL)?, &guest)?;
     let [ran, encoded] = &outcomes[..] else { bail!("two commands, two outcomes") };
@@ -133,9 +180,7 @@ fn record(artifacts: &Artifacts, trace: &Path) -> Result<()> {
     fs::write(scratch.path().join("encoded"), &encoded.output)?;
     let unpack = "base64 -d -i encoded | tar -xz";
     repo::capture(Command::new("sh").args(["-c", unpack]).current_dir(scratch.path()))?;
-    let kept = fastest(artifacts, scratch.path())?;
-    fs::copy(kept, trace)?;
-    Ok(())
+    Ok(scratch)
 }
 
 /// Returns the trace with the shortest move. Each trace has one.
@@ -171,7 +216,7 @@ fn take_screenshot(html: &mut Command, to: &Path) -> Result<()> {
     let mut command = Command::new(browser);
     command
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
-        .args(["--force-device-scale-factor=1", "--window-size=1100,1000"])
+        .args(["--force-device-scale-factor=1", "--window-size=1280,1640"])
         .arg(format!("--user-data-dir={}", scratch.path().join("profile").display()))
         .arg(format!("--screenshot={}", to.display()))
         .arg(format!("file://{}", page.display()));

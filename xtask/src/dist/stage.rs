@@ -48,8 +48,8 @@ pub fn lay_out(
     }
     // Only tracked files, and not the program that the pictures were recorded from.
     let is_document = |it: &&PathBuf| {
-        let is_source =
-            it.starts_with("docs/pictures") && it.extension().is_none_or(|it| it == "mremap");
+        let is_source = it.starts_with("docs/pictures")
+            && it.extension().is_none_or(|it| it == "mremap" || it == "mremapz");
         (it.starts_with("docs") || it.starts_with("examples")) && !is_source
     };
     for file in repo::tracked()?.iter().filter(is_document) {
