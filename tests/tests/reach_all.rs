@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use mremap_tests::artifacts::Artifacts;
-use mremap_tests::output::text;
+use mremap_tests::output::{calls_made, text};
 use mremap_tests::preload::{Trace, traces_in};
 use mremap_tests::records;
 use mremap_tests::tracer::emulated;
@@ -39,6 +39,22 @@ fn emulates_the_move_of_a_static_program_and_records_it() {
     assert_eq!((records!(trace, Part).count(), records!(trace, Gap).count()), (5, 2));
     assert_eq!(records!(trace, Summary).count(), 1);
     assert!(records!(trace, Module).count() > 0, "its code has a name");
+}
+
+/// A ring of 64 KiB holds fewer records than one of these moves has.
+#[test]
+fn a_ring_keeps_and_counts_each_call_once_where_a_move_fills_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("a path in UTF-8");
+    let options = ["--trace", path, "--trace-size", "64K", "--trace-keep", "last"];
+    let output = output(&options, "static_many_parts", &["1500", "5"]);
+    let traces = traces_in(directory.path());
+    let [trace] = traces.as_slice() else { panic!("one process, {} traces", traces.len()) };
+    let calls = trace.calls();
+    assert_eq!(trace.calls_and_losses(), calls_made(&output), "{calls:?}");
+    let last = calls.iter().max_by_key(|call| call.ticks).expect("the last call is kept");
+    assert_eq!((last.outcome, last.result as u64), (Outcome::Emulated, last.new));
+    assert!(calls.iter().all(|call| call.outcome == Outcome::Emulated), "{calls:?}");
 }
 
 #[test]

@@ -33,9 +33,19 @@ impl OpenChunk {
     }
 }
 
-/// Counts of a position that has been filled.
+/// Where a record was written.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    /// Number in the file, by which other records refer to it.
+    pub(super) index: u32,
+    /// Number of its chunk, which another one may replace.
+    chunk: u32,
+}
+
+/// A position that has been filled: the number of its chunk, and counts.
 #[derive(Clone, Copy, Default)]
 struct Position {
+    chunk: u32,
     calls: u64,
     overwritten: u64,
 }
@@ -50,6 +60,8 @@ pub(super) struct TraceFile {
     filled: HashMap<u32, Position>,
     /// Positions with records that later ones must not overwrite: modules.
     pinned: HashSet<u32>,
+    /// Positions of calls that have begun, by thread: their records are written again.
+    begun: HashMap<Pid, u32>,
     overwritten: u64,
     lost: u64,
 }
@@ -81,17 +93,28 @@ impl TraceFile {
             open: HashMap::new(),
             filled: HashMap::new(),
             pinned: HashSet::new(),
+            begun: HashMap::new(),
             overwritten: 0,
             lost: 0,
         })
     }
 
-    /// Appends a record for a thread. Returns the file-wide number of its slot.
+    /// Appends a record for a thread.
     ///
     /// # Errors
     /// [`Lost`] when there is no room.
-    pub(super) fn append(&mut self, thread: Pid, record: &Record) -> Result<u32, Lost> {
+    pub(super) fn append(&mut self, thread: Pid, record: &Record) -> Result<Slot, Lost> {
         self.append_in_row(thread, &[*record])
+    }
+
+    /// Appends the call that a thread begins. Its chunk is kept until [`Self::end`].
+    ///
+    /// # Errors
+    /// [`Lost`] when there is no room.
+    pub(super) fn begin(&mut self, thread: Pid, record: &Record) -> Result<Slot, Lost> {
+        let slot = self.append(thread, record)?;
+        self.begun.insert(thread, slot.index / SLOTS_PER_CHUNK);
+        Ok(slot)
     }
 
     /// Appends a record whose text follows it, cut to what one chunk holds.
@@ -103,7 +126,7 @@ impl TraceFile {
         thread: Pid,
         text: &[u8],
         record: impl Fn(u32) -> Record,
-    ) -> Result<u32, Lost> {
+    ) -> Result<Slot, Lost> {
         let text = text.get(..MAX_SLOTS * TEXT_PER_SLOT).unwrap_or(text);
         let mut records = vec![record(text.len() as u32)];
         for bytes in text.chunks(TEXT_PER_SLOT) {
@@ -123,18 +146,25 @@ impl TraceFile {
         }
     }
 
-    /// Writes a record again over the one that a thread wrote at `slot`.
-    pub(super) fn rewrite(&mut self, thread: Pid, slot: u32, record: &Record) {
+    /// Writes a call that has ended over its record, unless that was overwritten and so counted:
+    /// more threads can be inside calls than there are chunks.
+    pub(super) fn end(&mut self, thread: Pid, slot: Slot, record: &Record) {
+        self.begun.remove(&thread);
+        let position = slot.index / SLOTS_PER_CHUNK;
+        if self.filled.get(&position).is_none_or(|filled| filled.chunk != slot.chunk) {
+            return;
+        }
         let bytes = bytes_of(record);
-        if let Some(place) = self.open.get_mut(&thread).and_then(|chunk| chunk.slot(slot)) {
+        if let Some(place) = self.open.get_mut(&thread).and_then(|chunk| chunk.slot(slot.index)) {
             place.copy_from_slice(&bytes);
         }
-        let _ = self.file.write_all_at(&bytes, offset_of_slot(slot));
+        let _ = self.file.write_all_at(&bytes, offset_of_slot(slot.index));
     }
 
-    /// Forgets the chunk that a thread fills.
-    pub(super) fn close_chunk(&mut self, thread: Pid) {
+    /// Forgets a thread that writes no more.
+    pub(super) fn forget(&mut self, thread: Pid) {
         self.open.remove(&thread);
+        self.begun.remove(&thread);
     }
 
     /// Counts a call that found no room.
@@ -143,7 +173,7 @@ impl TraceFile {
         self.store_counter(layout::header::LOST_FULL, self.lost);
     }
 
-    fn append_in_row(&mut self, thread: Pid, records: &[Record]) -> Result<u32, Lost> {
+    fn append_in_row(&mut self, thread: Pid, records: &[Record]) -> Result<Slot, Lost> {
         let has_room = |chunk: &OpenChunk| SLOTS_PER_CHUNK - chunk.used >= records.len() as u32;
         if !self.open.get(&thread).is_some_and(has_room) {
             let chunk = self.begin_chunk(thread)?;
@@ -166,18 +196,19 @@ impl TraceFile {
         chunk.used = used;
         let calls = records.iter().filter(|record| matches!(record, Record::Call(_))).count();
         self.filled.entry(chunk.position).or_default().calls += calls as u64;
-        Ok(first)
+        Ok(Slot { index: first, chunk: chunk.number })
     }
 
-    /// Begins the next chunk. If the last records are kept, it replaces the oldest one that is not
-    /// pinned.
+    /// Begins the next chunk. If the last records are kept, it replaces the oldest one that is
+    /// neither pinned nor waiting for the end of a call.
     fn begin_chunk(&mut self, thread: Pid) -> Result<OpenChunk, Lost> {
         if !self.keeps_last && self.next_number >= self.positions {
             return Err(Lost);
         }
         let mut number = self.next_number;
         for _ in 0..self.positions {
-            if !self.pinned.contains(&(number % self.positions)) {
+            let position = number % self.positions;
+            if !self.pinned.contains(&position) && self.begun.values().all(|it| *it != position) {
                 break;
             }
             number += 1;
@@ -185,7 +216,7 @@ impl TraceFile {
         let position = number % self.positions;
         let former = self.filled.get(&position).copied().unwrap_or_default();
         let total = former.overwritten + former.calls;
-        self.filled.insert(position, Position { calls: 0, overwritten: total });
+        self.filled.insert(position, Position { chunk: number, calls: 0, overwritten: total });
         self.open.retain(|_, chunk| chunk.position != position);
         // One write replaces the chunk, its calls and their count.
         let mut bytes = vec![0; CHUNK_SIZE];

@@ -16,7 +16,7 @@ use mremap_trace::{
 };
 
 pub(crate) use self::clock::monotonic_ns;
-use self::file::TraceFile;
+use self::file::{Slot, TraceFile};
 use crate::arch::Registers;
 use crate::call::Call;
 use crate::capability::page_size;
@@ -39,7 +39,7 @@ pub(crate) struct Recorder {
 #[derive(Clone, Copy)]
 pub(crate) struct Begun {
     call: mremap_trace::Call,
-    slot: Option<u32>,
+    slot: Option<Slot>,
     summary: Summary,
 }
 
@@ -84,8 +84,8 @@ impl Recorder {
         let (thread, begun) = (call.thread, &mut call.begun);
         let record = Record::Call(begun.call);
         if let Some(file) = self.file(context, thread) {
-            begun.slot = file.append(thread, &record).ok();
-            begun.summary.call = begun.slot.unwrap_or_default();
+            begun.slot = file.begin(thread, &record).ok();
+            begun.summary.call = begun.slot.map_or(0, |slot| slot.index);
             begun.summary.source = FoundBy::Maps;
         }
     }
@@ -133,7 +133,7 @@ impl Recorder {
     /// A thread is no more: its chunk takes no further records.
     pub(crate) fn thread_ended(&mut self, thread: Pid) {
         if let Some(file) = &mut self.file {
-            file.close_chunk(thread);
+            file.forget(thread);
         }
     }
 
@@ -149,14 +149,14 @@ impl Recorder {
         let slot = match begun.slot {
             Some(slot) => {
                 let _ = file.append(thread, &Record::Summary(begun.summary));
-                file.rewrite(thread, slot, &record);
+                file.end(thread, slot, &record);
                 Some(slot)
             }
             None => file.append(thread, &record).ok(),
         };
         match slot {
             None => file.count_lost(),
-            Some(slot) if depth > 0 => self.append_stack(thread, slot, depth, &registers),
+            Some(slot) if depth > 0 => self.append_stack(thread, slot.index, depth, &registers),
             Some(_) => {}
         }
         self.record_module_of(thread, begun.call.caller);
