@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod need;
 pub mod output;
 pub mod preload;
+pub mod running;
 pub mod script;
 pub mod strace;
 pub mod tracer;

@@ -2,9 +2,8 @@
 //! same output, same status, no call that fails or takes shorter than it should.
 #![cfg(target_arch = "x86_64")]
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,63 +13,12 @@ use mremap_tests::output::text;
 use mremap_tests::preload::{
     Trace, is_guest, kernel_moves_several_vmas, read_trace_file, trace_files, traces_in,
 };
+use mremap_tests::running::{self, Running, analyzer, state};
 use mremap_trace::Outcome;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// As a trace has it.
 const EINVAL: i64 = -22;
-
-/// A program that runs until its input ends.
-struct Running(Child);
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).env_remove("LD_PRELOAD");
-        let mut child = pipes.spawn().expect("the program starts");
-        let mut line = String::new();
-        let output = child.stdout.as_mut().expect("a pipe");
-        // One byte at a time: what follows the line is read at the end.
-        while !line.ends_with('\n') {
-            let mut byte = [0];
-            output.read_exact(&mut byte).expect("the program says that it is ready");
-            line.push(char::from(byte[0]));
-        }
-        assert_eq!(line, "ready\n");
-        Self(child)
-    }
-
-    fn fixture(works: &[&str]) -> Self {
-        Self::start(Command::new(Artifacts::get().fixture("attached")).args(works))
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    /// Ends its input; returns its output and status.
-    fn end(mut self) -> (String, Option<i32>) {
-        drop(self.0.stdin.take());
-        let mut output = String::new();
-        let mut pipe = self.0.stdout.take().expect("a pipe");
-        pipe.read_to_string(&mut output).expect("text");
-        let mut lines: Vec<&str> = output.lines().collect();
-        lines.sort_unstable();
-        (lines.join(" "), self.0.wait().expect("it ends").code())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn analyzer(arguments: &[&str], pid: u32) -> Output {
-    let mut command = Command::new(Artifacts::get().analyzer());
-    command.args(arguments).arg(pid.to_string()).env_remove("LD_PRELOAD");
-    command.output().expect("the analyzer runs")
-}
 
 /// Attaches; must succeed.
 fn attach(options: &[&str], directory: &Path, pid: u32) {
@@ -88,10 +36,7 @@ fn detach(pid: u32) {
 
 /// What `attach` says when it refuses.
 fn refusal(pid: u32) -> String {
-    let output = analyzer(&["attach"], pid);
-    let printed = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(125), "{printed}");
-    printed
+    running::refusal(&["attach"], pid)
 }
 
 /// The number of calls in all traces. A call that is being made when the process is detached is
@@ -250,11 +195,6 @@ fn a_stopped_process_stays_stopped() {
     assert_eq!(running.end(), ("grow: done".to_owned(), Some(5)));
 }
 
-fn state(pid: u32) -> char {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it is there");
-    stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).expect("a state")
-}
-
 #[test]
 fn an_exiting_process_exits() {
     for pause in 0..20 {
@@ -315,6 +255,7 @@ fn refuses_with_the_reason() {
         work();
         let printed = refusal(program.pid());
         assert!(printed.contains("start it by `mremap-analyzer run --reach all`"), "{printed}");
+        assert!(printed.contains("follow it by `mremap-analyzer attach --reach all"), "{printed}");
     }
 
     let missing = refusal(0x3fff_ffff);
@@ -339,21 +280,11 @@ fn refuses_with_the_reason() {
 
     if let Some(strace) = need::program("strace", "strace") {
         let traced = Running::fixture(&[]);
-        let mut command = Command::new(strace);
-        command.args(["-o", "/dev/null", "-p", &traced.pid().to_string()]);
-        let tracer = Running(command.stderr(Stdio::null()).spawn().expect("strace runs"));
-        while !is_traced(traced.pid()) {
-            thread::yield_now();
-        }
+        let tracer = Running::strace(&strace, traced.pid());
         let printed = refusal(traced.pid());
         assert!(printed.contains("is traced by process"), "{printed}");
         drop(tracer);
     }
-}
-
-fn is_traced(pid: u32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
-    !status.contains("TracerPid:\t0\n")
 }
 
 #[test]

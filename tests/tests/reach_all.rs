@@ -1,6 +1,7 @@
 //! `run --reach all`: programs that no preload library reaches have their moves emulated, and
 //! everything else that they do has the outcome that it has untraced.
 
+use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -63,6 +64,19 @@ fn no_child_finds_a_half_moved_range() {
     let printed = text(&output.stdout);
     assert!(output.status.success(), "{output:?}");
     assert!(printed.ends_with(" 0 torn\n"), "{printed}");
+}
+
+/// A thread that moves a range stops the others, which makes an `epoll_wait` fail with `EINTR`.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn threads_that_wait_are_not_interrupted() {
+    let mut run = run(&[], "static_followed", &[]);
+    let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
+    child.stdin.take().expect("a pipe").write_all(b"xxx").expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let printed = text(&output.stdout);
+    assert_eq!(printed.matches("208 calls, 0 refused, 0 failed").count(), 3, "{output:?}");
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
 }
 
 #[test]

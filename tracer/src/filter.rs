@@ -3,6 +3,8 @@
 
 use std::io;
 
+use crate::ptrace::Entry;
+
 /// `_IO(0xAA, 0x00)`, an ioctl on `/dev/userfaultfd` (`include/uapi/linux/userfaultfd.h`).
 const USERFAULTFD_IOC_NEW: u32 = 0xaa00;
 
@@ -51,6 +53,16 @@ const fn jump_if_equal(value: u32, then: u8, otherwise: u8) -> libc::sock_filter
 
 const fn return_value(value: u32) -> libc::sock_filter {
     libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: value }
+}
+
+/// Whether the filter would mark this call.
+pub(crate) fn marks(call: &Entry) -> bool {
+    call.architecture == NATIVE_ARCHITECTURE
+        && match call.number {
+            libc::SYS_mremap | libc::SYS_userfaultfd => true,
+            libc::SYS_ioctl => call.arguments[1] as u32 == USERFAULTFD_IOC_NEW,
+            _ => false,
+        }
 }
 
 /// Puts the calling thread, and what it starts, under the filter. Async-signal-safe.

@@ -12,6 +12,9 @@
 //! A move of several parts runs while every other traced thread of the address space is stopped,
 //! so no thread sees it half done. The preload library cannot promise that.
 //!
+//! A process that runs already cannot be given a filter: it stops at every system call instead
+//! ([`follow`]), and the rest of the path is the same. `attach` brings the library into it.
+//!
 //! This crate does not choose programs, find symbols or read traces; the analyzer does.
 
 mod arch;
@@ -24,8 +27,10 @@ mod moves;
 mod procfs;
 mod ptrace;
 mod recorder;
+mod refusal;
 mod session;
 mod spawn;
+mod stops;
 mod threads;
 mod vmas;
 
@@ -65,8 +70,8 @@ pub struct Settings {
     pub mode: Mode,
     /// What is recorded; nothing when `None`.
     pub trace: Option<TraceSettings>,
-    /// Kill the traced processes when the tracer dies. Otherwise they run on and their `mremap`
-    /// fails with `ENOSYS`, which is what the filter answers without a tracer.
+    /// Kill the traced processes when the tracer dies. Otherwise they run on. Under a filter their
+    /// `mremap` then fails with `ENOSYS`, which is what it answers without a tracer.
     pub kills_on_exit: bool,
 }
 
@@ -96,6 +101,16 @@ pub enum StartError {
 /// The program could not be started or cannot be traced: another tracer, Yama's scope, a filter.
 pub fn start(launch: &Launch, settings: Settings) -> Result<Program, StartError> {
     Program::start(launch, settings)
+}
+
+/// Begins to trace a process that runs already, and what it starts from now on. Without a filter
+/// it stops at every system call, twice.
+///
+/// # Errors
+/// Why it cannot be traced: another tracer, another user, Yama's scope. It goes on as before.
+pub fn follow(pid: libc::pid_t, settings: Settings) -> anyhow::Result<Program> {
+    refusal::check_process(pid)?;
+    Program::follow(pid, settings)
 }
 
 /// A descriptor that closes itself.

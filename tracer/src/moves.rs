@@ -8,6 +8,7 @@ use crate::arch::{self, Registers, SYSCALL_INSTRUCTION};
 use crate::call::{Call, part_request};
 use crate::ptrace::{self, Event, Gone, Pid};
 use crate::recorder::{Begun, Context, Recorder, monotonic_ns};
+use crate::stops::Stops;
 use crate::vmas::{Detail, Vmas};
 
 /// How an emulated move ended.
@@ -23,6 +24,7 @@ pub(crate) type Postponed = Vec<i32>;
 /// A thread at the entry of its `mremap`, which is made to execute others instead.
 struct Injector {
     thread: Pid,
+    stops: Stops,
     entry: Registers,
     /// The system call instruction to go back to.
     instruction: u64,
@@ -55,6 +57,7 @@ pub(crate) fn carry_out(
     let is_one = vmas.is_one_vma(wanted.source);
     let mut injector = Injector {
         thread,
+        stops: context.stops,
         entry,
         instruction: instruction_outside(thread, &entry, wanted),
         is_at_entry: true,
@@ -130,11 +133,11 @@ impl Injector {
         } else {
             let next = self.entry.about_to_call(&request, self.instruction);
             arch::write(self.thread, &next)?;
-            ptrace::resume(self.thread, 0)?;
-            self.wait_for(Event::Seccomp)?;
+            self.stops.resume(self.thread, 0)?;
+            self.wait_for(self.stops.entry())?;
         }
-        ptrace::resume_to_syscall(self.thread)?;
-        self.wait_for(Event::SyscallExit)?;
+        ptrace::resume_to_syscall(self.thread, 0)?;
+        self.wait_for(Event::Syscall)?;
         self.is_at_entry = false;
         arch::read_result(self.thread)
     }
@@ -150,7 +153,7 @@ impl Injector {
                 _ if event.is_end() => return Err(Gone(Some(event))),
                 _ => {}
             }
-            ptrace::resume(self.thread, 0)?;
+            self.stops.resume(self.thread, 0)?;
         }
     }
 

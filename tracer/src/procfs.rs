@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
+use crate::ptrace::Pid;
+
 /// A number of `/proc/PID/status`.
 pub(crate) fn status_number(process: impl Display, field: &str) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -13,6 +15,17 @@ pub(crate) fn status_number(process: impl Display, field: &str) -> Option<u32> {
 /// The letter of a thread's state: `D` is uninterruptible sleep. `None` if the thread is gone.
 pub(crate) fn state(thread: impl Display) -> Option<char> {
     after_name(thread)?.trim_start().chars().next()
+}
+
+/// The threads of a process.
+pub(crate) fn threads(process: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Whether this process traces a thread.
+pub(crate) fn is_traced_by_us(thread: Pid) -> bool {
+    status_number(thread, "TracerPid:") == Some(std::process::id())
 }
 
 /// When a process started: field 22 of its `stat`.

@@ -34,8 +34,8 @@ pub(crate) enum Event {
     Trapped,
     /// Stopped at the entry of a system call that the filter marks.
     Seccomp,
-    /// Stopped at the exit of a system call.
-    SyscallExit,
+    /// Stopped at the exit of a system call, or at its entry if every call stops the thread.
+    Syscall,
     /// Stopped in fork, vfork or clone, whose child is traced.
     NewChild { is_vfork: bool },
     /// Its vfork child has let go of the address space.
@@ -55,7 +55,7 @@ impl Event {
         }
         let signal = libc::WSTOPSIG(status);
         match status >> 16 {
-            0 if signal == libc::SIGTRAP | 0x80 => Self::SyscallExit,
+            0 if signal == libc::SIGTRAP | 0x80 => Self::Syscall,
             0 => Self::Signal(signal),
             libc::PTRACE_EVENT_SECCOMP => Self::Seccomp,
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_CLONE => {
@@ -88,10 +88,18 @@ pub(crate) fn send_no_signals_for_stops() {
     }
 }
 
-/// Waits for an event of `thread`, or of any traced thread when it is -1.
+/// Waits for an event of any traced thread; `None` when a signal's handler ran instead.
 ///
 /// # Errors
 /// `ECHILD` when there is nothing to wait for.
+pub(crate) fn wait_for_any() -> io::Result<Option<(Pid, Event)>> {
+    wait_with(-1, libc::__WALL)
+}
+
+/// Waits for an event of `thread`.
+///
+/// # Errors
+/// As for [`wait_for_any`].
 pub(crate) fn wait(thread: Pid) -> io::Result<(Pid, Event)> {
     loop {
         if let Some(found) = wait_with(thread, libc::__WALL)? {
@@ -100,7 +108,7 @@ pub(crate) fn wait(thread: Pid) -> io::Result<(Pid, Event)> {
     }
 }
 
-/// As [`wait`], but returns `None` instead of waiting.
+/// As [`wait`], but returns `None` instead of waiting; -1 is any thread.
 ///
 /// # Errors
 /// As for [`wait`].
@@ -150,30 +158,17 @@ pub(crate) fn request_with<T>(
     if result == 0 { Ok(()) } else { Err(Gone(None)) }
 }
 
-/// Attaches without stopping the thread, with the options that follow a process tree.
+/// Attaches without stopping the thread.
 ///
 /// # Errors
 /// `EPERM`: traced by another already, or Yama or a filter forbids it.
-pub(crate) fn seize(thread: Pid, kills_on_exit: bool) -> io::Result<()> {
-    let mut options = libc::PTRACE_O_TRACESYSGOOD
-        | libc::PTRACE_O_TRACESECCOMP
-        | libc::PTRACE_O_TRACECLONE
-        | libc::PTRACE_O_TRACEFORK
-        | libc::PTRACE_O_TRACEVFORK
-        | libc::PTRACE_O_TRACEVFORKDONE
-        | libc::PTRACE_O_TRACEEXEC;
-    if kills_on_exit {
-        options |= libc::PTRACE_O_EXITKILL;
-    }
-    seize_with(thread, options)
+pub(crate) fn seize(thread: Pid, options: c_int) -> io::Result<()> {
+    request(libc::PTRACE_SEIZE, thread, options as usize).map_err(|_| io::Error::last_os_error())
 }
 
-/// As [`seize`], with only these options.
-///
-/// # Errors
-/// As for [`seize`].
-pub(crate) fn seize_with(thread: Pid, options: c_int) -> io::Result<()> {
-    request(libc::PTRACE_SEIZE, thread, options as usize).map_err(|_| io::Error::last_os_error())
+/// Replaces the options of a stopped thread.
+pub(crate) fn set_options(thread: Pid, options: c_int) -> Result<(), Gone> {
+    request(libc::PTRACE_SETOPTIONS, thread, options as usize)
 }
 
 /// Continues a stopped thread; `signal` is delivered unless it is 0.
@@ -181,9 +176,10 @@ pub(crate) fn resume(thread: Pid, signal: i32) -> Result<(), Gone> {
     request(libc::PTRACE_CONT, thread, signal as usize)
 }
 
-/// Continues a stopped thread to the next entry or exit of a system call.
-pub(crate) fn resume_to_syscall(thread: Pid) -> Result<(), Gone> {
-    request(libc::PTRACE_SYSCALL, thread, 0)
+/// Continues a stopped thread to the next entry or exit of a system call; `signal` is delivered
+/// unless it is 0.
+pub(crate) fn resume_to_syscall(thread: Pid, signal: i32) -> Result<(), Gone> {
+    request(libc::PTRACE_SYSCALL, thread, signal as usize)
 }
 
 /// Leaves a thread in its group's stop until the group continues.
@@ -201,6 +197,43 @@ pub(crate) fn event_message(thread: Pid) -> Result<u64, Gone> {
     let mut message: libc::c_ulong = 0;
     request_with(libc::PTRACE_GETEVENTMSG, thread, 0, &mut message)?;
     Ok(message)
+}
+
+/// A system call that a thread enters.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    /// `AUDIT_ARCH_*`: the ABI by which the call is made.
+    pub(crate) architecture: u32,
+    pub(crate) number: i64,
+    pub(crate) arguments: [u64; 6],
+}
+
+/// Which end of a system call a thread is stopped at.
+pub(crate) enum End {
+    Entry(Entry),
+    /// With this result.
+    Exit(i64),
+}
+
+/// Reads which end of a system call a thread is stopped at.
+pub(crate) fn end_of_syscall(thread: Pid) -> Result<End, Gone> {
+    /// `PTRACE_GET_SYSCALL_INFO` of `linux/ptrace.h`, new in 5.3.
+    const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+    const ENTRY: u64 = 1;
+    // Operation and architecture, two addresses; at an entry number and arguments, at an exit the
+    // result.
+    let mut words = [0u64; 10];
+    // SAFETY: writes at most the size that it is given.
+    let written =
+        unsafe { libc::ptrace(GET_SYSCALL_INFO, thread, size_of_val(&words), &raw mut words) };
+    let [start, _, _, first, arguments @ ..] = words;
+    if written < 0 {
+        return Err(Gone(None));
+    } else if start & 0xff != ENTRY {
+        return Ok(End::Exit(first as i64));
+    }
+    let architecture = (start >> 32) as u32;
+    Ok(End::Entry(Entry { architecture, number: first as i64, arguments }))
 }
 
 /// The word at an offset of a stopped thread's `struct user`: a register.
@@ -272,7 +305,6 @@ pub(crate) fn write_code(thread: Pid, address: u64, word: u64) -> Result<(), Gon
 }
 
 /// Detaches from a stopped thread; `signal` is delivered unless it is 0.
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn detach(thread: Pid, signal: i32) -> Result<(), Gone> {
     request(libc::PTRACE_DETACH, thread, signal as usize)
 }

@@ -1,23 +1,29 @@
 //! The tracer's loop: one event of one thread after the other, until no traced thread is left.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use mremap_plan::{AddressSpace, Flags};
 use mremap_trace::{Detail, Outcome};
 
 use crate::call::{Call, InFlight, Verdict, judge};
 use crate::moves::{self, Postponed};
 use crate::procfs::status_number;
-use crate::ptrace::{self, Event, Gone, Pid};
+use crate::ptrace::{self, End, Event, Gone, Pid};
 use crate::recorder::{Context, Recorder};
+use crate::stops::Stops;
 use crate::threads::{Process, State, Threads};
-use crate::{Launch, Settings, StartError, arch, capability, procfs, spawn};
+use crate::{Launch, Settings, StartError, arch, capability, filter, procfs, refusal, spawn};
 
 /// How long a move waits for a thread in uninterruptible sleep. It cannot touch memory before it
 /// stops.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
+/// How long the threads may take to be released: one that waits in vfork does not stop. When the
+/// tracer exits, the kernel releases it.
+const LONGEST_RELEASE: Duration = Duration::from_secs(1);
 
 /// How the first process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +34,7 @@ pub enum Ended {
     Killed(i32),
 }
 
-/// A program under the tracer, stopped before its first instruction.
+/// A program under the tracer.
 pub struct Program {
     first: Pid,
     context: Context,
@@ -39,25 +45,40 @@ pub struct Program {
     /// Events that arrived during a move.
     queue: VecDeque<(Pid, Event)>,
     ended: Option<Ended>,
+    /// By when all threads are to be released; `None` while they are traced.
+    release: Option<Instant>,
 }
 
 impl Program {
     /// Starts a program; see [`crate::start`].
     pub(crate) fn start(launch: &Launch, settings: Settings) -> Result<Self, StartError> {
         let first = spawn::spawn(launch, settings.kills_on_exit)?;
+        let mut program = Self::new(first, settings, Stops::ByFilter);
+        program.threads.add(first, first);
+        let _ = ptrace::resume(first, 0);
+        Ok(program)
+    }
+
+    /// Begins to trace a process that runs; see [`crate::follow`].
+    pub(crate) fn follow(pid: Pid, settings: Settings) -> Result<Self> {
+        let mut program = Self::new(pid, settings, Stops::AtEveryCall);
+        program.seize_all()?;
+        Ok(program)
+    }
+
+    fn new(first: Pid, settings: Settings, stops: Stops) -> Self {
         ptrace::send_no_signals_for_stops();
-        let context = Context { settings, capability: capability::of_kernel() };
+        let context = Context { settings, stops, capability: capability::of_kernel() };
         let space = AddressSpace {
             page_size: capability::page_size() as u64,
             task_size: capability::task_size(),
         };
         let mut threads = Threads::default();
-        threads.add_process(
-            first,
-            Process { recorder: Recorder::new(first, 0, false), made_userfaultfd: false },
-        );
-        threads.add(first, first);
-        Ok(Self {
+        // What a process did before it was traced is not known.
+        let made_userfaultfd = stops == Stops::AtEveryCall;
+        let recorder = Recorder::new(first, 0, false);
+        threads.add_process(first, Process { recorder, made_userfaultfd });
+        Self {
             first,
             context,
             space,
@@ -65,7 +86,34 @@ impl Program {
             early: HashMap::new(),
             queue: VecDeque::new(),
             ended: None,
-        })
+            release: None,
+        }
+    }
+
+    /// Traces the threads of the first process, and those that they make meanwhile. Each stops once
+    /// from here on.
+    fn seize_all(&mut self) -> Result<()> {
+        let options = self.context.stops.options(self.context.settings.kills_on_exit);
+        let mut seen = HashSet::new();
+        loop {
+            let threads = procfs::threads(self.first).into_iter();
+            let new: Vec<Pid> = threads.filter(|&thread| seen.insert(thread)).collect();
+            if new.is_empty() {
+                return Ok(());
+            }
+            for thread in new {
+                match ptrace::seize(thread, options) {
+                    Ok(()) => {
+                        self.threads.add(thread, self.first);
+                        let _ = ptrace::interrupt(thread);
+                    }
+                    // It has ended, or a traced thread has made it: an event will tell of it.
+                    Err(_) if matches!(procfs::state(thread), None | Some('Z' | 'X')) => {}
+                    Err(_) if procfs::is_traced_by_us(thread) => {}
+                    Err(error) => bail!("{}", refusal::explain_seize(self.first, &error)),
+                }
+            }
+        }
     }
 
     /// Process id of the program.
@@ -77,20 +125,38 @@ impl Program {
     ///
     /// # Errors
     /// The program could not be waited for.
-    pub fn run(mut self) -> Result<Ended> {
-        let _ = ptrace::resume(self.first, 0);
+    pub fn run(self) -> Result<Ended> {
+        let ended = self.run_until(&AtomicBool::new(false))?;
+        ended.context("the program ended without a status")
+    }
+
+    /// As [`Self::run`], until `stop` is set: then every thread goes on untraced, and the result is
+    /// `None`. A signal's handler that sets it must interrupt system calls, and do so twice: the
+    /// first time may be just before one.
+    ///
+    /// # Errors
+    /// The program could not be waited for.
+    pub fn run_until(mut self, stop: &AtomicBool) -> Result<Option<Ended>> {
         while !self.threads.is_empty() {
-            let next = match self.queue.pop_front() {
-                Some(event) => Ok(event),
-                None => ptrace::wait(-1),
+            if self.release.is_none() && stop.load(Ordering::SeqCst) {
+                self.release = Some(Instant::now() + LONGEST_RELEASE);
+                self.threads.all().for_each(|thread| drop(ptrace::interrupt(thread)));
+            }
+            let next = match (self.queue.pop_front(), self.release) {
+                (Some(event), _) => Ok(Some(event)),
+                (None, None) => ptrace::wait_for_any(),
+                (None, Some(deadline)) if Instant::now() > deadline => break,
+                (None, Some(_)) => ptrace::poll(-1),
             };
             match next {
-                Ok((thread, event)) => self.handle(thread, event),
+                Ok(Some((thread, event))) => self.handle(thread, event),
+                Ok(None) if self.release.is_none() => {}
+                Ok(None) => std::thread::sleep(Duration::from_micros(200)),
                 Err(error) if error.raw_os_error() == Some(libc::ECHILD) => break,
                 Err(error) => return Err(error).context("waiting for the program"),
             }
         }
-        self.ended.context("the program ended without a status")
+        Ok(self.ended)
     }
 
     /// Handles one event. If the thread is gone by then, its last event is handled: now, if it has
@@ -112,6 +178,12 @@ impl Program {
                 self.end(thread, event);
                 Ok(())
             }
+            Event::Signal(signal) if self.release.is_some() => self.let_go(thread, signal),
+            Event::GroupStop(_) if self.release.is_some() => self.let_go(thread, 0),
+            Event::Trapped => {
+                arch::restart_interrupted(thread);
+                if self.release.is_some() { self.let_go(thread, 0) } else { self.resume(thread, 0) }
+            }
             Event::Signal(signal) => self.resume(thread, signal),
             Event::GroupStop(_) => {
                 if let Some(known) = self.threads.get_mut(thread) {
@@ -119,9 +191,8 @@ impl Program {
                 }
                 ptrace::listen(thread)
             }
-            Event::Trapped => self.resume(thread, 0),
             Event::Seccomp => self.enter_marked_call(thread),
-            Event::SyscallExit => self.leave_call(thread),
+            Event::Syscall => self.stop_at_syscall(thread),
             Event::NewChild { is_vfork } => self.add_child(thread, is_vfork),
             Event::VforkDone => {
                 if let Some(known) = self.threads.get_mut(thread) {
@@ -138,10 +209,17 @@ impl Program {
             known.state = State::Running;
             // A stop during its call must not hide the exit of the call.
             if known.call.is_some() && signal == 0 {
-                return ptrace::resume_to_syscall(thread);
+                return ptrace::resume_to_syscall(thread, 0);
             }
         }
-        ptrace::resume(thread, signal)
+        self.context.stops.resume(thread, signal)
+    }
+
+    /// Lets a stopped thread go on untraced.
+    fn let_go(&mut self, thread: Pid, signal: i32) -> Result<(), Gone> {
+        let detached = ptrace::detach(thread, signal);
+        self.forget(thread);
+        detached
     }
 
     fn end(&mut self, thread: Pid, event: Event) {
@@ -152,6 +230,10 @@ impl Program {
                 _ => self.ended,
             };
         }
+        self.forget(thread);
+    }
+
+    fn forget(&mut self, thread: Pid) {
         self.early.remove(&thread);
         if let Some(process) = self.threads.process_of(thread) {
             process.recorder.thread_ended(thread);
@@ -192,6 +274,25 @@ impl Program {
         self.resume(leader, 0)
     }
 
+    /// Handles the entry or the exit of a system call.
+    fn stop_at_syscall(&mut self, thread: Pid) -> Result<(), Gone> {
+        if self.context.stops == Stops::ByFilter {
+            return self.leave_call(thread);
+        }
+        let end = ptrace::end_of_syscall(thread)?;
+        // This stop has taken the place of one that was asked for: to release the thread, or to
+        // restart the call that the asking has interrupted.
+        let is_interrupted = matches!(end, End::Exit(result) if result == i64::from(-libc::EINTR));
+        if is_interrupted || self.release.is_some() {
+            let _ = ptrace::interrupt(thread);
+        }
+        match end {
+            End::Exit(_) => self.leave_call(thread),
+            End::Entry(call) if filter::marks(&call) => self.enter_marked_call(thread),
+            End::Entry(_) => self.resume(thread, 0),
+        }
+    }
+
     /// Handles the entry of a call that the filter marks.
     fn enter_marked_call(&mut self, thread: Pid) -> Result<(), Gone> {
         let mut call = Call::of_thread(thread)?;
@@ -225,6 +326,7 @@ impl Program {
                 let reads_flags =
                     process.made_userfaultfd || wanted.flags.contains(Flags::DONTUNMAP);
                 self.stop_sharers(thread);
+                self.set_kills_on_exit(thread, true)?;
                 let Some(process) = self.threads.process_of(thread) else { return Ok(()) };
                 let (moved, postponed) = moves::carry_out(
                     &self.context,
@@ -234,10 +336,19 @@ impl Program {
                     reads_flags,
                 )?;
                 self.finish(&call, moved.outcome, moved.result);
+                self.set_kills_on_exit(thread, false)?;
                 self.resend(thread, &postponed);
                 self.resume(thread, 0)
             }
         }
+    }
+
+    /// While a move is half done the process must not outlive the tracer.
+    fn set_kills_on_exit(&self, thread: Pid, is_moving: bool) -> Result<(), Gone> {
+        if self.context.settings.kills_on_exit {
+            return Ok(());
+        }
+        ptrace::set_options(thread, self.context.stops.options(is_moving))
     }
 
     /// Lets the kernel carry a call out, and waits for its exit if it is recorded.

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 
 use crate::procfs::status_number;
 use crate::ptrace::{self, Pid};
+use crate::stops::Stops;
 use crate::{Descriptor, Launch, StartError, filter};
 
 type Result<T> = std::result::Result<T, StartError>;
@@ -48,7 +49,7 @@ pub(crate) fn spawn(launch: &Launch, kills_on_exit: bool) -> Result<Pid> {
         return Err(refused("cannot fork", &io::Error::last_os_error()));
     }
     drop((go_reader, failure_writer));
-    if let Err(error) = ptrace::seize(child, kills_on_exit) {
+    if let Err(error) = ptrace::seize(child, Stops::ByFilter.options(kills_on_exit)) {
         kill_and_reap(child);
         return Err(StartError::Trace(explain_seize(&error)));
     }

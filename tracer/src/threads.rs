@@ -51,6 +51,10 @@ impl Threads {
         self.threads.get_mut(&thread)
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = Pid> {
+        self.threads.keys().copied()
+    }
+
     pub(crate) fn knows(&self, thread: Pid) -> bool {
         self.threads.contains_key(&thread)
     }

@@ -31,6 +31,7 @@ Examples:
   mremap-analyzer attach --trace traces --stack 8 4711
   mremap-analyzer events --follow traces                what it calls, as it happens
   mremap-analyzer detach 4711                           end recording; attach again at any time
+  mremap-analyzer attach --reach all 4711               static and Go programs: by a tracer, until Ctrl-C
 
 The library is loaded by one of the process's own threads, and libc's mremap is made to jump to it. System calls
 made without libc's mremap are not seen, nor is a program that the process executes.

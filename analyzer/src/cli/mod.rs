@@ -16,6 +16,7 @@ use crate::symbols::SymbolOptions;
 #[cfg(target_arch = "x86_64")]
 pub use options::{AttachOptions, DetachOptions};
 pub use options::{DoctorOptions, Reach, RunOptions, Traced};
+pub use settings::Settings;
 
 /// See what programs do with mremap, and give them the multi-VMA move of Linux 6.17 on older
 /// kernels.

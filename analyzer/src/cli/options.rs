@@ -53,6 +53,10 @@ pub struct AttachOptions {
     /// What the shim does and records. `--libc` and `--programs` have no effect here.
     #[command(flatten)]
     pub settings: Settings,
+    /// Which calls are emulated and recorded. With `all` the process stops at every system call,
+    /// until Ctrl-C.
+    #[arg(long, value_enum, default_value_t)]
+    pub reach: Reach,
     /// The preload library [default: beside this program, or in ../lib].
     #[arg(long, value_name = "FILE", env = mremap_settings::LIBRARY)]
     pub shim: Option<PathBuf>,
@@ -73,7 +77,7 @@ pub struct DetachOptions {
     pub pid: i32,
 }
 
-/// Which calls `run` reaches.
+/// Which calls `run` and `attach` reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Reach {
     /// Calls that go through libc, by the preload library: nanoseconds a call

@@ -11,14 +11,17 @@ use mremap_settings::{ALL, Id};
 use mremap_tracer::Disturbance;
 
 use super::launch::{Directory, make_directory};
-use super::{CannotRecord, preload};
-use crate::cli::{AttachOptions, DetachOptions};
+use super::{CannotRecord, preload, tracer};
+use crate::cli::{AttachOptions, DetachOptions, Reach};
 
 /// Begins to record in a process.
 ///
 /// # Errors
 /// [`CannotRecord`] when the process cannot be attached to, with the reason.
 pub fn attach(options: &AttachOptions) -> Result<ExitCode> {
+    if options.reach == Reach::All {
+        return tracer::follow(options);
+    }
     let library = library(options.shim.as_deref())?;
     let directory = make_directory(options.settings.get(Id::Trace)).map_err(CannotRecord)?;
     let attached = settings(options, &directory.path)
@@ -26,11 +29,7 @@ pub fn attach(options: &AttachOptions) -> Result<ExitCode> {
             hand_over(options.pid, &directory)?;
             mremap_tracer::attach(options.pid, &library, &settings)
         })
-        .inspect_err(|_| {
-            if directory.is_temporary {
-                let _ = std::fs::remove_dir_all(&directory.path);
-            }
-        });
+        .inspect_err(|_| directory.discard());
     report(options.pid, "attached", &attached.map_err(CannotRecord)?);
     let directory = directory.path.display();
     eprintln!("mremap-analyzer: next: mremap-analyzer events --follow {directory}");

@@ -36,6 +36,17 @@ pub struct Directory {
     pub earlier: Vec<PathBuf>,
 }
 
+impl Directory {
+    /// Removes a temporary directory.
+    pub fn discard(&self) {
+        if self.is_temporary
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            debug!("{}: {error}", self.path.display());
+        }
+    }
+}
+
 /// Runs a program; returns its exit status.
 ///
 /// # Errors

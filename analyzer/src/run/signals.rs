@@ -1,7 +1,7 @@
 //! Signals of `run`. Those of the terminal reach the program by themselves and must not end `run`;
-//! those sent to `run` alone are forwarded.
+//! those sent to `run` alone are forwarded. `attach --reach all` ends by them in order.
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -21,24 +21,51 @@ extern "C" fn forward(signal: libc::c_int) {
     }
 }
 
+/// Whether a signal has asked this command to end.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The alarm interrupts a system call that the signal came just before.
+extern "C" fn stop(_signal: libc::c_int) {
+    STOP.store(true, Ordering::SeqCst);
+    // SAFETY: `alarm` is async-signal-safe.
+    unsafe { libc::alarm(1) };
+}
+
 extern "C" fn ignore(_signal: libc::c_int) {}
 
 /// Installs the handlers. `SIG_IGN` would be inherited by the program, so a handler that does
 /// nothing is installed instead. A signal that is ignored already, as under `nohup`, stays ignored.
 pub fn forward_to_child() {
     for signal in [libc::SIGINT, libc::SIGQUIT] {
-        install(signal, ignore);
+        install(signal, ignore, libc::SA_RESTART);
     }
     for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2] {
-        install(signal, forward);
+        install(signal, forward, libc::SA_RESTART);
     }
 }
 
-fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: the handlers use atomics and `kill` alone, which are async-signal-safe.
+/// Has the signals that would end this process set a flag, and interrupt system calls. One that is
+/// ignored already, as under `nohup`, stays ignored.
+#[cfg(target_arch = "x86_64")]
+pub fn stop_instead_of_ending() -> &'static AtomicBool {
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP] {
+        install(signal, stop, 0);
+    }
+    install(libc::SIGALRM, ignore, 0);
+    &STOP
+}
+
+/// `flags`: `SA_RESTART`, or 0 to have the signal interrupt system calls.
+fn install(signal: libc::c_int, handler: extern "C" fn(libc::c_int), flags: libc::c_int) {
+    // SAFETY: the handlers use atomics, `kill` and `alarm` alone, which are async-signal-safe.
     unsafe {
-        if libc::signal(signal, handler as *const () as libc::sighandler_t) == libc::SIG_IGN {
-            libc::signal(signal, libc::SIG_IGN);
+        let mut action: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(signal, std::ptr::null(), &raw mut action) == 0
+            && action.sa_sigaction != libc::SIG_IGN
+        {
+            action.sa_sigaction = handler as *const () as libc::sighandler_t;
+            action.sa_flags = flags;
+            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use mremap_trace::{Detail, Outcome};
-use tracing::info;
 
 use super::launch::Directory;
 use super::names::ProgramNames;
@@ -105,13 +104,9 @@ fn why_nothing(traced: &Traced, names: Option<&ProgramNames>) -> String {
 
 /// Removes a temporary directory without calls in it.
 fn discard(traced: &Traced, keep: bool) {
-    let path = &traced.directory.path;
-    if !traced.directory.is_temporary {
-        return;
-    }
-    if keep {
-        eprintln!("mremap-analyzer: kept {}", path.display());
-    } else if let Err(error) = std::fs::remove_dir_all(path) {
-        info!("{}: {error}", path.display());
+    if keep && traced.directory.is_temporary {
+        eprintln!("mremap-analyzer: kept {}", traced.directory.path.display());
+    } else {
+        traced.directory.discard();
     }
 }

@@ -1,5 +1,5 @@
-//! `run --reach all`: the program under the tracer of `mremap-tracer`, which needs no library in
-//! it.
+//! `run --reach all` and `attach --reach all`: the program under the tracer of `mremap-tracer`,
+//! which needs no library in it.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +14,9 @@ use super::attach::variable;
 use super::launch::make_directory;
 use super::summary::{Traced, summarize};
 use super::{CannotRecord, signals};
+use crate::cli;
+#[cfg(target_arch = "x86_64")]
+use crate::cli::AttachOptions;
 use crate::cli::RunOptions;
 use crate::model::units::parse_size;
 use crate::program::{self, Obstacle};
@@ -30,7 +33,7 @@ pub fn run(options: &RunOptions, program: &Path) -> Result<ExitCode> {
     let directory = make_directory(options.settings.get(Id::Trace)).map_err(CannotRecord)?;
     let launch = launch(options, program)?;
     signals::forward_to_child();
-    let traced = mremap_tracer::start(&launch, settings(options, &directory.path))
+    let traced = mremap_tracer::start(&launch, settings(&options.settings, &directory.path, true))
         .map_err(|error| cannot_start(program, error))?;
     signals::set_child(traced.pid());
     let ended = traced.run()?;
@@ -42,6 +45,32 @@ pub fn run(options: &RunOptions, program: &Path) -> Result<ExitCode> {
         Ended::Exited(status) => status as u8,
         Ended::Killed(signal) => 128 + signal as u8,
     }))
+}
+
+/// Traces a process that runs already, until it ends or this command is asked to end.
+///
+/// # Errors
+/// [`CannotRecord`] when it cannot be traced, or its traces cannot be written.
+#[cfg(target_arch = "x86_64")]
+pub fn follow(options: &AttachOptions) -> Result<ExitCode> {
+    let pid = options.pid;
+    let directory = make_directory(options.settings.get(Id::Trace)).map_err(CannotRecord)?;
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let stop = signals::stop_instead_of_ending();
+    let traced = mremap_tracer::follow(pid, settings(&options.settings, &directory.path, false))
+        .inspect_err(|_| directory.discard())
+        .map_err(CannotRecord)?;
+    eprintln!(
+        "mremap-analyzer: {pid}: followed; each of its system calls takes 15 µs longer, or more; to \
+         end it: Ctrl-C"
+    );
+    let ended = traced.run_until(stop)?;
+    let what = if ended.is_some() { "has ended" } else { "goes on by itself" };
+    eprintln!("mremap-analyzer: {pid}: {what}");
+    let traced =
+        Traced { directory, keep: false, program: &program, library: None, sees_libc: true };
+    summarize(&traced, None);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn cannot_start(program: &Path, error: mremap_tracer::StartError) -> anyhow::Error {
@@ -80,8 +109,8 @@ fn launch(options: &RunOptions, program: &Path) -> Result<Launch> {
     })
 }
 
-fn settings(options: &RunOptions, directory: &Path) -> Settings {
-    let word = |id| options.settings.get(id).and_then(OsStr::to_str).unwrap_or_default();
+fn settings(given: &cli::Settings, directory: &Path, kills_on_exit: bool) -> Settings {
+    let word = |id| given.get(id).and_then(OsStr::to_str).unwrap_or_default();
     let programs = word(Id::Programs).split(',').filter(|name| !name.is_empty());
     // The settings name the variants as the trace format does.
     let mode = Mode::ALL.into_iter().find(|it| it.name() == word(Id::Mode));
@@ -98,6 +127,6 @@ fn settings(options: &RunOptions, directory: &Path) -> Settings {
             only_first: word(Id::Children) == "0",
             programs: programs.map(str::to_owned).collect(),
         }),
-        kills_on_exit: true,
+        kills_on_exit,
     }
 }

@@ -4,6 +4,8 @@ use mremap_plan::{Flags, Request};
 
 use crate::ptrace::{Gone, Pid, request_with};
 
+/// `EM_AARCH64`
+pub(crate) const ELF_MACHINE: u8 = 183;
 /// `svc #0`
 pub(crate) const SYSCALL_INSTRUCTION: &[u8] = &[0x01, 0x00, 0x00, 0xd4];
 
@@ -41,6 +43,10 @@ pub(crate) fn skip_call(thread: Pid, registers: &Registers, result: i64) -> Resu
     set(libc::PTRACE_SETREGSET, thread, NT_ARM_SYSTEM_CALL, &mut -1i32)?;
     write(thread, &registers.with_result(result))
 }
+
+/// On x86-64, has the kernel make a call again that a stop alone has ended. Here the kernel decides
+/// that before it stops the thread.
+pub(crate) fn restart_interrupted(_thread: Pid) {}
 
 impl Registers {
     pub(crate) fn request(&self) -> Request {

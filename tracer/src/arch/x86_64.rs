@@ -4,8 +4,32 @@ use mremap_plan::{Flags, Request};
 
 use crate::ptrace::{self, Gone, Pid, request_with};
 
+/// `EM_X86_64`
+pub(crate) const ELF_MACHINE: u8 = 62;
 /// `syscall`
 pub(crate) const SYSCALL_INSTRUCTION: &[u8] = &[0x0f, 0x05];
+
+/// `-ERESTARTNOHAND` to `-ERESTARTSYS` of `linux/errno.h`.
+pub(crate) const RESTARTS_FIRST: i64 = -514;
+pub(crate) const RESTARTS_LAST: i64 = -512;
+/// `-ERESTART_RESTARTBLOCK`
+pub(crate) const RESTARTS_BY_BLOCK: i64 = -516;
+
+/// Calls that fail with `EINTR` when their thread stops, though no signal was delivered. Making
+/// them again is what the kernel does for others.
+const INTERRUPTED: [i64; 11] = [
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_io_getevents,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+];
 
 /// A stopped thread's registers.
 #[derive(Clone, Copy)]
@@ -33,6 +57,17 @@ pub(crate) fn skip_call(thread: Pid, registers: &Registers, result: i64) -> Resu
     skipped.orig_rax = u64::MAX;
     skipped.rax = result as u64;
     write(thread, &Registers(skipped))
+}
+
+/// Has the kernel make a call again that would fail with `EINTR` because of our stop alone. It
+/// still fails so when a handler runs.
+pub(crate) fn restart_interrupted(thread: Pid) {
+    if let Ok(registers) = read(thread)
+        && registers.result() == i64::from(-libc::EINTR)
+        && INTERRUPTED.contains(&registers.call_number())
+    {
+        let _ = write(thread, &registers.with_raw_result(RESTARTS_FIRST));
+    }
 }
 
 impl Registers {

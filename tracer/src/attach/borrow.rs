@@ -10,9 +10,10 @@ use mremap_plan::Range;
 use mremap_settings::order::{CODE, Order};
 
 use super::frame::{self, Context};
-use super::held::{Held, RESTARTS_BY_BLOCK, RESTARTS_FIRST, RESTARTS_LAST, wait_for, words_of};
+use super::held::{Held, wait_for, words_of};
 use super::target::{self, Image, Target};
-use crate::arch::{self, Registers};
+use crate::arch::{self, RESTARTS_BY_BLOCK, RESTARTS_FIRST, RESTARTS_LAST, Registers};
+use crate::procfs;
 use crate::ptrace::{self, Event, Pid, request_with};
 
 /// For how long a suitable thread is looked for.
@@ -84,7 +85,7 @@ impl<'a> Borrowed<'a> {
         let begun = Instant::now();
         let mut pause = Duration::from_micros(200);
         loop {
-            for thread in held.tasks() {
+            for thread in procfs::threads(target.pid) {
                 let since = Instant::now();
                 match held.stop(thread)? {
                     Some(Event::GroupStop(_)) => {
@@ -288,7 +289,7 @@ impl<'a> Borrowed<'a> {
         let begun = Instant::now();
         let (mut result, mut has_opened) = (u64::MAX, false);
         loop {
-            ptrace::resume_to_syscall(self.thread).map_err(gone)?;
+            ptrace::resume_to_syscall(self.thread, 0).map_err(gone)?;
             let event = loop {
                 let event = wait_for(self.thread, Duration::from_millis(50));
                 let waited = begun.elapsed();
@@ -305,7 +306,7 @@ impl<'a> Borrowed<'a> {
                     self.held.forget(self.thread);
                     bail!("{pid}: has ended");
                 }
-                Some(Event::SyscallExit) => {}
+                Some(Event::Syscall) => {}
                 Some(Event::Signal(signal)) => {
                     self.restore();
                     bail!("{pid}: a call of its libc was stopped by signal {signal}");

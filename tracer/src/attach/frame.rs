@@ -1,5 +1,7 @@
 //! A frame like that of a signal: what `rt_sigreturn` restores a thread from.
 
+use crate::arch::{RESTARTS_BY_BLOCK, RESTARTS_FIRST, RESTARTS_LAST};
+
 /// The frame without the state of the vector registers: return address, `ucontext`.
 const FRAME: usize = 8 + 40 + 256 + 8;
 /// `UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS` of `asm/ucontext.h`.
@@ -76,11 +78,11 @@ pub(super) fn encode(context: &Context, address: u64, restorer: u64) -> Vec<u8> 
 fn to_go_on(mut registers: libc::user_regs_struct) -> libc::user_regs_struct {
     if registers.orig_rax as i64 >= 0 {
         match registers.rax as i64 {
-            super::held::RESTARTS_FIRST..=super::held::RESTARTS_LAST => {
+            RESTARTS_FIRST..=RESTARTS_LAST => {
                 registers.rax = registers.orig_rax;
                 registers.rip -= 2;
             }
-            super::held::RESTARTS_BY_BLOCK => registers.rax = i64::from(-libc::EINTR) as u64,
+            RESTARTS_BY_BLOCK => registers.rax = i64::from(-libc::EINTR) as u64,
             _ => {}
         }
     }

@@ -6,38 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::target;
-use crate::arch;
-use crate::procfs;
 use crate::ptrace::{self, Event, Pid};
+use crate::{arch, procfs, refusal};
 
 /// How long a thread may take to stop. One that takes longer sleeps in the kernel, as in `vfork`,
 /// and stops before it executes another instruction.
 const LONGEST: Duration = Duration::from_millis(100);
 /// Bytes of a stack that are searched.
 const SEARCHED: usize = 64 << 10;
-
-/// `-ERESTARTNOHAND` to `-ERESTARTSYS` of `linux/errno.h`.
-pub(super) const RESTARTS_FIRST: i64 = -514;
-pub(super) const RESTARTS_LAST: i64 = -512;
-/// `-ERESTART_RESTARTBLOCK`
-pub(super) const RESTARTS_BY_BLOCK: i64 = -516;
-
-/// Calls that fail with `EINTR` when their thread stops, though no signal was delivered. Making
-/// them again is what the kernel does for others.
-const INTERRUPTED: [i64; 11] = [
-    libc::SYS_epoll_wait,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    libc::SYS_rt_sigtimedwait,
-    libc::SYS_semop,
-    libc::SYS_semtimedop,
-    libc::SYS_io_getevents,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-];
 
 /// Threads that this process traces.
 pub(super) struct Held {
@@ -51,12 +27,6 @@ impl Held {
         Self { pid, threads: BTreeMap::new() }
     }
 
-    /// The threads of the process.
-    pub(super) fn tasks(&self) -> Vec<Pid> {
-        let entries = std::fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten();
-        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-    }
-
     /// Stops a thread. Returns its event; `None` when it does not stop soon or is gone.
     pub(super) fn stop(&mut self, thread: Pid) -> Result<Option<Event>> {
         self.ask(thread)?;
@@ -66,8 +36,10 @@ impl Held {
     /// Stops all threads, and those that they make meanwhile.
     pub(super) fn stop_all(&mut self) -> Result<()> {
         loop {
-            let new: Vec<Pid> =
-                self.tasks().into_iter().filter(|task| !self.threads.contains_key(task)).collect();
+            let new: Vec<Pid> = procfs::threads(self.pid)
+                .into_iter()
+                .filter(|task| !self.threads.contains_key(task))
+                .collect();
             if new.is_empty() {
                 return Ok(());
             }
@@ -82,12 +54,12 @@ impl Held {
 
     fn ask(&mut self, thread: Pid) -> Result<()> {
         if !self.threads.contains_key(&thread) {
-            match ptrace::seize_with(thread, libc::PTRACE_O_TRACESYSGOOD) {
+            match ptrace::seize(thread, libc::PTRACE_O_TRACESYSGOOD) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
                 // The kernel says so of a thread that has ended, too.
                 Err(_) if matches!(procfs::state(thread), None | Some('Z' | 'X')) => return Ok(()),
-                Err(error) => bail!("{}", target::explain_seize(self.pid, &error)),
+                Err(error) => bail!("{}", refusal::explain_seize(self.pid, &error)),
             }
             self.threads.insert(thread, None);
         }
@@ -107,7 +79,7 @@ impl Held {
         }
         *known = Some(event);
         if event == Event::Trapped {
-            restart_interrupted(thread);
+            arch::restart_interrupted(thread);
         }
         Some(event)
     }
@@ -148,17 +120,6 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.release_all_but(0);
-    }
-}
-
-/// Has the kernel make a call again that would fail with `EINTR` because of our stop alone. It
-/// still fails so when a handler runs.
-fn restart_interrupted(thread: Pid) {
-    if let Ok(registers) = arch::read(thread)
-        && registers.result() == i64::from(-libc::EINTR)
-        && INTERRUPTED.contains(&registers.call_number())
-    {
-        let _ = arch::write(thread, &registers.with_raw_result(RESTARTS_FIRST));
     }
 }
 

@@ -22,6 +22,7 @@ use crate::call::Call;
 use crate::capability::page_size;
 use crate::procfs::{boot_id, pid_namespace, start_time, status_number};
 use crate::ptrace::Pid;
+use crate::stops::Stops;
 use crate::{Settings, TraceSettings};
 
 /// Records one process image, in a file that is created at its first call.
@@ -67,9 +68,10 @@ impl Begun {
     }
 }
 
-/// The settings and the kernel's capability.
+/// The settings, where threads stop, and the kernel's capability.
 pub(crate) struct Context {
     pub(crate) settings: Settings,
+    pub(crate) stops: Stops,
     pub(crate) capability: Capability,
 }
 
