@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::need;
+use crate::preload::is_guest;
 
 /// A directory of built files.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ pub struct Artifacts {
 const C_FLAGS: [&str; 7] = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
 /// What is also linked with musl: a source, and the flags that become part of its name.
-const WITH_MUSL: [(&str, &[&str]); 14] = [
+const WITH_MUSL: [(&str, &[&str]); 15] = [
     ("examples/compacting_heap.c", &[]),
     ("examples/compacting_heap.c", &["-no-pie"]),
     ("examples/neighbour_under_gap.c", &[]),
@@ -44,6 +45,7 @@ const WITH_MUSL: [(&str, &[&str]); 14] = [
     ("tests/fixtures/growing.c", &[]),
     ("tests/fixtures/libmoving_plugin.c", &["-shared", "-fPIC"]),
     ("tests/fixtures/plugins.c", &["-rdynamic"]),
+    ("tests/fixtures/static_followed.c", &[]),
 ];
 
 /// The packages of the demo that are built in release: the library links only where every panic is
@@ -232,6 +234,15 @@ impl Artifacts {
     pub fn with_musl(&self, source: &str, flags: &[&str]) -> Option<PathBuf> {
         let path = self.root.join("musl").join(name_with_musl(source, flags));
         path.is_file().then_some(path)
+    }
+
+    /// As [`Artifacts::with_musl`]; where it could not be built, the test is skipped.
+    pub fn linked_with_musl(&self, source: &str, flags: &[&str]) -> Option<PathBuf> {
+        let program = self.with_musl(source, flags);
+        if program.is_none() && !is_guest() {
+            need::program("musl-gcc", "musl-tools");
+        }
+        program
     }
 
     /// The names of all example programs, sorted.

@@ -6,7 +6,8 @@ use std::process::{Command, Output};
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::output::text;
-use mremap_tests::preload::{is_guest, traces_in};
+use mremap_tests::preload::{Trace, is_guest, traces_in};
+use mremap_trace::Outcome;
 
 /// gVisor's ways to intercept system calls, the newer one first.
 const PLATFORMS: [&str; 2] = ["systrap", "ptrace"];
@@ -57,6 +58,24 @@ fn moves_of_several_vmas_are_emulated() {
             assert!(printed.starts_with(name), "{printed}");
         }
     }
+}
+
+#[test]
+fn the_tracer_emulates_moves_of_static_programs() {
+    let Some(platform) = platform() else { return };
+    let directory = tempfile::tempdir().expect("a directory for the traces");
+    let path = directory.path().to_str().expect("a path in UTF-8");
+    let program = Artifacts::get().fixture("static_moves");
+    let alone = run(platform, &[], &program, &[]);
+    assert_eq!(alone.status.code(), Some(2), "gVisor moves several VMAs: {alone:?}");
+    let fixture = program.to_str().expect("a path in UTF-8");
+    let arguments = ["run", "--reach", "all", "--trace", path, "--", fixture];
+    let output = run(platform, &[], &Artifacts::get().analyzer(), &arguments);
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("arrived\n", Some(3)));
+    let traces = traces_in(directory.path());
+    let calls: Vec<_> = traces.iter().flat_map(Trace::calls).collect();
+    assert_eq!(calls.len(), 1);
+    assert_eq!((calls[0].outcome, calls[0].result as u64), (Outcome::Emulated, calls[0].new));
 }
 
 #[test]

@@ -7,15 +7,10 @@ use std::process::Command;
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::need;
 use mremap_tests::output::{calls_made, text};
-use mremap_tests::preload::{Preload, alone, is_guest, sum_of_calls, traces_in};
+use mremap_tests::preload::{Preload, alone, sum_of_calls, traces_in};
 
-/// A program that was linked with musl when the artifacts were built; else the test is skipped.
 fn linked_with_musl(source: &str, flags: &[&str]) -> Option<PathBuf> {
-    let program = Artifacts::get().with_musl(source, flags);
-    if program.is_none() && !is_guest() {
-        need::program("musl-gcc", "musl-tools");
-    }
-    program
+    Artifacts::get().linked_with_musl(source, flags)
 }
 
 #[test]

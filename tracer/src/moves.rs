@@ -136,9 +136,18 @@ impl Injector {
             self.stops.resume(self.thread, 0)?;
             self.wait_for(self.stops.entry())?;
         }
+        let mut result = self.finish_call()?;
+        if ptrace::is_second_entry(self.thread, result) {
+            result = self.finish_call()?;
+        }
+        self.is_at_entry = false;
+        Ok(result)
+    }
+
+    /// Continues from the entry of a call to its exit. Returns the result.
+    fn finish_call(&mut self) -> Result<i64, Gone> {
         ptrace::resume_to_syscall(self.thread, 0)?;
         self.wait_for(Event::Syscall)?;
-        self.is_at_entry = false;
         arch::read_result(self.thread)
     }
 

@@ -236,6 +236,12 @@ pub(crate) fn end_of_syscall(thread: Pid) -> Result<End, Gone> {
     Ok(End::Entry(Entry { architecture, number: first as i64, arguments }))
 }
 
+/// Whether a thread has stopped at the entry of its call again, and not at its exit: gVisor applies
+/// the filter before that stop. `result` is what its register for results holds.
+pub(crate) fn is_second_entry(thread: Pid, result: i64) -> bool {
+    result == i64::from(-libc::ENOSYS) && !matches!(end_of_syscall(thread), Ok(End::Exit(_)))
+}
+
 /// The word at an offset of a stopped thread's `struct user`: a register.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn peek_user(thread: Pid, offset: usize) -> Result<i64, Gone> {

@@ -366,6 +366,9 @@ impl Program {
         let in_flight = self.threads.get_mut(thread).and_then(|known| known.call.take());
         if let Some(InFlight { call, outcome }) = in_flight {
             let result = arch::read_result(thread)?;
+            if ptrace::is_second_entry(thread, result) {
+                return self.forward(call, outcome);
+            }
             self.finish(&call, outcome, result);
         }
         self.resume(thread, 0)

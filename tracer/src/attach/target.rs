@@ -62,10 +62,12 @@ impl Target {
         refusal::check_process(pid)?.check_for_library(pid)?;
         let maps = mappings(pid)?;
         let name = |mapping: &Mapping| file_name(&mapping.path).to_owned();
-        if maps.iter().any(|mapping| name(mapping).starts_with("ld-musl")) {
+        if maps.iter().any(|mapping| is_musl(&name(mapping))) {
             bail!(
-                "{pid}: musl's loader cannot load the library into a process that runs; start the \
-                 program by `mremap-analyzer run`"
+                "{pid}: musl's loader refuses the library in a process that runs: it has no room \
+                 for more static thread-local storage; follow it by `mremap-analyzer attach --reach \
+                 all {pid}`, which makes every system call take 15 µs longer, or start it by \
+                 `mremap-analyzer run`"
             );
         }
         let Some(base) = maps.iter().find(|mapping| is_libc(&name(mapping))) else {
@@ -238,6 +240,11 @@ fn is_library(mapping: &Mapping) -> bool {
 
 fn is_libc(name: &str) -> bool {
     name == "libc.so.6" || name.starts_with("libc-2.")
+}
+
+/// musl's libc is its loader, too: a file with two names.
+fn is_musl(name: &str) -> bool {
+    name == "libc.so" || name.starts_with("ld-musl-") || name.starts_with("libc.musl-")
 }
 
 fn file_name(path: &[u8]) -> &str {
