@@ -50,6 +50,15 @@ pub fn permission(what: &str, output: &Output) -> bool {
     is_permitted
 }
 
+/// Whether this user is root; if not, the test is skipped.
+pub fn root(what: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        skip(&format!("{what}: run as root"));
+    }
+    is_root
+}
+
 /// Prints what is skipped and how to enable it, and appends it to the file `MREMAP_SKIPPED`.
 pub fn skip(what: &str) {
     eprintln!("skipped: {what}");

@@ -25,6 +25,16 @@ impl Running {
         Self::start(Command::new(Artifacts::get().fixture("attached")).args(works))
     }
 
+    /// Starts `/attached` of another root directory with some works. It sees `directory` by its
+    /// usual path, and `/proc`; otherwise only what is in the root.
+    pub fn in_root(root: &Path, directory: &Path, works: &[&str]) -> Self {
+        let script = "mkdir -p $1$2 $1/proc && mount --bind $2 $1$2 && mount --bind /proc $1/proc \
+                      && root=$1 && shift 2 && exec chroot $root /attached \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-euc", script, "sh"]).args([root, directory]).args(works);
+        Self::start(&mut command)
+    }
+
     /// Has strace trace a process, and waits until it does.
     pub fn strace(strace: &Path, pid: u32) -> Self {
         let mut command = Command::new(strace);

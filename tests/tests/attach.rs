@@ -2,6 +2,7 @@
 //! same output, same status, no call that fails or takes shorter than it should.
 #![cfg(target_arch = "x86_64")]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -178,6 +179,33 @@ fn records_python_that_runs_already() {
     detach(running.pid());
     assert_eq!(running.end(), ("done".to_owned(), Some(0)));
     assert!(calls_in(directory.path()) > 5);
+}
+
+/// The library comes in a memory file.
+#[test]
+fn records_a_process_whose_root_lacks_the_library() {
+    if is_guest() || !need::root("tests in another root directory") {
+        return;
+    }
+    let root = tempfile::tempdir().expect("a directory");
+    let program = Artifacts::get().fixture("attached");
+    fs::copy(&program, root.path().join("attached")).expect("a copy");
+    for library in ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"] {
+        let copy = root.path().join(&library[1..]);
+        fs::create_dir_all(copy.parent().expect("a directory")).expect("a directory");
+        fs::copy(library, copy).expect("a copy");
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let running = Running::in_root(root.path(), directory.path(), &["grow", "remap", "busy"]);
+    for _ in 0..3 {
+        attach(&[], directory.path(), running.pid());
+        let maps = fs::read_to_string(format!("/proc/{}/maps", running.pid())).expect("text");
+        assert!(maps.contains("/memfd:libmremap_shim.so"), "{maps}");
+        work();
+        detach(running.pid());
+    }
+    assert_eq!(running.end(), ("busy: done grow: done remap: done".to_owned(), Some(5)));
+    assert!(calls_in(directory.path()) > 50);
 }
 
 #[test]

@@ -261,14 +261,18 @@ fn in_root(pid: Pid, path: &[u8]) -> Option<PathBuf> {
     Some(Path::new("/proc").join(pid.to_string()).join("root").join(within))
 }
 
-/// Reads the file of a mapping.
+/// Reads the file of a mapping. `maps` names it from the root of a container, but for a process in
+/// a `chroot` from this process's own root.
 fn read_module(pid: Pid, mapping: &Mapping) -> Result<Vec<u8>> {
-    let path = in_root(pid, &mapping.path).context("is no file")?;
+    let inside = in_root(pid, &mapping.path).context("is no file")?;
+    let outside = PathBuf::from(std::ffi::OsStr::from_bytes(&mapping.path));
     // Regular files only: opening a FIFO would wait.
-    let is_same = path.metadata().is_ok_and(|file| file.is_file() && file.ino() == mapping.inode);
-    if !is_same {
+    let is_same = |path: &PathBuf| {
+        path.metadata().is_ok_and(|file| file.is_file() && file.ino() == mapping.inode)
+    };
+    let Some(path) = [inside, outside].into_iter().find(is_same) else {
         bail!("was replaced since the process started; restart the process");
-    }
+    };
     fs::read(&path).context("cannot be read")
 }
 
