@@ -80,7 +80,7 @@ impl Artifacts {
         }
         let packages = [&DEMO[..], &["mremap-oracle", "mremap-conformance"]].concat();
         let artifacts = Self::build(&[], &packages, &["--profile=quick"], true)?;
-        artifacts.build_static()?;
+        artifacts.build_static("quick")?;
         artifacts.build_with_musl()?;
         Ok(artifacts)
     }
@@ -112,7 +112,7 @@ impl Artifacts {
 
     /// Builds the conformance program again, linked statically. Naming the target keeps the flag
     /// from build scripts and procedural macros, and the dependencies apart from the others.
-    fn build_static(&self) -> Result<()> {
+    fn build_static(&self, profile: &str) -> Result<()> {
         if cfg!(not(target_arch = "x86_64")) {
             return Ok(());
         }
@@ -120,7 +120,8 @@ impl Artifacts {
         fs::create_dir_all(&directory)?;
         let _lock = lock(&self.root.join(".lock"))?;
         let flags = ("RUSTFLAGS".to_owned(), "-Ctarget-feature=+crt-static".into());
-        let options = ["--quiet", "--profile=quick", "--target=x86_64-unknown-linux-gnu"];
+        let profile = format!("--profile={profile}");
+        let options = ["--quiet", &profile, "--target=x86_64-unknown-linux-gnu"];
         build_rust(&directory, &[flags], &["mremap-conformance"], &options).map(drop)
     }
 
@@ -137,13 +138,16 @@ impl Artifacts {
         }
     }
 
-    /// As [`Artifacts::prepare_for_demo`], with the analyzer optimized.
+    /// As [`Artifacts::prepare_for_demo`], with the analyzer optimized, and with the static
+    /// conformance program.
     ///
     /// # Errors
     ///
     /// As [`Artifacts::prepare`].
     pub fn prepare_for_users() -> Result<Self> {
-        Self::build(&[], &DEMO, &["--profile=release"], false)
+        let artifacts = Self::build(&[], &DEMO, &["--profile=release"], false)?;
+        artifacts.build_static("release")?;
+        Ok(artifacts)
     }
 
     /// The artifacts in `MREMAP_ARTIFACTS`.

@@ -66,7 +66,7 @@ enum Command {
     Docs,
     /// Draw the README's pictures
     Pictures(pictures::Options),
-    /// Build the packages: tarball, .deb, .rpm, bill of materials, checksums
+    /// Build the packages: tarball, .deb, .rpm, image, bill of materials, checksums
     Dist(dist::Options),
     /// Build, check and tag a release
     Release(dist::release::Options),

@@ -26,13 +26,15 @@ pub struct Built {
     pub shim: PathBuf,
     /// The analyzer.
     pub analyzer: PathBuf,
+    /// The program that compares a kernel with Linux 6.17, linked statically.
+    pub conformance: PathBuf,
     /// The example programs in C.
     pub examples: Vec<PathBuf>,
 }
 
 /// Builds a source tree; `target` is cargo's target folder.
 pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
-    let cargo = |subcommand: &str, triple: &str, package: &str| -> Result<()> {
+    let cargo = |subcommand: &str, triple: &str, package: &str, flags: &[&str]| -> Result<()> {
         let mut command = repo::cargo();
         command.current_dir(source).env("PATH", tools::path("zig")?);
         command
@@ -40,27 +42,33 @@ pub fn build(release: &Release, source: &Path, target: &Path) -> Result<Built> {
             .env("SOURCE_DATE_EPOCH", &release.time)
             .env_remove("RUSTFLAGS");
         command.args([subcommand, "--release", "--locked", "--target", triple, "-p", package]);
+        let mut rustflags = remapped(source);
+        rustflags.extend(flags.iter().map(|&flag| flag.to_owned()));
         command
             .arg("--config")
-            .arg(format!("build.rustflags = {:?}", remapped(source)))
+            .arg(format!("build.rustflags = {rustflags:?}"))
             .args(["--config", "profile.release.strip = true"]);
         repo::step(&format!("building {package} for {triple}"), || repo::run(&mut command))
     };
     // The library uses no newer symbol, and needs GNU ld, which drops std. The analyzer needs a
     // linker that knows old versions of glibc.
-    cargo("build", TARGET, "mremap-shim")?;
+    cargo("build", TARGET, "mremap-shim", &[])?;
     let (major, minor) = OLDEST_GLIBC;
-    cargo("zigbuild", &format!("{TARGET}.{major}.{minor}"), "mremap-analyzer")?;
+    cargo("zigbuild", &format!("{TARGET}.{major}.{minor}"), "mremap-analyzer", &[])?;
+    // zig links glibc only dynamically.
+    cargo("build", TARGET, "mremap-conformance", &["-Ctarget-feature=+crt-static"])?;
     let products = target.join(TARGET).join("release");
     let built = Built {
         shim: products.join("libmremap_shim.so"),
         analyzer: products.join("mremap-analyzer"),
+        conformance: products.join("mremap-conformance"),
         examples: examples(source, target)?,
     };
     // Cargo does not strip packages that have a profile of their own.
     repo::run(Command::new("strip").args([&built.shim, &built.analyzer]))?;
     check_glibc(&built.shim, OLDEST_GLIBC)?;
     check_glibc(&built.analyzer, OLDEST_GLIBC)?;
+    check_static(&built.conformance)?;
     for example in &built.examples {
         check_glibc(example, OLDEST_GLIBC_OF_EXAMPLES)?;
     }
@@ -80,6 +88,24 @@ fn remapped(source: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Builds the program that copies the library out of its image.
+pub fn copier(source: &Path, target: &Path) -> Result<PathBuf> {
+    let output = target.join("mremap-shim-copy");
+    let source_file = source.join("packaging/copy-library.c");
+    let mut zig = zig_cc("x86_64-linux-musl", source)?;
+    repo::run(zig.args(["-static", "-o"]).args([&output, &source_file]))?;
+    check_static(&output)?;
+    Ok(output)
+}
+
+/// zig's C compiler for a target.
+fn zig_cc(target: &str, source: &Path) -> Result<Command> {
+    let mut command = Command::new(tools::get("zig")?.join("python-zig"));
+    // Stripped, since the line tables of zig's start files contain its folder.
+    command.args(["cc", "-target", target, "-std=gnu11", "-O2", "-s"]).arg(mapped(source));
+    Ok(command)
+}
+
 fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
     let into = target.join("examples");
     fs::create_dir_all(&into)?;
@@ -90,14 +116,8 @@ fn examples(source: &Path, target: &Path) -> Result<Vec<PathBuf>> {
     let (major, minor) = OLDEST_GLIBC_OF_EXAMPLES;
     let compile = |path: PathBuf| {
         let output = into.join(path.file_stem().context("a file has a name")?);
-        let mut command = Command::new(tools::get("zig")?.join("python-zig"));
-        command
-            .args(["cc", "-target", &format!("x86_64-linux-gnu.{major}.{minor}")])
-            // Stripped, since the line tables of zig's start files contain its folder.
-            .args(["-std=gnu11", "-O2", "-s", "-fPIE", "-pie", "-pthread"])
-            .arg(mapped(source))
-            .arg("-o")
-            .args([&output, &path]);
+        let mut command = zig_cc(&format!("x86_64-linux-gnu.{major}.{minor}"), source)?;
+        command.args(["-fPIE", "-pie", "-pthread", "-o"]).args([&output, &path]);
         repo::run(&mut command)?;
         Ok(output)
     };
@@ -124,6 +144,21 @@ fn check_glibc(file: &Path, oldest: Glibc) -> Result<()> {
         bail!("{}: needs GLIBC_{major}.{minor}", file.display());
     }
     Ok(())
+}
+
+/// Fails if a file needs a loader or a library.
+fn check_static(file: &Path) -> Result<()> {
+    let headers = repo::capture(Command::new("objdump").arg("-p").arg(file))?;
+    let is_dynamic = ["NEEDED", "INTERP"].iter().any(|word| headers.contains(word));
+    ensure!(!is_dynamic, "{}: is not static", file.display());
+    Ok(())
+}
+
+/// The version of this machine's glibc, which static programs contain.
+pub fn glibc_version() -> Result<String> {
+    let text = repo::capture(Command::new("ldd").arg("--version"))?;
+    let version = text.lines().next().and_then(|line| line.split(['(', ')']).nth(1));
+    Ok(version.context("ldd --version: no version in parentheses")?.to_owned())
 }
 
 /// The newest version of glibc in a list of dynamic symbols.

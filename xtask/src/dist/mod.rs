@@ -1,11 +1,15 @@
-//! `cargo xtask dist`: builds the packages, a bill of materials and checksums. The same commit
-//! gives the same bytes on every machine.
+//! `cargo xtask dist`: builds the packages, an image of the library, a bill of materials and
+//! checksums. The same commit gives the same bytes on every machine with the same C library, which
+//! `mremap-conformance` contains.
 //!
 //! [`build`] compiles for an old glibc, [`stage`] lays out the tree below `/usr`, [`sbom`] lists
-//! the linked crates, [`pack`] makes the packages. [`check`] tests them.
+//! the linked crates, [`pack`] makes the packages and [`image`] the image. [`check`] tests the
+//! packages, [`check_image`] the image.
 
 mod build;
 mod check;
+mod check_image;
+mod image;
 mod pack;
 pub mod release;
 mod sbom;
@@ -62,6 +66,7 @@ pub fn install(options: &Prefix) -> Result<ExitCode> {
     let built = build::Built {
         shim: artifacts.shim(),
         analyzer: artifacts.analyzer(),
+        conformance: artifacts.static_conformance(),
         examples: examples.filter(is_in_c).map(|name| artifacts.example(&name)).collect(),
     };
     let release = Release::of(repo::root())?;
@@ -92,6 +97,13 @@ impl Release {
         })
     }
 
+    /// The time as `2026-01-31T00:00:00Z`.
+    fn date(&self) -> Result<String> {
+        let mut date = Command::new("date");
+        let date = date.args(["-u", "+%FT%TZ", "-d", &format!("@{}", self.time)]);
+        Ok(repo::capture(date)?.trim().to_owned())
+    }
+
     /// The name of the tarball, without its ending.
     fn name(&self) -> String {
         format!("mremap-shim-{}-x86_64-linux-gnu", self.version)
@@ -105,11 +117,16 @@ impl Release {
         }
         fs::create_dir_all(&tree)?;
         let built = build::build(self, source, &into.join("build"))?;
+        let copier = build::copier(source, &into.join("build"))?;
         let sbom = into.join(format!("mremap-shim-{}.cdx.json", self.version));
         fs::write(&sbom, sbom::bill_of_materials(self, source)?)?;
         stage::lay_out(self, source, &built, &sbom, &tree)?;
         let mut files = pack::packages(self, source, into)?;
-        files.extend([pack::tarball(self, &tree, into)?, sbom]);
+        files.extend([
+            pack::tarball(self, &tree, into)?,
+            image::write(self, &copier, &tree, into)?,
+            sbom,
+        ]);
         files.push(pack::checksums(&files, into)?);
         Ok(files)
     }

@@ -3,10 +3,10 @@
 
 use fs_err::{self as fs, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use super::Release;
 use crate::repo;
@@ -16,30 +16,41 @@ use crate::tools;
 pub fn tarball(release: &Release, tree: &Path, into: &Path) -> Result<PathBuf> {
     let name = release.name();
     let path = into.join(format!("{name}.tar.gz"));
-    let mut tar = Command::new("tar")
-        .args([
-            "--sort=name",
-            "--mode=u=rwX,go=rX",
-            "--format=gnu",
-            "--owner=0",
-            "--group=0",
-            "--numeric-owner",
-        ])
-        .arg(format!("--mtime=@{}", release.time))
-        .arg(format!("--transform=flags=r;s,^\\.,{name},"))
-        .arg("-C")
-        .arg(tree)
-        .args(["-cf", "-", "."])
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("tar: cannot be run")?;
-    let mut gzip = Command::new("gzip");
-    gzip.args(["-9", "-n"])
-        .stdin(tar.stdout.take().context("tar has a stdout")?)
-        .stdout(File::create(&path)?.into_file());
-    repo::run(&mut gzip)?;
-    ensure!(tar.wait()?.success(), "tar: failed");
+    let tar = into.join(format!("{name}.tar"));
+    archive(release, tree, &name, &tar)?;
+    compress(&tar, &path)?;
+    fs::remove_file(&tar)?;
     Ok(path)
+}
+
+/// Writes a folder as a tar archive, in which its name is `name`.
+pub fn archive(release: &Release, folder: &Path, name: &str, to: &Path) -> Result<()> {
+    let mut tar = Command::new("tar");
+    tar.args([
+        "--sort=name",
+        "--mode=u=rwX,go=rX",
+        "--format=gnu",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+    ]);
+    tar.arg(format!("--mtime=@{}", release.time));
+    tar.arg(format!("--transform=flags=r;s,^\\.,{name},"));
+    tar.arg("-C").arg(folder).arg("-cf").args([to, Path::new(".")]);
+    repo::run(&mut tar)
+}
+
+/// Compresses a file, without its name and time.
+pub fn compress(from: &Path, to: &Path) -> Result<()> {
+    let mut gzip = Command::new("gzip");
+    gzip.args(["-9", "-n", "-c"]).arg(from).stdout(File::create(to)?.into_file());
+    repo::run(&mut gzip)
+}
+
+/// The SHA-256 of a file, in hexadecimal.
+pub fn sha256(file: &Path) -> Result<String> {
+    let line = repo::capture(Command::new("sha256sum").arg(file))?;
+    Ok(line.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// Builds the `.deb` and the `.rpm` of the tree in `into/tree`, by `packaging/nfpm.yaml`.

@@ -2,12 +2,14 @@
 //! by one command. With `--dry-run`, which CI runs, nothing is tagged.
 
 use fs_err as fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use super::build::glibc_version;
+use super::pack::sha256;
 use super::{Release, check};
 use crate::repo;
 
@@ -94,7 +96,7 @@ fn provenance_of(files: &[PathBuf], commit: &str) -> Result<Value> {
             "buildDefinition": {
                 "buildType": "urn:mremap-shim:cargo-xtask-dist",
                 "externalParameters": {"command": "cargo xtask dist"},
-                "internalParameters": {"compiler": rustc.trim()},
+                "internalParameters": {"compiler": rustc.trim(), "glibc": glibc_version()?},
                 "resolvedDependencies": [
                     {"name": "source", "digest": {"gitCommit": commit}},
                     {"name": "Cargo.lock", "digest": {"sha256": sha256(&repo::root().join("Cargo.lock"))?}},
@@ -103,11 +105,6 @@ fn provenance_of(files: &[PathBuf], commit: &str) -> Result<Value> {
             "runDetails": {"builder": {"id": "urn:mremap-shim:cargo-xtask"}},
         },
     }))
-}
-
-fn sha256(file: &Path) -> Result<String> {
-    let line = repo::capture(Command::new("sha256sum").arg(file))?;
-    Ok(line.split(' ').next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

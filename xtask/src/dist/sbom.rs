@@ -7,16 +7,16 @@
 use fs_err as fs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Release;
+use super::build::glibc_version;
 use crate::repo;
 
-const SHIPPED: [&str; 2] = ["mremap-analyzer", "mremap-shim"];
+const SHIPPED: [&str; 3] = ["mremap-analyzer", "mremap-conformance", "mremap-shim"];
 
 #[derive(Debug, Deserialize)]
 struct Metadata {
@@ -72,14 +72,20 @@ pub fn bill_of_materials(release: &Release, source: &Path) -> Result<String> {
         .context("cargo metadata: unexpected JSON")?;
     let lock =
         fs::read_to_string(source.join("Cargo.lock")).context("Cargo.lock: cannot be read")?;
-    let time = repo::capture(Command::new("date").args([
-        "-u",
-        "+%FT%TZ",
-        "-d",
-        &format!("@{}", release.time),
-    ]))?;
-    let bill = bill(&metadata, &hashes(&lock)?, &release.version, time.trim());
+    let mut bill = bill(&metadata, &hashes(&lock)?, &release.version, &release.date()?);
+    if let Some(components) = bill["components"].as_array_mut() {
+        components.extend(c_libraries()?);
+    }
     Ok(serde_json::to_string_pretty(&bill)? + "\n")
+}
+
+/// The C libraries that static programs contain: `mremap-conformance` this machine's glibc, and the
+/// copier of the image zig's musl.
+fn c_libraries() -> Result<[Value; 2]> {
+    let library = |name: &str, licence: &str| json!({"type": "library", "bom-ref": name, "name": name, "licenses": [{"expression": licence}]});
+    let mut glibc = library("glibc", "LGPL-2.1-or-later");
+    glibc["version"] = json!(glibc_version()?);
+    Ok([glibc, library("musl", "MIT")])
 }
 
 fn bill(metadata: &Metadata, hashes: &Hashes, version: &str, time: &str) -> Value {

@@ -37,6 +37,7 @@ pub fn lay_out(
 ) -> Result<()> {
     let put = |from: &Path, to: &str, mode| put(from, &tree.join(to), mode);
     put(&built.analyzer, "bin/mremap-analyzer", 0o755)?;
+    put(&built.conformance, "bin/mremap-conformance", 0o755)?;
     put(&source.join("packaging/mremap-demo"), "bin/mremap-demo", 0o755)?;
     put(&built.shim, "lib/libmremap_shim.so", 0o644)?;
     for example in &built.examples {
@@ -55,10 +56,14 @@ pub fn lay_out(
     for file in repo::tracked()?.iter().filter(is_document) {
         put(&source.join(file), &format!("{documents}/{}", file.display()), 0o644)?;
     }
-    put(&source.join("packaging/copyright"), &format!("{documents}/copyright"), 0o644)?;
+    for file in ["copyright", "LGPL-2.1"] {
+        put(&source.join("packaging").join(file), &format!("{documents}/{file}"), 0o644)?;
+    }
     put(sbom, &format!("{documents}/sbom.cdx.json"), 0o644)?;
     let man = tree.join("share/man/man1");
-    manual(&man, "mremap-demo", &fs::read(source.join("packaging/mremap-demo.1"))?)?;
+    for program in ["mremap-demo", "mremap-conformance"] {
+        manual(&man, program, &fs::read(source.join(format!("packaging/{program}.1")))?)?;
+    }
     man_pages(release, &built.analyzer, &man)?;
     for (shell, path) in COMPLETIONS {
         let script = repo::capture(Command::new(&built.analyzer).args(["completions", shell]))?;
@@ -114,6 +119,19 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn man_page_has_every_option_of_the_conformance_program() {
+        let read = |path| fs::read_to_string(repo::root().join(path)).unwrap();
+        let page = read("packaging/mremap-conformance.1").replace("\\-", "-");
+        let documented = read("docs/conformance.md");
+        let options = documented.lines().filter_map(|line| line.strip_prefix("| `--"));
+        let names: Vec<_> = options.filter_map(|line| line.split([' ', '`']).next()).collect();
+        assert_eq!(names.len(), 4, "{names:?}");
+        for name in names {
+            assert!(page.contains(&format!("\n.B --{name}")), "{name}");
+        }
+    }
 
     #[test]
     fn parses_the_subcommands_of_the_help() {
