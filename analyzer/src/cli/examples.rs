@@ -159,3 +159,9 @@ Examples:
   mremap-analyzer completions bash > ~/.local/share/bash-completion/completions/mremap-analyzer
   mremap-analyzer completions zsh > ~/.zfunc/_mremap-analyzer
   mremap-analyzer completions fish > ~/.config/fish/completions/mremap-analyzer.fish";
+
+/// `man`.
+pub const MAN: &str = "\
+Examples:
+  mremap-analyzer man run > ~/.local/share/man/man1/mremap-analyzer-run.1
+  mremap-analyzer man > mremap-analyzer.1                                  man ./mremap-analyzer.1 shows it";

@@ -210,9 +210,9 @@ pub enum Command {
         realloc: bool,
     },
     /// Print the man page of the program, or of a command.
-    #[command(hide = true)]
+    #[command(after_help = examples::MAN)]
     Man {
-        /// The command.
+        /// The command [default: the program].
         command: Option<String>,
     },
     /// Print a completion script for a shell.

@@ -4,11 +4,12 @@
 //!
 //! [`build`] compiles for an old glibc, [`stage`] lays out the tree below `/usr`, [`sbom`] lists
 //! the linked crates, [`pack`] makes the packages and [`image`] the image. [`check`] tests the
-//! packages, [`check_image`] the image.
+//! packages, [`check_image`] the image and [`crates`] what would be published as crates.
 
 mod build;
 mod check;
 mod check_image;
+mod crates;
 mod image;
 mod pack;
 pub mod release;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::build::glibc_version;
 use super::pack::sha256;
-use super::{Release, check};
+use super::{Release, check, crates};
 use crate::repo;
 
 /// How to release.
@@ -53,6 +53,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         println!("{} ({} KiB)", file.display(), fs::metadata(file)?.len() >> 10);
     }
     check::run(&release, &into, options.quick)?;
+    crates::check()?;
     if options.dry_run {
         println!("dry run: {tag} would be tagged");
         return Ok(ExitCode::SUCCESS);

@@ -1,0 +1,35 @@
+//! Checks that the published crates are complete: cargo packs and builds them as it would publish
+//! them, and installs the analyzer.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::repo;
+
+/// The crates to publish. All others say `publish = false`.
+const PUBLISHED: [&str; 5] =
+    ["mremap-plan", "mremap-trace", "mremap-settings", "mremap-tracer", "mremap-analyzer"];
+
+/// Runs the checks; nothing is uploaded.
+pub fn check() -> Result<()> {
+    let mut publish = repo::cargo();
+    publish.args(["publish", "--dry-run", "--locked", "--allow-dirty"]);
+    publish.args(PUBLISHED.iter().flat_map(|name| ["--package", name]));
+    repo::run(&mut publish).context("the crates cannot be published")?;
+
+    let root = tempfile::tempdir().context("no temporary directory")?;
+    let mut install = repo::cargo();
+    install.args(["install", "--debug", "--locked", "--path", "analyzer", "--root"]);
+    repo::run(install.arg(root.path())).context("the analyzer cannot be installed")?;
+    let analyzer = root.path().join("bin/mremap-analyzer");
+    for (arguments, expected) in [
+        (["completions", "bash"], "complete -F _mremap-analyzer"),
+        (["man", "report"], ".TH mremap-analyzer-report 1"),
+    ] {
+        let text = repo::capture(Command::new(&analyzer).args(arguments))?;
+        ensure!(text.contains(expected), "{arguments:?} of the installed analyzer: {text}");
+    }
+    println!("crates: packed, built and installed");
+    Ok(())
+}
