@@ -1,8 +1,12 @@
-//! Properties of the library's file: what it needs, what it exports, the permissions of its pages.
+//! Properties of the library's file: what it needs, what it exports, the permissions of its pages;
+//! and which system calls it makes when it is loaded.
 
 use std::fs;
+use std::process::Command;
 
 use mremap_tests::artifacts::Artifacts;
+use mremap_tests::need;
+use mremap_tests::preload::kernel_moves_several_vmas;
 use object::elf::{self, FileHeader64, ProgramHeader64};
 use object::read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _, Sym as _};
 use object::{Endianness, StringTable};
@@ -169,4 +173,33 @@ fn has_at_most_64_bytes_of_thread_local_storage() {
     let library = Library::read();
     let size = library.segment(elf::PT_TLS).map_or(0, |segment| segment.p_memsz(library.endian()));
     assert!(size <= 64, "{size} bytes");
+}
+
+#[test]
+fn makes_no_system_call_at_load_where_it_has_nothing_to_do() {
+    let Some(strace) = need::program("strace", "strace") else { return };
+    let shim = Artifacts::get().shim();
+    let preload = format!("LD_PRELOAD={}", shim.display());
+    // After the loader has read the list of libraries.
+    let calls_after_loading = |variables: &[&str]| -> Vec<String> {
+        let log = tempfile::NamedTempFile::new().expect("a file for strace");
+        let mut traced = Command::new(&strace);
+        traced.arg("-o").arg(log.path());
+        for variable in variables {
+            traced.args(["-E", variable]);
+        }
+        let output = traced.arg(Artifacts::get().fixture("idle")).output().expect("strace runs");
+        assert!(output.status.success(), "{output:?}");
+        let log = fs::read_to_string(log.path()).expect("strace wrote its log");
+        let lines = log.lines().skip_while(|line| !line.starts_with("munmap(")).skip(1);
+        lines.map(|line| line.split('(').next().unwrap_or(line).to_owned()).collect()
+    };
+    let alone = calls_after_loading(&[]);
+    assert!(!alone.is_empty(), "the program ends");
+    assert_eq!(calls_after_loading(&[&preload, "MREMAP_SHIM_MODE=passthrough"]), alone);
+    if kernel_moves_several_vmas() {
+        assert_eq!(calls_after_loading(&[&preload]), alone);
+    }
+    let emulating = calls_after_loading(&[&preload, "MREMAP_SHIM_MODE=emulate"]);
+    assert!(emulating.len() > alone.len(), "{emulating:?}");
 }

@@ -30,6 +30,9 @@ pub struct Entry {
     /// The configuration below tests/kernels, for a kernel that is built from source.
     #[serde(default)]
     pub config: Option<String>,
+    /// Parameters for its command line.
+    #[serde(default)]
+    pub parameters: String,
     /// Whether the kernel has the multi-VMA move.
     pub native: bool,
     /// Why the kernel is tested.

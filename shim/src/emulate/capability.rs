@@ -1,7 +1,10 @@
-//! Whether this kernel moves several VMAs in one call. Tried at the first move, on pages of this
-//! library: vendors backport, so the version number does not show it.
+//! Whether this kernel moves several VMAs in one call. A version from 6.17 on shows that it does.
+//! An older one shows nothing, since vendors backport: then it is tried, at the first move, on
+//! pages of this library.
 
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use core::slice;
 
 use mremap_plan::{Flags, Range, Request};
 pub(crate) use mremap_trace::Capability;
@@ -10,7 +13,7 @@ use crate::emulate::move_lock::MoveLock;
 use crate::process::diagnostics;
 use crate::recording::ring;
 use crate::sys::cell::{LARGEST_PAGE, OwnPages};
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, elf_note};
 
 static FOUND: AtomicU8 = AtomicU8::new(0);
 static TRIED: AtomicBool = AtomicBool::new(false);
@@ -25,6 +28,43 @@ pub(crate) fn of_kernel() -> Capability {
         Capability::Unknown => try_once(),
         known => known,
     }
+}
+
+/// Whether this kernel is known to move several VMAs.
+pub(crate) fn is_native() -> bool {
+    known() == Capability::MultiVma
+}
+
+/// Reads the kernel's version, at load: without a system call, which a filter might forbid. The
+/// vDSO has it in a note, as `LINUX_VERSION_CODE` (`arch/*/vdso/note.S`).
+///
+/// # Safety
+/// The vDSO is still where the kernel has mapped it.
+pub(crate) unsafe fn read_version() {
+    const FIRST_NATIVE: u32 = 6 << 16 | 17 << 8;
+    // SAFETY: by the contract above.
+    let version = unsafe { version_in_vdso() };
+    if version.is_some_and(|version| version >= FIRST_NATIVE) {
+        FOUND.store(Capability::MultiVma as u8, Ordering::Relaxed);
+        ring::note_capability(Capability::MultiVma);
+    }
+}
+
+/// # Safety
+/// As of [`read_version`].
+unsafe fn version_in_vdso() -> Option<u32> {
+    // SAFETY: no preconditions.
+    let start = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+    // SAFETY: 0, or the address of an ELF file in memory, by the contract above.
+    let file = unsafe { (start as *const libc::Elf64_Ehdr).as_ref() }?;
+    let headers = (start + file.e_phoff) as *const libc::Elf64_Phdr;
+    // SAFETY: the file's own.
+    let headers = unsafe { slice::from_raw_parts(headers, usize::from(file.e_phnum)) };
+    let loaded = headers.iter().find(|header| header.p_type == libc::PT_LOAD)?;
+    // SAFETY: the file is mapped at `start`, and stays.
+    let note =
+        unsafe { elf_note::find(start.wrapping_sub(loaded.p_vaddr), headers, b"Linux\0", 0) };
+    note.and_then(|note| note.first_chunk()).map(|code| u32::from_ne_bytes(*code))
 }
 
 fn known() -> Capability {

@@ -1,7 +1,8 @@
 //! Runs once, when the library is loaded: finds the real functions, reads the settings, opens the
 //! trace.
 
-use core::ffi::{CStr, c_char, c_int};
+use core::cell::Cell;
+use core::ffi::{CStr, c_char, c_int, c_void};
 
 use mremap_settings::{Recorded, TRACE};
 
@@ -39,12 +40,30 @@ unsafe extern "C" fn on_load(_count: c_int, arguments: *const *const c_char) {
     let environment = unsafe {
         if libc::getauxval(libc::AT_SECURE) == 0 { environ } else { core::ptr::null_mut() }
     };
+    let has_bad_value = Cell::new(false);
     // SAFETY: the loader's own array.
-    unsafe { read_settings(environment, |_| {}) };
+    let trace = unsafe { read_settings(environment, |_| has_bad_value.set(true)) };
+    let is_preloaded = is_preloaded();
+    if is_preloaded {
+        // SAFETY: the program has not begun.
+        unsafe { capability::read_version() };
+    }
+    let forwards_all = match config::mode() {
+        Mode::Auto => capability::is_native(),
+        Mode::Emulate => false,
+        Mode::PassThrough => true,
+    };
+    let has_more_to_do =
+        !trace.directory.is_empty() || config::patches_libc() || has_bad_value.get();
+    if is_preloaded && forwards_all && !has_more_to_do {
+        return;
+    }
     if !config::trusts_filters() {
         seccomp::detect(if real::libc_is_glibc() { Loader::Glibc } else { Loader::Musl });
     }
-    mapping_limit::keep_spare();
+    if !forwards_all {
+        mapping_limit::keep_spare();
+    }
     real::at_fork(
         move_lock::before_fork,
         move_lock::after_fork_in_parent,
@@ -57,7 +76,7 @@ unsafe extern "C" fn on_load(_count: c_int, arguments: *const *const c_char) {
         return;
     }
     fork_state::begin();
-    if config::mode() != Mode::PassThrough {
+    if !forwards_all || config::records_vmas() {
         backing::prepare();
     }
     // Again, now that bad values can be reported.
@@ -119,6 +138,41 @@ unsafe fn open(
         warn(line.as_str());
     }
     true
+}
+
+/// Whether this library comes before libc, as only a preloaded one does. One that is opened later
+/// finds a process to which anything may have happened. musl lists itself first: no answer there.
+fn is_preloaded() -> bool {
+    const OWN: c_int = 1;
+    const OF_LIBC: c_int = 2;
+    unsafe extern "C" fn look(
+        module: *mut libc::dl_phdr_info,
+        _size: usize,
+        _data: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the loader passes a valid description.
+        let (base, headers) = unsafe {
+            let module = &*module;
+            let count = usize::from(module.dlpi_phnum);
+            (module.dlpi_addr, core::slice::from_raw_parts(module.dlpi_phdr, count))
+        };
+        let contains = |address: *const ()| {
+            headers.iter().filter(|header| header.p_type == libc::PT_LOAD).any(|header| {
+                let start = base.wrapping_add(header.p_vaddr);
+                (address.addr() as u64).wrapping_sub(start) < header.p_memsz
+            })
+        };
+        if contains(on_load as *const ()) {
+            OWN
+        } else if contains(libc::getauxval as *const ()) {
+            OF_LIBC
+        } else {
+            0
+        }
+    }
+    // SAFETY: `look` has the type that is wanted. This thread holds the loader's lock, or may take
+    // it.
+    unsafe { libc::dl_iterate_phdr(Some(look), core::ptr::null_mut()) == OWN }
 }
 
 fn redirect_libc() {

@@ -9,7 +9,7 @@ use mremap_trace::{HeaderText, Module};
 use crate::recording::return_address;
 use crate::sys::cell::SyncCell;
 use crate::sys::text::Text;
-use crate::sys::{self, OpenFile};
+use crate::sys::{self, OpenFile, elf_note};
 
 const MAX_MODULES: usize = 256;
 const PATH_CAPACITY: usize = 256;
@@ -193,37 +193,17 @@ unsafe extern "C" fn take_module(
     0
 }
 
-/// Returns the GNU build id from a module's notes, and its length in bytes; length 0 when there is
-/// none.
+/// Returns a module's GNU build id, and its length in bytes; length 0 when there is none.
 fn build_id(base: u64, headers: &[libc::Elf64_Phdr]) -> ([u8; 20], u8) {
     const NT_GNU_BUILD_ID: u32 = 3;
-    for header in headers.iter().filter(|h| h.p_type == libc::PT_NOTE) {
-        let address = base.wrapping_add(header.p_vaddr) as *const u8;
-        // SAFETY: the loader mapped the module's notes at the address in its headers.
-        let mut notes = unsafe { core::slice::from_raw_parts(address, header.p_memsz as usize) };
-        while let Some((note, rest)) = notes.split_first_chunk::<12>() {
-            let word = |at: usize| {
-                u32::from_ne_bytes([note[at], note[at + 1], note[at + 2], note[at + 3]])
-            };
-            let (name_len, len) = (word(0) as usize, word(4) as usize);
-            let padded = name_len.next_multiple_of(4);
-            if word(8) == NT_GNU_BUILD_ID
-                && rest.get(..name_len) == Some(b"GNU\0")
-                && let Some(found) = rest.get(padded..padded + len.min(20))
-            {
-                let mut id = [0; 20];
-                for (to, from) in id.iter_mut().zip(found) {
-                    *to = *from;
-                }
-                return (id, found.len() as u8);
-            }
-            let Some(next) = rest.get(padded + len.next_multiple_of(4)..) else {
-                break;
-            };
-            notes = next;
-        }
+    // SAFETY: the loader describes a module that it has loaded.
+    let found = unsafe { elf_note::find(base, headers, b"GNU\0", NT_GNU_BUILD_ID) };
+    let found = found.unwrap_or(&[]);
+    let mut id = [0; 20];
+    for (to, from) in id.iter_mut().zip(found) {
+        *to = *from;
     }
-    ([0; 20], 0)
+    (id, found.len().min(20) as u8)
 }
 
 /// Calls `write` with the texts of the trace's header.

@@ -7,6 +7,7 @@
 
 pub(crate) mod cell;
 pub(crate) mod decimal;
+pub(crate) mod elf_note;
 pub(crate) mod probe;
 pub(crate) mod proc_maps;
 pub(crate) mod scratch;

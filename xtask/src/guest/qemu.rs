@@ -65,8 +65,9 @@ impl Machine<'_> {
         let (arch, native) = (self.kernel.arch, u8::from(self.kernel.native));
         // The kernel passes unknown parameters to the first process as variables.
         let line = format!(
-            "console={} quiet panic=-1 oops=panic mitigations=off MREMAP_KERNEL={} MREMAP_KERNEL_NATIVE={native}",
+            "console={} quiet panic=-1 oops=panic mitigations=off {} MREMAP_KERNEL={} MREMAP_KERNEL_NATIVE={native}",
             arch.lines().0,
+            self.kernel.parameters,
             // A series such as 6.1-arm64 is 6.1 for the tests.
             self.kernel.series.split('-').next().unwrap_or_default()
         );

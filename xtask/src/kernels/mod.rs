@@ -38,6 +38,8 @@ pub struct Kernel {
     pub arch: Arch,
     /// Its package, as `NAME VERSION`.
     pub version: String,
+    /// Parameters for its command line.
+    pub parameters: String,
     /// Whether it has the multi-VMA move.
     pub native: bool,
     /// The image.
@@ -53,6 +55,7 @@ pub fn cached(entry: &Entry) -> Option<Kernel> {
         series: entry.series.clone(),
         arch: entry.arch,
         version,
+        parameters: entry.parameters.clone(),
         native: entry.native,
         vmlinuz,
     })

@@ -26,7 +26,7 @@ use crate::sys::user_memory;
 /// Positions mapped at a time: 1 MiB.
 pub(super) const STEP: u32 = (1 << 20) / CHUNK_SIZE as u32;
 /// Positions whose pages are written when the file is made: a brief process needs no more.
-pub(super) const FIRST: u32 = 4;
+pub(super) const FIRST: u32 = 2;
 /// Positions whose pages are allocated at a time, where the kernel can (5.14).
 const BATCH: u32 = 16;
 /// Positions allocated for threads that may not allocate: 4 MiB, or 64,000 calls.
