@@ -31,6 +31,7 @@ impl Status {
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or("").trim()
     }
 
+    #[cfg(target_arch = "x86_64")]
     fn is_stopped(&self) -> bool {
         self.field("State").starts_with('T')
     }
@@ -54,6 +55,7 @@ impl Status {
     ///
     /// # Errors
     /// It is stopped, or has a shadow stack or a seccomp filter.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) fn check_for_library(&self, pid: Pid) -> Result<()> {
         if self.is_stopped() {
             bail!("{pid}: is stopped; continue it first: kill -CONT {pid}");
@@ -72,6 +74,7 @@ impl Status {
 
     /// Whether the filter is a container's, which admits what any program needs. Process 1 then has
     /// the same filters.
+    #[cfg(target_arch = "x86_64")]
     fn is_contained(&self) -> bool {
         let Some(first) = Self::read(1) else { return false };
         ["Seccomp", "Seccomp_filters"].iter().all(|name| first.field(name) == self.field(name))
