@@ -52,6 +52,9 @@ pub struct GuestExtras {
     /// Files of tests/tests, without `.rs`, that do not run in guests.
     #[serde(default)]
     pub host_only: Vec<String>,
+    /// Those that `cargo xtask test` runs on the first and the last kernel only.
+    #[serde(default)]
+    pub sampled: Vec<String>,
 }
 
 /// A distribution whose loader and libc the library is tested with.
@@ -91,9 +94,10 @@ impl Catalogue {
         let text = fs::read_to_string(&path)?;
         let catalogue: Self = toml::from_str(&text)
             .with_context(|| format!("{}: not a kernel catalogue", path.display()))?;
-        for name in &catalogue.guest.host_only {
+        let guest = &catalogue.guest;
+        for name in guest.host_only.iter().chain(&guest.sampled) {
             if !repo::root().join("tests/tests").join(name).with_extension("rs").is_file() {
-                bail!("{}: host_only names {name}, which is not in tests/tests", path.display());
+                bail!("{}: [guest] names {name}, which is not in tests/tests", path.display());
             }
         }
         Ok(catalogue)

@@ -38,6 +38,14 @@ pub fn counts(output: &str, is_success: bool) -> Counts {
     counts
 }
 
+/// Sums the seconds in one executable's output.
+pub fn seconds(output: &str) -> f64 {
+    let time = |line: &str| {
+        line.trim().rsplit_once("finished in ")?.1.strip_suffix('s')?.parse::<f64>().ok()
+    };
+    output.lines().filter(|line| summary(line).is_some()).filter_map(time).sum::<f64>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +55,7 @@ mod tests {
         let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
         assert_eq!(summary(line), Some(Counts { passed: 12, failed: 3 }));
         assert_eq!(summary("test a ... ok"), None);
+        assert!((seconds(line) - 0.1).abs() < 1e-9);
     }
 
     #[test]

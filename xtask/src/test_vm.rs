@@ -18,7 +18,7 @@ use crate::libtest::{self, Counts};
 use crate::repo;
 
 /// Time limit of a guest.
-pub const GUEST_TIMEOUT: Duration = Duration::from_mins(10);
+const GUEST_TIMEOUT: Duration = Duration::from_mins(10);
 /// Time limit of a guest with another processor, whose emulation is slower.
 const FOREIGN_GUEST_TIMEOUT: Duration = Duration::from_mins(20);
 
@@ -60,43 +60,77 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Arch::Arm64 => (Some(Cross::get()?), FOREIGN_GUEST_TIMEOUT),
     };
     let timeout = options.timeout.map_or(limit, Duration::from_secs);
-    let counts =
-        matrix(&kernels, cross.as_ref(), &catalogue.guest, options.filter.as_deref(), timeout)?;
+    let counts = matrix(
+        &kernels,
+        &executables(cross.as_ref(), &catalogue.guest)?,
+        cross.as_ref(),
+        &catalogue.guest,
+        options.filter.as_deref(),
+        timeout,
+    )?;
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs every system test under every kernel; prints failures and the table, returns the sum.
-pub fn matrix(
+/// Runs the system tests under every kernel, those that `extras` calls sampled under the first and
+/// the last one only; prints failures and tables, returns the sum.
+pub fn sample(kernels: &[Kernel], extras: &GuestExtras) -> Result<Counts> {
+    let is_sampled = |executable: &PathBuf| extras.sampled.contains(&name(executable));
+    let (sampled, others): (Vec<_>, Vec<_>) =
+        executables(None, extras)?.into_iter().partition(is_sampled);
+    let ends: Vec<Kernel> = match kernels {
+        [first, .., last] => vec![first.clone(), last.clone()],
+        few => few.to_vec(),
+    };
+    let mut sum = matrix(kernels, &others, None, extras, None, GUEST_TIMEOUT)?;
+    sum += matrix(&ends, &sampled, None, extras, None, GUEST_TIMEOUT)?;
+    Ok(sum)
+}
+
+/// Runs these tests under every kernel; prints failures and the table, returns the sum.
+fn matrix(
     kernels: &[Kernel],
+    executables: &[PathBuf],
     cross: Option<&Cross>,
     extras: &GuestExtras,
     filter: Option<&str>,
     timeout: Duration,
 ) -> Result<Counts> {
-    let mut executables = executables(cross)?;
-    executables.retain(|executable| !extras.host_only.contains(&name(executable)));
-    if cross.is_some() {
-        executables.retain(|executable| !OF_THE_ANALYZER.contains(&name(executable).as_str()));
-    }
     if executables.is_empty() {
-        println!("guests: no system tests in tests/tests");
         return Ok(Counts::default());
     }
-    let guest = test_guest(&executables, cross, extras, filter, timeout)?;
+    let guest = test_guest(executables, cross, extras, filter, timeout)?;
     let runs = guest::run_each(kernels, &guest, |kernel, run| {
-        show_failures(kernel, run, &executables);
+        show_failures(kernel, run, executables);
     })?;
-    println!("\n{:<8} {:>7} {:>7} {:>8}", "kernel", "passed", "failed", "seconds");
+    println!("\n{:<8} {:>7} {:>7} {:>8}   longest", "kernel", "passed", "failed", "seconds");
     let mut sum = Counts::default();
     for (kernel, run) in kernels.iter().zip(&runs) {
         let counts = counts(run);
         println!(
-            "{:<8} {:>7} {:>7} {:>8.1}",
-            kernel.series, counts.passed, counts.failed, run.seconds
+            "{:<8} {:>7} {:>7} {:>8.1}   {}",
+            kernel.series,
+            counts.passed,
+            counts.failed,
+            run.seconds,
+            longest(run, executables)
         );
         sum += counts;
     }
     Ok(sum)
+}
+
+/// The tests that took longest, with their seconds.
+fn longest(run: &GuestRun, executables: &[PathBuf]) -> String {
+    const SHOWN: usize = 5;
+    let Ok(outcomes) = &run.result else { return String::new() };
+    let mut times: Vec<(f64, String)> = executables
+        .iter()
+        .zip(outcomes)
+        .map(|(executable, outcome)| (libtest::seconds(&outcome.output), name(executable)))
+        .collect();
+    times.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let shown = times.iter().take(SHOWN).map(|(seconds, name)| format!("{name} {seconds:.0}"));
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn test_guest(
@@ -134,8 +168,8 @@ fn test_guest(
     Ok(guest)
 }
 
-/// Builds the system tests and returns their executables.
-fn executables(cross: Option<&Cross>) -> Result<Vec<PathBuf>> {
+/// Builds the system tests and returns the executables of those that run in guests.
+fn executables(cross: Option<&Cross>, extras: &GuestExtras) -> Result<Vec<PathBuf>> {
     let mut command = repo::cargo();
     command.args(["test", "--quiet", "-p", "mremap-tests", "--no-run"]);
     // What is built for development is three times as slow on an emulated processor.
@@ -148,6 +182,11 @@ fn executables(cross: Option<&Cross>) -> Result<Vec<PathBuf>> {
     let executable = |message: Value| message["executable"].as_str().map(PathBuf::from);
     let mut executables: Vec<PathBuf> =
         messages.into_iter().filter(is_test).filter_map(executable).collect();
+    executables.retain(|executable| {
+        let name = name(executable);
+        let is_foreign = cross.is_some() && OF_THE_ANALYZER.contains(&name.as_str());
+        !is_foreign && !extras.host_only.contains(&name)
+    });
     executables.sort();
     Ok(executables)
 }
