@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, ensure};
 use mremap_tests::artifacts::Artifacts;
 
-use crate::guest::{self, Guest};
+use crate::guest::{self, CommandOutcome, Guest};
 use crate::requirements::{self, Level};
 use crate::{kernels, repo};
 
@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let artifacts =
         repo::step("building the library and the analyzer", Artifacts::prepare_for_demo)?;
     match guest::missing() {
-        None => on_old_kernel(&artifacts, &options.vm)?,
+        None => print!("\n{}", on_old_kernel(&artifacts, &options.vm)?),
         Some(missing) => println!("\nskipped: an old kernel: {missing}"),
     }
     let traces = artifacts.root.with_file_name("demo-traces");
@@ -43,7 +43,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn on_old_kernel(artifacts: &Artifacts, series: &str) -> Result<()> {
+/// Runs the example on an old kernel, without the library and with it. Returns what a terminal
+/// would show.
+pub fn on_old_kernel(artifacts: &Artifacts, series: &str) -> Result<String> {
     let example = format!("/artifacts/examples/{EXAMPLE}");
     let mut guest = Guest::default();
     guest.add(artifacts.example(EXAMPLE), &example).add(artifacts.shim(), "/libmremap_shim.so");
@@ -52,11 +54,11 @@ fn on_old_kernel(artifacts: &Artifacts, series: &str) -> Result<()> {
     let boot = || guest::run(&kernels::get_one(series)?, &guest);
     let outcomes = repo::step(&format!("booting Linux {series} in QEMU"), boot)?;
     let titles = [EXAMPLE.to_owned(), format!("LD_PRELOAD=libmremap_shim.so {EXAMPLE}")];
-    for (title, outcome) in titles.iter().zip(outcomes) {
-        println!("\nLinux {series}$ {title}\n{}", outcome.output.trim_end());
-        println!("exit status {}", outcome.status);
-    }
-    Ok(())
+    let session = |(title, outcome): (&String, CommandOutcome)| {
+        let (output, status) = (outcome.output.trim_end(), outcome.status);
+        format!("Linux {series}$ {title}\n{output}\nexit status {status}\n")
+    };
+    Ok(titles.iter().zip(outcomes).map(session).collect::<Vec<_>>().join("\n"))
 }
 
 fn on_this_kernel(artifacts: &Artifacts, traces: &Path) -> Result<()> {

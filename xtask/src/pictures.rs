@@ -2,8 +2,9 @@
 //! The traces are kept next to the pictures: one call with its program, and a pack of a session of
 //! several programs, which the HTML page shows.
 //!
-//! The drawing in the README and its SVG are the same on every machine, so CI compares them with
-//! the present analyzer's. The screenshot of the HTML page needs Chromium.
+//! The demo's output on Linux 6.1 and the drawing in the README, and its SVG, are the same on every
+//! machine, so CI compares them with the present programs'. The screenshot of the HTML page needs
+//! Chromium.
 
 use fs_err as fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use mremap_tests::artifacts::Artifacts;
 use tempfile::TempDir;
 
 use crate::guest::{self, Guest};
-use crate::{kernels, repo};
+use crate::{demo, kernels, repo};
 
 const EXAMPLE: &str = "neighbour_under_gap";
 const KERNEL: &str = "6.1";
@@ -31,7 +32,9 @@ const SQLITE: &str = "sqlite3 :memory: \"create table t(a); \
 const PROGRAMS: &str = "/usr/lib/mremap-shim";
 /// Number of recordings, of which the fastest is kept.
 const RUNS: usize = 20;
-const BEGIN: &str = "<!-- cargo xtask pictures -->\n```text\n";
+/// Before the README's recording of the demo, and before its drawing.
+const RECORDING: &str = "<!-- cargo xtask pictures: demo -->\n```text\n";
+const DRAWING: &str = "<!-- cargo xtask pictures: show -->\n```text\n";
 const END: &str = "```\n<!-- end -->";
 const BROWSERS: [&str; 4] =
     ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
@@ -72,10 +75,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     let readme = repo::root().join("README.md");
     let old = fs::read_to_string(&readme).context("README.md: cannot be read")?;
-    let drawings = [
-        (folder.join("show.svg"), show(&["--svg"])?),
-        (readme, with_drawing(&old, &show(&["--width", "80"])?)?),
-    ];
+    let text = with_text(&old, DRAWING, &show(&["--width", "80"])?)?;
+    let text = with_text(&text, RECORDING, &demo::on_old_kernel(&artifacts, KERNEL)?)?;
+    let drawings = [(folder.join("show.svg"), show(&["--svg"])?), (readme, text)];
     for (path, text) in drawings {
         if options.check {
             let is_current = fs::read_to_string(&path).is_ok_and(|it| it == text);
@@ -95,11 +97,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Replaces the drawing between the README's marks.
-fn with_drawing(readme: &str, drawing: &str) -> Result<String> {
-    let begin = readme.find(BEGIN).context("README.md: no mark before the drawing")? + BEGIN.len();
-    let end = begin + readme[begin..].find(END).context("README.md: no mark after the drawing")?;
-    let lines: String = drawing.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+/// Replaces the text between two of the README's marks.
+fn with_text(readme: &str, mark: &str, text: &str) -> Result<String> {
+    let no_mark = || format!("README.md: no mark {mark:?}");
+    let begin = readme.find(mark).with_context(no_mark)? + mark.len();
+    let end = begin + readme[begin..].find(END).with_context(no_mark)?;
+    let lines: String = text.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
     Ok(format!("{}{lines}{}", &readme[..begin], &readme[end..]))
 }
 
@@ -229,8 +232,8 @@ mod tests {
 
     #[test]
     fn replaces_only_the_drawing() {
-        let readme = format!("a\n{BEGIN}old\n{END}\nb\n");
-        assert_eq!(with_drawing(&readme, "new  \n").unwrap(), format!("a\n{BEGIN}new\n{END}\nb\n"));
-        assert!(with_drawing("nothing", "new").is_err());
+        let readme = |drawn: &str| format!("{RECORDING}a\n{END}\n{DRAWING}{drawn}\n{END}\nb\n");
+        assert_eq!(with_text(&readme("old"), DRAWING, "new  \n").unwrap(), readme("new"));
+        assert!(with_text("nothing", DRAWING, "new").is_err());
     }
 }
