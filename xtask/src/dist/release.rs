@@ -19,7 +19,8 @@ pub struct Options {
     /// Build and check everything, but do not tag. The changelog may have no date yet.
     #[arg(long)]
     dry_run: bool,
-    /// Test the packages in the oldest Debian only, without a second build.
+    /// Test the packages in the oldest Debian only, without a second build, and pack the crates
+    /// without building them.
     #[arg(long)]
     quick: bool,
 }
@@ -53,7 +54,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         println!("{} ({} KiB)", file.display(), fs::metadata(file)?.len() >> 10);
     }
     check::run(&release, &into, options.quick)?;
-    crates::check()?;
+    crates::check(options.quick)?;
     if options.dry_run {
         println!("dry run: {tag} would be tagged");
         return Ok(ExitCode::SUCCESS);
