@@ -26,7 +26,7 @@ const cells=(table,at)=>[...document.querySelectorAll('#'+table+' tbody tr')].ma
 const key=(k)=>time.dispatchEvent(new KeyboardEvent('keydown',{key:k,cancelable:true}));
 const seen={};
 const visible=[...document.querySelectorAll('h1,h2,p,nav a,.card,td,th,.pager,figure,.bars,#flame,select')]
-  .filter(e=>e.offsetParent!==null||e.tagName==='svg');
+  .filter(e=>e.checkVisibility());
 const box=(e)=>{const b=e.getBoundingClientRect();const c=e.closest('.scroll')?.getBoundingClientRect()??b;
   return [Math.max(b.left,c.left),b.top,Math.min(b.right,c.right),b.bottom];};
 const boxes=visible.map(e=>[e,box(e)]).filter(([,b])=>b[2]-b[0]>1&&b[3]-b[1]>1);
