@@ -55,6 +55,14 @@ impl Follower {
     }
 }
 
+/// The signal of Ctrl-C; another one where a shell has had it ignored, as in the background.
+fn interrupt() -> Signal {
+    let status = fs::read_to_string("/proc/self/status").expect("it is there");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+    let ignored = u64::from_str_radix(ignored.expect("a line"), 16).expect("a number");
+    if ignored & 1 << (Signal::INT.as_raw() - 1) == 0 { Signal::INT } else { Signal::TERM }
+}
+
 fn followed() -> Running {
     Running::start(&mut Command::new(Artifacts::get().fixture("static_followed")))
 }
@@ -68,7 +76,7 @@ fn turn(is_refused: bool) -> String {
 #[test]
 fn a_static_process_is_followed_until_a_signal_ends_that() {
     let is_refused = !kernel_moves_several_vmas();
-    for (mode, signal) in [("auto", Signal::INT), ("emulate", Signal::TERM)] {
+    for (mode, signal) in [("auto", interrupt()), ("emulate", Signal::TERM)] {
         let directory = tempfile::tempdir().expect("a directory");
         let mut running = followed();
         let follower = Follower::start(&["--mode", mode], directory.path(), running.pid());
@@ -159,7 +167,7 @@ fn a_stopped_process_stays_stopped_and_is_followed_when_it_goes_on() {
         thread::yield_now();
     }
     let first = Follower::start(&[], directory.path(), running.pid());
-    first.signal(Signal::INT);
+    first.signal(interrupt());
     first.wait();
     assert_eq!(state(running.pid()), 'T', "still stopped when it is released");
     let second = Follower::start(&[], directory.path(), running.pid());
@@ -210,7 +218,7 @@ fn a_go_program_is_followed() {
     let mut running = Running::start(&mut Command::new(&program));
     let follower = Follower::start(&[], &traces, running.pid());
     assert_eq!(running.ask(), "400 calls");
-    follower.signal(Signal::INT);
+    follower.signal(interrupt());
     follower.wait();
     assert_eq!(running.ask(), "400 calls");
     assert_eq!(running.end(), (String::new(), Some(0)));
