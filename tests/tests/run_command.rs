@@ -138,6 +138,19 @@ fn records_children_by_name_behind_a_wrapper_in_the_path() {
 }
 
 #[test]
+fn leaves_no_trace_of_processes_without_calls() {
+    let home = tempfile::tempdir().expect("a directory");
+    let traces = home.path().join("traces");
+    let options = ["--trace", traces.to_str().expect("text")];
+    let busy = Artifacts::get().fixture("busy");
+    let script = format!("/bin/true; {} 1 5; exec /bin/true", busy.display());
+    let run = run(home.path(), &options, Path::new("sh"), &["-c", &script]).output();
+    let printed = text(&run.expect("the analyzer runs").stderr);
+    let traces = traces_in(&traces);
+    assert_eq!((traces.len(), sum_of_calls(&traces)), (1, 5), "{printed}");
+}
+
+#[test]
 fn says_how_to_record_the_vmas_of_native_moves() {
     let mover = Artifacts::get().example("snapshot");
     let hint = |detail: &str| {

@@ -23,6 +23,8 @@ impl NamedModule {
     }
 }
 
+/// What a message that reports an error begins with.
+const ERROR: &str = "error: ";
 const MAX_MODULES: usize = 16_384;
 const MAX_REUSED: usize = 1_024;
 const MAX_MESSAGES: usize = 1_000;
@@ -56,6 +58,11 @@ struct Pending {
 }
 
 impl Notes {
+    /// Whether the shim has reported an error.
+    pub fn has_errors(&self) -> bool {
+        self.messages.iter().any(|message| message.starts_with(ERROR))
+    }
+
     /// Takes the next record of a chunk.
     pub fn take(&mut self, record: &Record) {
         if let Record::Text(text) = record {
@@ -93,7 +100,7 @@ impl Notes {
                 self.push(NamedModule { module, path: text });
             }
             Owner::Message(message) if self.messages.len() < MAX_MESSAGES => {
-                let level = if message.level == Level::Error { "error: " } else { "" };
+                let level = if message.level == Level::Error { ERROR } else { "" };
                 self.messages.push(format!("{level}{text}"));
             }
             _ => {}

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use mremap_trace::{Detail, Outcome};
+use tracing::debug;
 
 use super::launch::Directory;
 use super::names::ProgramNames;
@@ -41,6 +42,7 @@ pub fn summarize(traced: &Traced, names: Option<&ProgramNames>) -> bool {
     for damage in &damage {
         eprintln!("mremap-analyzer: {damage}");
     }
+    remove_idle(&traces.processes, &overview);
     if overview.calls == 0 && damage.is_empty() {
         eprintln!("mremap-analyzer: {}", no_calls(traced));
         let still_running = traces.processes.iter().any(Process::is_alive);
@@ -63,6 +65,25 @@ pub fn summarize(traced: &Traced, names: Option<&ProgramNames>) -> bool {
         );
     }
     true
+}
+
+/// Removes the traces of processes that have ended without a call and without an error: a shell
+/// script leaves dozens.
+fn remove_idle(processes: &[Process], overview: &Overview) {
+    for stats in overview.processes.iter().filter(|stats| stats.total.calls == 0) {
+        let Some(process) = processes.get(stats.process) else { continue };
+        let is_whole = process.header.lost() == 0
+            && process.damage.is_empty()
+            && process.found.damage.is_empty();
+        let has_ended = process.running == Some(false);
+        if has_ended
+            && is_whole
+            && !process.found.notes.has_errors()
+            && let Err(error) = std::fs::remove_file(&process.file)
+        {
+            debug!("{}: {error}", process.file.display());
+        }
+    }
 }
 
 fn calls_by_outcome(overview: &Overview) -> String {
