@@ -169,8 +169,6 @@ fn fill(file: &OpenFile, owner: &MemoryOwner, reading: &Reading) -> Result<Size,
     file.set_len(file_len(positions) as u64).map_err(OpenError::File)?;
     write_start(file, owner, reading, positions).map_err(OpenError::Space)?;
     let (base, mapped) = map(file, positions).map_err(OpenError::File)?;
-    // Spares a short program the faults on its first pages.
-    let _ = sys::madvise(base, file_len(mapped.min(FIRST)), libc::MADV_POPULATE_WRITE);
     Ok(Size { base: base as *mut u8, positions, mapped })
 }
 
