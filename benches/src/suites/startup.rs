@@ -1,5 +1,8 @@
 //! What the library adds to the start of a process.
 
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,11 +22,12 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
     let directory = subject.trace_directory()?;
     let traced = subject.shim().set("TRACE", directory.path());
     start(&traced)?;
-    let mut files = std::fs::read_dir(directory.path())?;
+    let mut files = fs::read_dir(directory.path())?;
     ensure!(
         files.next().is_some(),
         "/bin/true under the library left no trace: the library was not loaded"
     );
+    let path = directory.path().join("alone");
     let setups = [("bare", Setup::default()), ("untraced", subject.shim()), ("traced", traced)];
     let mut variants: Vec<Variant<'_>> = Vec::new();
     for (name, setup) in &setups {
@@ -36,6 +40,13 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
             }),
         ));
     }
+    variants.push((
+        "file".to_owned(),
+        Box::new(|| {
+            let files = (0..STARTS).map(|_| make_file(&path).unwrap_or(f64::NAN));
+            files.fold(f64::INFINITY, f64::min) / 1000.0
+        }),
+    ));
     let series = rounds::run(subject.rounds(41), &mut variants);
     let bare = named(&series, "bare");
     let added = |name| differences(named(&series, name), bare);
@@ -47,7 +58,24 @@ pub fn rows(subject: &Subject) -> Result<Vec<Row>> {
             .measured("µs", added("traced"))
             .goal(Goal::AtMost(250.0)),
         Row::new(SUITE, "/bin/true, without the library", "").measured("µs", bare.to_vec()),
+        Row::new(SUITE, "a file as that of a trace, alone", "")
+            .measured("µs", named(&series, "file").to_vec()),
     ])
+}
+
+/// ns to make a file as that of a trace: created, given its size, its start written, closed. A
+/// traced start cannot be quicker, and file systems differ.
+fn make_file(path: &Path) -> Result<f64> {
+    const SIZE: u64 = 64 << 20;
+    static START: [u8; 24 << 10] = [0; 24 << 10];
+    let before = clock::monotonic_ns();
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.set_len(SIZE)?;
+    file.write_all_at(&START, 0)?;
+    drop(file);
+    let spent = clock::monotonic_ns() - before;
+    fs::remove_file(path)?;
+    Ok(spent as f64)
 }
 
 /// ns from the spawn to the exit.
