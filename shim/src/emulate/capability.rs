@@ -2,9 +2,8 @@
 //! An older one shows nothing, since vendors backport: then it is tried, at the first move, on
 //! pages of this library.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-
 use core::slice;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use mremap_plan::{Flags, Range, Request};
 pub(crate) use mremap_trace::Capability;

@@ -48,11 +48,7 @@ unsafe extern "C" fn on_load(_count: c_int, arguments: *const *const c_char) {
         // SAFETY: the program has not begun.
         unsafe { capability::read_version() };
     }
-    let forwards_all = match config::mode() {
-        Mode::Auto => capability::is_native(),
-        Mode::Emulate => false,
-        Mode::PassThrough => true,
-    };
+    let forwards_all = forwards_all();
     let has_more_to_do =
         !trace.directory.is_empty() || config::patches_libc() || has_bad_value.get();
     if is_preloaded && forwards_all && !has_more_to_do {
@@ -86,6 +82,15 @@ unsafe extern "C" fn on_load(_count: c_int, arguments: *const *const c_char) {
     let is_recorded = trace.directory.is_empty() || unsafe { open(&trace, arguments, environment) };
     if is_recorded && config::patches_libc() {
         redirect_libc();
+    }
+}
+
+/// Whether no move will be emulated.
+fn forwards_all() -> bool {
+    match config::mode() {
+        Mode::Auto => capability::is_native(),
+        Mode::Emulate => false,
+        Mode::PassThrough => true,
     }
 }
 
