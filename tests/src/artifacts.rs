@@ -234,7 +234,7 @@ impl Artifacts {
         self.root.join("examples").join(name)
     }
 
-    /// A program linked with musl, as [`WITH_MUSL`] lists it; `None` where it could not be built.
+    /// A program linked with musl, as `WITH_MUSL` lists it; `None` where it could not be built.
     pub fn with_musl(&self, source: &str, flags: &[&str]) -> Option<PathBuf> {
         let path = self.root.join("musl").join(name_with_musl(source, flags));
         path.is_file().then_some(path)

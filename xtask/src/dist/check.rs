@@ -34,7 +34,7 @@ grep -F "mapping at the target of a gap, left in place" /tmp/demo
 LD_PRELOAD=/usr/lib/libmremap_shim.so /usr/lib/mremap-shim/neighbour_under_gap
 mremap-conformance --version | grep -Fx "mremap-conformance $version"
 mremap-conformance --filter resize: --cases 0 | grep -F ", 0 differ from Linux 6.17"
-mremap-analyzer run --trace /tmp/traces -- /bin/sh -c 'exit 7' || test $? = 7
+mremap-analyzer run --trace /tmp/traces -- /bin/sh -c '/usr/lib/mremap-shim/neighbour_under_gap; exit 7' || test $? = 7
 mremap-analyzer report /tmp/traces | grep -F "shim $version"
 dpkg --purge mremap-shim
 ! command -v mremap-analyzer
