@@ -127,9 +127,11 @@ impl Header {
         self.capacity.saturating_sub(layout::HEADER_SIZE as u64) / layout::CHUNK_SIZE as u64
     }
 
-    /// Writes header and text to the first [`layout::HEADER_SIZE`] bytes. The magic is written
-    /// last: a file whose writer died before is not a trace.
-    pub fn encode(&self, text: &HeaderText<'_>, bytes: &mut [u8]) {
+    /// Writes header and text to the first [`layout::HEADER_SIZE`] bytes, and returns the number of
+    /// bytes up to the last one written. The magic is written last: a file whose writer died before
+    /// is not a trace.
+    pub fn encode(&self, text: &HeaderText<'_>, bytes: &mut [u8]) -> usize {
+        let mut end = at::SHIM_VERSION.0;
         for (offset, value) in GEOMETRY.into_iter().chain(self.small_numbers()) {
             put(bytes, offset, &value.to_ne_bytes());
         }
@@ -141,8 +143,12 @@ impl Header {
             let kept = value.get(..room).unwrap_or(value);
             put(bytes, offset, &(kept.len() as u16).to_ne_bytes());
             put(bytes, offset + 2, kept);
+            if !kept.is_empty() {
+                end = offset + 2 + kept.len();
+            }
         }
         put(bytes, at::MAGIC, &layout::MAGIC);
+        end
     }
 
     /// Reads a header.

@@ -24,29 +24,33 @@ struct LoadedModule {
     path: Text<PATH_CAPACITY>,
 }
 
+/// What is small comes first: each page that is touched costs a page fault at load.
+#[repr(C)]
 struct Identity {
-    directory: Text<4096>,
-    exe: Text<4094>,
-    argv: Text<8190>,
-    kernel: Text<65>,
-    host: Text<65>,
-    boot_id: [u8; 16],
-    modules: [LoadedModule; MAX_MODULES],
     module_count: usize,
     /// From the lowest library to the end of the highest; zeros for none. The executable, the first
     /// module, is elsewhere.
     libraries: [u64; 2],
+    boot_id: [u8; 16],
+    kernel: Text<65>,
+    host: Text<65>,
+    directory: Text<4096>,
+    exe: Text<4094>,
+    argv: Text<8190>,
+    modules: [LoadedModule; MAX_MODULES],
 }
 
 /// Written by `gather` alone, at load; read once the trace is open. All zeros: what is not would be
 /// 100 KiB of the library's file, and copied from there when it is written.
 static IDENTITY: SyncCell<Identity> = SyncCell::new(Identity {
+    module_count: 0,
+    libraries: [0; 2],
+    boot_id: [0; 16],
+    kernel: Text::EMPTY,
+    host: Text::EMPTY,
     directory: Text::EMPTY,
     exe: Text::EMPTY,
     argv: Text::EMPTY,
-    kernel: Text::EMPTY,
-    host: Text::EMPTY,
-    boot_id: [0; 16],
     modules: [LoadedModule {
         start: 0,
         end: 0,
@@ -55,8 +59,6 @@ static IDENTITY: SyncCell<Identity> = SyncCell::new(Identity {
         build_id_len: 0,
         path: Text::EMPTY,
     }; MAX_MODULES],
-    module_count: 0,
-    libraries: [0; 2],
 });
 
 fn identity() -> &'static Identity {
@@ -207,7 +209,7 @@ fn build_id(base: u64, headers: &[libc::Elf64_Phdr]) -> ([u8; 20], u8) {
 }
 
 /// Calls `write` with the texts of the trace's header.
-pub(crate) fn with_text(write: impl FnOnce(&HeaderText<'_>)) {
+pub(crate) fn with_text<T>(write: impl FnOnce(&HeaderText<'_>) -> T) -> T {
     let identity = identity();
     write(&HeaderText {
         shim_version: env!("CARGO_PKG_VERSION").as_bytes(),
@@ -215,7 +217,7 @@ pub(crate) fn with_text(write: impl FnOnce(&HeaderText<'_>)) {
         host: identity.host.get(),
         exe: identity.exe.get(),
         argv: identity.argv.get(),
-    });
+    })
 }
 
 /// Path of the executable.

@@ -2,8 +2,9 @@
 
 use crate::sys::decimal;
 
-/// Text in an array. What does not fit is cut.
+/// Text in an array. What does not fit is cut. The length is on the page of the first bytes.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub(crate) struct Text<const CAPACITY: usize> {
     pub(crate) len: usize,
     pub(crate) bytes: [u8; CAPACITY],

@@ -24,7 +24,6 @@ use crate::sys::probe::{self, OneVma};
 use crate::sys::vfork::with_own_descriptors;
 use crate::sys::{self, Errno, FileId, OpenFile, user_memory};
 
-const FIRST_LEN: usize = HEADER_SIZE + FIRST as usize * CHUNK_SIZE;
 /// How long a thread waits for another one that opens the trace of their process.
 const MAX_WAIT_MS: i64 = 100;
 
@@ -36,9 +35,9 @@ static LAST_PID: AtomicU32 = AtomicU32::new(0);
 static SIZE: AtomicU64 = AtomicU64::new(0);
 /// The directory for traces, once it was opened. Used by the thread that opens the trace.
 static DIRECTORY: SyncCell<Option<FileId>> = SyncCell::new(None);
-/// The start of the file: a header, and zeros. Written by the thread that opens the trace. Not on
-/// the stack, which may be that of a signal.
-static START: SyncCell<[u8; FIRST_LEN]> = SyncCell::new([0; FIRST_LEN]);
+/// The header. Written by the thread that opens the trace. Not on the stack, which may be that of a
+/// signal.
+static HEADER: SyncCell<[u8; HEADER_SIZE]> = SyncCell::new([0; HEADER_SIZE]);
 
 /// Why there will be no trace.
 pub(crate) enum OpenError {
@@ -172,23 +171,33 @@ fn fill(file: &OpenFile, owner: &MemoryOwner, reading: &Reading) -> Result<Size,
     Ok(Size { base: base as *mut u8, positions, mapped })
 }
 
-/// Writes the header and zeros after it; the magic comes last.
+/// Writes the first chunks, which are zeros, and the header; the magic comes last. What the header
+/// does not use stays a hole.
 fn write_start(
     file: &OpenFile,
     owner: &MemoryOwner,
     reading: &Reading,
     positions: u32,
 ) -> Result<(), Errno> {
+    const CHUNK: [u8; CHUNK_SIZE] = [0; CHUNK_SIZE];
+    for position in 0..positions.min(FIRST) {
+        write_all(file, &CHUNK, file_len(position))?;
+    }
     // SAFETY: at load, or called by the thread that opens the trace.
-    let start = unsafe { &mut *START.get() };
-    encode_header(start, owner, reading, positions);
-    let (magic, rest) = start.split_at(layout::MAGIC.len());
-    let rest = rest.get(..file_len(positions.min(FIRST)) - magic.len()).unwrap_or(rest);
-    write_all(file, rest, magic.len())?;
-    write_all(file, magic, 0)
+    let header = unsafe { &mut *HEADER.get() };
+    let used = encode_header(header, owner, reading, positions);
+    let after_magic = header.get(layout::MAGIC.len()..used).unwrap_or(&[]);
+    write_all(file, after_magic, layout::MAGIC.len())?;
+    write_all(file, &layout::MAGIC, 0)
 }
 
-fn encode_header(bytes: &mut [u8], owner: &MemoryOwner, reading: &Reading, positions: u32) {
+/// Returns the number of bytes that are used.
+fn encode_header(
+    bytes: &mut [u8],
+    owner: &MemoryOwner,
+    reading: &Reading,
+    positions: u32,
+) -> usize {
     // It is this process that a tracer attaches to once more.
     let last = LAST_PID.load(Ordering::Relaxed);
     let forked_from = if last == owner.pid { 0 } else { last };
@@ -213,7 +222,7 @@ fn encode_header(bytes: &mut [u8], owner: &MemoryOwner, reading: &Reading, posit
         start_time: same_process::start_time(owner.pid),
         ..Header::default()
     };
-    identity::with_text(|text| header.encode(text, bytes));
+    identity::with_text(|text| header.encode(text, bytes))
 }
 
 fn write_all(file: &OpenFile, mut bytes: &[u8], mut offset: usize) -> Result<(), Errno> {
