@@ -19,6 +19,10 @@
 #include <sys/auxv.h>
 #include <sys/time.h>
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+
 #include "common.h"
 
 #ifndef AT_MINSIGSTKSZ
@@ -90,10 +94,26 @@ static void evacuate_one(int signal)
 	errno = interrupted_errno;
 }
 
+/* The size of a signal's frame, most of which the processor's registers take. Linux says it since
+ * 5.14, gVisor does not. */
+static size_t frame_size(void)
+{
+	size_t frame = getauxval(AT_MINSIGSTKSZ);
+
+#ifdef __x86_64__
+	enum { XSAVE_LEAF = 0xd, REST = 1024 };
+	unsigned a, size = 0, c, d;
+
+	if (!frame && __get_cpuid_count(XSAVE_LEAF, 0, &a, &size, &c, &d))
+		frame = size + REST;
+#endif
+	return frame;
+}
+
 /* Of the classic size, or more if the processor's registers take half of that. */
 static void prepare_stack(void)
 {
-	size_t frame = getauxval(AT_MINSIGSTKSZ);
+	size_t frame = frame_size();
 	size_t wanted = frame > CLASSIC_STACK / 2 ? frame + CLASSIC_STACK / 2 : CLASSIC_STACK;
 	size_t pages = (wanted + bytes(1) - 1) / bytes(1);
 

@@ -435,7 +435,7 @@ fn survives_a_limit_on_file_sizes() {
 #[test]
 fn reports_in_one_line_why_there_is_no_trace() {
     for (what, amount, errno) in [
-        ("disk", "20K", "No space left on device (ENOSPC)"),
+        ("disk", "12K", "No space left on device (ENOSPC)"),
         ("read-only", "-", "Read-only file system (EROFS)"),
         ("file-size", "1000", "File too large (EFBIG)"),
         ("quota", "0", "Disk quota exceeded (EDQUOT)"),

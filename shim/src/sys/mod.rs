@@ -411,6 +411,11 @@ pub(crate) fn futex_wait(
     waited == Err(Errno(libc::ETIMEDOUT))
 }
 
+/// Lets other threads run first.
+pub(crate) fn sched_yield() {
+    let _ = call!(sched_yield);
+}
+
 pub(crate) fn futex_wake_one(word: &core::sync::atomic::AtomicU32) {
     futex_wake(word, 1);
 }

@@ -27,8 +27,11 @@ const MAX_SHARED: u8 = 40;
 const MAX_TRIES: u32 = 64;
 /// Value of the shared chunk while a thread replaces it.
 const BUSY: u64 = u64::MAX;
-/// Spins before a thread stops waiting for another to replace the chunk: tens of microseconds.
-const MAX_SPINS: u32 = 1000;
+/// Turns before a thread lets others run while it waits for one to replace the chunk: tens of
+/// microseconds.
+const SPINS: u32 = 1000;
+/// Turns before it stops waiting. Each beyond `SPINS` may take a scheduler's slice of 3 ms.
+const MAX_TURNS: u32 = SPINS + 30;
 
 /// Claims `slots` slots in a row.
 ///
@@ -150,19 +153,19 @@ fn claim_own(epoch: u32, slots: u32, thread: &Thread) -> Result<Claim, Loss> {
 }
 
 /// Claims slots in the chunk that threads share, after a record that names the thread `tid`. One
-/// thread replaces a full chunk while the others spin. It allocates the page first: a slow file
-/// system would keep the others spinning until each takes a chunk of its own.
+/// thread replaces a full chunk while the others wait. It allocates the page first: a slow file
+/// system would keep the others waiting until each takes a chunk of its own.
 fn claim_shared(epoch: u32, slots: u32, tid: u32) -> Result<Claim, Loss> {
-    let mut spins = 0;
+    let mut turns = 0;
     let claim = loop {
         let shared = FORK_STATE.shared_chunk.load(Ordering::Acquire);
         if shared == BUSY {
-            spins += 1;
-            core::hint::spin_loop();
-            if spins > MAX_SPINS {
+            turns += 1;
+            wait_a_turn(turns);
+            if turns > MAX_TURNS {
                 // The thread that replaces it may never return: its signal handler can jump.
                 replace_shared(BUSY, 0);
-                spins = 0;
+                turns = 0;
             }
         } else if let Some(claim) = claim_in(shared, epoch, slots + 1) {
             break claim;
@@ -182,6 +185,15 @@ fn claim_shared(epoch: u32, slots: u32, tid: u32) -> Result<Claim, Loss> {
     };
     claim.store(0, &Record::Thread(tid));
     Ok(claim.without_first())
+}
+
+/// Waits for the thread that replaces the shared chunk, which may have been preempted.
+fn wait_a_turn(turn: u32) {
+    if turn <= SPINS || seccomp::is_filtered() {
+        core::hint::spin_loop();
+    } else {
+        sys::sched_yield();
+    }
 }
 
 /// Begins a chunk for several threads. Returns its position, from 1, in the high half, and its
