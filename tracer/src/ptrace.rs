@@ -69,6 +69,17 @@ impl Event {
         }
     }
 
+    /// Whether this event can end a system call by `EINTR` that would go on if nobody traced: our
+    /// stop, or a signal that is ignored, which the kernel then drops before it reaches the thread.
+    pub(crate) fn interrupts_only_if_traced(self) -> bool {
+        const STOPS: [c_int; 4] = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+        match self {
+            Self::Trapped => true,
+            Self::Signal(signal) => !STOPS.contains(&signal),
+            _ => false,
+        }
+    }
+
     /// Whether the thread has ended.
     pub(crate) fn is_end(self) -> bool {
         matches!(self, Self::Exited(_) | Self::Killed(_))

@@ -173,6 +173,9 @@ impl Program {
     }
 
     fn respond(&mut self, thread: Pid, event: Event) -> Result<(), Gone> {
+        if event.interrupts_only_if_traced() {
+            arch::restart_interrupted(thread);
+        }
         match event {
             Event::Exited(_) | Event::Killed(_) => {
                 self.end(thread, event);
@@ -181,8 +184,11 @@ impl Program {
             Event::Signal(signal) if self.release.is_some() => self.let_go(thread, signal),
             Event::GroupStop(_) if self.release.is_some() => self.let_go(thread, 0),
             Event::Trapped => {
-                arch::restart_interrupted(thread);
-                if self.release.is_some() { self.let_go(thread, 0) } else { self.resume(thread, 0) }
+                if self.release.is_some() {
+                    self.let_go(thread, 0)
+                } else {
+                    self.resume(thread, 0)
+                }
             }
             Event::Signal(signal) => self.resume(thread, signal),
             Event::GroupStop(_) => {

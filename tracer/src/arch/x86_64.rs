@@ -59,8 +59,8 @@ pub(crate) fn skip_call(thread: Pid, registers: &Registers, result: i64) -> Resu
     write(thread, &Registers(skipped))
 }
 
-/// Has the kernel make a call again that would fail with `EINTR` because of our stop alone. It
-/// still fails so when a handler runs.
+/// Has the kernel make a call again that would fail with `EINTR` because it is traced. It still
+/// fails so when a handler runs.
 pub(crate) fn restart_interrupted(thread: Pid) {
     if let Ok(registers) = read(thread)
         && registers.result() == i64::from(-libc::EINTR)
