@@ -21,7 +21,7 @@ use crate::preload::is_guest;
 /// A directory of built files.
 #[derive(Debug, Clone)]
 pub struct Artifacts {
-    /// The directory: `libmremap_shim.so`, `mremap-analyzer`, `mremap-oracle`,
+    /// The directory: both `libmremap_shim*.so`, `mremap-analyzer`, `mremap-oracle`,
     /// `mremap-conformance`, `static/mremap-conformance`, `examples/`, `fixtures/` and `musl/`.
     pub root: PathBuf,
 }
@@ -30,7 +30,7 @@ pub struct Artifacts {
 const C_FLAGS: [&str; 7] = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
 /// What is also linked with musl: a source, and the flags that become part of its name.
-const WITH_MUSL: [(&str, &[&str]); 15] = [
+const WITH_MUSL: [(&str, &[&str]); 16] = [
     ("examples/compacting_heap.c", &[]),
     ("examples/compacting_heap.c", &["-no-pie"]),
     ("examples/neighbour_under_gap.c", &[]),
@@ -39,6 +39,7 @@ const WITH_MUSL: [(&str, &[&str]); 15] = [
     ("examples/relocatable_arena.c", &["-no-pie"]),
     ("examples/snapshot.c", &[]),
     ("examples/snapshot.c", &["-no-pie"]),
+    ("tests/fixtures/attached.c", &[]),
     ("tests/fixtures/busy.c", &[]),
     ("tests/fixtures/children.c", &[]),
     ("tests/fixtures/confined.c", &[]),
@@ -51,6 +52,12 @@ const WITH_MUSL: [(&str, &[&str]); 15] = [
 /// The packages of the demo that are built in release: the library links only where every panic is
 /// optimized away.
 const DEMO: [&str; 2] = ["mremap-shim", "mremap-examples"];
+
+/// What `attach` loads into programs linked with musl.
+#[cfg(target_arch = "x86_64")]
+const FOR_ATTACH: [&str; 1] = ["mremap-shim-attach-musl"];
+#[cfg(not(target_arch = "x86_64"))]
+const FOR_ATTACH: [&str; 0] = [];
 
 /// Environment variables of cargo and the C compiler.
 type Environment = [(String, OsString)];
@@ -78,7 +85,7 @@ impl Artifacts {
         if let Some(given) = Self::given()? {
             return Ok(given);
         }
-        let packages = [&DEMO[..], &["mremap-oracle", "mremap-conformance"]].concat();
+        let packages = [&DEMO[..], &FOR_ATTACH, &["mremap-oracle", "mremap-conformance"]].concat();
         let artifacts = Self::build(&[], &packages, &["--profile=quick"], true)?;
         artifacts.build_static("quick")?;
         artifacts.build_with_musl()?;
@@ -145,7 +152,8 @@ impl Artifacts {
     ///
     /// As [`Artifacts::prepare`].
     pub fn prepare_for_users() -> Result<Self> {
-        let artifacts = Self::build(&[], &DEMO, &["--profile=release"], false)?;
+        let packages = [&DEMO[..], &FOR_ATTACH].concat();
+        let artifacts = Self::build(&[], &packages, &["--profile=release"], false)?;
         artifacts.build_static("release")?;
         Ok(artifacts)
     }
@@ -207,6 +215,11 @@ impl Artifacts {
     /// The preload library.
     pub fn shim(&self) -> PathBuf {
         self.root.join("libmremap_shim.so")
+    }
+
+    /// The library that `attach` loads into programs linked with musl.
+    pub fn shim_for_musl(&self) -> PathBuf {
+        self.root.join("libmremap_shim_attach_musl.so")
     }
 
     /// The analyzer's executable.
@@ -355,7 +368,8 @@ fn products(message: &Value) -> Vec<PathBuf> {
     let executable = message["executable"].as_str();
     let files = message["filenames"].as_array().into_iter().flatten().filter_map(Value::as_str);
     // A procedural macro is a `.so` too.
-    let library = files.filter(|file| file.ends_with("/libmremap_shim.so"));
+    let names = ["libmremap_shim.so", "libmremap_shim_attach_musl.so"];
+    let library = files.filter(|file| names.iter().any(|name| Path::new(file).ends_with(name)));
     executable.into_iter().chain(library).map(PathBuf::from).collect()
 }
 

@@ -2,6 +2,7 @@
 //! and which system calls it makes when it is loaded.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use mremap_tests::artifacts::Artifacts;
@@ -18,10 +19,11 @@ struct Library {
 
 impl Library {
     fn read() -> Self {
-        let path = Artifacts::get().shim();
-        Self {
-            bytes: fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())),
-        }
+        Self::read_from(&Artifacts::get().shim())
+    }
+
+    fn read_from(path: &Path) -> Self {
+        Self { bytes: fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())) }
     }
 
     fn header(&self) -> &FileHeader64<Endianness> {
@@ -173,6 +175,22 @@ fn has_at_most_64_bytes_of_thread_local_storage() {
     let library = Library::read();
     let size = library.segment(elf::PT_TLS).map_or(0, |segment| segment.p_memsz(library.endian()));
     assert!(size <= 64, "{size} bytes");
+}
+
+/// musl's `dlopen` refuses static storage.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_file_for_musl_differs_in_its_thread_local_storage_alone() {
+    let (plain, for_musl) =
+        (Library::read(), Library::read_from(&Artifacts::get().shim_for_musl()));
+    let has_static_storage = |library: &Library| {
+        let flags: u64 = library.dynamic(elf::DT_FLAGS).iter().sum();
+        flags & elf::DF_STATIC_TLS.0 != 0
+    };
+    assert!(has_static_storage(&plain) && !has_static_storage(&for_musl));
+    for is_defined in [true, false] {
+        assert_eq!(plain.symbols(is_defined), for_musl.symbols(is_defined));
+    }
 }
 
 #[test]

@@ -5,6 +5,11 @@
 //! which may allocate at a thread's first access. `thread_local!` has neither this model nor a type
 //! without destructor, hence the assembly. A library that is loaded with the program always gets
 //! its space.
+//!
+//! musl gives static storage to no library that is loaded later, and dynamic storage to all threads
+//! while it loads one: there an access never allocates. The library that `attach` loads into a
+//! program linked with musl (`dynamic-tls`) asks for its storage by a TLS descriptor, which is a
+//! call of a function of the loader.
 
 use core::cell::Cell;
 use core::sync::atomic::AtomicU64;
@@ -68,7 +73,20 @@ core::arch::global_asm!(
 #[inline]
 pub(crate) fn current() -> &'static Thread {
     let thread: *const Thread;
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", feature = "dynamic-tls"))]
+    // SAFETY: the loader has filled in the descriptor. Its function changes no register but `rax`
+    // and the flags, and has a stack, since `nostack` is not promised. The result stays the same
+    // while a function runs (`nomem`).
+    unsafe {
+        core::arch::asm!(
+            "lea rax, [rip + mremap_shim_thread@TLSDESC]",
+            "call qword ptr [rax + mremap_shim_thread@TLSCALL]",
+            "add rax, qword ptr fs:[0]",
+            out("rax") thread,
+            options(pure, nomem),
+        );
+    }
+    #[cfg(all(target_arch = "x86_64", not(feature = "dynamic-tls")))]
     // SAFETY: reads the thread pointer and the symbol's offset from it, which the loader has filled
     // in. Neither changes while a function runs (`nomem`).
     unsafe {
