@@ -25,6 +25,12 @@ impl Running {
         Self::start(Command::new(Artifacts::get().fixture("attached")).args(works))
     }
 
+    /// Starts the same, linked with musl; `None` where it could not be built.
+    pub fn with_musl(works: &[&str]) -> Option<Self> {
+        let program = Artifacts::get().linked_with_musl("tests/fixtures/attached.c", &[])?;
+        Some(Self::start(Command::new(program).args(works)))
+    }
+
     /// Starts `/attached` of another root directory with some works. It sees `directory` by its
     /// usual path, and `/proc`; otherwise only what is in the root.
     pub fn in_root(root: &Path, directory: &Path, works: &[&str]) -> Self {

@@ -64,10 +64,15 @@ fn work() {
     thread::sleep(Duration::from_millis(if is_guest() { 1000 } else { 200 }));
 }
 
+const WORKS_OF_MEMORY: [&str; 4] = ["grow", "remap", "busy", "grow"];
+
 #[test]
 fn records_a_busy_process_until_it_is_detached_and_again() {
+    record_twice(Running::fixture(&WORKS_OF_MEMORY));
+}
+
+fn record_twice(running: Running) {
     let directories = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
-    let running = Running::fixture(&["grow", "remap", "busy", "grow"]);
     for directory in &directories {
         attach(&[], directory.path(), running.pid());
         work();
@@ -93,8 +98,12 @@ fn records_a_busy_process_until_it_is_detached_and_again() {
 
 #[test]
 fn emulates_moves_from_then_on() {
+    emulate_moves(|| Running::fixture(&["move"]));
+}
+
+fn emulate_moves(start: impl Fn() -> Running) {
     let directory = tempfile::tempdir().expect("a directory");
-    let running = Running::fixture(&["move"]);
+    let running = start();
     work();
     attach(&["--mode", "emulate"], directory.path(), running.pid());
     work();
@@ -106,14 +115,17 @@ fn emulates_moves_from_then_on() {
         assert_eq!((call.outcome, call.result as u64), (Outcome::Emulated, call.new));
     }
     if !kernel_moves_several_vmas() {
-        assert_eq!(Running::fixture(&["move"]).end().0, "move: refused", "without the library");
+        assert_eq!(start().end().0, "move: refused", "without the library");
     }
 }
 
 #[test]
 fn sleeps_and_waits_go_on_as_long_as_they_should() {
+    sleep_and_wait(Running::fixture(&["sleep", "epoll", "sleep"]));
+}
+
+fn sleep_and_wait(running: Running) {
     let directory = tempfile::tempdir().expect("a directory");
-    let running = Running::fixture(&["sleep", "epoll", "sleep"]);
     for _ in 0..turns(20) {
         attach(&[], directory.path(), running.pid());
         detach(running.pid());
@@ -143,8 +155,11 @@ fn a_single_thread_that_sleeps_wakes_up_in_time() {
 
 #[test]
 fn signals_and_forks_do_not_disturb() {
+    disturb(Running::fixture(&["storm", "forks", "grow", "busy"]));
+}
+
+fn disturb(running: Running) {
     let directory = tempfile::tempdir().expect("a directory");
-    let running = Running::fixture(&["storm", "forks", "grow", "busy"]);
     for _ in 0..turns(5) {
         attach(&[], directory.path(), running.pid());
         work();
@@ -184,13 +199,18 @@ fn records_python_that_runs_already() {
 /// The library comes in a memory file.
 #[test]
 fn records_a_process_whose_root_lacks_the_library() {
+    let libraries = ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"];
+    let program = Artifacts::get().fixture("attached");
+    record_in_root(&program, &libraries, "/memfd:libmremap_shim.so");
+}
+
+fn record_in_root(program: &Path, libraries: &[&str], mapped: &str) {
     if is_guest() || !need::root("tests in another root directory") {
         return;
     }
     let root = tempfile::tempdir().expect("a directory");
-    let program = Artifacts::get().fixture("attached");
-    fs::copy(&program, root.path().join("attached")).expect("a copy");
-    for library in ["/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"] {
+    fs::copy(program, root.path().join("attached")).expect("a copy");
+    for library in libraries {
         let copy = root.path().join(&library[1..]);
         fs::create_dir_all(copy.parent().expect("a directory")).expect("a directory");
         fs::copy(library, copy).expect("a copy");
@@ -200,12 +220,27 @@ fn records_a_process_whose_root_lacks_the_library() {
     for _ in 0..3 {
         attach(&[], directory.path(), running.pid());
         let maps = fs::read_to_string(format!("/proc/{}/maps", running.pid())).expect("text");
-        assert!(maps.contains("/memfd:libmremap_shim.so"), "{maps}");
+        assert!(maps.contains(mapped), "{maps}");
         work();
         detach(running.pid());
     }
     assert_eq!(running.end(), ("busy: done grow: done remap: done".to_owned(), Some(5)));
     assert!(calls_in(directory.path()) > 50);
+}
+
+/// A thread that waits in a condition variable holds no lock of libc.
+#[test]
+fn borrows_a_thread_that_waits_for_another_one() {
+    borrow_waiting(Running::fixture(&["grow", "waits"]));
+}
+
+fn borrow_waiting(running: Running) {
+    let directory = tempfile::tempdir().expect("a directory");
+    attach(&[], directory.path(), running.pid());
+    work();
+    detach(running.pid());
+    assert_eq!(running.end(), ("grow: done waits: done".to_owned(), Some(5)));
+    assert!(calls_in(directory.path()) > 0);
 }
 
 #[test]
@@ -239,7 +274,10 @@ fn an_exiting_process_exits() {
 
 #[test]
 fn the_process_outlives_a_tracer_that_is_killed() {
-    let running = Running::fixture(&["grow", "remap", "sleep", "busy"]);
+    outlive(Running::fixture(&["grow", "remap", "sleep", "busy"]));
+}
+
+fn outlive(running: Running) {
     let directory = tempfile::tempdir().expect("a directory");
     let pid = running.pid().to_string();
     for turn in 0..turns(80) {
@@ -317,7 +355,10 @@ fn refuses_with_the_reason() {
 
 #[test]
 fn attaching_many_times_does_no_harm() {
-    let running = Running::fixture(&["grow", "remap", "busy", "sleep"]);
+    attach_many_times(Running::fixture(&["grow", "remap", "busy", "sleep"]));
+}
+
+fn attach_many_times(running: Running) {
     let directory = tempfile::tempdir().expect("a directory");
     for _ in 0..turns(200) {
         attach(&["--trace-size", "64K"], directory.path(), running.pid());
@@ -325,4 +366,108 @@ fn attaching_many_times_does_no_harm() {
     }
     let expected = "busy: done grow: done remap: done sleep: done".to_owned();
     assert_eq!(running.end(), (expected, Some(5)));
+}
+
+/// Programs linked with musl, into which another file of the library is loaded.
+mod musl {
+    use super::*;
+
+    #[test]
+    fn records_a_busy_process_until_it_is_detached_and_again() {
+        if let Some(running) = Running::with_musl(&WORKS_OF_MEMORY) {
+            record_twice(running);
+        }
+    }
+
+    #[test]
+    fn emulates_moves_from_then_on() {
+        if Running::with_musl(&[]).is_some() {
+            emulate_moves(|| Running::with_musl(&["move"]).expect("as before"));
+        }
+    }
+
+    #[test]
+    fn sleeps_and_waits_go_on_as_long_as_they_should() {
+        if let Some(running) = Running::with_musl(&["sleep", "epoll", "sleep"]) {
+            sleep_and_wait(running);
+        }
+    }
+
+    #[test]
+    fn signals_and_forks_do_not_disturb() {
+        if let Some(running) = Running::with_musl(&["storm", "forks", "grow", "busy"]) {
+            disturb(running);
+        }
+    }
+
+    #[test]
+    fn the_process_outlives_a_tracer_that_is_killed() {
+        if let Some(running) = Running::with_musl(&["grow", "remap", "sleep", "busy"]) {
+            outlive(running);
+        }
+    }
+
+    #[test]
+    fn attaching_many_times_does_no_harm() {
+        if let Some(running) = Running::with_musl(&["grow", "remap", "busy", "sleep"]) {
+            attach_many_times(running);
+        }
+    }
+
+    #[test]
+    fn borrows_a_thread_that_waits_for_another_one() {
+        if let Some(running) = Running::with_musl(&["grow", "waits"]) {
+            borrow_waiting(running);
+        }
+    }
+
+    /// musl holds the lock of the list of handlers meanwhile, which loading the library takes.
+    #[test]
+    fn borrows_no_thread_inside_a_handler_of_fork() {
+        let Some(running) = Running::with_musl(&["busy", "slow"]) else { return };
+        let directory = tempfile::tempdir().expect("a directory");
+        attach(&[], directory.path(), running.pid());
+        assert_eq!(running.end(), ("busy: done slow: done".to_owned(), Some(5)));
+    }
+
+    #[test]
+    fn records_a_process_whose_root_lacks_the_library() {
+        let program = Artifacts::get().linked_with_musl("tests/fixtures/attached.c", &[]);
+        let loader = ["/lib/ld-musl-x86_64.so.1"];
+        if let Some(program) = program {
+            record_in_root(&program, &loader, "/memfd:libmremap_shim_attach_musl.so");
+        }
+    }
+
+    #[test]
+    fn refuses_with_the_reason() {
+        let Some(running) = Running::with_musl(&["grow"]) else { return };
+        let home = tempfile::tempdir().expect("a directory");
+        let alone = home.path().join("libmremap_shim.so");
+        fs::copy(Artifacts::get().shim(), &alone).expect("a copy");
+        let options = ["attach", "--shim", alone.to_str().expect("a path in UTF-8")];
+        let printed = running::refusal(&options, running.pid());
+        let expected = format!(
+            "{}: is linked with musl: {}: No such file or directory",
+            running.pid(),
+            home.path().join("libmremap_shim_attach_musl.so").display()
+        );
+        assert!(printed.contains(&expected), "{printed}");
+        drop(running);
+
+        let program = Artifacts::get().linked_with_musl("tests/fixtures/attached.c", &[]);
+        let mut preloaded = Command::new(program.expect("as before"));
+        preloaded.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let preloaded = preloaded.env("LD_PRELOAD", Artifacts::get().shim()).spawn();
+        let preloaded = Running(preloaded.expect("it starts"));
+        work();
+        let printed = refusal(preloaded.pid());
+        assert!(printed.contains("it was started with the library (LD_PRELOAD)"), "{printed}");
+
+        let with_glibc = Running::fixture(&["grow"]);
+        let library = Artifacts::get().shim_for_musl();
+        let options = ["attach", "--shim", library.to_str().expect("a path in UTF-8")];
+        let printed = running::refusal(&options, with_glibc.pid());
+        assert!(printed.contains("only for programs linked with musl"), "{printed}");
+    }
 }

@@ -172,7 +172,7 @@ impl<'a> Borrowed<'a> {
     /// Makes a file of memory with the library in it; returns its descriptor in the target.
     fn copy_in(&mut self, image: &Image) -> Result<u64> {
         let pid = self.target.pid;
-        let name = self.put(0, b"libmremap_shim.so\0")?;
+        let name = self.put(0, format!("{}\0", image.name()).as_bytes())?;
         let arguments = [name, u64::from(libc::MFD_CLOEXEC), 0, 0, 0, 0];
         let fd = self.system_call(self.room + FRAME, libc::SYS_memfd_create, arguments)?;
         let copied = std::fs::write(format!("/proc/{}/fd/{fd}", self.thread), &image.bytes);
@@ -287,7 +287,8 @@ impl<'a> Borrowed<'a> {
         arch::write(self.thread, &Registers::of_raw(registers)).map_err(gone)?;
         ptrace::set_blocked_signals(self.thread, u64::MAX).map_err(gone)?;
         let begun = Instant::now();
-        let (mut result, mut has_opened) = (u64::MAX, false);
+        // musl's dlopen takes a second lock before it opens a file.
+        let (mut result, mut has_opened) = (u64::MAX, libc.musl.is_some());
         loop {
             ptrace::resume_to_syscall(self.thread, 0).map_err(gone)?;
             let event = loop {
@@ -349,7 +350,7 @@ impl<'a> Borrowed<'a> {
     /// to its own work by itself.
     fn give_up(&mut self, has_opened: bool) -> anyhow::Error {
         let _ = ptrace::interrupt(self.thread);
-        let stopped = wait_for(self.thread, Duration::from_millis(100));
+        let stopped = wait_for(self.thread, Duration::from_secs(1));
         let pid = self.target.pid;
         if stopped.is_some() && !has_opened {
             self.restore();
@@ -381,7 +382,7 @@ fn examine(target: &Target, thread: Pid) -> Option<(Context, u64)> {
         return None;
     }
     let stack = stack_of(target.pid, &registers)?;
-    if is_in_handler(target, thread, registers.rsp) || is_in_sequence(thread) {
+    if is_in_handler(target, thread, &registers) || is_in_sequence(thread) {
         return None;
     }
     let context = Context {
@@ -400,14 +401,24 @@ fn is_safe(target: &Target, registers: &libc::user_regs_struct) -> bool {
     let is_interrupted =
         matches!(registers.rax as i64, RESTARTS_FIRST..=RESTARTS_LAST | RESTARTS_BY_BLOCK);
     if number >= 0 && is_interrupted {
-        // Condition variables, semaphores and joins; libc's own locks wait by FUTEX_WAIT.
-        let waits_for_program =
-            number == libc::SYS_futex && registers.rsi as i32 & 0x7f == libc::FUTEX_WAIT_BITSET;
+        // Condition variables, semaphores and joins; glibc's own locks wait by FUTEX_WAIT, and
+        // musl's where the thread cannot be cancelled.
+        let waits_for_program = number == libc::SYS_futex
+            && match registers.rsi as i32 & 0x7f {
+                libc::FUTEX_WAIT_BITSET => true,
+                libc::FUTEX_WAIT => is_cancellable(target, registers.rip),
+                _ => false,
+            };
         let is_wait = waits_for_program || WAITS.contains(&number);
         return is_wait
-            && (target.is_in_libc(registers.rip) || !target.may_hold_lock(registers.rip));
+            && (target.is_wait_of_libc(registers.rip) || !target.may_hold_lock(registers.rip));
     }
     !target.may_hold_lock(registers.rip)
+}
+
+/// Whether a thread waits in a call of musl's that may be cancelled.
+fn is_cancellable(target: &Target, address: u64) -> bool {
+    target.libc.musl.as_ref().is_some_and(|musl| musl.cancellable == address)
 }
 
 /// The stack that a thread was started with; `None` when it runs on another one. libc puts a
@@ -420,14 +431,19 @@ fn stack_of(pid: Pid, registers: &libc::user_regs_struct) -> Option<Range> {
     is_own.then_some(stack.range)
 }
 
-/// Whether the thread runs a signal handler that interrupted libc.
-fn is_in_handler(target: &Target, thread: Pid, stack_pointer: u64) -> bool {
-    let mut words = words_of(thread, stack_pointer, SEARCHED);
+/// Whether the thread runs a signal handler that interrupted libc; or one of musl's own, which
+/// waits for a thread that holds the lock of the list of threads; or a handler of `fork`.
+fn is_in_handler(target: &Target, thread: Pid, registers: &libc::user_regs_struct) -> bool {
+    let may_be_own =
+        registers.orig_rax as i64 == libc::SYS_futex && is_cancellable(target, registers.rip);
+    let mut words = words_of(thread, registers.rsp, SEARCHED);
     words.any(|(at, word)| {
         let mut interrupted = [0; 8];
-        word == target.libc.restorer
-            && ptrace::read_memory(thread, at + frame::RIP as u64, &mut interrupted)
-            && target.may_hold_lock(u64::from_ne_bytes(interrupted))
+        target.libc.fork.contains(word)
+            || word == target.libc.restorer
+                && (may_be_own
+                    || ptrace::read_memory(thread, at + frame::RIP as u64, &mut interrupted)
+                        && target.may_hold_lock(u64::from_ne_bytes(interrupted)))
     })
 }
 

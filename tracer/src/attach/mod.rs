@@ -50,7 +50,7 @@ pub struct Disturbance {
 /// Why the process cannot be attached to. It goes on as before.
 pub fn attach(pid: Pid, library: &Path, settings: &[CString]) -> Result<Disturbance> {
     let target = Target::inspect(pid)?;
-    let image = target::Image::read(library)?;
+    let image = target::Image::read(library, &target)?;
     hurry();
     let mut held = Held::new(pid);
     let mut thread = Borrowed::find(&target, &mut held)?;
@@ -81,7 +81,7 @@ pub fn attach(pid: Pid, library: &Path, settings: &[CString]) -> Result<Disturba
 /// Why the process cannot be detached from.
 pub fn detach(pid: Pid, library: &Path) -> Result<Disturbance> {
     let target = Target::inspect(pid)?;
-    let image = target::Image::read(library)?;
+    let image = target::Image::read(library, &target)?;
     let base = image.find_in(pid)?.with_context(|| format!("{pid}: is not attached"))?;
     hurry();
     let mut held = Held::new(pid);

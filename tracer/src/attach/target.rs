@@ -20,6 +20,10 @@ use crate::refusal::{self, explain_seize};
 const RESTORER: &[u8] = b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05";
 /// `syscall; ret`
 const SYSCALL: &[u8] = b"\x0f\x05\xc3";
+/// `mov [rsp + 8], r11; syscall; ret`: musl's `__syscall_cp_asm`, up to and behind its system call.
+const CANCELLABLE: &[u8] = b"\x4c\x89\x5c\x24\x08\x0f\x05\xc3";
+/// The library's file for programs linked with musl, beside the one for all others.
+const NAME_FOR_MUSL: &str = "libmremap_shim_attach_musl.so";
 const RTLD_NOW: u64 = 2;
 /// `__RTLD_DLOPEN`, which the internal function of libc before 2.34 requires.
 const RTLD_DLOPEN: u64 = 0x8000_0000;
@@ -42,6 +46,19 @@ pub(super) struct Libc {
     pub(super) syscall: u64,
     /// Offset of errno from the thread pointer.
     pub(super) errno: u64,
+    /// The code of `fork`, which may call the program with a lock held that `dlopen` would take.
+    pub(super) fork: Range,
+    /// What is known of musl; `None` for glibc.
+    pub(super) musl: Option<Musl>,
+}
+
+/// Addresses in musl's libc.
+pub(super) struct Musl {
+    /// Where a thread that may be cancelled waits in a system call. musl makes such calls with no
+    /// lock of its allocator or loader held, and switches cancellation off to wait for one.
+    pub(super) cancellable: u64,
+    /// The function `syscall`, by which the program makes its own calls.
+    syscall: Range,
 }
 
 /// A mapping of a process.
@@ -62,14 +79,6 @@ impl Target {
         refusal::check_process(pid)?.check_for_library(pid)?;
         let maps = mappings(pid)?;
         let name = |mapping: &Mapping| file_name(&mapping.path).to_owned();
-        if maps.iter().any(|mapping| is_musl(&name(mapping))) {
-            bail!(
-                "{pid}: musl's loader refuses the library in a process that runs: it has no room \
-                 for more static thread-local storage; follow it by `mremap-analyzer attach --reach \
-                 all {pid}`, which makes every system call take 15 µs longer, or start it by \
-                 `mremap-analyzer run`"
-            );
-        }
         let Some(base) = maps.iter().find(|mapping| is_libc(&name(mapping))) else {
             bail!(
                 "{pid}: is a static program, or has a libc that is not known; start it by \
@@ -94,14 +103,20 @@ impl Target {
         };
         let name = file_name(&mapping.path);
         let is_of_libc = is_libc(name)
-            || ["ld-", "libpthread", "libdl", "libmremap_shim.so", "memfd:", "[vdso]"]
+            || ["ld-", "libpthread", "libdl", "libmremap_shim", "memfd:", "[vdso]"]
                 .iter()
                 .any(|of_libc| name.starts_with(of_libc));
         is_of_libc || mapping.inode != 0 && defines_malloc(self.pid, mapping)
     }
 
-    pub(super) fn is_in_libc(&self, address: u64) -> bool {
-        self.libc.code.contains(address)
+    /// Whether a thread that waits in a system call at `address` of libc may hold none of these
+    /// locks, if the call is one for the program's own matters.
+    pub(super) fn is_wait_of_libc(&self, address: u64) -> bool {
+        match &self.libc.musl {
+            // Its loader is the same file.
+            Some(musl) => address == musl.cancellable || musl.syscall.contains(address),
+            None => self.libc.code.contains(address),
+        }
     }
 }
 
@@ -115,6 +130,14 @@ impl Libc {
             found.map(|symbol| base.range.start + symbol.address())
         };
         let needed = |name: &str| symbol(name).with_context(|| format!("has no {name}"));
+        let code_of = |name: &str| {
+            let mut symbols = file.dynamic_symbols();
+            let found = symbols.find(|it| it.name() == Ok(name) && it.is_definition());
+            let found = found.with_context(|| format!("has no {name}"))?;
+            let start = base.range.start + found.address();
+            anyhow::Ok(Range { start, end: start + found.size() })
+        };
+        let is_musl = is_musl(file_name(&base.path));
         let dlopen = match symbol("dlopen") {
             Some(found) => (found, RTLD_NOW),
             None => (needed("__libc_dlopen_mode")?, RTLD_NOW | RTLD_DLOPEN),
@@ -135,6 +158,13 @@ impl Libc {
             syscall: find(SYSCALL)?,
             errno: errno_offset(pid, needed("__errno_location")?)
                 .context("has an __errno_location that is not known")?,
+            fork: code_of("fork")?,
+            musl: if is_musl {
+                let cancellable = find(CANCELLABLE)? + CANCELLABLE.len() as u64 - 1;
+                Some(Musl { cancellable, syscall: code_of("syscall")? })
+            } else {
+                None
+            },
         })
     }
 
@@ -145,13 +175,18 @@ impl Libc {
 }
 
 /// Reads the offset of errno from the code that computes its address: `mov rax, [rip + …]; add rax,
-/// fs:0; ret`.
+/// fs:0; ret`, or musl's `mov rax, fs:0; add rax, …; ret`.
 fn errno_offset(pid: Pid, function: u64) -> Option<u64> {
     const ENDBR64: &[u8] = b"\xf3\x0f\x1e\xfa";
     let mut code = [0; 24];
     ptrace::read_memory(pid, function, &mut code).then_some(())?;
     let start = if code.starts_with(ENDBR64) { ENDBR64.len() } else { 0 };
     let code = &code[start..];
+    if let Some([0x48, 0x83, 0xc0, offset @ 0..=0x7f, 0xc3, ..]) =
+        code.strip_prefix(b"\x64\x48\x8b\x04\x25\x00\x00\x00\x00")
+    {
+        return Some(u64::from(*offset));
+    }
     let distance =
         i32::from_ne_bytes(code.strip_prefix(b"\x48\x8b\x05")?.get(..4)?.try_into().ok()?);
     code.get(7..)?.strip_prefix(b"\x64\x48\x03\x04\x25\x00\x00\x00\x00\xc3")?;
@@ -168,21 +203,44 @@ pub(super) struct Image {
 }
 
 impl Image {
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        let unreadable = || format!("{}", path.display());
+    /// Reads the library that a target's libc can load, given the one for glibc.
+    ///
+    /// # Errors
+    /// It is missing, or the given one is musl's.
+    pub(super) fn read(library: &Path, target: &Target) -> Result<Self> {
+        let is_musl = target.libc.musl.is_some();
+        let path = if is_musl { &library.with_file_name(NAME_FOR_MUSL) } else { library };
+        let pid = target.pid;
+        if !is_musl && file_name(path.as_os_str().as_bytes()) == NAME_FOR_MUSL {
+            // glibc may allocate its thread-local storage inside a call of the allocator.
+            bail!("{pid}: has glibc, and {} is only for programs linked with musl", path.display());
+        }
+        let unreadable = || {
+            let purpose =
+                if is_musl { format!("{pid}: is linked with musl: ") } else { String::new() };
+            format!("{purpose}{}", path.display())
+        };
         let inode = fs::metadata(path).with_context(unreadable)?.ino();
         let bytes = fs::read(path).with_context(unreadable)?;
         Ok(Self { path: path.to_owned(), bytes, inode })
     }
 
+    /// The name of its file.
+    pub(super) fn name(&self) -> &str {
+        file_name(self.path.as_os_str().as_bytes())
+    }
+
     /// Where a process has the library; `None` when it has none.
     ///
     /// # Errors
-    /// It has another version.
+    /// It has another version, or the one that is preloaded and not the one for musl.
     pub(super) fn find_in(&self, pid: Pid) -> Result<Option<u64>> {
         let maps = mappings(pid)?;
         let is_start = |mapping: &&Mapping| mapping.offset == 0 && is_library(mapping);
         let Some(found) = maps.iter().find(is_start) else { return Ok(None) };
+        if self.name() == NAME_FOR_MUSL && !file_name(&found.path).contains(NAME_FOR_MUSL) {
+            bail!("{pid}: it was started with the library (LD_PRELOAD)");
+        }
         let mut start = [0; 2048];
         let is_same = ptrace::read_memory(pid, found.range.start, &mut start)
             && self.bytes.starts_with(&start);
@@ -235,11 +293,11 @@ pub(super) fn library_code(pid: Pid) -> Result<Option<Range>> {
 }
 
 fn is_library(mapping: &Mapping) -> bool {
-    file_name(&mapping.path).contains("libmremap_shim.so")
+    file_name(&mapping.path).contains("libmremap_shim")
 }
 
 fn is_libc(name: &str) -> bool {
-    name == "libc.so.6" || name.starts_with("libc-2.")
+    name == "libc.so.6" || name.starts_with("libc-2.") || is_musl(name)
 }
 
 /// musl's libc is its loader, too: a file with two names.
