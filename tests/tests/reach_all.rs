@@ -1,6 +1,7 @@
 //! `run --reach all`: programs that no preload library reaches have their moves emulated, and
 //! everything else that they do has the outcome that it has untraced.
 
+#[cfg(target_arch = "x86_64")]
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 use std::thread;

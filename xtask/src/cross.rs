@@ -59,10 +59,10 @@ impl Cross {
     }
 }
 
-/// Type-checks the library for Arm, whose own code no other build compiles.
+/// Type-checks the library and the tracer for Arm, whose own code no other build compiles.
 pub fn check() -> Result<ExitCode> {
     let mut cargo = repo::cargo();
-    cargo.args(["check", "--quiet", "--locked", "-p", "mremap-shim"]);
+    cargo.args(["check", "--quiet", "--locked", "-p", "mremap-shim", "-p", "mremap-tracer"]);
     repo::run(cargo.envs(for_compiler()?)).map(|()| ExitCode::SUCCESS)
 }
 

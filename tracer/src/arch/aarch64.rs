@@ -17,8 +17,7 @@ const NT_ARM_SYSTEM_CALL: usize = 0x404;
 pub(crate) struct Registers(libc::user_regs_struct);
 
 fn set<T>(request: libc::c_uint, thread: Pid, note: usize, value: &mut T) -> Result<(), Gone> {
-    let mut vector =
-        libc::iovec { iov_base: (&raw mut *value).cast(), iov_len: std::mem::size_of::<T>() };
+    let mut vector = libc::iovec { iov_base: (&raw mut *value).cast(), iov_len: size_of::<T>() };
     request_with(request, thread, note, &mut vector)
 }
 
