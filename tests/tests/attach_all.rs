@@ -15,7 +15,7 @@ use mremap_tests::output::text;
 use mremap_tests::preload::{Trace, is_guest, kernel_moves_several_vmas, sum_of_calls, traces_in};
 use mremap_tests::running::{Running, is_traced, refusal, state};
 use mremap_tests::script::as_nobody;
-use mremap_trace::Outcome;
+use mremap_trace::{Outcome, Record};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Calls of one turn of `static_followed`, and those of them that only Linux 6.17 makes.
@@ -176,6 +176,34 @@ fn a_stopped_process_stays_stopped_and_is_followed_when_it_goes_on() {
     assert_eq!(running.end(), (String::new(), Some(5)));
     second.wait();
     assert_eq!(sum_of_calls(&traces_in(directory.path())), CALLS as u64);
+}
+
+/// `maps` names its files from the root of the process that reads it.
+#[test]
+fn a_process_in_another_root_is_followed_with_its_build_id() {
+    if is_guest() || !need::root("tests in another root directory") {
+        return;
+    }
+    let (root, directory) = [(); 2].map(|()| tempfile::tempdir().expect("a directory")).into();
+    fs::copy(Artifacts::get().fixture("static_followed"), root.path().join("attached"))
+        .expect("a copy");
+    let mut running = Running::in_root(root.path(), directory.path(), &[]);
+    let follower = Follower::start(&["--mode", "emulate"], directory.path(), running.pid());
+    assert_eq!(running.ask(), turn(false));
+    follower.signal(interrupt());
+    follower.wait();
+    assert_eq!(running.end(), (String::new(), Some(5)));
+    let traces = traces_in(directory.path());
+    let modules: Vec<_> = traces
+        .iter()
+        .flat_map(|trace| &trace.records)
+        .filter_map(|record| match record {
+            Record::Module(module) => Some(module),
+            _ => None,
+        })
+        .collect();
+    assert!(!modules.is_empty());
+    assert!(modules.iter().all(|module| module.build_id_len > 0), "{modules:?}");
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! What `/proc` tells of a process: `process` is its id, or `self`.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use crate::ptrace::Pid;
 
@@ -21,6 +24,22 @@ pub(crate) fn state(thread: impl Display) -> Option<char> {
 pub(crate) fn threads(process: Pid) -> Vec<Pid> {
     let entries = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The path of a file of a process in that process's own root, as this process opens it.
+pub(crate) fn in_root(process: impl Display, path: &[u8]) -> Option<PathBuf> {
+    let within = OsStr::from_bytes(path.strip_prefix(b"/")?);
+    Some(Path::new("/proc").join(process.to_string()).join("root").join(within))
+}
+
+/// Finds the regular file of a mapping. `maps` names it from the root of a container, but for a
+/// process in a `chroot` from this process's own root.
+pub(crate) fn file_of_mapping(process: impl Display, path: &[u8], inode: u64) -> Option<PathBuf> {
+    let outside = PathBuf::from(OsStr::from_bytes(path));
+    // Regular files only: opening a FIFO would wait.
+    let is_same =
+        |path: &PathBuf| path.metadata().is_ok_and(|file| file.is_file() && file.ino() == inode);
+    [in_root(process, path)?, outside].into_iter().find(is_same)
 }
 
 /// Whether this process traces a thread.

@@ -13,6 +13,7 @@ use mremap_plan::maps::parse_line;
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSymbol as _};
 
+use crate::procfs;
 use crate::ptrace::{self, Pid};
 use crate::refusal::{self, explain_seize};
 
@@ -266,7 +267,7 @@ impl Image {
 
     /// Whether a process finds the same file by the same path.
     pub(super) fn is_visible_to(&self, pid: Pid) -> bool {
-        let path = in_root(pid, self.path.as_os_str().as_bytes());
+        let path = procfs::in_root(pid, self.path.as_os_str().as_bytes());
         path.and_then(|path| path.metadata().ok()).is_some_and(|file| file.ino() == self.inode)
     }
 }
@@ -314,21 +315,9 @@ fn text(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
-fn in_root(pid: Pid, path: &[u8]) -> Option<PathBuf> {
-    let within = std::ffi::OsStr::from_bytes(path.strip_prefix(b"/")?);
-    Some(Path::new("/proc").join(pid.to_string()).join("root").join(within))
-}
-
-/// Reads the file of a mapping. `maps` names it from the root of a container, but for a process in
-/// a `chroot` from this process's own root.
+/// Reads the file of a mapping.
 fn read_module(pid: Pid, mapping: &Mapping) -> Result<Vec<u8>> {
-    let inside = in_root(pid, &mapping.path).context("is no file")?;
-    let outside = PathBuf::from(std::ffi::OsStr::from_bytes(&mapping.path));
-    // Regular files only: opening a FIFO would wait.
-    let is_same = |path: &PathBuf| {
-        path.metadata().is_ok_and(|file| file.is_file() && file.ino() == mapping.inode)
-    };
-    let Some(path) = [inside, outside].into_iter().find(is_same) else {
+    let Some(path) = procfs::file_of_mapping(pid, &mapping.path, mapping.inode) else {
         bail!("was replaced since the process started; restart the process");
     };
     fs::read(&path).context("cannot be read")

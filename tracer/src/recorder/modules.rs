@@ -1,12 +1,12 @@
 //! The modules of a traced process: executable file mappings with their build ids.
 
 use std::fs::File;
-use std::path::Path;
 
 use mremap_plan::maps::parse_line;
 use mremap_trace::Module;
 use object::{Object, ReadCache};
 
+use crate::procfs;
 use crate::ptrace::Pid;
 
 /// A module, and its path in the process's own root.
@@ -24,7 +24,7 @@ pub(super) fn of_process(thread: Pid) -> Vec<Found> {
     });
     modules
         .map(|line| {
-            let id = build_id(thread, line.path).unwrap_or_default();
+            let id = build_id(thread, line.path, line.inode).unwrap_or_default();
             let mut module = Module {
                 start: line.vma.range.start,
                 end: line.vma.range.end,
@@ -41,14 +41,11 @@ pub(super) fn of_process(thread: Pid) -> Vec<Found> {
         .collect()
 }
 
-fn build_id(thread: Pid, path: &[u8]) -> Option<Vec<u8>> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let within = std::ffi::OsStr::from_bytes(path.strip_prefix(b"/")?);
-    let path = Path::new("/proc").join(thread.to_string()).join("root").join(within);
-    // Regular files only: opening a FIFO would wait.
-    if !path.metadata().ok()?.is_file() {
-        return None;
-    }
+/// The build id of a mapping's file. An overlay may show a mapping another inode than the file: then
+/// the one of that path is taken.
+fn build_id(thread: Pid, path: &[u8], inode: u64) -> Option<Vec<u8>> {
+    let file = procfs::file_of_mapping(thread, path, inode);
+    let path = file.or_else(|| procfs::in_root(thread, path).filter(|path| path.is_file()))?;
     let cache = ReadCache::new(File::open(path).ok()?);
     object::File::parse(&cache).ok()?.build_id().ok()?.map(<[u8]>::to_vec)
 }
