@@ -299,12 +299,15 @@ fn outlive(running: Running) {
 
 #[test]
 fn a_thread_that_waits_for_the_lock_of_the_loader_is_taken_out_again() {
-    let running = Running::fixture(&["loads"]);
-    thread::sleep(Duration::from_millis(200));
+    let directory = tempfile::tempdir().expect("a directory");
+    let may_start = directory.path().join("may-start");
+    let mut fixture = Command::new(Artifacts::get().fixture("attached"));
+    let running = Running::start(fixture.arg("loads").env("MAY_START", &may_start));
+    work();
     let printed = refusal(running.pid());
     assert!(printed.contains("another thread holds the loader's lock for long"), "{printed}");
-    thread::sleep(Duration::from_secs(2));
-    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(&may_start, "").expect("a new file");
+    work();
     attach(&[], directory.path(), running.pid());
     assert_eq!(running.end(), ("loads: done".to_owned(), Some(5)));
 }

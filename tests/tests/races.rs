@@ -53,6 +53,12 @@ fn never_moves_over_memory_that_another_thread_has_just_mapped() {
     }
 }
 
+/// A part of a process whose threads have interfered before is not refused at its target.
+#[test]
+fn empties_no_target_after_the_first_interference() {
+    check("races", &["second_hole"], MOVED);
+}
+
 #[test]
 fn a_lost_race_is_reported_in_the_trace() {
     let (output, trace) = Preload::emulated("races", &["hole_taken"], "auto").traced();

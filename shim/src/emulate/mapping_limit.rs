@@ -75,6 +75,11 @@ pub(crate) fn abandon(target: Range) {
     }
 }
 
+/// Whether the spare mappings are given up.
+pub(super) fn is_near() -> bool {
+    STATE.load(Ordering::Relaxed) == GIVEN_UP
+}
+
 /// Takes the spare mappings back after a move, if there is room.
 pub(crate) fn take_back_spare() {
     if STATE.load(Ordering::Relaxed) == GIVEN_UP {

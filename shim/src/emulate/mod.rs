@@ -6,6 +6,7 @@ pub(crate) mod mapping_limit;
 pub(crate) mod move_lock;
 mod reservation;
 pub(crate) mod self_protect;
+mod stage;
 
 use mremap_plan::{Flags, Judgement, Move, Plan, Request, Step};
 use mremap_trace::Outcome;
@@ -14,6 +15,7 @@ use self::capability::Capability;
 use self::exposure::Exposure;
 use self::move_lock::MoveLock;
 use self::reservation::Reservation;
+use self::stage::Moved;
 use crate::discover::Source;
 use crate::hooks::real::{self, Real};
 use crate::process::address_space::{self, page_size};
@@ -191,11 +193,15 @@ fn move_each_part(
             return (Outcome::Emulated, Err(Errno::EFAULT));
         }
         mapping_limit::prepare(target);
-        let result = sys::mremap(&part_request(&wanted, part.start, part.len()));
+        let Moved { result, has_reached_target } =
+            stage::move_part(&part_request(&wanted, part.start, part.len()));
         let is_worth_a_retry = match result {
-            // Another thread changed the VMA. Its target is empty now.
+            // Another thread changed the VMA.
             Err(Errno::EFAULT) if retries < MAX_RETRIES => {
-                reservation.take(part, target);
+                if has_reached_target {
+                    // It is empty now.
+                    reservation.take(part, target);
+                }
                 true
             }
             Err(Errno(libc::ENOMEM)) => record.parts() > 0 && mapping_limit::make_room(),

@@ -12,6 +12,7 @@
 use mremap_plan::Range;
 
 use crate::emulate::capability::{self, Capability};
+use crate::emulate::stage;
 use crate::process::seccomp;
 use crate::sys::{self, probe, scratch};
 
@@ -34,6 +35,7 @@ impl Reservation {
         if moves_several_vmas() {
             return true;
         }
+        stage::want();
         let target = emptied_by_refusal(part, target);
         // What an earlier refusal has unmapped after this target.
         let rest = Range { start: target.end, end: self.emptied.end };

@@ -116,6 +116,11 @@ pub(crate) fn reserve(address: usize, len: usize) -> Result {
     map_anonymous(address, len, libc::PROT_NONE, flags)
 }
 
+/// Reserves address space where the kernel chooses.
+pub(crate) fn reserve_anywhere(len: usize) -> Result {
+    map_anonymous(0, len, libc::PROT_NONE, libc::MAP_NORESERVE)
+}
+
 /// Moves a mapping of this library's over another one that the caller may replace.
 pub(crate) fn move_over(from: usize, len: usize, to: usize) -> Result {
     call!(mremap, from, len, len, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, to)
