@@ -1,5 +1,5 @@
 //! `cargo xtask ci`: every check that a change must pass, the cheap ones first. A failure does not
-//! stop the others.
+//! stop the others. With `--full`, what a release must pass, too.
 
 use std::process::{Command, ExitCode};
 
@@ -13,6 +13,11 @@ use crate::{
 /// How to run the checks.
 #[derive(Debug, clap::Args)]
 pub struct Options {
+    /// Also run what takes long and rarely fails, before a release: large programs, other
+    /// userlands, every test in every guest, the kernel's selftests on all kernels, packages as
+    /// they are released and their second build.
+    #[arg(long)]
+    full: bool,
     #[command(flatten)]
     requirements: requirements::Options,
 }
@@ -56,8 +61,13 @@ fn steps(options: &Options) -> Vec<Step<'_>> {
     let cargo = |arguments: &'static [&str]| {
         Box::new(move || finish(repo::cargo().args(arguments))) as Box<dyn Fn() -> _>
     };
-    let tests =
-        test::Options { require_all: true, programs: true, torture: None, ..options.into() };
+    let full = options.full;
+    let tests = test::Options {
+        require_all: true,
+        programs: full,
+        torture: None,
+        requirements: options.requirements,
+    };
     let mut steps: Vec<Step<'_>> = vec![
         ("commits", Box::new(|| commits::run(&commits::Options::default()))),
         ("format", cargo(&["fmt", "--all", "--check"])),
@@ -67,7 +77,7 @@ fn steps(options: &Options) -> Vec<Step<'_>> {
         ("instructions", Box::new(|| bench::check_instructions().map(|()| ExitCode::SUCCESS))),
         ("tests", Box::new(move || test::run(tests))),
     ];
-    let selftests = || selftests::run(&selftests::Options::for_ci());
+    let selftests = move || selftests::run(&selftests::Options::for_ci(full));
     steps.push(("the kernel's selftests", Box::new(selftests)));
     for options in oracle::Options::for_ci() {
         steps.push(("oracle", Box::new(move || oracle::run(&options))));
@@ -77,7 +87,7 @@ fn steps(options: &Options) -> Vec<Step<'_>> {
         ("dependencies", Box::new(dependencies)),
         ("documents", Box::new(documents::run)),
         ("pictures", Box::new(|| pictures::run(&pictures::Options::for_ci()))),
-        ("release", Box::new(|| dist::release::run(&dist::release::Options::for_ci()))),
+        ("release", Box::new(move || dist::release::run(&dist::release::Options::for_ci(full)))),
     ]);
     steps
 }
@@ -96,10 +106,4 @@ fn dependencies() -> Result<ExitCode> {
     let mut deny = repo::cargo();
     deny.env("PATH", tools::path("deny")?);
     finish(deny.args(["deny", "check", "licenses", "bans", "sources"]))
-}
-
-impl From<&Options> for test::Options {
-    fn from(options: &Options) -> Self {
-        Self { requirements: options.requirements, ..Self::default() }
-    }
 }

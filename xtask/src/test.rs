@@ -31,7 +31,8 @@ pub struct Options {
     /// Treat skipped tests as failures: guests and programs that are not installed.
     #[arg(long)]
     pub require_all: bool,
-    /// Also run the long tests, for some minutes: databases, servers, compilers, a browser.
+    /// Also run what takes long: databases, servers, compilers, a browser, other userlands, and
+    /// every test in every guest.
     #[arg(long)]
     pub programs: bool,
     /// Only run the random torture test, for this many seconds.
@@ -46,8 +47,9 @@ pub fn run(options: Options) -> Result<ExitCode> {
     if let Some(seconds) = options.torture {
         return torture(seconds);
     }
+    let needs_all = options.programs || options.require_all;
     let (level, readers) =
-        if options.programs { (Level::All, "all-readers") } else { (Level::Test, "readers") };
+        if needs_all { (Level::All, "all-readers") } else { (Level::Test, "readers") };
     requirements::ensure(level, options.requirements)?;
     let list = tempfile::NamedTempFile::new().context("no temporary file")?;
     let readers = if options.requirements.no_install {
@@ -61,7 +63,7 @@ pub fn run(options: Options) -> Result<ExitCode> {
         sum += run(&PROGRAMS)?;
     }
     let mut skipped = skipped_tests(list.path())?;
-    let (in_guests, skipped_guests) = in_guests()?;
+    let (in_guests, skipped_guests) = in_guests(options.programs)?;
     sum += in_guests;
     skipped.extend(skipped_guests);
     if options.programs {
@@ -127,8 +129,9 @@ fn on_this_machine(arguments: &[&str], skipped: &Path, readers: Option<&Path>) -
     Ok(sum)
 }
 
-/// Runs the system tests in every available guest; returns a line for each other one.
-fn in_guests() -> Result<(Counts, Vec<String>)> {
+/// Runs the system tests in every available guest, some of them, unless `all` is set, in the first
+/// and the last one only; returns a line for each guest that is not there.
+fn in_guests(all: bool) -> Result<(Counts, Vec<String>)> {
     let catalogue = Catalogue::read()?;
     if let Some(missing) = guest::missing() {
         return Ok((Counts::default(), vec![all_guests_skipped(&missing)]));
@@ -143,7 +146,8 @@ fn in_guests() -> Result<(Counts, Vec<String>)> {
             }
         }
     }
-    Ok((test_vm::sample(&kernels, &catalogue.guest)?, skipped))
+    let run = if all { test_vm::all } else { test_vm::sample };
+    Ok((run(&kernels, &catalogue.guest)?, skipped))
 }
 
 fn all_guests_skipped(missing: &str) -> String {

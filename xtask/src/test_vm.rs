@@ -71,6 +71,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Runs all system tests under every kernel; prints failures and the table, returns the sum.
+pub fn all(kernels: &[Kernel], extras: &GuestExtras) -> Result<Counts> {
+    matrix(kernels, &executables(None, extras)?, None, extras, None, GUEST_TIMEOUT)
+}
+
 /// Runs the system tests under every kernel, those that `extras` calls sampled under the first and
 /// the last one only; prints failures and tables, returns the sum.
 pub fn sample(kernels: &[Kernel], extras: &GuestExtras) -> Result<Counts> {

@@ -41,7 +41,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let release = Release::of(repo::root())?;
     let into = repo::root().join("target/dist");
-    let files = release.make(repo::root(), &into)?;
+    let files = release.make(repo::root(), &into, false)?;
     for file in &files {
         println!("{} ({} KiB)", file.display(), fs::metadata(file)?.len() >> 10);
     }
@@ -110,14 +110,14 @@ impl Release {
         format!("mremap-shim-{}-x86_64-linux-gnu", self.version)
     }
 
-    /// Builds the source tree and writes the packages to `into`.
-    fn make(&self, source: &Path, into: &Path) -> Result<Vec<PathBuf>> {
+    /// Builds the source tree and writes the packages to `into`; `quick` as for [`build::build`].
+    fn make(&self, source: &Path, into: &Path, quick: bool) -> Result<Vec<PathBuf>> {
         let tree = into.join("tree");
         if tree.exists() {
             fs::remove_dir_all(&tree)?;
         }
         fs::create_dir_all(&tree)?;
-        let built = build::build(self, source, &into.join("build"))?;
+        let built = build::build(self, source, &into.join("build"), quick)?;
         let copier = build::copier(source, &into.join("build"))?;
         let sbom = into.join(format!("mremap-shim-{}.cdx.json", self.version));
         fs::write(&sbom, sbom::bill_of_materials(self, source)?)?;
