@@ -285,12 +285,18 @@ impl<'a> Borrowed<'a> {
         let gone = |_| anyhow::Error::msg(format!("{pid}: has ended"));
         // The registers first: only a thread that makes the call unblocks the signals again.
         arch::write(self.thread, &Registers::of_raw(registers)).map_err(gone)?;
-        ptrace::set_blocked_signals(self.thread, u64::MAX).map_err(gone)?;
+        let set_id_signal = libc.set_id_signal;
+        // The thread's own stack may have no room for a handler.
+        let has_room = frame != self.own_frame;
+        let admitted = if has_room { 1 << (set_id_signal - 1) } else { 0 };
+        ptrace::set_blocked_signals(self.thread, !admitted).map_err(gone)?;
+        let mut signal = 0;
         let begun = Instant::now();
         // musl's dlopen takes a second lock before it opens a file.
         let (mut result, mut has_opened) = (u64::MAX, libc.musl.is_some());
         loop {
-            ptrace::resume_to_syscall(self.thread, 0).map_err(gone)?;
+            ptrace::resume_to_syscall(self.thread, signal).map_err(gone)?;
+            signal = 0;
             let event = loop {
                 let event = wait_for(self.thread, Duration::from_millis(50));
                 let waited = begun.elapsed();
@@ -308,6 +314,10 @@ impl<'a> Borrowed<'a> {
                     bail!("{pid}: has ended");
                 }
                 Some(Event::Syscall) => {}
+                Some(Event::Signal(it)) if it == set_id_signal => {
+                    signal = it;
+                    continue;
+                }
                 Some(Event::Signal(signal)) => {
                     self.restore();
                     bail!("{pid}: a call of its libc was stopped by signal {signal}");
@@ -316,13 +326,16 @@ impl<'a> Borrowed<'a> {
             }
             let now = *arch::read(self.thread).map_err(gone)?.raw();
             let number = now.orig_rax as i64;
-            if now.rip == libc.after_restorer() && number == libc::SYS_rt_sigreturn {
+            // A handler has another stack pointer.
+            if now.rip == libc.after_restorer() && now.rsp == frame + 8 {
                 break;
-            } else if now.rip == libc.syscall + 2 {
+            } else if now.rip == libc.syscall + 2 && now.rsp == frame {
                 result = now.rax;
             }
             has_opened |= number == libc::SYS_openat || number == libc::SYS_open;
         }
+        // A handler that begins now would not end: the thread makes another call next.
+        ptrace::set_blocked_signals(self.thread, u64::MAX).map_err(gone)?;
         self.stay().map_err(gone)?;
         Ok(result)
     }
@@ -346,18 +359,24 @@ impl<'a> Borrowed<'a> {
     }
 
     /// Ends a call that takes too long. Before the loader has opened a file it waits for its first
-    /// lock and holds none, so the thread is taken out of it. Later it must finish, and goes back
-    /// to its own work by itself.
+    /// lock and holds none, so the thread is taken out of it. Later, or inside a handler, it must
+    /// finish, and goes back to its own work by itself.
     fn give_up(&mut self, has_opened: bool) -> anyhow::Error {
         let _ = ptrace::interrupt(self.thread);
-        let stopped = wait_for(self.thread, Duration::from_secs(1));
+        let mut stopped = wait_for(self.thread, Duration::from_secs(1));
+        while let Some(Event::Signal(signal)) = stopped {
+            let _ = ptrace::resume(self.thread, signal);
+            stopped = wait_for(self.thread, Duration::from_secs(1));
+        }
         let pid = self.target.pid;
-        if stopped.is_some() && !has_opened {
+        if stopped.is_some() && !has_opened && !self.is_handling_signal() {
             self.restore();
             return anyhow::Error::msg(format!(
                 "{pid}: another thread holds the loader's lock for long; try again later"
             ));
         }
+        // The thread that holds the lock may wait until this one handles a signal.
+        let _ = ptrace::set_blocked_signals(self.thread, self.context.blocked);
         self.is_lost = true;
         self.held.release(self.thread);
         anyhow::Error::msg(format!(
@@ -365,6 +384,12 @@ impl<'a> Borrowed<'a> {
              nothing is recorded",
             self.thread
         ))
+    }
+
+    /// Whether the thread is in the handler that it may run inside a call: its signal is blocked.
+    fn is_handling_signal(&self) -> bool {
+        let signal = 1 << (self.target.libc.set_id_signal - 1);
+        ptrace::blocked_signals(self.thread).is_ok_and(|blocked| blocked & signal != 0)
     }
 }
 

@@ -49,6 +49,9 @@ pub(super) struct Libc {
     pub(super) errno: u64,
     /// The code of `fork`, which may call the program with a lock held that `dlopen` would take.
     pub(super) fork: Range,
+    /// The signal by which libc has every thread change its user or group id. The thread that asks
+    /// for it holds the lock of the list of threads, which `dlopen` takes, until all have answered.
+    pub(super) set_id_signal: i32,
     /// What is known of musl; `None` for glibc.
     pub(super) musl: Option<Musl>,
 }
@@ -160,6 +163,7 @@ impl Libc {
             errno: errno_offset(pid, needed("__errno_location")?)
                 .context("has an __errno_location that is not known")?,
             fork: code_of("fork")?,
+            set_id_signal: if is_musl { 34 } else { 33 },
             musl: if is_musl {
                 let cancellable = find(CANCELLABLE)? + CANCELLABLE.len() as u64 - 1;
                 Some(Musl { cancellable, syscall: code_of("syscall")? })
