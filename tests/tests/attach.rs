@@ -228,6 +228,19 @@ fn record_in_root(program: &Path, libraries: &[&str], mapped: &str) {
     assert!(calls_in(directory.path()) > 50);
 }
 
+/// The thread that sets ids holds a lock which `dlopen` takes until the borrowed thread has handled
+/// a signal.
+#[test]
+fn the_borrowed_thread_sets_its_ids_when_another_one_asks() {
+    attach_while_ids_are_set(Running::fixture(&["ids"]));
+}
+
+fn attach_while_ids_are_set(running: Running) {
+    let directory = tempfile::tempdir().expect("a directory");
+    attach(&[], directory.path(), running.pid());
+    assert_eq!(running.end(), ("ids: done".to_owned(), Some(5)));
+}
+
 /// A thread that waits in a condition variable holds no lock of libc.
 #[test]
 fn borrows_a_thread_that_waits_for_another_one() {
@@ -421,6 +434,13 @@ mod musl {
     fn borrows_a_thread_that_waits_for_another_one() {
         if let Some(running) = Running::with_musl(&["grow", "waits"]) {
             borrow_waiting(running);
+        }
+    }
+
+    #[test]
+    fn the_borrowed_thread_sets_its_ids_when_another_one_asks() {
+        if let Some(running) = Running::with_musl(&["ids"]) {
+            attach_while_ids_are_set(running);
         }
     }
 
