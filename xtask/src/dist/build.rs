@@ -24,6 +24,8 @@ type Glibc = (u32, u32);
 pub struct Built {
     /// The preload library.
     pub shim: PathBuf,
+    /// What `attach` loads into programs linked with musl.
+    pub shim_for_musl: PathBuf,
     /// The analyzer.
     pub analyzer: PathBuf,
     /// The program that compares a kernel with Linux 6.17, linked statically.
@@ -55,7 +57,9 @@ pub fn build(release: &Release, source: &Path, target: &Path, quick: bool) -> Re
     };
     // The library uses no newer symbol, and needs GNU ld, which drops std. The analyzer needs a
     // linker that knows old versions of glibc.
-    cargo("build", "release", TARGET, "mremap-shim", &[])?;
+    for library in ["mremap-shim", "mremap-shim-attach-musl"] {
+        cargo("build", "release", TARGET, library, &[])?;
+    }
     let (major, minor) = OLDEST_GLIBC;
     cargo("zigbuild", profile, &format!("{TARGET}.{major}.{minor}"), "mremap-analyzer", &[])?;
     // zig links glibc only dynamically.
@@ -63,14 +67,16 @@ pub fn build(release: &Release, source: &Path, target: &Path, quick: bool) -> Re
     let product = |profile: &str, name: &str| target.join(TARGET).join(profile).join(name);
     let built = Built {
         shim: product("release", "libmremap_shim.so"),
+        shim_for_musl: product("release", "libmremap_shim_attach_musl.so"),
         analyzer: product(profile, "mremap-analyzer"),
         conformance: product("release", "mremap-conformance"),
         examples: examples(source, target)?,
     };
     // Cargo does not strip packages that have a profile of their own.
-    repo::run(Command::new("strip").args([&built.shim, &built.analyzer]))?;
-    check_glibc(&built.shim, OLDEST_GLIBC)?;
-    check_glibc(&built.analyzer, OLDEST_GLIBC)?;
+    repo::run(Command::new("strip").args([&built.shim, &built.shim_for_musl, &built.analyzer]))?;
+    for file in [&built.shim, &built.shim_for_musl, &built.analyzer] {
+        check_glibc(file, OLDEST_GLIBC)?;
+    }
     check_static(&built.conformance)?;
     for example in &built.examples {
         check_glibc(example, OLDEST_GLIBC_OF_EXAMPLES)?;

@@ -27,6 +27,7 @@ test -s /tmp/files
 version=$(dpkg-query -W -f '${Version}' mremap-shim)
 mremap-analyzer --version | grep -Fx "mremap-analyzer $version"
 grep -qF "$version" /usr/lib/libmremap_shim.so
+grep -qF "$version" /usr/lib/libmremap_shim_attach_musl.so
 mremap-demo > /tmp/demo
 grep -F "emulated" /tmp/demo
 grep -F "░░░ kept ░░░" /tmp/demo
@@ -58,6 +59,7 @@ rpm="rpm --root=$1 --force-debian"
 $rpm --nodeps --install "$2"
 $rpm --nodeps --verify mremap-shim
 $rpm -ql mremap-shim | grep -Fx /usr/lib/libmremap_shim.so
+$rpm -ql mremap-shim | grep -Fx /usr/lib/libmremap_shim_attach_musl.so
 "$1/usr/bin/mremap-demo" | grep -F 'left in place'
 "$1/usr/bin/mremap-conformance" --list | grep -F gap_keeps_what_is_under_its_target
 LD_PRELOAD=$1/usr/lib/libmremap_shim.so "$1/usr/lib/mremap-shim/neighbour_under_gap"

@@ -66,6 +66,7 @@ pub fn install(options: &Prefix) -> Result<ExitCode> {
     let is_in_c = |name: &String| repo::root().join("examples").join(format!("{name}.c")).exists();
     let built = build::Built {
         shim: artifacts.shim(),
+        shim_for_musl: artifacts.shim_for_musl(),
         analyzer: artifacts.analyzer(),
         conformance: artifacts.static_conformance(),
         examples: examples.filter(is_in_c).map(|name| artifacts.example(&name)).collect(),

@@ -16,7 +16,8 @@ use super::Release;
 use super::build::glibc_version;
 use crate::repo;
 
-const SHIPPED: [&str; 3] = ["mremap-analyzer", "mremap-conformance", "mremap-shim"];
+const SHIPPED: [&str; 4] =
+    ["mremap-analyzer", "mremap-conformance", "mremap-shim", "mremap-shim-attach-musl"];
 
 #[derive(Debug, Deserialize)]
 struct Metadata {

@@ -40,6 +40,7 @@ pub fn lay_out(
     put(&built.conformance, "bin/mremap-conformance", 0o755)?;
     put(&source.join("packaging/mremap-demo"), "bin/mremap-demo", 0o755)?;
     put(&built.shim, "lib/libmremap_shim.so", 0o644)?;
+    put(&built.shim_for_musl, "lib/libmremap_shim_attach_musl.so", 0o644)?;
     for example in &built.examples {
         put(example, &format!("lib/mremap-shim/{}", name(example)), 0o755)?;
     }
