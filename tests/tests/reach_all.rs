@@ -1,15 +1,17 @@
 //! `run --reach all`: programs that no preload library reaches have their moves emulated, and
 //! everything else that they do has the outcome that it has untraced.
 
+use std::fs;
 #[cfg(target_arch = "x86_64")]
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use mremap_tests::artifacts::Artifacts;
 use mremap_tests::output::{calls_made, text};
-use mremap_tests::preload::{Trace, traces_in};
+use mremap_tests::preload::{Trace, is_guest, traces_in};
 use mremap_tests::records;
 use mremap_tests::tracer::emulated;
 use mremap_trace::Outcome;
@@ -92,7 +94,7 @@ fn signals_stops_and_execs_are_passed_on() {
 
 #[test]
 fn a_crowd_of_threads_and_children_moves_and_is_recorded() {
-    let (threads, children) = if mremap_tests::preload::is_guest() { (20, 20) } else { (100, 100) };
+    let (threads, children) = if is_guest() { (20, 20) } else { (100, 100) };
     let arguments = [threads.to_string(), children.to_string()];
     let (output, traces) = traces_of("static_crowd", &arguments.each_ref().map(String::as_str));
     assert_eq!(text(&output.stdout), "0 failed\n", "{output:?}");
@@ -108,6 +110,39 @@ fn the_program_dies_with_its_tracer() {
     kill_process(Pid::from_child(&analyzer), Signal::KILL).expect("it is there");
     analyzer.wait().expect("it ends");
     wait_for(|| (!is_running(child)).then_some(()));
+}
+
+/// Changes a setting of the machine, so only in guests. Root may trace under both.
+#[test]
+fn yamas_scope_is_the_reason_of_a_refusal() {
+    const SCOPE: &str = "/proc/sys/kernel/yama/ptrace_scope";
+    const NOBODY: u32 = 65534;
+    if !is_guest() {
+        return;
+    }
+    let set = |scope: &str| fs::write(SCOPE, scope).expect("the guest has Yama");
+    let was = fs::read_to_string(SCOPE).expect("the guest has Yama");
+    let run_as_nobody = || run(&[], "static_moves", &[]).uid(NOBODY).output().expect("it runs");
+    let mut other = Command::new(Artifacts::get().fixture("static_followed"));
+    let mut other = other.uid(NOBODY).stdin(Stdio::piped()).spawn().expect("it runs");
+    let follow_as_nobody = || {
+        let mut command = Command::new(Artifacts::get().analyzer());
+        command.args(["attach", "--reach", "all", &other.id().to_string()]).uid(NOBODY);
+        text(&command.output().expect("it runs").stderr)
+    };
+    set("1");
+    let (own, of_another) = (run_as_nobody(), follow_as_nobody());
+    set("2");
+    let (refused, refused_another) = (run_as_nobody(), follow_as_nobody());
+    set(was.trim());
+    other.kill().expect("it runs");
+    other.wait().expect("it ends");
+    assert_eq!((text(&own.stdout).as_str(), own.status.code()), ("arrived\n", Some(3)), "{own:?}");
+    assert!(of_another.contains("Yama lets only its ancestors trace it"), "{of_another}");
+    assert_eq!(refused.status.code(), Some(125), "{refused:?}");
+    let refused = text(&refused.stderr);
+    assert!(refused.contains("only an administrator may trace here"), "{refused}");
+    assert!(refused_another.contains("only root may trace"), "{refused_another}");
 }
 
 #[test]
@@ -137,15 +172,15 @@ fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {
 
 /// The first child of a process that has executed the fixture.
 fn child_of(pid: u32) -> Option<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     let child = children.split_whitespace().next()?.parse().ok()?;
-    let exe = std::fs::read_link(format!("/proc/{child}/exe")).ok()?;
+    let exe = fs::read_link(format!("/proc/{child}/exe")).ok()?;
     (exe.ends_with("on_signal")).then_some(child)
 }
 
 /// Whether a process is there and no zombie.
 fn is_running(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')')
         .next()
         .is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
