@@ -48,8 +48,8 @@ pub(crate) static SHMAT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut(
 /// Found at the first call, which other libraries' constructors may make before ours.
 static DLCLOSE: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Finds the real functions. Called once, at load. `is_own` tells this library's exported functions
-/// from others.
+/// Finds the real functions. Called at most once, at load. `is_own` tells this library's exported
+/// functions from others.
 pub(crate) fn resolve(is_own: impl Fn(*const c_void) -> bool) {
     let Some(dlsym) = dlsym() else { return };
     let functions: [(&AtomicPtr<c_void>, &CStr); 7] = [
@@ -74,22 +74,21 @@ pub(crate) fn resolve(is_own: impl Fn(*const c_void) -> bool) {
 
 type ForkHandler = unsafe extern "C" fn();
 
-/// Has libc call these before and after each `fork`. At load. Where `pthread_atfork` is a function
-/// of the program's own (glibc), what it calls is found instead.
+/// Has libc call these before and after each `fork`. At load. In glibc `pthread_atfork` is a
+/// function of each program's own, so what it calls is found instead. No `dlsym` may fail here:
+/// musl would keep the message for `dlerror`.
 pub(crate) fn at_fork(prepare: ForkHandler, parent: ForkHandler, child: ForkHandler) {
     type RegisterAtfork =
         unsafe extern "C" fn(ForkHandler, ForkHandler, ForkHandler, *mut c_void) -> c_int;
     let Some(dlsym) = dlsym() else { return };
-    for name in [c"__register_atfork", c"pthread_atfork"] {
-        // SAFETY: the name is a C string.
-        let found = unsafe { dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-        // SAFETY: null, or a function of this type. `pthread_atfork` ignores the last argument.
-        let register: Option<RegisterAtfork> = unsafe { core::mem::transmute(found) };
-        if let Some(register) = register {
-            // SAFETY: the handlers stay as long as the process: the library is never unloaded.
-            unsafe { register(prepare, parent, child, core::ptr::null_mut()) };
-            return;
-        }
+    let name = if libc_is_glibc() { c"__register_atfork" } else { c"pthread_atfork" };
+    // SAFETY: the name is a C string.
+    let found = unsafe { dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
+    // SAFETY: null, or a function of this type. `pthread_atfork` ignores the last argument.
+    let register: Option<RegisterAtfork> = unsafe { core::mem::transmute(found) };
+    if let Some(register) = register {
+        // SAFETY: the handlers stay as long as the process: the library is never unloaded.
+        unsafe { register(prepare, parent, child, core::ptr::null_mut()) };
     }
 }
 

@@ -33,8 +33,14 @@ unsafe extern "C" {
 
 /// glibc passes the program's arguments, musl nothing.
 unsafe extern "C" fn on_load(_count: c_int, arguments: *const *const c_char) {
-    real::resolve(hooks::is_own);
-    let arguments = if real::libc_is_glibc() { arguments } else { core::ptr::null() };
+    let (is_preloaded, is_glibc) = (is_preloaded(), real::libc_is_glibc());
+    // musl finds nothing after a library that `attach` loads. A `dlsym` that fails gives the thread
+    // a buffer for the message, and musl up to 1.2.3 hangs if a thread that has one ends while
+    // another one forks.
+    if is_preloaded || is_glibc {
+        real::resolve(hooks::is_own);
+    }
+    let arguments = if is_glibc { arguments } else { core::ptr::null() };
     // SAFETY: libc sets the variable before it runs constructors, and there is one thread. A
     // secure-execution process has no settings.
     let environment = unsafe {
@@ -43,7 +49,6 @@ unsafe extern "C" fn on_load(_count: c_int, arguments: *const *const c_char) {
     let has_bad_value = Cell::new(false);
     // SAFETY: the loader's own array.
     let trace = unsafe { read_settings(environment, |_| has_bad_value.set(true)) };
-    let is_preloaded = is_preloaded();
     if is_preloaded {
         // SAFETY: the program has not begun.
         unsafe { capability::read_version() };
@@ -55,7 +60,7 @@ unsafe extern "C" fn on_load(_count: c_int, arguments: *const *const c_char) {
         return;
     }
     if !config::trusts_filters() {
-        seccomp::detect(if real::libc_is_glibc() { Loader::Glibc } else { Loader::Musl });
+        seccomp::detect(if is_glibc { Loader::Glibc } else { Loader::Musl });
     }
     if !forwards_all {
         mapping_limit::keep_spare();
