@@ -21,8 +21,8 @@ use crate::sys::{self, Errno, probe};
 
 /// A part of this process was refused because another thread had changed it.
 static IS_WANTED: AtomicBool = AtomicBool::new(false);
-/// The kernel has refused a stage for another reason. It may have unmapped it or not, so it is left:
-/// one mapping, near whose limit the next moves fail earlier.
+/// The kernel has refused a stage for another reason. It may have unmapped it or not, so it is
+/// left: one mapping, near whose limit the next moves fail earlier.
 static IS_REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// Parts go by way of a stage from now on.
@@ -30,7 +30,7 @@ pub(super) fn want() {
     IS_WANTED.store(true, Ordering::Relaxed);
 }
 
-/// What became of a part.
+/// What happened to a part.
 pub(super) struct Moved {
     pub(super) result: sys::Result,
     /// Whether the kernel may have unmapped its target.

@@ -41,8 +41,8 @@ pub(super) fn of_process(thread: Pid) -> Vec<Found> {
         .collect()
 }
 
-/// The build id of a mapping's file. An overlay may show a mapping another inode than the file: then
-/// the one of that path is taken.
+/// The build id of a mapping's file. An overlay may show a mapping another inode than the file:
+/// then the one of that path is taken.
 fn build_id(thread: Pid, path: &[u8], inode: u64) -> Option<Vec<u8>> {
     let file = procfs::file_of_mapping(thread, path, inode);
     let path = file.or_else(|| procfs::in_root(thread, path).filter(|path| path.is_file()))?;
