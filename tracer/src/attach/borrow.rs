@@ -313,6 +313,10 @@ impl<'a> Borrowed<'a> {
                     self.held.forget(self.thread);
                     bail!("{pid}: has ended");
                 }
+                // Not at a signal, which must reach the thread: another one waits for the answer.
+                Some(Event::Syscall) if begun.elapsed() > LONGEST_CALL => {
+                    return Err(self.give_up(has_opened));
+                }
                 Some(Event::Syscall) => {}
                 Some(Event::Signal(it)) if it == set_id_signal => {
                     signal = it;
