@@ -13,9 +13,9 @@ use crate::{
 /// How to run the checks.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Also run what takes long and rarely fails, before a release: large programs, other
-    /// userlands, every test in every guest, the kernel's selftests on all kernels, packages as
-    /// they are released and their second build.
+    /// Also run what takes long and rarely fails, before a release: other userlands, every test in
+    /// every guest, the kernel's selftests on all kernels, packages as they are released and their
+    /// second build.
     #[arg(long)]
     full: bool,
     #[command(flatten)]
@@ -64,7 +64,8 @@ fn steps(options: &Options) -> Vec<Step<'_>> {
     let full = options.full;
     let tests = test::Options {
         require_all: true,
-        programs: full,
+        programs: true,
+        full,
         torture: None,
         requirements: options.requirements,
     };

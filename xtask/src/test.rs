@@ -22,7 +22,7 @@ use crate::test_vm;
 use crate::tools;
 use crate::userlands;
 
-/// The ignored tests, which `--programs` adds: large programs and long tests.
+/// The ignored tests, which `--programs` adds and CI runs: large programs and long tests.
 const PROGRAMS: [&str; 6] = ["test", "-p", "mremap-tests", "--no-fail-fast", "--", "--ignored"];
 
 /// Which tests to run.
@@ -31,12 +31,14 @@ pub struct Options {
     /// Treat skipped tests as failures: guests and programs that are not installed.
     #[arg(long)]
     pub require_all: bool,
-    /// Also run what takes long: databases, servers, compilers, a browser, other userlands, and
-    /// every test in every guest.
+    /// Also run the long tests, for some minutes: databases, servers, compilers, a browser.
     #[arg(long)]
     pub programs: bool,
+    /// Run these, every test in every guest, and the library in other userlands.
+    #[arg(long)]
+    pub full: bool,
     /// Only run the random torture test, for this many seconds.
-    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["require_all", "programs"])]
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["require_all", "programs", "full"])]
     pub torture: Option<u64>,
     #[command(flatten)]
     pub requirements: requirements::Options,
@@ -47,7 +49,8 @@ pub fn run(options: Options) -> Result<ExitCode> {
     if let Some(seconds) = options.torture {
         return torture(seconds);
     }
-    let needs_all = options.programs || options.require_all;
+    let runs_programs = options.programs || options.full;
+    let needs_all = runs_programs || options.require_all;
     let (level, readers) =
         if needs_all { (Level::All, "all-readers") } else { (Level::Test, "readers") };
     requirements::ensure(level, options.requirements)?;
@@ -59,14 +62,14 @@ pub fn run(options: Options) -> Result<ExitCode> {
     };
     let run = |arguments: &[&str]| on_this_machine(arguments, list.path(), readers.as_deref());
     let mut sum = run(&["test", "--workspace", "--no-fail-fast"])?;
-    if options.programs {
+    if runs_programs {
         sum += run(&PROGRAMS)?;
     }
     let mut skipped = skipped_tests(list.path())?;
-    let (in_guests, skipped_guests) = in_guests(options.programs)?;
+    let (in_guests, skipped_guests) = in_guests(options.full)?;
     sum += in_guests;
     skipped.extend(skipped_guests);
-    if options.programs {
+    if options.full {
         match userlands::missing() {
             Some(missing) => skipped.push(format!("the library in other userlands: {missing}")),
             None => sum += userlands::test_all(&[])?,

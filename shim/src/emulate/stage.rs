@@ -101,8 +101,8 @@ fn reserve(part: &Request) -> Option<u64> {
     None
 }
 
-/// Moves a part back from the stage, if its place is still free, or its own: the target refuses it.
-/// A sealed one does.
+/// Moves a part back from the stage: the target refuses it, as a sealed one does. If another thread
+/// has mapped something at its place meanwhile, it stays at the stage.
 fn bring_back(part: &Request, stage: u64) {
     let (source, len) = (part.old as usize, part.old_len as usize);
     let is_ours = part.flags.contains(Flags::DONTUNMAP)
