@@ -264,6 +264,7 @@ impl Program {
             known.is_in_vfork = is_vfork;
         }
         if let Some(event) = self.early.remove(&child) {
+            self.threads.note(child, event);
             self.queue.push_back((child, event));
         }
         self.resume(parent, 0)
