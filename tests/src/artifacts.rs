@@ -102,9 +102,7 @@ impl Artifacts {
         for (source, flags) in WITH_MUSL {
             let name = name_with_musl(source, flags);
             let (source, output) = (workspace().join(source), directory.join(&name));
-            let headers = ["examples/common.h", "tests/fixtures/moving.h"];
-            let headers = headers.map(|header| modified(&workspace().join(header)));
-            if modified(&output) <= modified(&source).max(headers[0]).max(headers[1]) {
+            if is_out_of_date(&output, &source) {
                 let kernel = format!("/usr/include/{}-linux-gnu", env::consts::ARCH);
                 let mut command = Command::new(&compiler);
                 // The kernel's headers are not among musl's.
@@ -377,13 +375,11 @@ fn products(message: &Value) -> Vec<PathBuf> {
 fn build_c(sources: &Path, into: &Path, environment: &Environment) -> Result<BTreeSet<String>> {
     let mut built = BTreeSet::new();
     let files: Vec<PathBuf> = names(sources).iter().map(|name| sources.join(name)).collect();
-    let header =
-        files.iter().filter(|file| has_extension(file, "h")).map(|file| modified(file)).max();
     for source in files.iter().filter(|file| has_extension(file, "c")) {
         let stem = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let name = if stem.starts_with("lib") { format!("{stem}.so") } else { stem };
         let output = into.join(&name);
-        if modified(&output) <= modified(source).max(header.flatten()) {
+        if is_out_of_date(&output, source) {
             compile(source, &output, environment)?;
         }
         built.insert(name);
@@ -476,6 +472,15 @@ fn file_name(path: &Path) -> String {
 
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension() == Some(OsStr::new(extension))
+}
+
+/// Whether a program is older than its source, or than a header beside that.
+fn is_out_of_date(program: &Path, source: &Path) -> bool {
+    let folder = source.parent().unwrap_or(Path::new("."));
+    let beside = names(folder).into_iter().map(|name| folder.join(name));
+    let headers = beside.filter(|file| has_extension(file, "h"));
+    let newest = headers.chain([source.into()]).map(|file| modified(&file)).max();
+    modified(program) <= newest.flatten()
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {

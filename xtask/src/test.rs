@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result};
+use mremap_tests::artifacts::Artifacts;
 
 use crate::arch::Arch;
 use crate::catalogue::Catalogue;
@@ -60,7 +61,10 @@ pub fn run(options: Options) -> Result<ExitCode> {
     } else {
         tools::get(readers).inspect_err(|error| eprintln!("{error:#}")).ok()
     };
-    let run = |arguments: &[&str]| on_this_machine(arguments, list.path(), readers.as_deref());
+    let artifacts = Artifacts::prepare()?;
+    let run = |arguments: &[&str]| {
+        on_this_machine(arguments, &artifacts, list.path(), readers.as_deref())
+    };
     let mut sum = run(&["test", "--workspace", "--no-fail-fast"])?;
     if runs_programs {
         sum += run(&PROGRAMS)?;
@@ -105,10 +109,17 @@ fn skipped_tests(list: &Path) -> Result<Vec<String>> {
 }
 
 /// Runs `cargo test` and passes its output on. Skipped tests append their reasons to `skipped`.
-/// `readers` are the Python modules that read exports.
-fn on_this_machine(arguments: &[&str], skipped: &Path, readers: Option<&Path>) -> Result<Counts> {
+/// `readers` are the Python modules that read exports. The artifacts are given, since each file of
+/// tests would take five seconds to find that they are current.
+fn on_this_machine(
+    arguments: &[&str],
+    artifacts: &Artifacts,
+    skipped: &Path,
+    readers: Option<&Path>,
+) -> Result<Counts> {
     let mut command = repo::cargo();
-    command.args(arguments).env("MREMAP_SKIPPED", skipped).stdout(Stdio::piped());
+    command.args(arguments).stdout(Stdio::piped());
+    command.env("MREMAP_SKIPPED", skipped).env("MREMAP_ARTIFACTS", &artifacts.root);
     if let Some(readers) = readers {
         command.env("PYTHON", readers.join("python3"));
     }
