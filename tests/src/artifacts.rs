@@ -474,11 +474,13 @@ fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension() == Some(OsStr::new(extension))
 }
 
-/// Whether a program is older than its source, or than a header beside that.
+/// Whether a program is older than its source or a header.
 fn is_out_of_date(program: &Path, source: &Path) -> bool {
-    let folder = source.parent().unwrap_or(Path::new("."));
-    let beside = names(folder).into_iter().map(|name| folder.join(name));
-    let headers = beside.filter(|file| has_extension(file, "h"));
+    let folders = ["examples", "tests/fixtures"].map(|folder| workspace().join(folder));
+    let files = folders
+        .iter()
+        .flat_map(|folder| names(folder).into_iter().map(move |name| folder.join(name)));
+    let headers = files.filter(|file| has_extension(file, "h"));
     let newest = headers.chain([source.into()]).map(|file| modified(&file)).max();
     modified(program) <= newest.flatten()
 }
