@@ -4,7 +4,8 @@
 //!
 //! [`build`] compiles for an old glibc, [`stage`] lays out the tree below `/usr`, [`sbom`] lists
 //! the linked crates, [`pack`] makes the packages and [`image`] the image. [`check`] tests the
-//! packages, [`check_image`] the image and [`crates`] what would be published as crates.
+//! packages, [`check_image`] the image, [`crates`] what would be published as crates and [`semver`]
+//! their interfaces.
 
 mod build;
 mod check;
@@ -14,6 +15,7 @@ mod image;
 mod pack;
 pub mod release;
 mod sbom;
+mod semver;
 mod stage;
 
 use fs_err as fs;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::build::glibc_version;
 use super::pack::sha256;
-use super::{Release, check, crates};
+use super::{Release, check, crates, semver};
 use crate::repo;
 
 /// How to release.
@@ -45,6 +45,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let tags = git(&["tag", "--list", &tag])?;
     ensure!(tags.is_empty(), "{tag} exists: set another version in Cargo.toml");
+    semver::check()?;
     let into = repo::root().join("target/dist");
     let files = release.make(repo::root(), &into, options.quick)?;
     let provenance = into.join(format!("mremap-shim-{}.intoto.json", release.version));
