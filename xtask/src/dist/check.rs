@@ -37,6 +37,15 @@ mremap-conformance --version | grep -Fx "mremap-conformance $version"
 mremap-conformance --filter resize: --cases 0 | grep -F ", 0 differ from Linux 6.17"
 mremap-analyzer run --trace /tmp/traces -- /bin/sh -c '/usr/lib/mremap-shim/neighbour_under_gap; exit 7' || test $? = 7
 mremap-analyzer report /tmp/traces | grep -F "shim $version"
+export MALLOC_MMAP_THRESHOLD_=100000
+perl -e 'open my $file, ">", "/tmp/ready"; for (;;) { my @list; push @list, $_ for 1..200000; undef @list }' &
+program=$!
+while ! test -e /tmp/ready; do sleep 0.1; done
+mremap-analyzer attach --trace /tmp/attached $program
+sleep 1
+mremap-analyzer detach $program
+kill $program
+mremap-analyzer report /tmp/attached | grep -F " calls, none failed"
 dpkg --purge mremap-shim
 ! command -v mremap-analyzer
 while read -r path; do test ! -e "$path"; done < /tmp/files
