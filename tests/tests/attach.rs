@@ -96,6 +96,28 @@ fn record_twice(running: Running) {
     assert!(calls.iter().all(|call| call.outcome == Outcome::PassedThrough && call.caller != 0));
 }
 
+/// A FIFO in `LD_PRELOAD` keeps the loader from going on to libc until somebody writes to it.
+#[test]
+fn waits_for_the_libc_of_a_program_that_has_just_been_started() {
+    let [directory, other] = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let fifo = other.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+    let mut command = Command::new(Artifacts::get().fixture("attached"));
+    command.arg("grow").env("LD_PRELOAD", &fifo).stderr(Stdio::null());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut running = Running(command.spawn().expect("it starts"));
+    let writer = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        fs::write(fifo, "").expect("the loader reads");
+    });
+    attach(&[], directory.path(), running.pid());
+    writer.join().expect("it has written");
+    assert_eq!(running.line(), "ready");
+    work();
+    assert_eq!(running.end(), ("grow: done".to_owned(), Some(5)));
+    assert!(calls_in(directory.path()) > 0);
+}
+
 #[test]
 fn emulates_moves_from_then_on() {
     emulate_moves(|| Running::fixture(&["move"]));

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use mremap_plan::Range;
@@ -25,6 +27,8 @@ const SYSCALL: &[u8] = b"\x0f\x05\xc3";
 const CANCELLABLE: &[u8] = b"\x4c\x89\x5c\x24\x08\x0f\x05\xc3";
 /// The library's file for programs linked with musl, beside the one for all others.
 const NAME_FOR_MUSL: &str = "libmremap_shim_attach_musl.so";
+/// How long the loader of a program that has just been started may take to map its libc.
+const LONGEST_START: Duration = Duration::from_secs(1);
 const RTLD_NOW: u64 = 2;
 /// `__RTLD_DLOPEN`, which the internal function of libc before 2.34 requires.
 const RTLD_DLOPEN: u64 = 0x8000_0000;
@@ -81,7 +85,7 @@ impl Target {
     /// Why it cannot be attached to.
     pub(super) fn inspect(pid: Pid) -> Result<Self> {
         refusal::check_process(pid)?.check_for_library(pid)?;
-        let maps = mappings(pid)?;
+        let maps = mappings_with_libc(pid)?;
         let name = |mapping: &Mapping| file_name(&mapping.path).to_owned();
         let Some(base) = maps.iter().find(|mapping| is_libc(&name(mapping))) else {
             bail!(
@@ -273,6 +277,20 @@ impl Image {
     pub(super) fn is_visible_to(&self, pid: Pid) -> bool {
         let path = procfs::in_root(pid, self.path.as_os_str().as_bytes());
         path.and_then(|path| path.metadata().ok()).is_some_and(|file| file.ino() == self.inode)
+    }
+}
+
+/// The mappings of a process; those of its libc, too, if its loader is about to map that.
+fn mappings_with_libc(pid: Pid) -> Result<Vec<Mapping>> {
+    let begun = Instant::now();
+    loop {
+        let maps = mappings(pid)?;
+        let has = |is_it: fn(&str) -> bool| maps.iter().any(|it| is_it(file_name(&it.path)));
+        let is_loading = has(|name| name.starts_with("ld-")) && !has(is_libc);
+        if !is_loading || begun.elapsed() > LONGEST_START {
+            return Ok(maps);
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
