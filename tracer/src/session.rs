@@ -264,6 +264,7 @@ impl Program {
             known.is_in_vfork = is_vfork;
         }
         if let Some(event) = self.early.remove(&child) {
+            // No move may wait for a stop that has come already.
             self.threads.note(child, event);
             self.queue.push_back((child, event));
         }
